@@ -1,0 +1,5 @@
+"""`python -m hmrb`."""
+
+from hmrb.cli import main
+
+main()

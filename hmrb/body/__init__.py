@@ -1,0 +1,254 @@
+"""The body: SMPL-format files of any maker, posed by one module on smplx's own functions.
+
+A regressor belongs to its body: `SMPL.joints` refuses the mesh of another one.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from smplx.lbs import batch_rigid_transform, blend_shapes
+from torch import Tensor, nn
+
+from hmrb.errors import RequestError
+from hmrb.records import GENDERS
+from hmrb.store import Store
+
+NUM_JOINTS = 24
+NUM_BETAS = 10
+NUM_LANDMARKS, NUM_H36M, NUM_EXTRA = 21, 17, 9
+# The vertices behind smpl_45's slots 24..44 on SMPL's own mesh, as in smplx.vertex_ids.
+SMPL_LANDMARKS = (
+    332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
+    2746, 2319, 2445, 2556, 2673, 6191, 5782, 5905, 6016, 6133,
+)  # fmt: skip
+OPEN_BODY = Path(__file__).parent / "open" / "openbody.npz"
+SMPL_PAGES = {
+    "body": "https://smpl.is.tue.mpg.de (neutral: https://smplify.is.tue.mpg.de)",
+    "regressor": "SPIN's data archive, https://github.com/nkolot/SPIN (fetch_data.sh)",
+}
+
+
+class BodyError(RequestError):
+    """A body file that is missing or is not what it should be, or regressors of one body on another."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFile:
+    """One gender of a body in SMPL format; metres, T-pose, y up. `landmarks` fill slots 24..44 of smpl_54."""
+
+    name: str
+    gender: str
+    template: Float[np.ndarray, "V 3"]
+    shapedirs: Float[np.ndarray, "V 3 10"]
+    posedirs: Float[np.ndarray, "V 3 207"] | None
+    joint_regressor: Float[np.ndarray, "24 V"]
+    weights: Float[np.ndarray, "V 24"]
+    parents: Int[np.ndarray, "24"]
+    faces: Int[np.ndarray, "F 3"]
+    landmarks: Int[np.ndarray, "21"]
+    h36m_regressor: Float[np.ndarray, "17 V"]
+    extra_regressor: Float[np.ndarray, "9 V"]
+
+    def sha(self) -> str:
+        """16 hex digits over every array: the same body has the same hash in whatever file it came."""
+        digest = hashlib.sha256()
+        for part in (
+            self.template, self.shapedirs, self.joint_regressor, self.weights, self.parents, self.faces,
+            self.landmarks, self.h36m_regressor, self.extra_regressor,
+        ):  # fmt: skip
+            digest.update(np.ascontiguousarray(part).tobytes())
+        if self.posedirs is not None:
+            digest.update(np.ascontiguousarray(self.posedirs).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """A posed body: metres in the camera's axes, before translation. `chain` are the kinematic joints.
+
+    `body` says whose mesh it is. `part` names the skeleton whose vertices alone are here, or is "" for all of them.
+    """
+
+    vertices: Float[Tensor, "B V 3"]
+    chain: Float[Tensor, "B 24 3"]
+    body: str
+    part: str = ""
+
+
+class SMPL(nn.Module):
+    """Poses a body file. Buffers only: nothing to train, nothing written to checkpoints."""
+
+    template: Tensor
+    shapedirs: Tensor
+    weights: Tensor
+    rest_joints: Tensor
+    joint_shapedirs: Tensor
+    posedirs: Tensor | None
+
+    def __init__(self, file: BodyFile) -> None:
+        super().__init__()
+        self.name, self.gender, self.sha = file.name, file.gender, file.sha()
+        self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
+        regressor = torch.from_numpy(file.joint_regressor)
+        template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
+        self._keep("template", template)
+        self._keep("shapedirs", shapedirs)
+        self._keep("weights", torch.from_numpy(file.weights))
+        # Joints are linear in betas: regressed once here, not from every shaped mesh.
+        self._keep("rest_joints", regressor @ template)
+        self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
+        posedirs = None if file.posedirs is None else torch.from_numpy(file.posedirs)
+        self.register_buffer("posedirs", posedirs, persistent=False)
+        one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
+        self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
+        self._keep_rows("h36m17", file.h36m_regressor)
+
+    @property
+    def num_vertices(self) -> int:
+        """How many vertices the whole mesh has."""
+        return len(self.template)
+
+    def forward(self, rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"], part: str = "") -> Mesh:
+        """The posed mesh; with `part` a skeleton's name, only the vertices that its joints are made of."""
+        pick: Tensor | slice = getattr(self, f"{part}_support") if part else slice(None)
+        joints = self.rest_joints + blend_shapes(betas, self.joint_shapedirs)
+        chain, moves = batch_rigid_transform(rotmats, joints, self.parents)
+        shaped = self.template[pick] + blend_shapes(betas, self.shapedirs[pick])
+        if self.posedirs is not None:
+            bend = (rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)).flatten(1)
+            shaped = shaped + torch.einsum("bp,vcp->bvc", bend, self.posedirs[pick])
+        skin = torch.einsum("vj,bjm->bvm", self.weights[pick], moves[:, :, :3].flatten(2)).unflatten(2, (3, 4))
+        vertices = (skin[..., :3] @ shaped[..., None]).squeeze(-1) + skin[..., 3]
+        return Mesh(vertices, chain, self.name, part)
+
+    def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
+        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), smpl54 or h36m17. Metres."""
+        if mesh.body != self.name:
+            raise BodyError(f"a mesh of body '{mesh.body}' was given to the regressors of body '{self.name}'")
+        if skeleton == "smpl24":
+            return mesh.chain
+        if mesh.part not in ("", skeleton):
+            raise ValueError(f"the mesh holds the vertices of '{mesh.part}' only, not those of '{skeleton}'")
+        vertices = mesh.vertices if mesh.part else mesh.vertices[:, getattr(self, f"{skeleton}_support")]
+        regressed = torch.einsum("jv,bvc->bjc", getattr(self, f"{skeleton}_rows"), vertices)
+        return torch.cat([mesh.chain, regressed], 1) if skeleton == "smpl54" else regressed
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def _keep_rows(self, skeleton: str, rows: Float[np.ndarray, "J V"]) -> None:
+        support = np.flatnonzero(rows.any(0))
+        self._keep(f"{skeleton}_support", torch.from_numpy(support))
+        self._keep(f"{skeleton}_rows", torch.from_numpy(np.ascontiguousarray(rows[:, support])))
+
+
+def load_body(name: str, gender: str = "neutral", store: Store | None = None) -> SMPL:
+    """The body called `name`: `open` comes with the package, `smpl` is read from the store's bodies/smpl.
+
+    Raises BodyError with where the file should lie and which page has it, or with what is wrong in it.
+    """
+    if gender not in GENDERS:
+        raise BodyError(f"no gender '{gender}'; bodies have {', '.join(GENDERS)}")
+    if name == "open":
+        return SMPL(_read_open(gender))
+    if name == "smpl":
+        return SMPL(_read_smpl((store or Store.default()).bodies / "smpl", gender))
+    raise BodyError(f"no body named '{name}'. Known: open (comes with hmrb), smpl (your licensed files)")
+
+
+def _read_open(gender: str) -> BodyFile:
+    with np.load(OPEN_BODY, allow_pickle=False) as arrays:
+        members = {key: arrays[key] for key in arrays.files}
+    members |= {"v_template": members[f"v_template_{gender}"], "shapedirs": members[f"shapedirs_{gender}"]}
+    return _body_file("open", gender, OPEN_BODY, members)
+
+
+def _read_smpl(folder: Path, gender: str) -> BodyFile:
+    path = folder / f"SMPL_{gender.upper()}.npz"
+    members = _read_npz(path, "body")
+    members["J_regressor_h36m"] = _read_npy(folder / "J_regressor_h36m.npy")
+    members["J_regressor_extra"] = _read_npy(folder / "J_regressor_extra.npy")
+    members["vertex_ids"] = np.array(SMPL_LANDMARKS)
+    return _body_file("smpl", gender, path, members)
+
+
+def _read_npz(path: Path, kind: str) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES[kind]} and put it there, as .npz")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise BodyError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
+    try:
+        array: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BodyError(f"{path}: not a readable .npy of plain numbers ({error})") from None
+    return array
+
+
+def _body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
+    """The official names turned into ours, every shape checked against the number of vertices."""
+    needed = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+    if missing := [key for key in needed if key not in members]:
+        raise BodyError(f"{path}: no {', '.join(missing)} in it; a SMPL body has {', '.join(needed)}")
+    num_vertices = len(members["v_template"])
+    shapes = {
+        "v_template": (num_vertices, 3),
+        "J_regressor": (NUM_JOINTS, num_vertices),
+        "weights": (num_vertices, NUM_JOINTS),
+        "kintree_table": (2, NUM_JOINTS),
+        "J_regressor_h36m": (NUM_H36M, num_vertices),
+        "J_regressor_extra": (NUM_EXTRA, num_vertices),
+        "vertex_ids": (NUM_LANDMARKS,),
+    }
+    for key, shape in shapes.items():
+        if members[key].shape != shape:
+            raise BodyError(
+                f"{path}: {key} has shape {members[key].shape}, a SMPL body of {num_vertices} vertices"
+                f" and {NUM_JOINTS} joints has {shape}"
+            )
+    if members["shapedirs"].shape[:2] != (num_vertices, 3) or members["shapedirs"].shape[2] < NUM_BETAS:
+        raise BodyError(f"{path}: shapedirs has shape {members['shapedirs'].shape}, expected ({num_vertices}, 3, >=10)")
+    posedirs = members.get("posedirs")
+    if posedirs is not None and posedirs.shape != (num_vertices, 3, 9 * (NUM_JOINTS - 1)):
+        raise BodyError(f"{path}: posedirs has shape {posedirs.shape}, expected ({num_vertices}, 3, 207)")
+    parents = members["kintree_table"][0].astype(np.int64)
+    parents[0] = -1  # official files store 2^32 - 1
+    return BodyFile(
+        name=name,
+        gender=gender,
+        template=_floats(members["v_template"]),
+        shapedirs=_floats(members["shapedirs"][..., :NUM_BETAS]),
+        posedirs=None if posedirs is None else _floats(posedirs),
+        joint_regressor=_rows_to_one(members["J_regressor"], f"{path}: J_regressor"),
+        weights=_rows_to_one(members["weights"], f"{path}: weights"),
+        parents=parents,
+        faces=members["f"].astype(np.int64),
+        landmarks=members["vertex_ids"].astype(np.int64),
+        h36m_regressor=_rows_to_one(members["J_regressor_h36m"], f"{path}: J_regressor_h36m"),
+        extra_regressor=_rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
+    )
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _rows_to_one(array: np.ndarray, label: str) -> np.ndarray:
+    """Rows that sum to 1 within what half precision loses (2 %); only half-precision rows are mended."""
+    values = _floats(array)
+    sums = values.sum(1, keepdims=True)
+    if np.abs(sums - 1).max() > 0.02:
+        worst = int(np.abs(sums - 1).argmax())
+        raise BodyError(f"{label}: row {worst} sums to {float(sums[worst, 0]):.3f}, every row should sum to 1")
+    return values / sums if array.dtype == np.float16 else values

@@ -1,0 +1,189 @@
+"""A run's folder and its checkpoints: the spec travels inside, a file is complete or not there."""
+
+import fcntl
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmrb.errors import RequestError, RunError
+from hmrb.spec import Experiment, dump_experiment, parse_experiment
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(RequestError):
+    """A checkpoint that can't be read, or that belongs to something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that a run needs to go on exactly, and all that a reader needs to know where its weights come from.
+
+    `step` counts optimiser steps; `step * batch` is the next draw. Random numbers of a step follow from (seed, step),
+    so the step is their whole state. `training` holds optimisers, adversary and averaged weights.
+    """
+
+    spec: str
+    model: dict[str, torch.Tensor]
+    training: dict[str, Any]
+    step: int
+    body: dict[str, str]
+    shards: dict[str, str]
+    chosen_by: str
+    score: float | None
+    code_version: str
+    torch_version: str
+    format: int = FORMAT_VERSION
+
+    def experiment(self) -> Experiment:
+        """The resolved spec that made it."""
+        return parse_experiment(json.loads(self.spec), "the spec inside the checkpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint: where a resumed run goes on."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that the selection benchmark chose."""
+        return self.folder / "best.pt"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line: losses, rates, scores."""
+        return self.folder / "log.jsonl"
+
+
+def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
+    """The folder of a run, made where it is not there. Raises RequestError where it holds another run."""
+    run = Run(folder)
+    if run.last.exists() and not resume:
+        raise RequestError(f"{folder} holds a run already: go on with --resume, or choose another folder with --out")
+    if run.last.exists():
+        before = load_checkpoint(run.last).experiment()
+        if before != experiment:
+            raise RequestError(f"{folder} holds a run of another spec:\n{_differences(before, experiment)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "spec.yaml").write_text(dump_experiment(experiment))
+    except OSError as error:
+        raise RequestError(f"{folder}: no run can be written there ({error.strerror})") from None
+    return run
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder until the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise RequestError(f"{folder} is in use by another run ({holder}); wait for it or choose --out") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}")
+        lock.flush()
+        yield
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes under a temporary name, flushes to the disk, renames. Raises RunError, the old file untouched."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            torch.save(asdict_shallow(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+        part.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise RunError(f"{path}: the checkpoint could not be written ({reason}); the one before is kept") from None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint of ours; nothing in the file is run. `path` may be a run's folder."""
+    if path.is_dir():
+        run = Run(path)
+        path = run.best if run.best.exists() else run.last
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        given = content.get("format")
+    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile):
+        raise CheckpointError(f"{path}: no checkpoint of hmrb, cut short, or it asks to run code; refused") from None
+    if given != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: checkpoint format {given}, this hmrb reads {FORMAT_VERSION}")
+    return Checkpoint(**content)
+
+
+def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str) -> None:
+    """The checkpoint's weights into a model. Raises CheckpointError with what does not fit."""
+    have, want = checkpoint.model, model.state_dict()
+    problems = [f"{key} is missing" for key in want if key not in have]
+    problems += [f"{key} is not in the model" for key in have if key not in want]
+    problems += [
+        f"{key} has shape {tuple(have[key].shape)}, the model has {tuple(want[key].shape)}"
+        for key in want
+        if key in have and have[key].shape != want[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise CheckpointError(f"{label}: a checkpoint of another architecture: {'; '.join(problems[:3])}{more}")
+    model.load_state_dict(have)
+
+
+def asdict_shallow(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields as they are: tensors are not copied."""
+    return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
+
+
+def code_version() -> str:
+    """Hmrb's version, with the commit where it runs from a checkout."""
+    try:
+        number = version("hmrb")
+    except PackageNotFoundError:
+        number = "unknown"
+    head = Path(__file__).parent.parent / ".git" / "HEAD"
+    if not head.exists():
+        return number
+    text = head.read_text().strip()
+    if text.startswith("ref: "):
+        ref = head.parent / text.removeprefix("ref: ")
+        text = ref.read_text().strip() if ref.exists() else ""
+    return f"{number}+{text[:10]}" if text else number
+
+
+def _differences(before: Experiment, now: Experiment) -> str:
+    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    lines = [
+        f"  {key}: {old.get(key)} there, {new.get(key)} asked" for key in {**old, **new} if old.get(key) != new.get(key)
+    ]
+    return "\n".join(lines)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out

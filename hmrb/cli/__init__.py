@@ -1,0 +1,59 @@
+"""The command: its verbs, and how an error becomes one message and an exit code."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from hmrb.cli.convert_data import convert_data
+from hmrb.cli.eval import eval_
+from hmrb.cli.train import train
+from hmrb.errors import RequestError, RunError
+
+app = typer.Typer(
+    name="hmrb",
+    help="Train, evaluate and compare human mesh recovery models, with numbers that say what they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(train)
+app.command("eval")(eval_)
+app.command("convert-data")(convert_data)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hmrb {version('hmrb')}")
+        raise typer.Exit
+
+
+@app.callback()
+def hmrb(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train, evaluate and compare human mesh recovery models, with numbers that say what they are."""
+
+
+def main() -> None:
+    """Runs the command. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 128 + N signal N."""
+    try:
+        app()
+    except RequestError as error:
+        _leave(str(error), 2)
+    except RunError as error:
+        _leave(str(error), 1)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone
+        sys.exit(1)
+
+
+def _leave(message: str, code: int) -> None:
+    typer.echo(f"hmrb: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,92 @@
+"""One process for each device, by torch elastic; or this one, where a launcher has started it already."""
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+
+from hmrb.checkpoint import Run
+from hmrb.errors import RequestError, RunError
+from hmrb.spec import Experiment, parse_experiment
+from hmrb.store import Store
+
+FAILED, REFUSED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """How many training processes, and on what."""
+
+    count: int
+    use_gpu: bool
+
+
+def plan_processes(gpus: int | None, cpu_procs: int) -> Processes:
+    """What was asked for, held against the machine; no number of GPUs is all there are. Raises RequestError."""
+    import torch
+
+    if "WORLD_SIZE" in os.environ:
+        return Processes(int(os.environ["WORLD_SIZE"]), torch.cuda.is_available())
+    there = torch.cuda.device_count()
+    if gpus is not None and gpus > there:
+        has = f"has {there}" if there else "has none"
+        raise RequestError(f"--gpus {gpus}: this machine {has}; use fewer, or --cpu-procs N to train on the CPU")
+    count = there if gpus is None else gpus
+    return Processes(count, True) if count else Processes(cpu_procs, False)
+
+
+def launch(processes: Processes, experiment: Experiment, run: Run, store: Store) -> None:
+    """Runs the experiment in as many processes as planned. Raises what went wrong in them."""
+    os.environ["HMRB_DEVICE"] = "cuda" if processes.use_gpu else "cpu"
+    if processes.count == 1 or "WORLD_SIZE" in os.environ:
+        code = work(experiment.model_dump_json(), str(run.folder), str(store.root))
+        if code:
+            sys.exit(code)
+        return
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # our workers say what went wrong
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes.count,
+        rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=f"hmrb-{os.getpid()}",
+        max_restarts=0, monitor_interval=0.5, start_method="spawn",
+    )  # fmt: skip
+    try:
+        codes = elastic_launch(config, work)(experiment.model_dump_json(), str(run.folder), str(store.root))
+    except SignalException as stopped:
+        sys.exit(128 + stopped.sigval)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            raise RunError(f"process {rank} was killed by signal {-failure.exitcode}; go on with --resume") from None
+        sys.exit(failure.exitcode)
+    if worst := max(codes.values()):
+        sys.exit(worst)
+
+
+def work(experiment_json: str, folder: str, store_root: str) -> int:
+    """One process of a run; gives its exit code, after saying on stderr why it is not 0."""
+    import json
+    from pathlib import Path
+
+    from hmrb.run import run_experiment
+    from hmrb.train import Stopped
+    from hmrb.world import end_world, start_world
+
+    world = start_world()
+    try:
+        experiment = parse_experiment(json.loads(experiment_json), "spec")
+        run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
+    except Stopped as stopped:
+        if world.is_main:
+            print(f"hmrb: {stopped}", file=sys.stderr)
+        return 128 + stopped.signum
+    except (RequestError, RunError) as error:
+        print(f"hmrb: {error}", file=sys.stderr, flush=True)
+        return REFUSED if isinstance(error, RequestError) else FAILED
+    finally:
+        end_world()
+    return 0

@@ -1,0 +1,244 @@
+"""From shards to batches: a draw's number decides its person and its augmentation, whoever reads it."""
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.random import Generator, default_rng
+from torch.utils.data import DataLoader, Dataset
+
+from hmrb.data.augment import AUGMENTS, warp
+from hmrb.data.mixture import MixtureSampler, mix64
+from hmrb.data.shard import Shard
+from hmrb.errors import RunError
+from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
+from hmrb.lookup import find
+from hmrb.records import Batch, BodyParams, View
+from hmrb.skeleton import TRAINING_SKELETON, remap
+from hmrb.spec import DataSpec
+
+MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
+MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
+REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
+
+
+class UnreadableImage(RunError):
+    """A picture in a shard that is no JPEG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of a Batch, still numpy."""
+
+    image: Float[np.ndarray, "3 H W"]
+    keypoints2d: Float[np.ndarray, "J 3"]
+    keypoints3d: Float[np.ndarray, "J 4"]
+    pose: Float[np.ndarray, "24 3"]
+    betas: Float[np.ndarray, "10"]
+    has_body: bool
+    row: int
+    skipped: tuple[str, ...] = ()
+
+
+class DrawDataset(Dataset[Any]):
+    """Item i is draw i of the run."""
+
+    def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
+        self._shards, self._image_px, self._seed = shards, image_px, seed
+        self._ops = [partial(find("augmentation", op.name, AUGMENTS), **op.args) for op in spec.augment]
+        self.sampler = mixture(shards, spec, seed)
+
+    def __getitem__(self, draw: int) -> Item:
+        skipped: list[str] = []
+        for attempt in range(REPLACEMENTS):
+            name, row = self.sampler.draw(draw, attempt)
+            rng = default_rng([self._seed, draw, attempt])
+            try:
+                return self._item(self._shards[name], row, rng, tuple(skipped))
+            except UnreadableImage as error:
+                skipped.append(str(error))
+        raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
+
+    def _item(self, shard: Shard, row: int, rng: Generator, skipped: tuple[str, ...]) -> Item:
+        view = read_view(shard, row)
+        for op in self._ops:
+            view = op(view, rng)
+        return _finish(shard, row, view, self._image_px, skipped)
+
+
+class RowDataset(Dataset[Any]):
+    """Item i is row i of a shard, not augmented."""
+
+    def __init__(self, shard: Shard, image_px: int) -> None:
+        self._shard, self._image_px = shard, image_px
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def __getitem__(self, row: int) -> Item:
+        return _finish(self._shard, row, read_view(self._shard, row), self._image_px)
+
+
+@dataclass(frozen=True, slots=True)
+class StepDraws:
+    """The draws that one rank reads, a list a step: of each global batch every `size`-th."""
+
+    batch: int
+    start: int
+    stop: int
+    rank: int
+    size: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            yield list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.size))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def mixture(shards: Mapping[str, Shard], spec: DataSpec, seed: int) -> MixtureSampler:
+    """The sampler of a run's draws."""
+    return MixtureSampler(spec.mix, {name: len(shard) for name, shard in shards.items()}, seed)
+
+
+def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int) -> DataLoader[Batch]:
+    """Batches of the steps in `draws`; what they hold does not depend on the number of workers."""
+    return DataLoader(
+        dataset,
+        batch_sampler=draws,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_one_thread,
+        multiprocessing_context="forkserver" if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def bench_loader(shard: Shard, image_px: int, batch: int, rank: int, size: int, workers: int) -> DataLoader[Batch]:
+    """Rows rank, rank + size, ... of a shard: no padding, no row twice."""
+    rows = range(rank, len(shard), size)
+    batches = [list(rows[i : i + batch]) for i in range(0, len(rows), batch)]
+    return DataLoader(
+        RowDataset(shard, image_px),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_one_thread,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+
+
+def real_poses(shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequence[int]) -> BodyParams:
+    """Labelled bodies of a mix, one a draw; draws that fall on a person without one move on to their replacements."""
+    pose, betas = [], []
+    for draw in draws:
+        for attempt in range(REPLACEMENTS):
+            name, row = sampler.draw(draw, attempt)
+            arrays = shards[name].arrays
+            if arrays["has_body"][row]:
+                break
+        else:
+            raise RunError(f"the adversarial prior found no labelled body in {', '.join(shards)}")
+        pose.append(arrays["pose"][row])
+        betas.append(arrays["betas"][row])
+    return BodyParams(torch.from_numpy(np.stack(pose)), torch.from_numpy(np.stack(betas)))
+
+
+def mean_body(shards: Mapping[str, Shard], mix: Mapping[str, float]) -> Float[torch.Tensor, "157"]:
+    """The mean of the labelled bodies of a mix: 144 numbers of 6D rotations, 10 betas, 3 of the camera."""
+    rotation, betas, total = torch.zeros(24, 3, 3), torch.zeros(10), 0.0
+    for name, shard in shards.items():
+        rows = np.flatnonzero(shard.arrays["has_body"][:])
+        rows = rows[:: max(len(rows) // MEAN_ROWS, 1)]
+        if len(rows) and mix[name] > 0:
+            rotation += mix[name] * rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows])).mean(0)
+            betas += mix[name] * torch.from_numpy(shard.arrays["betas"][rows]).mean(0)
+            total += mix[name]
+    if not total:
+        raise RunError(f"no dataset of {', '.join(shards)} has a labelled body to take the mean of")
+    pose = rotmat_to_rot6d(nearest_rotation(rotation / total)).flatten()
+    return torch.cat([pose, betas / total, torch.tensor(MEAN_CAMERA)])
+
+
+def read_view(shard: Shard, row: int) -> View:
+    """One person of a shard with its picture decoded, in the training skeleton."""
+    arrays, skeleton = shard.arrays, shard.info.skeleton
+    x, y, width, height = arrays["box"][row].astype(np.float64)
+    return View(
+        image=decode(shard.jpeg(row), f"{shard.path}: picture '{shard.name(row)}'"),
+        center=np.array([x + width / 2, y + height / 2]),
+        side=float(max(width, height)),
+        rotation=0.0,
+        flipped=False,
+        gain=np.ones(3),
+        keypoints2d=remap(arrays["keypoints2d"][row], skeleton, TRAINING_SKELETON),
+        keypoints3d=remap(arrays["keypoints3d"][row], skeleton, TRAINING_SKELETON),
+        pose=np.array(arrays["pose"][row]),
+    )
+
+
+def decode(jpeg: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB pixels. Raises UnreadableImage, headed by `label`."""
+    try:
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UnreadableImage(f"{label} can't be decoded")
+    return np.asarray(image)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Rows to a batch."""
+
+    def stack(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([getattr(item, name) for item in items]))
+
+    return Batch(
+        image=stack("image"),
+        keypoints2d=stack("keypoints2d"),
+        keypoints3d=stack("keypoints3d"),
+        pose=stack("pose"),
+        betas=stack("betas"),
+        has_body=stack("has_body"),
+        row=stack("row"),
+        skipped=tuple(name for item in items for name in item.skipped),
+    )
+
+
+def _finish(shard: Shard, row: int, view: View, image_px: int, skipped: tuple[str, ...] = ()) -> Item:
+    image, moved = warp(view, image_px)
+    return Item(
+        image=image,
+        keypoints2d=moved.keypoints2d,
+        keypoints3d=moved.keypoints3d,
+        pose=moved.pose,
+        betas=np.array(shard.arrays["betas"][row]),
+        has_body=bool(shard.arrays["has_body"][row]),
+        row=row,
+        skipped=skipped,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    """Workers share the cores with training: threads would only spin. Ctrl-C is the trainer's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def epoch_len(shards: Mapping[str, Shard], spec: DataSpec) -> int:
+    """Draws in an epoch: given, or the size of the largest dataset (the study's rule)."""
+    return spec.epoch_len or max(len(shard) for shard in shards.values())
+
+
+def stream_seed(seed: int, stream: str) -> int:
+    """A seed of its own for each stream of a run."""
+    return mix64(seed, *stream.encode())

@@ -1,0 +1,62 @@
+"""Rendered people with exact labels: the dataset that anyone can make. Presets `easy` (synthetic) and `full`."""
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from hmrb.data.source import Part, Source
+from hmrb.lookup import find
+from hmrb.records import Sample
+
+if TYPE_CHECKING:
+    from hmrb.body import SMPL
+
+TRAIN_PEOPLE = 8_000
+TEST_PEOPLE = 500  # of val and test each
+SPLITS = ("train", "val", "test")
+
+
+def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[Part]:
+    """`people` for training, TEST_PEOPLE each to choose and to test on; splits share no pose, shape or texture."""
+    counts = {"train": people, "val": TEST_PEOPLE, "test": TEST_PEOPLE}
+    return [Part(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
+
+
+def render(preset: str, split: str, seed: int, index: int) -> list[Sample]:
+    """Person `index` of a split: the same bytes in whatever process."""
+    from hmrb.synthetic.people import render_person
+
+    return [render_person(_body(), preset, split, seed, index)]
+
+
+@cache
+def _body() -> "SMPL":
+    import torch
+
+    from hmrb.body import load_body
+
+    torch.set_num_threads(1)  # one process a core
+    return load_body("open")
+
+
+def by_preset(source: Source, preset: str) -> Source:
+    """The source that holds a preset's people. Raises RequestError with the presets there are."""
+    return find("preset", preset, {"easy": SOURCES[0], "full": SOURCES[1]})
+
+
+def _source(name: str, preset: str, title: str) -> Source:
+    return Source(
+        name=name,
+        title=title,
+        licence="CC0 body, made here",
+        skeleton="smpl54",
+        body="open",
+        splits=SPLITS,
+        plan=partial(plan, preset),
+        makes_itself=True,
+    )
+
+
+SOURCES = (
+    _source("synthetic", "easy", "Synthetic people, easy preset"),
+    _source("synthetic_full", "full", "Synthetic people, full preset"),
+)

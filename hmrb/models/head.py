@@ -1,0 +1,103 @@
+"""Regressors: pooled features to pose, shape and camera."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hmrb.geometry import rot6d_to_rotmat
+from hmrb.records import Prediction
+from hmrb.spec import HeadSpec
+
+NUM_POSE, NUM_BETAS, NUM_CAMERA = 144, 10, 3
+SMALL_GAIN = 0.01  # of the last layers: the first prediction is the mean body (HMR, CVPR 2018)
+
+
+class IterativeHead(nn.Module):
+    """HMR's regressor: refines (6D pose, betas, camera) `steps` times from the mean body.
+
+    Two layers without an activation between them, as in SPIN and the study. Parameter names are the study's.
+    """
+
+    init_pose: Tensor
+    init_shape: Tensor
+    init_cam: Tensor
+
+    def __init__(self, num_features: int, spec: HeadSpec) -> None:
+        super().__init__()
+        self.steps = spec.steps
+        self.fc1 = nn.Linear(num_features + NUM_POSE + NUM_BETAS + NUM_CAMERA, spec.hidden)
+        self.fc2 = nn.Linear(spec.hidden, spec.hidden)
+        self.drop = nn.Dropout(spec.dropout)
+        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
+        _keep_mean(self)
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Prediction:
+        """Features to rotations, betas and weak-perspective camera."""
+        pose, betas, camera = (
+            mean.expand(len(features), -1) for mean in (self.init_pose, self.init_shape, self.init_cam)
+        )
+        for _ in range(self.steps):
+            hidden = self.drop(self.fc1(torch.cat([features, pose, betas, camera], 1)))
+            hidden = self.drop(self.fc2(hidden))
+            pose, betas, camera = (
+                pose + self.decpose(hidden),
+                betas + self.decshape(hidden),
+                camera + self.deccam(hidden),
+            )
+        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (24, 6))), betas, camera)
+
+
+class DirectHead(nn.Module):
+    """One step from the mean body through two layers with ReLU: learns in minutes on a CPU. `steps` has to be 1."""
+
+    init_pose: Tensor
+    init_shape: Tensor
+    init_cam: Tensor
+
+    def __init__(self, num_features: int, spec: HeadSpec) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(num_features, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout),
+            nn.Linear(spec.hidden, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout),
+        )  # fmt: skip
+        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
+        _keep_mean(self)
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Prediction:
+        """Features to rotations, betas and weak-perspective camera."""
+        hidden = self.layers(features)
+        pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (24, 6))
+        betas, camera = self.init_shape + self.decshape(hidden), self.init_cam + self.deccam(hidden)
+        return Prediction(rot6d_to_rotmat(pose), betas, camera)
+
+
+def set_mean(head: nn.Module, mean: Float[Tensor, "157"]) -> None:
+    """Start the regressor from this body: 144 numbers of 6D rotations, 10 betas, 3 of the camera."""
+    for name, part in zip(
+        ("init_pose", "init_shape", "init_cam"), mean.split((NUM_POSE, NUM_BETAS, NUM_CAMERA)), strict=True
+    ):
+        getattr(head, name).copy_(part[None])
+
+
+def mean_prediction(head: nn.Module, batch: int) -> Prediction:
+    """The body that the regressor starts from, whatever the picture: the baseline of every result."""
+    pose, betas, camera = (getattr(head, name).expand(batch, -1) for name in ("init_pose", "init_shape", "init_cam"))
+    return Prediction(rot6d_to_rotmat(pose.unflatten(1, (24, 6))), betas, camera)
+
+
+def _keep_mean(head: nn.Module) -> None:
+    head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(24)[None])
+    head.register_buffer("init_shape", torch.zeros(1, NUM_BETAS))
+    head.register_buffer("init_cam", torch.tensor([[1.0, 0, 0]]))
+
+
+def _decoders(hidden: int) -> list[nn.Linear]:
+    decoders = [nn.Linear(hidden, size) for size in (NUM_POSE, NUM_BETAS, NUM_CAMERA)]
+    for decoder in decoders:
+        nn.init.xavier_uniform_(decoder.weight, gain=SMALL_GAIN)
+    return decoders
+
+
+HEADS: dict[str, Callable[[int, HeadSpec], nn.Module]] = {"iterative": IterativeHead, "direct": DirectHead}

@@ -1,0 +1,34 @@
+"""HMR: backbone, regressor. A method is an nn.Module from a picture to a Prediction; the body is posed outside it."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hmrb.lookup import find
+from hmrb.models.backbones import build_backbone
+from hmrb.models.head import HEADS
+from hmrb.records import Prediction
+from hmrb.spec import ModelSpec
+
+
+class HMR(nn.Module):
+    """A picture to pose, shape and camera (Kanazawa et al., CVPR 2018)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.backbone, num_features = build_backbone(spec)
+        self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Prediction:
+        """The body in a normalised RGB crop."""
+        prediction: Prediction = self.head(self.backbone(image))
+        return prediction
+
+
+def build_model(spec: ModelSpec) -> HMR:
+    """The model that a spec names, on the CPU."""
+    return find("method", spec.method, MODELS)(spec)
+
+
+MODELS: dict[str, Callable[[ModelSpec], HMR]] = {"hmr": HMR}

@@ -1,0 +1,347 @@
+"""What a score leaves for people: a table on stdout, and one HTML page with curves, errors and people.
+
+Every number comes out of a record, a log or per-person errors; nothing is typed. Charts are plain paths, coloured by
+the template, so that they follow the reader's light or dark page.
+"""
+
+import base64
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hmrb.body import SMPL, load_body
+from hmrb.data.augment import crop_matrix
+from hmrb.data.loader import read_view
+from hmrb.errors import RunError
+from hmrb.evaluate import Scores
+from hmrb.geometry import FOCAL_PX, camera_translation
+from hmrb.metrics import TITLES
+from hmrb.render import shade_mesh, write_obj
+from hmrb.spec import Experiment, dump_experiment
+from hmrb.store import Store
+
+TILE_PX = 256
+SIDE_FILL = 1 / 1.2  # of the tile: what a person takes in a square with the usual margin
+PAPER = (236, 239, 244)  # behind the mesh from the side; holds on a white page, a dark one and in print
+PEOPLE = 4  # drawn of the best, the median and the worst
+JPEG_QUALITY = 90
+WIDTH, HEIGHT = 360, 180  # of a chart: text keeps its size on a phone
+LEFT, RIGHT, TOP, BOTTOM = 42, 348, 10, 156  # of the plot inside a chart
+POINTS = 150  # of a curve: longer logs are drawn as means of as many stretches
+LOG_FROM = 10  # highest over lowest value from which an axis is logarithmic
+BINS = 32
+TAIL = 99.5  # percentile of errors at which the histogram ends
+PACE = {"images_per_s": "images a second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From values to pixels of a chart; `start` is where `low` goes."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    is_log: bool = False
+
+    @classmethod
+    def around(cls, values: Float[np.ndarray, " N"], start: float, stop: float) -> "Scale":
+        """Logarithmic over a wide range; else linear, down to 0 where 0 is no further than the range is wide."""
+        low, high = float(values.min()), float(values.max())
+        if low > 0 and high > LOG_FROM * low:
+            return cls(low, high, start, stop, is_log=True)
+        margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
+        return cls(0.0 if 0 <= low <= high - low else low - margin, high + margin, start, stop)
+
+    def __call__(self, values: Any) -> Float[np.ndarray, " N"]:
+        bend = np.log if self.is_log else np.asarray
+        low, high = bend(self.low), bend(self.high)
+        pixels: np.ndarray = self.start + (bend(values) - low) / (high - low) * (self.stop - self.start)
+        return pixels
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Round values inside the range, at their pixels."""
+        if self.is_log:
+            decades = 10.0 ** np.arange(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            digits = [1] if self.high > 1000 * self.low else [1, 3] if self.high > 50 * self.low else [1, 2, 5]
+            values = np.outer(decades[:: math.ceil(len(decades) / 6)], digits).ravel()
+        else:
+            rough = (self.high - self.low) / 5
+            power = 10.0 ** math.floor(math.log10(rough))
+            step = power * next(digit for digit in (1, 2, 5, 10) if digit * power >= rough)
+            values = np.arange(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1) * step
+        values = values[(values >= self.low) & (values <= self.high)]
+        return [(float(at), _short(value)) for value, at in zip(values, self(values), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An SVG path; `style` is its class in the template, `hint` what a pointer on it is told."""
+
+    style: str
+    path: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Shapes between two axes. `keys` say which style means what."""
+
+    title: str
+    note: str
+    x: list[tuple[float, str]]
+    y: list[tuple[float, str]]
+    shapes: list[Shape]
+    keys: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in the gallery; `picture` is a data URI with photo, overlay and side view."""
+
+    name: str
+    errors: dict[str, float]
+    file: str
+    picture: str
+
+
+def print_table(records: Sequence[dict[str, Any]]) -> None:
+    """A row for each benchmark and metric, then where each benchmark's numbers come from, on stdout."""
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("benchmark", "metric"):
+        table.add_column(title)
+    for title in ("mm", "95 % interval", "mean body", "ratio", "people"):
+        table.add_column(title, justify="right")
+    for record in records:
+        for name, metric in record["metrics"].items():
+            low, high = metric["ci95"]
+            numbers = [f"{metric['mm']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{metric['mean_body_mm']:.1f}", _ratio(metric)]
+            cells = [record["benchmark"], TITLES[name], *numbers, f"{record['num_people']}"]
+            table.add_row(*(Text(cell) for cell in cells))
+    if records:
+        console.print(table)
+    for record in records:
+        body, sha = record["body"], record["checkpoint"]["sha"]
+        shas = f"shard {record['shard']['sha']}  body {body['name']} {body['sha']}  checkpoint {sha}"
+        line = f"{record['benchmark']}: {record['protocol']}  {shas}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def write_report(
+    folder: Path, experiment: Experiment, scored: Sequence[tuple[dict[str, Any], Scores]], store: Store
+) -> Path:
+    """Writes report.html into `folder` and the people it shows into `folder`/overlays; gives the page's path.
+
+    The page needs no other file. Its curves come from the folder's log.jsonl, where there is one.
+    """
+    body = load_body(experiment.body, store=store)
+    log = _read_log(folder / "log.jsonl")
+    pages = Environment(
+        loader=PackageLoader("hmrb", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pages.filters |= {"ratio": _ratio, "short": _short}
+    page = pages.get_template("report.html.j2").render(
+        experiment=experiment,
+        spec=dump_experiment(experiment),
+        benches=[
+            {
+                "record": record,
+                "histogram": histogram(scores),
+                "people": draw_people(folder / "overlays", body, scores, experiment.model.image_px),
+                "ranked_by": TITLES[_ranked_by(scores)],
+            }
+            for record, scores in scored
+        ],
+        log=[line for line in log if "benchmark" not in line],
+        curves=curves(log),
+        titles=TITLES,
+        width=WIDTH,
+        height=HEIGHT,
+        plot=(LEFT, RIGHT, TOP, BOTTOM),
+    )
+    path = folder / "report.html"
+    _put(path, lambda part: part.write_text(page, encoding="utf-8"))
+    return path
+
+
+def overlay(
+    body: SMPL,
+    image: UInt8[np.ndarray, "S S 3"],
+    rotmats: Float[np.ndarray, "24 3 3"],
+    betas: Float[np.ndarray, "10"],
+    camera: Float[np.ndarray, "3"],
+    image_px: int,
+) -> UInt8[np.ndarray, "S S 3"]:
+    """A person's square, of any size, with the predicted mesh over it.
+
+    `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the size that the network was shown.
+    """
+    size = len(image)
+    move = camera_translation(torch.from_numpy(camera)[None].float(), image_px)
+    vertices = _posed(body, rotmats, betas) + move.numpy()
+    focal = FOCAL_PX * size / image_px
+    return shade_mesh(image, vertices, body.faces, focal=focal, center=(size / 2, size / 2))
+
+
+def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A mesh turned by 90 degrees about the camera's vertical: seen from the picture's right, as large as fits."""
+    turned = np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1)
+    low, high = turned.min(0), turned.max(0)
+    distance = 2 * FOCAL_PX / size  # about as far away as in the overlay: next to no perspective
+    turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
+    focal = SIDE_FILL * size * distance / float((high - low)[:2].max())
+    paper = np.full((size, size, 3), PAPER, np.uint8)
+    return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1.0)
+
+
+def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
+    """Scores, losses and pace over the steps of a run: a chart for each."""
+    scored, steps = [line for line in log if "benchmark" in line], [line for line in log if "benchmark" not in line]
+    charts = []
+    for bench in dict.fromkeys(line["benchmark"] for line in scored):
+        lines = [line for line in scored if line["benchmark"] == bench]
+        charts += [line_chart(f"{TITLES[name]} on {bench}, mm", lines, name) for name in TITLES if name in lines[-1]]
+    facts = dict.fromkeys(name for line in steps for name in line)
+    charts += [line_chart(f"loss: {name}", steps, name) for name in facts if name not in (*PACE, "step", "epoch")]
+    return charts + [line_chart(title, steps, name) for name, title in PACE.items() if name in facts]
+
+
+def line_chart(title: str, lines: Sequence[dict[str, Any]], name: str) -> Chart:
+    """One value over the steps; long logs as means of stretches, in a band from their lowest to their highest."""
+    pairs = [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))]
+    if not pairs:
+        return Chart(title, "no finite value in the log", [], [], [])
+    steps, values = np.array(pairs, np.float64).T
+    starts = np.linspace(0, len(values), min(len(values), POINTS), endpoint=False).astype(int)
+    counts = np.diff(starts, append=len(values))
+    x, y = Scale(0, float(steps[-1]) or 1.0, LEFT, RIGHT), Scale.around(values, BOTTOM, TOP)
+    across = x(np.add.reduceat(steps, starts) / counts)
+    low, high = y(np.minimum.reduceat(values, starts)), y(np.maximum.reduceat(values, starts))
+    band = _path(np.append(across, across[::-1]), np.append(low, high[::-1]))
+    shapes = [Shape("band", band), Shape("line", _path(across, y(np.add.reduceat(values, starts) / counts)))]
+    lowest = int(values.argmin())
+    if "benchmark" in lines[0]:
+        for row, (step, value) in enumerate(pairs):
+            style = "dot lowest" if row == lowest else "dot"
+            shapes.append(Shape(style, _path(x([step]), y([value])), f"step {step}: {value:.1f} mm"))
+    note = f"last {values[-1]:.4g}, lowest {values[lowest]:.4g} at step {_short(steps[lowest])}"
+    return Chart(title, note, x.ticks(), y.ticks(), shapes)
+
+
+def histogram(scores: Scores) -> Chart:
+    """How the error is spread over people, and that of the mean body. The last bin holds the tail."""
+    metric = _ranked_by(scores)
+    errors, baseline = scores.errors[metric], scores.baseline[metric]
+    limit = float(np.percentile(np.concatenate([errors, baseline]), TAIL)) or 1.0
+    edges = np.linspace(0, limit, BINS + 1)
+    counts, others = (np.histogram(np.minimum(values, limit), edges)[0] for values in (errors, baseline))
+    x, y = Scale(0, limit, LEFT, RIGHT), Scale(0, 1.05 * float(max(counts.max(), others.max())), BOTTOM, TOP)
+    at, top, outline = x(edges), y(counts), np.repeat(y(others), 2)
+    shapes = [
+        Shape(
+            "bar",
+            f"M{at[i] + 0.6:.1f} {BOTTOM}V{top[i]:.1f}H{at[i + 1] - 0.6:.1f}V{BOTTOM}z",
+            f"{edges[i]:.0f} to {edges[i + 1]:.0f} mm: {counts[i]} people",
+        )
+        for i in np.flatnonzero(counts)
+    ]
+    shapes.append(Shape("outline", _path(np.repeat(at, 2), np.concatenate([[BOTTOM], outline, [BOTTOM]]))))
+    keys = (("bar", f"prediction, mean {errors.mean():.1f} mm"), ("outline", f"mean body, mean {baseline.mean():.1f} mm"))
+    note = f"{len(errors)} people; the last bin holds all beyond {edges[-2]:.0f} mm"
+    return Chart(f"People by {TITLES[metric]}, mm", note, x.ticks(), y.ticks(), shapes, keys)
+
+
+def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:
+    """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
+    order = scores.errors[_ranked_by(scores)].argsort(kind="stable")
+    count = min(PEOPLE, max(len(order) // 3, 1))
+    middle = (len(order) - count) // 2
+    groups = {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}
+    people: dict[str, list[Person]] = {group: [] for group in groups}
+    for group, rows in groups.items():
+        for k, row in enumerate(rows.tolist(), 1):
+            stem = folder / f"{scores.benchmark.name}_{group}_{k}"
+            people[group].append(_draw_person(stem, body, scores, row, image_px))
+    return people
+
+
+def _draw_person(stem: Path, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
+    """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
+    view = read_view(scores.shard, row)
+    photo = np.asarray(cv2.warpAffine(view.image, crop_matrix(view, TILE_PX), (TILE_PX, TILE_PX)))
+    drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
+    vertices = _posed(body, scores.rotmats[row], scores.betas[row])
+    strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # as OpenCV writes it
+    png, jpeg = cv2.imencode(".png", strip)[1], cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    upright = vertices * np.array([1, -1, -1], np.float32)
+    _put(stem.parent / f"{stem.name}.png", lambda part: part.write_bytes(png.tobytes()))
+    _put(stem.parent / f"{stem.name}.obj", lambda part: write_obj(part, upright, body.faces))
+    errors = {name: float(values[row]) for name, values in scores.errors.items()}
+    uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+    return Person(scores.shard.name(row), errors, stem.name, uri)
+
+
+def _posed(
+    body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]
+) -> Float[np.ndarray, "V 3"]:
+    """Vertices in the camera's axes, metres, before translation."""
+    with torch.inference_mode():
+        mesh = body(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
+    vertices: np.ndarray = mesh.vertices[0].numpy()
+    return vertices
+
+
+def _ranked_by(scores: Scores) -> str:
+    return "pa_mpjpe" if "pa_mpjpe" in scores.errors else scores.benchmark.metrics[0]
+
+
+def _ratio(metric: dict[str, float]) -> str:
+    return f"{metric['mm'] / metric['mean_body_mm']:.2f}" if metric["mean_body_mm"] else "-"
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, none where there is no log. A line that was cut off is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes under a temporary name, then renames: the file is complete or not there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunError(f"{path}: the report could not be written ({error.strerror or error})") from None
+
+
+def _path(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> str:
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)) + "h0"  # h0: a lone point is a dot
+
+
+def _short(value: float) -> str:
+    """0.002, 35, 4k, 1.5M."""
+    power, letter = next(((p, c) for p, c in ((1e6, "M"), (1e3, "k")) if abs(value) >= p), (1, ""))
+    return f"{value / power:.4g}{letter}"

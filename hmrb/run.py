@@ -1,0 +1,84 @@
+"""A run from beginning to end: train, score the chosen checkpoint, draw the report."""
+
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmrb.benchmarks import BENCHMARKS, Benchmark
+from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
+from hmrb.evaluate import Scores, evaluate_checkpoint, save_scores
+from hmrb.lookup import find
+from hmrb.report import print_table, write_report
+from hmrb.spec import Experiment
+from hmrb.store import Store
+from hmrb.train import train
+from hmrb.watch import Silent, watching
+from hmrb.world import World
+
+
+def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
+    """Trains, then evaluates the spec's benchmarks and writes the report. Every process of the world calls it."""
+    if world.is_main:
+        with watching(run.folder) as watcher:
+            train(experiment, run, store, world, watcher)
+    else:
+        train(experiment, run, store, world, Silent())
+    world.barrier()
+    path = run.best if run.best.exists() else run.last
+    benchmarks = [find("benchmark", name, BENCHMARKS) for name in experiment.evals.benches]
+    score_checkpoint(path, benchmarks, store, world, run.folder)
+
+
+def score_checkpoint(
+    path: Path, benchmarks: Sequence[Benchmark], store: Store, world: World, folder: Path, quiet: bool = False
+) -> list[dict[str, Any]]:
+    """Scores a checkpoint and writes results and report into `folder`; gives the records."""
+    checkpoint = load_checkpoint(path)
+    scored: list[tuple[dict[str, Any], Scores]] = []
+    for benchmark in benchmarks:
+        start = time.perf_counter()
+        scores = evaluate_checkpoint(checkpoint, benchmark, store, world)
+        seconds = time.perf_counter() - start
+        if world.is_main:
+            about = about_checkpoint(checkpoint, path, world) | {"images_per_s": round(len(scores.shard) / seconds, 1)}
+            scored.append((save_scores(scores, folder / "eval", about), scores))
+    if world.is_main:
+        page = write_report(folder, checkpoint.experiment(), scored, store)
+        if not quiet:
+            print_table([record for record, _ in scored])
+            print(f"report: {page}")
+    world.barrier()
+    return [record for record, _ in scored]
+
+
+def about_checkpoint(checkpoint: Checkpoint, path: Path, world: World) -> dict[str, Any]:
+    """What a record says of where its number comes from."""
+    experiment = checkpoint.experiment()
+    return {
+        "experiment": experiment.name,
+        "checkpoint": {"path": str(path), "sha": file_sha(path), "step": checkpoint.step},
+        "chosen_by": checkpoint.chosen_by,
+        "body": checkpoint.body,
+        "trained_on": checkpoint.shards,
+        "spec": experiment.model_dump(mode="json"),
+        "device": torch.cuda.get_device_name(world.device)
+        if world.device.type == "cuda"
+        else platform.processor() or "cpu",
+        "processes": world.size,
+        "dtype": "float32",
+        "hmrb": code_version(),
+        "torch": str(torch.__version__),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def file_sha(path: Path) -> str:
+    """16 hex digits of a file's SHA-256."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,257 @@
+"""An experiment as one frozen value. A YAML file says only how it differs from the baseline: the defaults here."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hmrb.errors import RequestError
+from hmrb.lookup import did_you_mean
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SpecError(RequestError):
+    """A spec that can't be read: every problem in it, one a line."""
+
+
+class Strict(BaseModel):
+    """Frozen; a key that is not a field is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Op(Strict):
+    """One augmentation by name, with its arguments; written `name` or `name: {argument: value}`."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+def _op(value: object) -> object:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and len(value) == 1 and not value.keys() & Op.model_fields.keys():
+        name, args = next(iter(value.items()))
+        return {"name": name, "args": args or {}}
+    return value
+
+
+class HeadSpec(Strict):
+    """The regressor on the backbone's features: `steps` refinements of the mean body through two layers."""
+
+    name: str = "iterative"
+    steps: Positive = 3
+    hidden: Positive = 1024
+    dropout: Share = 0.5
+
+
+class ModelSpec(Strict):
+    """What turns a picture into a body."""
+
+    method: str = "hmr"
+    backbone: str = "resnet50"
+    weights: str = "imagenet"
+    """`none`, `imagenet`, or a file."""
+    pool: Literal["mean", "flatten"] = "mean"
+    head: HeadSpec = HeadSpec()
+    image_px: Positive = 224
+    mean: Literal["file", "labels"] = "file"
+    """Where the regressor starts: the body's smpl_mean_params.npz, or the mean of the training labels."""
+    sync_bn: bool = True
+
+
+def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
+    if abs(sum(mix.values()) - 1) > 1e-6:
+        raise ValueError(f"shares sum to {sum(mix.values()):g}, they should sum to 1")
+    return mix
+
+
+class DataSpec(Strict):
+    """What is drawn for training: datasets with their shares of the draws, and what is done to a picture."""
+
+    mix: Annotated[dict[str, Share], AfterValidator(_sums_to_1), Field(min_length=1)]
+    augment: tuple[Annotated[Op, BeforeValidator(_op)], ...] = (
+        Op(name="channel_noise", args={"factor": 0.4}),
+        Op(name="flip", args={"p": 0.5}),
+        Op(name="rotate_scale", args={"rotation_deg": 30, "scale": 0.25, "p": 0.6}),
+    )
+    epoch_len: Positive | None = None
+    """Draws in an epoch; left out, the size of the largest dataset of the mix, as in the study."""
+    workers: Annotated[int, Field(ge=0)] = 4
+    """Loading processes for each training process; 0 loads in the training process."""
+    unreadable_limit: Annotated[int, Field(ge=0)] = 0
+    """How many pictures that can't be decoded a process may replace by other draws before the run stops."""
+
+
+class LossTerm(Strict):
+    """One term of the loss: how far apart prediction and label are, times a weight."""
+
+    distance: Literal["l1", "mse", "smooth_l1"]
+    weight: Weight
+
+
+class AdversarySpec(Strict):
+    """The adversarial prior: a discriminator of poses and shapes. Weight 0 builds none."""
+
+    weight: Weight = 1.0
+    lr: Rate = 1e-4
+    poses: str = "cmu_mosh"
+    """The dataset whose bodies are real to it, or `labels`: those of the training mix."""
+
+
+class OptimSpec(Strict):
+    """How the weights move. `batch` is the global batch, shared by all processes; rates are for that batch."""
+
+    epochs: Positive = 100
+    batch: Positive = 256
+    optimiser: Literal["adam", "adamw"] = "adam"
+    lr: Rate = 2.5e-4
+    head_lr: Rate | None = None
+    """The regressor's own rate; left out, it is `lr`."""
+    weight_decay: Weight = 0.0
+    schedule: Literal["fixed", "cosine"] = "fixed"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Rate | None = None
+    """Largest gradient norm; left out, gradients are not clipped."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
+
+
+class EvalSpec(Strict):
+    """Which benchmarks are run, when, and which one chooses the best checkpoint."""
+
+    benches: tuple[str, ...] = ("3dpw",)
+    """Run at the end of training, on the chosen checkpoint."""
+    select_on: str | None = "3dpw_val"
+    """The benchmark whose PA-MPJPE chooses `best.pt`; null keeps the last weights."""
+    every: Positive = 1
+    """Epochs between two runs of `select_on`."""
+    select_on_test: bool = False
+    """True says in words that a test split may choose the checkpoint."""
+
+
+STUDY_LOSSES = {
+    "keypoints3d": LossTerm(distance="smooth_l1", weight=100),
+    "keypoints2d": LossTerm(distance="smooth_l1", weight=10),
+    "vertices": LossTerm(distance="l1", weight=2),
+    "pose": LossTerm(distance="mse", weight=3),
+    "betas": LossTerm(distance="mse", weight=0.02),
+}
+
+
+class Experiment(Strict):
+    """Everything that decides a run's numbers."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    body: Literal["open", "smpl"] = "smpl"
+    model: ModelSpec = ModelSpec()
+    data: DataSpec
+    losses: dict[str, LossTerm] = Field(default=STUDY_LOSSES, min_length=1)
+    adversary: AdversarySpec = AdversarySpec()
+    optim: OptimSpec = OptimSpec()
+    evals: EvalSpec = EvalSpec()
+
+
+def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
+    """The spec in a YAML file, with `a.b=value` overrides laid over it. Raises SpecError with every problem."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read as a spec: {_reason(error)}") from None
+    try:
+        tree = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise SpecError(f"{path}: a spec is a table of fields, this is {_kind(tree)}")
+    for override in overrides:
+        _lay(tree, override)
+    return parse_experiment(tree, str(path))
+
+
+def parse_experiment(tree: dict[str, Any], source: str) -> Experiment:
+    """A tree of plain values as an Experiment; `source` heads each line of a SpecError."""
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"{source}: {_problem(detail)}" for detail in error.errors()]
+        raise SpecError("\n".join(lines)) from None
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """The resolved spec as YAML, every default written out."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice: the later one would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"'{key}' is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _lay(tree: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise SpecError(f"--set {override}: write it as field.field=value")
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise SpecError(f"--set {override}: '{parent}' is no table")
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise SpecError(f"--set {override}: '{value}' is no YAML value") from None
+
+
+def _problem(detail: Any) -> str:
+    """One line for one pydantic error: `losses.keypoints3d.weigth: no such field; did you mean 'weight'?`"""
+    keys = [str(key) for key in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        fields = _fields_at(keys[:-1])
+        near = did_you_mean(keys[-1], fields).replace(" Did", "; did")
+        return f"{'.'.join(keys)}: no such field{near or '; known: ' + ', '.join(fields)}"
+    if detail["type"] == "missing":
+        return f"{'.'.join(keys)}: has to be given"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    got = detail["input"]
+    shown = "" if isinstance(got, dict | list) else f", got {got!r}"
+    return f"{'.'.join(keys)}: {message}{shown}"
+
+
+def _fields_at(keys: list[str]) -> list[str]:
+    """The fields of the table that a path of keys leads to."""
+    kind: Any = Experiment
+    for key in keys:
+        if _is_model(kind) and key in kind.model_fields:
+            kind = kind.model_fields[key].annotation
+        kind = next(filter(_is_model, _parts(kind)), kind)
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _parts(kind: Any) -> list[Any]:
+    """A type and every type inside its brackets."""
+    return [kind] + [inner for part in get_args(kind) for inner in _parts(part)]
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no text"
+
+
+def _kind(value: object) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"

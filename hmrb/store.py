@@ -1,0 +1,32 @@
+"""Where shards, body models and weights lie, and how to say that one is missing."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder with shards/, bodies/ and weights/. `$HMRB_HOME`, or ~/.cache/hmrb."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> "Store":
+        """The store that the environment names."""
+        home = os.environ.get("HMRB_HOME")
+        return cls(Path(home).expanduser() if home else Path.home() / ".cache" / "hmrb")
+
+    @property
+    def bodies(self) -> Path:
+        """Body models: bodies/smpl/SMPL_NEUTRAL.npz, J_regressor_h36m.npy, ..."""
+        return self.root / "bodies"
+
+    @property
+    def weights(self) -> Path:
+        """Pretrained weights of backbones."""
+        return self.root / "weights"
+
+    def shard(self, dataset: str, split: str) -> Path:
+        """The shard of one split of a dataset."""
+        return self.root / "shards" / f"{dataset}_{split}.h5"

@@ -1,0 +1,220 @@
+"""How a person is lit and photographed: camera, lamp, shadow, things in the way, and the picture taken.
+
+Camera frame: x right, y down, z forward, metres. Colours are RGB in 0..1; pixel (0, 0) is centred at (0, 0).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from hmrb.render import rasterise
+
+SHADOW_PX = 112  # side of the shadow map: about 2 cm a cell for a standing person
+SHADOW_RIM = 4  # empty cells around the body, so that the soft edge of its shape fits
+SHADOW_BIAS_M = 0.03  # more than a cell's slope, less than an arm: no freckles, no missing shadows
+GRAIN_CELLS = 128  # side of the noise that surfaces are grained with; a power of two, for wrapping by bits
+
+Image = Float[np.ndarray, "H W 3"]
+Plane = Float[np.ndarray, "H W"]
+Points = Float[np.ndarray, "N 3"]
+Values = Float[np.ndarray, " N"]
+Colour = Float[np.ndarray, "3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A square picture of `side` px, principal point in its middle. Rows of `axes`: world right, up, ahead."""
+
+    focal: float
+    side: int
+    axes: Float[np.ndarray, "3 3"]
+
+    @property
+    def center(self) -> float:
+        """The principal point's x and y in px."""
+        return (self.side - 1) / 2
+
+    def project(self, points: Points) -> Float[np.ndarray, "N 2"]:
+        """Pixels of points in the camera frame."""
+        flat: np.ndarray = points[:, :2] * (np.float32(self.focal) / points[:, 2:]) + np.float32(self.center)
+        return flat
+
+    def rays(self) -> Points:
+        """Through every pixel's centre, row by row, with z = 1."""
+        slope = (np.arange(self.side, dtype=np.float32) - np.float32(self.center)) / np.float32(self.focal)
+        rays = np.ones((self.side, self.side, 3), np.float32)
+        rays[..., 0], rays[..., 1] = slope[None, :], slope[:, None]
+        return rays.reshape(-1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A distant lamp (`towards` is a unit vector in the camera frame), and light from above and below."""
+
+    towards: Float[np.ndarray, "3"]
+    key: Colour
+    sky: Colour
+    bounce: Colour
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What the lamp sees of the body: the depth per cell (inf where nothing is), and its soft shape on the floor.
+
+    Rows of `basis` are the map's x, y and depth in the camera frame; `low` metres are its first cell.
+    """
+
+    basis: Float[np.ndarray, "3 3"]
+    low: Float[np.ndarray, "2"]
+    scale: float
+    depth: Float[np.ndarray, "P P"]
+    cover: Float[np.ndarray, "P P"]
+
+    def cells(self, points: Points) -> tuple[Values, Values]:
+        """Column and row of points, fractional."""
+        across, down = (
+            (points @ self.basis[axis] - self.low[axis]) * np.float32(self.scale) + np.float32(SHADOW_RIM)
+            for axis in (0, 1)
+        )
+        return across, down
+
+
+def sample_light(rng: np.random.Generator, camera: Camera) -> Light:
+    """Sun or lamp from above, rather behind the camera than behind the person; warm or cool."""
+    azimuth, height = rng.normal(np.pi, 1.0), np.radians(rng.uniform(25, 70))
+    world = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
+    contrast, warmth = rng.uniform(0.25, 0.8), rng.normal(0.02, 0.04)
+    sky = (1.0 - 0.6 * contrast) * np.array([1 - 0.6 * warmth, 1.0, 1 + 0.6 * warmth])
+    return Light(
+        towards=(world @ camera.axes).astype(np.float32),
+        key=(contrast * np.array([1 + warmth, 1.0, 1 - warmth])).astype(np.float32),
+        sky=sky.astype(np.float32),
+        bounce=(0.6 * sky).astype(np.float32),
+    )
+
+
+def shade(light: Light, normals: Points, up: Float[np.ndarray, "3"], lit: Values) -> Points:
+    """RGB light that falls on surfaces with unit normals; `lit` is 0 in shadow."""
+    lamp = np.maximum(normals @ light.towards, 0) * lit
+    skywards = np.float32(0.5) + np.float32(0.5) * (normals @ up)
+    fallen = np.empty(normals.shape, np.float32)
+    for channel in range(3):
+        fallen[:, channel] = light.bounce[channel] + (light.sky - light.bounce)[channel] * skywards
+        fallen[:, channel] += light.key[channel] * lamp
+    return fallen
+
+
+def cast_shadow(light: Light, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Shadow:
+    """The body as the lamp sees it: parallel rays, SHADOW_PX cells along its longer side."""
+    forward = -light.towards
+    right = np.cross(forward, (0.0, 0.0, 1.0) if abs(forward[2]) < 0.9 else (1.0, 0.0, 0.0))
+    right /= np.linalg.norm(right)
+    basis = np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
+    seen = basis @ vertices.T
+    low, high = seen.min(1), seen.max(1)
+    scale = float((SHADOW_PX - 1 - 2 * SHADOW_RIM) / (high - low)[:2].max())
+    cells = np.stack(
+        [(seen[0] - low[0]) * scale + SHADOW_RIM, (seen[1] - low[1]) * scale + SHADOW_RIM, seen[2] - low[2] + 1], 1
+    )
+    fragments = rasterise(cells.astype(np.float32), faces, SHADOW_PX, SHADOW_PX)
+    depth = np.full(SHADOW_PX * SHADOW_PX, np.inf, np.float32)
+    depth[fragments.pixel] = fragments.depth - 1 + low[2]
+    depth = depth.reshape(SHADOW_PX, SHADOW_PX)
+    cover = cv2.GaussianBlur(np.isfinite(depth).astype(np.float32), (0, 0), 1.6)
+    return Shadow(basis, low[:2], scale, depth, cover)
+
+
+def lit_share(shadow: Shadow, points: Points) -> Values:
+    """1 where the lamp sees the body's surface, 0 where another part is before it; bilinear between cells."""
+    across, down = shadow.cells(points)
+    column = np.clip(across.astype(np.int32), 0, SHADOW_PX - 2)
+    row = np.clip(down.astype(np.int32), 0, SHADOW_PX - 2)
+    u, v = across - column.astype(np.float32), down - row.astype(np.float32)
+    cell, flat = row * SHADOW_PX + column, shadow.depth.ravel()
+    limit = points @ shadow.basis[2] - np.float32(SHADOW_BIAS_M)
+    upper = (flat[cell] > limit) * (1 - u) + (flat[cell + 1] > limit) * u
+    lower = (flat[cell + SHADOW_PX] > limit) * (1 - u) + (flat[cell + SHADOW_PX + 1] > limit) * u
+    share: np.ndarray = upper * (1 - v) + lower * v
+    return share
+
+
+def grain(rng: np.random.Generator) -> Float[np.ndarray, "N N"]:
+    """Grey noise of four octaves, mean 0, standard deviation about 0.8; it repeats at its edges nearly unseen."""
+    texture = np.zeros((GRAIN_CELLS, GRAIN_CELLS), np.float32)
+    for cells in (8, 16, 32, 128):
+        octave = rng.standard_normal((cells, cells), dtype=np.float32)
+        texture += cv2.resize(octave, (GRAIN_CELLS, GRAIN_CELLS), interpolation=cv2.INTER_CUBIC)
+    return np.float32(0.5) * texture
+
+
+def dull(rng: np.random.Generator, low: float, high: float) -> Colour:
+    """A colour near grey, warm rather than green: rooms and streets are mostly that."""
+    warmth, green = rng.normal(0.02, 0.07), rng.normal(0, 0.02)
+    tinted: np.ndarray = rng.uniform(low, high) * np.array([1 + warmth, 1 + green, 1 - warmth])
+    return np.clip(tinted, 0, 1).astype(np.float32)
+
+
+def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image, float]:
+    """Something before the person (a desk, a pillar, a bush, a box), and the share of the body that it hides.
+
+    `body` is the body's cover of every pixel.
+    """
+    side = len(body)
+    rows, columns = (np.flatnonzero(body.max(axis) > 0.5) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    tall, wide = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    x, y = x - left, y - top  # from here on from the corner of the body's box
+    kind, reach = rng.integers(4), rng.uniform(0.2, 0.5)
+    colour = dull(rng, 0.2, 0.75)
+    if kind == 0:  # a desk or a low wall: a light edge, then its front
+        below = y - (1 - reach) * tall - rng.normal(0, 0.06) * (x - wide / 2)
+        cover = np.clip(below + 0.5, 0, 1)
+        tone = 1 - 0.3 * np.clip(below - 0.04 * side, 0, 1)
+    elif kind == 1:  # a pillar or a door's edge, rounded by its shade
+        half = 0.3 * reach * wide + 0.02 * side
+        away = (x - rng.uniform(0, wide)) / half
+        cover = np.clip((1 - np.abs(away)) * half + 0.5, 0, 1)
+        tone = 1 - 0.2 * away
+    elif kind == 2:  # a bush: many round clumps, darker below
+        cover = np.zeros((side, side), np.float32)
+        colour = (np.array((0.28, 0.38, 0.20)) * rng.uniform(0.7, 1.4)).astype(np.float32)
+        middle = rng.uniform(0, wide)
+        for _ in range(14):
+            dx, dy = rng.normal(0, 0.16 * tall), rng.normal(0, 0.09 * tall)
+            size = rng.uniform(0.06, 0.14) * tall
+            away = np.hypot(x - middle - dx, y - 0.86 * tall - dy)
+            cover = np.maximum(cover, np.clip(size - away + 0.5, 0, 1))
+        tone = 1.2 - 0.4 * np.clip(y / tall, 0, 1.2)
+    else:  # a box, a bag, a board, with a darker rim
+        half_x, half_y = reach * wide * rng.uniform(0.4, 0.8), reach * tall * rng.uniform(0.25, 0.5)
+        dx, dy = np.abs(x - rng.uniform(0, wide)), np.abs(y - rng.uniform(0.35, 1) * tall)
+        inside = np.minimum(half_x - dx, half_y - dy)
+        cover = np.clip(inside + 0.5, 0, 1)
+        tone = 1 - 0.25 * (inside < 0.02 * side)
+    rough = cv2.resize(grain(rng), (side, side), interpolation=cv2.INTER_LINEAR)
+    tone = tone * (1 + (0.16 if kind == 2 else 0.05) * rough)
+    cover = cover.astype(np.float32)[..., None]
+    hidden = float((body * cover[..., 0]).sum() / max(float(body.sum()), 1.0))
+    covered: np.ndarray = image * (1 - cover) + cover * np.clip(tone[..., None] * colour, 0, 1)
+    return covered.astype(np.float32), hidden
+
+
+def photograph(rng: np.random.Generator, image: Image) -> bytes:
+    """JPEG of the scene as a middling camera takes it: a little soft, noisy, off white balance. Quality 60 to 95."""
+    side = len(image)
+    soft = cv2.GaussianBlur(image, (0, 0), side / 128 * rng.uniform(0.2, 0.6))
+    balance = rng.uniform(0.92, 1.15) * (1 + rng.normal(0, 0.02, 3))
+    exposed = np.clip(soft * balance.astype(np.float32), 0, 1)
+    exposed = cv2.pow(exposed, rng.uniform(0.82, 1.12))
+    luma, chroma = rng.uniform(0, 0.016), rng.uniform(0, 0.010)
+    exposed += (np.float32(luma) * rng.standard_normal((side, side), dtype=np.float32))[..., None]
+    blotches = rng.standard_normal((side // 2, side // 2, 3), dtype=np.float32)  # as after a camera's own denoising
+    exposed += np.float32(chroma) * cv2.resize(blotches, (side, side), interpolation=cv2.INTER_LINEAR)
+    picture: UInt8[np.ndarray, "H W 3"] = np.rint(np.clip(exposed, 0, 1) * 255).astype(np.uint8)
+    quality = int(rng.integers(60, 96))
+    done, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return jpeg.tobytes()

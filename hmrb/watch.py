@@ -1,0 +1,165 @@
+"""How a run tells people and machines how it goes: a progress bar, log.jsonl, TensorBoard."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from hmrb.errors import RunError
+from hmrb.evaluate import Scores
+from hmrb.metrics import TITLES
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def start(self, done: int, total: int, steps_per_epoch: int) -> None:
+        """Before the first step."""
+
+    def step(self, step: int, facts: Mapping[str, float]) -> None:
+        """Every few steps: mean losses since the last time, images_per_s, data_wait (share of time), lr, epoch."""
+
+    def scored(self, step: int, scores: Scores) -> None:
+        """After each run of a benchmark."""
+
+    def say(self, line: str) -> None:
+        """Something a person should read."""
+
+
+class Silent:
+    """The watcher of every process but the first."""
+
+    def start(self, done: int, total: int, steps_per_epoch: int) -> None:
+        """Nothing."""
+
+    def step(self, step: int, facts: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def scored(self, step: int, scores: Scores) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+
+class RunWatcher:
+    """A live bar on a terminal, a line an epoch elsewhere; every fact in log.jsonl and TensorBoard."""
+
+    def __init__(self, folder: Path, console: Console, progress: Progress) -> None:
+        self._folder, self._console, self._progress = folder, console, progress
+        self._log = folder / "log.jsonl"
+        self._board: Any = None
+        self._task: Any = None
+        self._steps_per_epoch = 1
+        self._printed = 0
+
+    def start(self, done: int, total: int, steps_per_epoch: int) -> None:
+        """Drops what an interrupted run logged after its last checkpoint, and draws the bar."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        keep_log_until(self._log, done)
+        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=done or None)
+        self._steps_per_epoch = steps_per_epoch
+        self._printed = done // steps_per_epoch
+        self._task = self._progress.add_task("train", total=total, completed=done, facts="")
+
+    def step(self, step: int, facts: Mapping[str, float]) -> None:
+        """One line of the log; the bar moves."""
+        self._write({"step": step, **facts})
+        for name, value in facts.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        losses = {k: v for k, v in facts.items() if k not in ("images_per_s", "data_wait", "lr", "epoch")}
+        line = (
+            f"epoch {facts['epoch']:.1f}  step {step}  {facts['images_per_s']:.0f} images/s"
+            f"  data wait {100 * facts['data_wait']:.0f} %  " + "  ".join(f"{k} {v:.3g}" for k, v in losses.items())
+        )
+        self._progress.update(self._task, completed=step, facts=line)
+        epoch = step // self._steps_per_epoch
+        if not self._console.is_terminal and epoch > self._printed:
+            self._printed = epoch
+            self._console.print(f"{line}  {_left(self._progress, self._task)}", soft_wrap=True, highlight=False)
+
+    def scored(self, step: int, scores: Scores) -> None:
+        """One line of the log and of the console."""
+        means = {name: scores.mean(name) for name in scores.errors}
+        self._write({"step": step, "benchmark": scores.benchmark.name, "protocol": scores.benchmark.protocol, **means})
+        for name, value in means.items():
+            self._board.add_scalar(f"{scores.benchmark.name}/{name}", value, step)
+        said = "  ".join(f"{TITLES[name]} {value:.1f} mm" for name, value in means.items())
+        self.say(f"step {step}  {scores.benchmark.name}: {said}")
+
+    def say(self, line: str) -> None:
+        """Above the bar."""
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def close(self) -> None:
+        """Flushes TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        try:
+            with open(self._log, "a", encoding="utf-8") as log:
+                log.write(json.dumps(facts) + "\n")
+        except OSError as error:
+            raise RunError(f"{self._log}: could not be written ({error.strerror})") from None
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[RunWatcher]:
+    """A RunWatcher whose bar is taken down at the end, however that comes."""
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        Spent(),
+        TextColumn("left"),
+    )
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        watcher = RunWatcher(folder, console, bar)
+        try:
+            yield watcher
+        finally:
+            watcher.close()
+
+
+class Spent(ProgressColumn):
+    """Time since the start."""
+
+    def render(self, task: Task) -> Text:
+        """As 0:12:34."""
+        return TimeElapsedColumn().render(task)
+
+
+def keep_log_until(log: Path, step: int) -> None:
+    """Drops the lines of a log that come after a step: they will be written again."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            continue  # a line that was being written when the run died
+    part = log.with_suffix(".part")
+    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    os.replace(part, log)
+
+
+def _left(progress: Progress, task: Any) -> str:
+    remaining = next((t.time_remaining for t in progress.tasks if t.id == task), None)
+    return "" if remaining is None else f"{remaining / 60:.1f} min left"
