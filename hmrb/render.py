@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 NEAR_M = 0.05  # a triangle with a corner nearer than this is dropped: nothing is clipped
 CHUNK = 1 << 21  # candidate samples tested at once: bounds memory (about 100 MB) when the camera is very close
 SUPERSAMPLE = 2  # 2x2 samples a pixel: edges look smooth, 3x3 costs twice the time for little
-LARGE_PX = 1 << 20  # pictures with a longer mesh than this area are drawn without supersampling, to stay fast
+LARGE_PX = 1 << 20  # a mesh whose box has more pixels than this is drawn without supersampling, to stay fast
 KEY_LIGHT = (-0.45, -0.6, -0.66)  # towards the light of `shade_mesh`: over the camera's left shoulder
 KEY, AMBIENT = 0.62, 0.42  # their sum is just above 1: the side that faces the light keeps its colour
 
@@ -147,7 +147,8 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
     for axis, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
         normals[:, axis] = np.bincount(around, np.tile(u[i] * v[j] - u[j] * v[i], 3), len(vertices))
     length = np.sqrt(np.einsum("vc,vc->v", normals, normals))
-    return normals / np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+    normals /= np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+    return normals
 
 
 def shade_mesh(
@@ -182,12 +183,11 @@ def shade_mesh(
     layer = np.zeros((rows * scale * columns * scale, 4), np.float32)
     layer[fragments.pixel, :3] = np.clip(lit[:, None] * np.array(colour, np.float32), 0, 1) * (255 * alpha)
     layer[fragments.pixel, 3] = alpha
-    layer = cv2.resize(
-        layer.reshape(rows * scale, columns * scale, 4), (columns, rows), interpolation=cv2.INTER_AREA
-    ).reshape(rows, columns, 4)
+    fine = layer.reshape(rows * scale, columns * scale, 4)
+    cover = cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, 4)
     drawn = image.copy()
     patch = drawn[low[1] : high[1], low[0] : high[0]]
-    patch[...] = np.rint(patch * (1 - layer[..., 3:]) + layer[..., :3]).astype(np.uint8)
+    patch[...] = np.rint(patch * (1 - cover[..., 3:]) + cover[..., :3]).astype(np.uint8)
     return drawn
 
 

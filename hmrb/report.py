@@ -1,7 +1,6 @@
 """What a score leaves for people: a table on stdout, and one HTML page with curves, errors and people.
 
-Every number comes out of a record, a log or per-person errors; nothing is typed. Charts are plain paths, coloured by
-the template, so that they follow the reader's light or dark page.
+Their numbers come out of records and logs. Charts are plain paths, which the template colours for light and dark.
 """
 
 import base64
@@ -10,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,10 @@ WIDTH, HEIGHT = 360, 180  # of a chart: text keeps its size on a phone
 LEFT, RIGHT, TOP, BOTTOM = 42, 348, 10, 156  # of the plot inside a chart
 POINTS = 150  # of a curve: longer logs are drawn as means of as many stretches
 LOG_FROM = 10  # highest over lowest value from which an axis is logarithmic
+MARGIN = 0.08  # of a range, left free above it
 BINS = 32
 TAIL = 99.5  # percentile of errors at which the histogram ends
+HISTOGRAMS = ("pa_mpjpe", "mpjpe")
 PACE = {"images_per_s": "images a second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
 
 
@@ -60,19 +61,24 @@ class Scale:
     is_log: bool = False
 
     @classmethod
-    def around(cls, values: Float[np.ndarray, " N"], start: float, stop: float) -> "Scale":
-        """Logarithmic over a wide range; else linear, down to 0 where 0 is no further than the range is wide."""
+    def upright(cls, values: Float[np.ndarray, " N"]) -> "Scale":
+        """Logarithmic over a wide range, else linear."""
         low, high = float(values.min()), float(values.max())
         if low > 0 and high > LOG_FROM * low:
-            return cls(low, high, start, stop, is_log=True)
-        margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
-        return cls(0.0 if 0 <= low <= high - low else low - margin, high + margin, start, stop)
+            return cls(low, high, BOTTOM, TOP, is_log=True)
+        margin = MARGIN * (high - low) or MARGIN * abs(high) or 1.0
+        return cls(min(max(low - margin, 0.0), low), high + margin, BOTTOM, TOP)
+
+    @classmethod
+    def upright_from_0(cls, values: Float[np.ndarray, " N"]) -> "Scale":
+        """Linear, for what is judged by its height."""
+        return cls(0, (1 + MARGIN) * float(values.max()) or 1, BOTTOM, TOP)
 
     def __call__(self, values: Any) -> Float[np.ndarray, " N"]:
+        """The pixels of values."""
         bend = np.log if self.is_log else np.asarray
         low, high = bend(self.low), bend(self.high)
-        pixels: np.ndarray = self.start + (bend(values) - low) / (high - low) * (self.stop - self.start)
-        return pixels
+        return self.start + (bend(values) - low) / (high - low) * (self.stop - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Round values inside the range, at their pixels."""
@@ -107,7 +113,7 @@ class Chart:
     x: list[tuple[float, str]]
     y: list[tuple[float, str]]
     shapes: list[Shape]
-    keys: tuple[tuple[str, str], ...] = ()
+    keys: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +122,21 @@ class Person:
 
     name: str
     errors: dict[str, float]
-    file: str
     picture: str
 
 
 def print_table(records: Sequence[dict[str, Any]]) -> None:
     """A row for each benchmark and metric, then where each benchmark's numbers come from, on stdout."""
     console = Console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("benchmark", "metric"):
-        table.add_column(title)
+    table = Table("benchmark", "metric", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
     for title in ("mm", "95 % interval", "mean body", "ratio", "people"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for record in records:
         for name, metric in record["metrics"].items():
-            low, high = metric["ci95"]
-            numbers = [f"{metric['mm']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{metric['mean_body_mm']:.1f}", _ratio(metric)]
-            cells = [record["benchmark"], TITLES[name], *numbers, f"{record['num_people']}"]
-            table.add_row(*(Text(cell) for cell in cells))
+            (low, high), mean_body = metric["ci95"], metric["mean_body_mm"]
+            numbers = [f"{metric['mm']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{mean_body:.1f}", _ratio(metric)]
+            cells = [record["benchmark"], TITLES[name], *numbers, str(record["num_people"])]
+            table.add_row(*map(Text, cells))
     if records:
         console.print(table)
     for record in records:
@@ -152,49 +155,40 @@ def write_report(
     """
     body = load_body(experiment.body, store=store)
     log = _read_log(folder / "log.jsonl")
-    pages = Environment(
-        loader=PackageLoader("hmrb", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    pages.filters |= {"ratio": _ratio, "short": _short}
+    pages = Environment(loader=PackageLoader("hmrb", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    pages.filters["ratio"] = _ratio
     page = pages.get_template("report.html.j2").render(
         experiment=experiment,
         spec=dump_experiment(experiment),
         benches=[
             {
                 "record": record,
-                "histogram": histogram(scores),
+                "histograms": [histogram(scores, name) for name in HISTOGRAMS if name in scores.errors],
                 "people": draw_people(folder / "overlays", body, scores, experiment.model.image_px),
-                "ranked_by": TITLES[_ranked_by(scores)],
+                "ranked_by": _ranked_by(scores),
             }
             for record, scores in scored
         ],
-        log=[line for line in log if "benchmark" not in line],
+        last=next((line for line in reversed(log) if "epoch" in line), None),
         curves=curves(log),
         titles=TITLES,
-        width=WIDTH,
-        height=HEIGHT,
-        plot=(LEFT, RIGHT, TOP, BOTTOM),
+        plot={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "bottom": BOTTOM},
     )
-    path = folder / "report.html"
-    _put(path, lambda part: part.write_text(page, encoding="utf-8"))
-    return path
+    _put(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    return folder / "report.html"
 
 
 def overlay(
-    body: SMPL,
-    image: UInt8[np.ndarray, "S S 3"],
-    rotmats: Float[np.ndarray, "24 3 3"],
-    betas: Float[np.ndarray, "10"],
-    camera: Float[np.ndarray, "3"],
-    image_px: int,
-) -> UInt8[np.ndarray, "S S 3"]:
+    body: SMPL, image: UInt8[np.ndarray, "S S 3"], rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"],
+    camera: Float[np.ndarray, "3"], image_px: int,
+) -> UInt8[np.ndarray, "S S 3"]:  # fmt: skip
     """A person's square, of any size, with the predicted mesh over it.
 
     `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the size that the network was shown.
     """
     size = len(image)
     move = camera_translation(torch.from_numpy(camera)[None].float(), image_px)
-    vertices = _posed(body, rotmats, betas) + move.numpy()
+    vertices = _pose(body, rotmats, betas) + move.numpy()
     focal = FOCAL_PX * size / image_px
     return shade_mesh(image, vertices, body.faces, focal=focal, center=(size / 2, size / 2))
 
@@ -207,7 +201,7 @@ def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> 
     turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
     focal = SIDE_FILL * size * distance / float((high - low)[:2].max())
     paper = np.full((size, size, 3), PAPER, np.uint8)
-    return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1.0)
+    return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1)
 
 
 def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
@@ -215,96 +209,92 @@ def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
     scored, steps = [line for line in log if "benchmark" in line], [line for line in log if "benchmark" not in line]
     charts = []
     for bench in dict.fromkeys(line["benchmark"] for line in scored):
-        lines = [line for line in scored if line["benchmark"] == bench]
-        charts += [line_chart(f"{TITLES[name]} on {bench}, mm", lines, name) for name in TITLES if name in lines[-1]]
-    facts = dict.fromkeys(name for line in steps for name in line)
-    charts += [line_chart(f"loss: {name}", steps, name) for name in facts if name not in (*PACE, "step", "epoch")]
-    return charts + [line_chart(title, steps, name) for name, title in PACE.items() if name in facts]
+        facts = _series([line for line in scored if line["benchmark"] == bench])
+        charts += [score_chart(f"{TITLES[name]} on {bench}, mm", *facts[name]) for name in TITLES if name in facts]
+    facts = _series(steps)
+    losses = [name for name in facts if name not in (*PACE, "step", "epoch")]
+    charts += [line_chart(f"loss: {name}", *facts[name], Scale.upright) for name in losses]
+    return charts + [line_chart(PACE[name], *facts[name], Scale.upright_from_0) for name in PACE if name in facts]
 
 
-def line_chart(title: str, lines: Sequence[dict[str, Any]], name: str) -> Chart:
-    """One value over the steps; long logs as means of stretches, in a band from their lowest to their highest."""
-    pairs = [(line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))]
-    if not pairs:
-        return Chart(title, "no finite value in the log", [], [], [])
-    steps, values = np.array(pairs, np.float64).T
+def line_chart(
+    title: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"], upright: Callable[..., Scale]
+) -> Chart:
+    """A value over the steps; a long one as means of stretches, in a band from their lowest to their highest."""
+    x, y = Scale(0, steps[-1] or 1, LEFT, RIGHT), upright(values)
     starts = np.linspace(0, len(values), min(len(values), POINTS), endpoint=False).astype(int)
     counts = np.diff(starts, append=len(values))
-    x, y = Scale(0, float(steps[-1]) or 1.0, LEFT, RIGHT), Scale.around(values, BOTTOM, TOP)
     across = x(np.add.reduceat(steps, starts) / counts)
     low, high = y(np.minimum.reduceat(values, starts)), y(np.maximum.reduceat(values, starts))
     band = _path(np.append(across, across[::-1]), np.append(low, high[::-1]))
     shapes = [Shape("band", band), Shape("line", _path(across, y(np.add.reduceat(values, starts) / counts)))]
+    note = f"last {values[-1]:.4g}, mean {values.mean():.4g}"
+    return Chart(title, note, x.ticks(), y.ticks(), shapes, {})
+
+
+def score_chart(title: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"]) -> Chart:
+    """A benchmark's score over the steps, with a dot each and the lowest one marked."""
+    x, y = Scale(0, steps[-1] or 1, LEFT, RIGHT), Scale.upright(values)
     lowest = int(values.argmin())
-    if "benchmark" in lines[0]:
-        for row, (step, value) in enumerate(pairs):
-            style = "dot lowest" if row == lowest else "dot"
-            shapes.append(Shape(style, _path(x([step]), y([value])), f"step {step}: {value:.1f} mm"))
-    note = f"last {values[-1]:.4g}, lowest {values[lowest]:.4g} at step {_short(steps[lowest])}"
-    return Chart(title, note, x.ticks(), y.ticks(), shapes)
+    hints = [f"step {step:.0f}: {value:.1f} mm" for step, value in zip(steps, values, strict=True)]
+    styles = ["dot lowest" if i == lowest else "dot" for i in range(len(values))]
+    dots = [Shape(*dot) for dot in zip(styles, map(_path, x(steps)[:, None], y(values)[:, None]), hints, strict=True)]
+    chart = line_chart(title, steps, values, Scale.upright)
+    note = f"last {values[-1]:.1f}, lowest {values[lowest]:.1f} at step {steps[lowest]:.0f}"
+    return replace(chart, note=note, shapes=chart.shapes + dots)
 
 
-def histogram(scores: Scores) -> Chart:
-    """How the error is spread over people, and that of the mean body. The last bin holds the tail."""
-    metric = _ranked_by(scores)
+def histogram(scores: Scores, metric: str) -> Chart:
+    """How an error is spread over people, and that of the mean body. The last bin holds the tail."""
     errors, baseline = scores.errors[metric], scores.baseline[metric]
     limit = float(np.percentile(np.concatenate([errors, baseline]), TAIL)) or 1.0
     edges = np.linspace(0, limit, BINS + 1)
     counts, others = (np.histogram(np.minimum(values, limit), edges)[0] for values in (errors, baseline))
-    x, y = Scale(0, limit, LEFT, RIGHT), Scale(0, 1.05 * float(max(counts.max(), others.max())), BOTTOM, TOP)
+    x, y = Scale(0, limit, LEFT, RIGHT), Scale.upright_from_0(np.append(counts, others).astype(np.float64))
     at, top, outline = x(edges), y(counts), np.repeat(y(others), 2)
-    shapes = [
-        Shape(
-            "bar",
-            f"M{at[i] + 0.6:.1f} {BOTTOM}V{top[i]:.1f}H{at[i + 1] - 0.6:.1f}V{BOTTOM}z",
-            f"{edges[i]:.0f} to {edges[i + 1]:.0f} mm: {counts[i]} people",
-        )
-        for i in np.flatnonzero(counts)
-    ]
+    shapes = []
+    for i in np.flatnonzero(counts):
+        bar = f"M{at[i] + 0.6:.1f} {BOTTOM}V{top[i]:.1f}H{at[i + 1] - 0.6:.1f}V{BOTTOM}z"
+        shapes.append(Shape("bar", bar, f"{edges[i]:.0f} to {edges[i + 1]:.0f} mm: {counts[i]} people"))
     shapes.append(Shape("outline", _path(np.repeat(at, 2), np.concatenate([[BOTTOM], outline, [BOTTOM]]))))
-    keys = (("bar", f"prediction, mean {errors.mean():.1f} mm"), ("outline", f"mean body, mean {baseline.mean():.1f} mm"))
-    note = f"{len(errors)} people; the last bin holds all beyond {edges[-2]:.0f} mm"
+    keys = {"bar": f"prediction, mean {errors.mean():.1f} mm", "outline": f"mean body, mean {baseline.mean():.1f} mm"}
+    note = f"the last bin holds all over {edges[-2]:.0f} mm"
     return Chart(f"People by {TITLES[metric]}, mm", note, x.ticks(), y.ticks(), shapes, keys)
 
 
 def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:
     """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
-    order = scores.errors[_ranked_by(scores)].argsort(kind="stable")
+    order = scores.errors[_ranked_by(scores)].argsort(kind="stable").tolist()
     count = min(PEOPLE, max(len(order) // 3, 1))
     middle = (len(order) - count) // 2
-    groups = {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}
-    people: dict[str, list[Person]] = {group: [] for group in groups}
-    for group, rows in groups.items():
-        for k, row in enumerate(rows.tolist(), 1):
-            stem = folder / f"{scores.benchmark.name}_{group}_{k}"
-            people[group].append(_draw_person(stem, body, scores, row, image_px))
-    return people
+    groups = {"best": order[:count], "median": order[middle : middle + count], "worst": order[: -count - 1 : -1]}
+    stem = folder / scores.benchmark.name
+    return {
+        group: [_draw_person(f"{stem}_{group}_{k}", body, scores, row, image_px) for k, row in enumerate(rows, 1)]
+        for group, rows in groups.items()
+    }
 
 
-def _draw_person(stem: Path, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
+def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
     """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
     view = read_view(scores.shard, row)
     photo = np.asarray(cv2.warpAffine(view.image, crop_matrix(view, TILE_PX), (TILE_PX, TILE_PX)))
     drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
-    vertices = _posed(body, scores.rotmats[row], scores.betas[row])
+    vertices = _pose(body, scores.rotmats[row], scores.betas[row])
     strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # as OpenCV writes it
     png, jpeg = cv2.imencode(".png", strip)[1], cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     upright = vertices * np.array([1, -1, -1], np.float32)
-    _put(stem.parent / f"{stem.name}.png", lambda part: part.write_bytes(png.tobytes()))
-    _put(stem.parent / f"{stem.name}.obj", lambda part: write_obj(part, upright, body.faces))
-    errors = {name: float(values[row]) for name, values in scores.errors.items()}
+    _put(Path(f"{stem}.png"), lambda part: part.write_bytes(png.tobytes()))
+    _put(Path(f"{stem}.obj"), lambda part: write_obj(part, upright, body.faces))
     uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
-    return Person(scores.shard.name(row), errors, stem.name, uri)
+    return Person(scores.shard.name(row), {name: float(values[row]) for name, values in scores.errors.items()}, uri)
 
 
-def _posed(
-    body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]
-) -> Float[np.ndarray, "V 3"]:
+def _pose(body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "V 3"]:
     """Vertices in the camera's axes, metres, before translation."""
     with torch.inference_mode():
         mesh = body(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
-    vertices: np.ndarray = mesh.vertices[0].numpy()
-    return vertices
+    return np.asarray(mesh.vertices[0])
 
 
 def _ranked_by(scores: Scores) -> str:
@@ -315,13 +305,23 @@ def _ratio(metric: dict[str, float]) -> str:
     return f"{metric['mm'] / metric['mean_body_mm']:.2f}" if metric["mean_body_mm"] else "-"
 
 
+def _series(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]]:
+    """Steps and finite values of each number in the lines of a log."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                pairs.setdefault(name, []).append((line["step"], value))
+    return {name: tuple(np.array(rows, np.float64).T) for name, rows in pairs.items()}
+
+
 def _read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a run's log, none where there is no log. A line that was cut off is left out."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):
             lines.append(json.loads(text))
-    return lines
+    return [line for line in lines if isinstance(line, dict) and "step" in line]
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:
@@ -342,6 +342,8 @@ def _path(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> str:
 
 
 def _short(value: float) -> str:
-    """0.002, 35, 4k, 1.5M."""
-    power, letter = next(((p, c) for p, c in ((1e6, "M"), (1e3, "k")) if abs(value) >= p), (1, ""))
+    """1e-4, 0.002, 35, 4k, 1.5M."""
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    power, letter = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e3 else (1, "")
     return f"{value / power:.4g}{letter}"

@@ -16,7 +16,7 @@ from hmrb.report import print_table, write_report
 from hmrb.spec import Experiment
 from hmrb.store import Store
 from hmrb.train import train
-from hmrb.watch import Silent, watching
+from hmrb.watch import Watcher, watching
 from hmrb.world import World
 
 
@@ -26,7 +26,7 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
         with watching(run.folder) as watcher:
             train(experiment, run, store, world, watcher)
     else:
-        train(experiment, run, store, world, Silent())
+        train(experiment, run, store, world, Watcher())
     world.barrier()
     path = run.best if run.best.exists() else run.last
     benchmarks = [find("benchmark", name, BENCHMARKS) for name in experiment.evals.benches]

@@ -130,7 +130,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
             set_rates(learner.optimiser, optim, step, total)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
-            terms = train_step(learner, losses, batch.to(world.device), step, optim, world, shards)
+            terms = train_step(learner, losses, batch.to(world.device), step, optim, world)
             step += 1
             meter.add(terms, len(batch.row))
             if step % LOG_EVERY == 0 or step == total:
@@ -153,13 +153,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
 
 
 def train_step(
-    learner: Learner,
-    losses: Losses,
-    batch: Batch,
-    step: int,
-    optim: OptimSpec,
-    world: World,
-    shards: Mapping[str, Shard],
+    learner: Learner, losses: Losses, batch: Batch, step: int, optim: OptimSpec, world: World
 ) -> dict[str, Float[Tensor, ""]]:
     """One step of discriminator and model; gives each weighted term of the loss.
 

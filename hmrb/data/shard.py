@@ -7,7 +7,7 @@ Per picture: jpeg/offset into the one array jpeg/bytes, and origin: where the pi
 import hashlib
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,7 +97,8 @@ class ShardWriter:
             if kind is None:
                 self._guard(self._finish)
             for spool in self._spools.values():
-                spool.close()
+                with suppress(OSError):  # a full disk refuses the last bytes again; they are thrown away here
+                    spool.close()
 
     def add(self, sample: Sample) -> None:
         """Appends one person."""

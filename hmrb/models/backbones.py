@@ -1,5 +1,6 @@
 """Backbones, all of them timm's: a picture to a feature map."""
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_weights(network: nn.Module, row: Backbone, spec: ModelSpec) -> None:
     try:
         state = torch.load(spec.weights, map_location="cpu", weights_only=True)
         network.load_state_dict(state)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise RequestError(f"{spec.weights}: no state dict of '{row.timm_name}': {error}") from None
 
 

@@ -63,6 +63,8 @@ class DirectHead(nn.Module):
             nn.Linear(spec.hidden, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout),
         )  # fmt: skip
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
+        for decoder in (self.decpose, self.decshape, self.deccam):
+            nn.init.zeros_(decoder.bias)
         _keep_mean(self)
 
     def forward(self, features: Float[Tensor, "B F"]) -> Prediction:

@@ -50,7 +50,9 @@ def backdrop(
         haze = np.clip(reach / 80, 0, 0.75)[:, None]
         floor += haze * (HORIZON - floor)
     image[ground] = floor
-    return np.clip(image, 0, 1).reshape(camera.side, camera.side, 3)
+    focus = camera.side / 128 * rng.uniform(0.4, 1.1)  # the person is sharper, and edges lose their stairs
+    scene: np.ndarray = cv2.GaussianBlur(np.clip(image, 0, 1).reshape(camera.side, camera.side, 3), (0, 0), focus)
+    return scene
 
 
 def _contact(camera: Camera, near: Points) -> Plane:
@@ -60,7 +62,8 @@ def _contact(camera: Camera, near: Points) -> Plane:
         x, y = np.clip(np.rint(camera.project(near)), 0, camera.side - 1).astype(np.int32).T
         touched[y, x] = 1
     spread = 0.02 * camera.side
-    return np.clip(1.6 * cv2.GaussianBlur(touched, (0, 0), spread, sigmaY=spread / 2), 0, 1)
+    dark: np.ndarray = np.clip(1.6 * cv2.GaussianBlur(touched, (0, 0), spread, sigmaY=spread / 2), 0, 1)
+    return dark
 
 
 class _Walls:
@@ -94,7 +97,8 @@ class _Walls:
         colour[height < 0.1] *= 0.75
         for _ in range(rng.integers(0, 6)):
             _hang(rng, colour, across, height)
-        return colour * tone[:, None]
+        colour *= tone[:, None]
+        return colour
 
 
 def _hang(rng: np.random.Generator, colour: Points, across: Values, height: Values) -> None:
@@ -161,7 +165,8 @@ def _floor(rng: np.random.Generator, kind: int, u: Values, v: Values, pixel_m: V
         rough *= 2
     # Fine grain fades with distance, where it would sparkle; coarse grain stays.
     tone += rough * (_read(texture, a * 25, b * 25) * np.clip(0.05 / pixel_m, 0, 1) + _read(texture, a * 4, b * 4))
-    return tone[:, None] * colour
+    painted: np.ndarray = tone[:, None] * colour
+    return painted
 
 
 def _read(table: Float[np.ndarray, "C C"], across: Values, down: Values) -> Values:

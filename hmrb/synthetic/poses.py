@@ -51,8 +51,9 @@ def rotvec_to_rotmat(rotvec: Float[np.ndarray, "*N 3"]) -> Rotations:
     skew = np.zeros((*rotvec.shape, 3))
     for axis, (i, j) in enumerate(((2, 1), (0, 2), (1, 0))):
         skew[..., i, j], skew[..., j, i] = rotvec[..., axis], -rotvec[..., axis]
-    matrix: np.ndarray = np.eye(3) + np.sinc(angle / np.pi) * skew
-    return matrix + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (skew @ skew)
+    sine, cosine = np.sinc(angle / np.pi), 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    matrix: np.ndarray = np.eye(3) + sine * skew + cosine * (skew @ skew)
+    return matrix
 
 
 def rotmat_to_rotvec(rotmat: Rotations) -> Float[np.ndarray, "*N 3"]:
@@ -61,11 +62,10 @@ def rotmat_to_rotvec(rotmat: Rotations) -> Float[np.ndarray, "*N 3"]:
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     xy, xz, yz = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    squares = np.stack([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
-    w2, x2, y2, z2 = np.moveaxis(squares, -1, 0)
-    rows = [[w2, wx, wy, wz], [wx, x2, xy, xz], [wy, xy, y2, yz], [wz, xz, yz, z2]]
-    candidates = np.stack([np.stack(row, -1) for row in rows], -2)
-    quaternion = np.take_along_axis(candidates, squares.argmax(-1)[..., None, None], -2)[..., 0, :]
+    w2, x2, y2, z2 = 1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz
+    rows = np.array([[w2, wx, wy, wz], [wx, x2, xy, xz], [wy, xy, y2, yz], [wz, xz, yz, z2]])
+    best = np.array([w2, x2, y2, z2]).argmax(0)
+    quaternion = np.moveaxis(np.take_along_axis(rows, best[None, None], 0)[0], 0, -1)
     quaternion = quaternion / np.sqrt((quaternion * quaternion).sum(-1, keepdims=True))
     quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     sine = np.sqrt((quaternion[..., 1:] ** 2).sum(-1, keepdims=True))
@@ -172,11 +172,12 @@ def _draw_key(rng: np.random.Generator, style: PoseStyle) -> Pose:
 
 def _between(pose: Pose, other: Pose, share: float) -> Pose:
     """Every joint turned a share of the way to the other pose's."""
-    return pose @ rotvec_to_rotmat(share * rotmat_to_rotvec(np.swapaxes(pose, -1, -2) @ other))
+    turned: np.ndarray = pose @ rotvec_to_rotmat(share * rotmat_to_rotvec(np.swapaxes(pose, -1, -2) @ other))
+    return turned
 
 
 # Relative chances of key poses that everyday pictures are full of; the others have 1, those on the floor the style's.
-COMMON = {"stand": 4.5, "contrapposto": 4, "walk": 3.5, "stroll": 4, "run": 1.5, "sit": 1.5, "wave": 1.3, "t": 0.5}
+COMMON = {"stand": 5, "contrapposto": 4.5, "walk": 4, "stroll": 4.5, "run": 2, "sit": 2, "wave": 1.5, "t": 0.5}
 FLOOR = ("sit_floor", "sit_crossed", "plank", "crawl", "lie_back", "lie_side", "kneel", "stretch_floor")
 
 KEY_POSES: dict[str, Pose] = {
@@ -238,9 +239,12 @@ KEY_POSES: dict[str, Pose] = {
     ),
     "side_lunge": each(
         arm_l=arm(lift=50, ahead=60, elbow=70), arm_r=arm(lift=60, ahead=20, elbow=25),
-        leg_l=leg(flex=55, apart=30, out=20, knee=75), leg_r=leg(apart=38, out=10, knee=3), spine=trunk(bend=15), lean=10,
+        leg_l=leg(flex=55, apart=30, out=20, knee=75), leg_r=leg(apart=38, out=10, knee=3),
+        spine=trunk(bend=15), lean=10,
     ),
-    "reach_up": each(arm_l=arm(lift=165, ahead=60, elbow=12), leg_r=leg(flex=-10, knee=18), spine=trunk(side=8, nod=-25)),
+    "reach_up": each(
+        arm_l=arm(lift=165, ahead=60, elbow=12), leg_r=leg(flex=-10, knee=18), spine=trunk(side=8, nod=-25),
+    ),
     "reach_forward": each(arm_l=arm(lift=92, ahead=88, elbow=8), spine=trunk(bend=14, twist=-15)),
     "arms_up": both(arms=arm(lift=168, ahead=20, elbow=15), spine=trunk(bend=-5)),
     "arms_v": both(arms=arm(lift=138, elbow=8), legs=leg(apart=12)),
@@ -260,7 +264,9 @@ KEY_POSES: dict[str, Pose] = {
     ),
     "hold_box": both(arms=arm(lift=32, ahead=72, elbow=72, roll=-8), spine=trunk(bend=-6)),
     "hands_behind_head": both(arms=arm(lift=112, ahead=15, elbow=138, roll=88), spine=trunk(bend=-4)),
-    "bow": both(arms=arm(lift=12, ahead=80, elbow=10), legs=leg(flex=48, knee=6), spine=trunk(bend=32, nod=10), lean=45),
+    "bow": both(
+        arms=arm(lift=12, ahead=80, elbow=10), legs=leg(flex=48, knee=6), spine=trunk(bend=32, nod=10), lean=45,
+    ),
     "pick_up": each(
         arm_l=arm(lift=70, ahead=80, elbow=8), arm_r=arm(lift=40, ahead=60, elbow=50),
         leg_l=leg(flex=92, knee=62, toes_up=15), leg_r=leg(flex=72, knee=68, toes_up=12), spine=trunk(bend=42), lean=42,

@@ -119,9 +119,8 @@ def cast_shadow(light: Light, vertices: Float[np.ndarray, "V 3"], faces: Int[np.
         [(seen[0] - low[0]) * scale + SHADOW_RIM, (seen[1] - low[1]) * scale + SHADOW_RIM, seen[2] - low[2] + 1], 1
     )
     fragments = rasterise(cells.astype(np.float32), faces, SHADOW_PX, SHADOW_PX)
-    depth = np.full(SHADOW_PX * SHADOW_PX, np.inf, np.float32)
-    depth[fragments.pixel] = fragments.depth - 1 + low[2]
-    depth = depth.reshape(SHADOW_PX, SHADOW_PX)
+    depth = np.full((SHADOW_PX, SHADOW_PX), np.inf, np.float32)
+    depth.ravel()[fragments.pixel] = fragments.depth - 1 + low[2]
     cover = cv2.GaussianBlur(np.isfinite(depth).astype(np.float32), (0, 0), 1.6)
     return Shadow(basis, low[:2], scale, depth, cover)
 
@@ -146,14 +145,16 @@ def grain(rng: np.random.Generator) -> Float[np.ndarray, "N N"]:
     for cells in (8, 16, 32, 128):
         octave = rng.standard_normal((cells, cells), dtype=np.float32)
         texture += cv2.resize(octave, (GRAIN_CELLS, GRAIN_CELLS), interpolation=cv2.INTER_CUBIC)
-    return np.float32(0.5) * texture
+    texture *= 0.5
+    return texture
 
 
 def dull(rng: np.random.Generator, low: float, high: float) -> Colour:
     """A colour near grey, warm rather than green: rooms and streets are mostly that."""
     warmth, green = rng.normal(0.02, 0.07), rng.normal(0, 0.02)
     tinted: np.ndarray = rng.uniform(low, high) * np.array([1 + warmth, 1 + green, 1 - warmth])
-    return np.clip(tinted, 0, 1).astype(np.float32)
+    limited: np.ndarray = np.clip(tinted, 0, 1).astype(np.float32)
+    return limited
 
 
 def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image, float]:
@@ -169,6 +170,7 @@ def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image,
     x, y = x - left, y - top  # from here on from the corner of the body's box
     kind, reach = rng.integers(4), rng.uniform(0.2, 0.5)
     colour = dull(rng, 0.2, 0.75)
+    rough = cv2.resize(grain(rng), (side, side), interpolation=cv2.INTER_LINEAR)
     if kind == 0:  # a desk or a low wall: a light edge, then its front
         below = y - (1 - reach) * tall - rng.normal(0, 0.06) * (x - wide / 2)
         cover = np.clip(below + 0.5, 0, 1)
@@ -178,23 +180,22 @@ def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image,
         away = (x - rng.uniform(0, wide)) / half
         cover = np.clip((1 - np.abs(away)) * half + 0.5, 0, 1)
         tone = 1 - 0.2 * away
-    elif kind == 2:  # a bush: many round clumps, darker below
-        cover = np.zeros((side, side), np.float32)
-        colour = (np.array((0.28, 0.38, 0.20)) * rng.uniform(0.7, 1.4)).astype(np.float32)
+    elif kind == 2:  # a bush: clumps of leaves, each lit from above, on a dark inside
+        cover, tone = np.zeros((2, side, side), np.float32)
+        colour = (np.array((0.30, 0.40, 0.20)) * rng.uniform(0.7, 1.3)).astype(np.float32)
         middle = rng.uniform(0, wide)
-        for _ in range(14):
-            dx, dy = rng.normal(0, 0.16 * tall), rng.normal(0, 0.09 * tall)
-            size = rng.uniform(0.06, 0.14) * tall
-            away = np.hypot(x - middle - dx, y - 0.86 * tall - dy)
-            cover = np.maximum(cover, np.clip(size - away + 0.5, 0, 1))
-        tone = 1.2 - 0.4 * np.clip(y / tall, 0, 1.2)
+        for _ in range(26):
+            dx, dy, size = rng.normal(0, 0.14 * tall), abs(rng.normal(0, 0.2 * tall)), rng.uniform(0.03, 0.08) * tall
+            away = np.hypot(x - middle - dx, y - tall + dy) / size + 0.25 * rough
+            cover = np.maximum(cover, away < 1)
+            tone = np.where(away < 1, 1.15 - 0.5 * away**2 * (y > tall - dy), tone)
+        cover = cv2.GaussianBlur(cover, (0, 0), 0.5)
     else:  # a box, a bag, a board, with a darker rim
         half_x, half_y = reach * wide * rng.uniform(0.4, 0.8), reach * tall * rng.uniform(0.25, 0.5)
         dx, dy = np.abs(x - rng.uniform(0, wide)), np.abs(y - rng.uniform(0.35, 1) * tall)
         inside = np.minimum(half_x - dx, half_y - dy)
         cover = np.clip(inside + 0.5, 0, 1)
         tone = 1 - 0.25 * (inside < 0.02 * side)
-    rough = cv2.resize(grain(rng), (side, side), interpolation=cv2.INTER_LINEAR)
     tone = tone * (1 + (0.16 if kind == 2 else 0.05) * rough)
     cover = cover.astype(np.float32)[..., None]
     hidden = float((body * cover[..., 0]).sum() / max(float(body.sum()), 1.0))
@@ -207,8 +208,7 @@ def photograph(rng: np.random.Generator, image: Image) -> bytes:
     side = len(image)
     soft = cv2.GaussianBlur(image, (0, 0), side / 128 * rng.uniform(0.2, 0.6))
     balance = rng.uniform(0.92, 1.15) * (1 + rng.normal(0, 0.02, 3))
-    exposed = np.clip(soft * balance.astype(np.float32), 0, 1)
-    exposed = cv2.pow(exposed, rng.uniform(0.82, 1.12))
+    exposed: np.ndarray = cv2.pow(np.clip(soft * balance.astype(np.float32), 0, 1), rng.uniform(0.82, 1.12))
     luma, chroma = rng.uniform(0, 0.016), rng.uniform(0, 0.010)
     exposed += (np.float32(luma) * rng.standard_normal((side, side), dtype=np.float32))[..., None]
     blotches = rng.standard_normal((side // 2, side // 2, 3), dtype=np.float32)  # as after a camera's own denoising

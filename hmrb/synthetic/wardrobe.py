@@ -4,7 +4,7 @@ Rest coordinates are metres of the mean body: x to the person's left, y up, z fo
 space, sharp at any resolution, and no texture file is needed. Cloth also has a thickness, for the picture only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from jaxtyping import Float
 SKINS = (
     (0.96, 0.80, 0.70),
     (0.90, 0.72, 0.58),
-    (0.80, 0.60, 0.45),
+    (0.82, 0.63, 0.50),
     (0.66, 0.46, 0.33),
     (0.48, 0.32, 0.22),
     (0.34, 0.22, 0.16),
@@ -30,7 +30,7 @@ CLOTHS = (
     (0.90, 0.90, 0.88), (0.55, 0.56, 0.58), (0.20, 0.21, 0.23), (0.12, 0.16, 0.28), (0.72, 0.66, 0.55),
     (0.25, 0.33, 0.48), (0.36, 0.46, 0.60), (0.32, 0.36, 0.27), (0.42, 0.29, 0.22), (0.55, 0.16, 0.18),
 )  # fmt: skip
-DARK_EYE, WHITE_EYE = (0.13, 0.09, 0.07), (0.90, 0.89, 0.87)
+DARK_EYE, WHITE_EYE = (0.13, 0.09, 0.07), (0.80, 0.78, 0.75)
 PATTERNS = ("plain", "stripes", "bands", "checks", "dots", "block", "print")
 HAIR_CUTS = ("short", "short", "medium", "long", "tail", "buzz", "bald")
 HATS = ("none", "cap", "beanie", "scarf")
@@ -53,8 +53,6 @@ class Measures:
     floor_y: float
     eye: tuple[float, float, float]
     mouth_y: float
-    head_y: float
-    top_y: float
 
     @classmethod
     def take(cls, joints: Float[np.ndarray, "54 3"], floor_y: float) -> "Measures":
@@ -64,24 +62,32 @@ class Measures:
         return cls(
             shoulder_x=float(x[16]), wrist_x=float(x[20]), neck_y=float(y[12]), waist_y=float(y[3]) + 0.03,
             hip_y=float(y[1]), knee_y=float(y[4]), ankle_y=float(y[7]), floor_y=floor_y,
-            eye=eye, mouth_y=float(y[52]), head_y=float(y[53]), top_y=float(y[48]),
+            eye=eye, mouth_y=float(y[52]),
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Cloth:
-    """One garment's fabric. Colours are RGB in 0..1, `period` is metres, `width` metres of thickness."""
+    """One garment's fabric. Colours are RGB in 0..1, `period` and `width` (thickness) metres.
+
+    `flare` is how much further a trouser leg stands off at the ankle than at the hip: wide legs, skirts.
+    """
 
     colour: Colour
     second: Colour
     pattern: str
     period: float
     width: float
+    flare: float
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One person's appearance. Lengths are shares of the limb: sleeve 1 ends at the wrist, trousers 1 at the ankle."""
+    """One person's appearance.
+
+    Lengths are shares of the limb: sleeve 1 ends at the wrist, trousers 1 at the ankle, boots 1 at the knee; the top
+    ends at the height `hem_y`. Rows of `wrinkles` are waves of the cloth: three radians per metre and a phase.
+    """
 
     skin: Colour
     hair: Colour
@@ -102,7 +108,6 @@ class Look:
     sole: Colour
     boots: float
     socks: Colour
-    watch: bool
     wrinkles: Float[np.ndarray, "W 4"]
 
 
@@ -112,6 +117,9 @@ def sample_look(rng: np.random.Generator) -> Look:
     greying = rng.random() < 0.12
     hair = HAIRS[5] if greying else HAIRS[int(rng.integers(2 if skin[0] < 0.6 else 5))]
     is_warm = rng.random() < 0.25  # jacket weather
+    is_skirt = rng.random() < 0.15
+    bottom = _cloth(rng, width=0.008, plain=0.85, dull=0.85)
+    legs = float(rng.choice([0.32, 0.42, 0.75, 0.97], p=[0.15, 0.15, 0.1, 0.6]))
     sleeve = float(rng.choice([-0.05, 0.25, 0.45, 1.0], p=[0.12, 0.43, 0.1, 0.35]))
     return Look(
         skin=_near(rng, skin, 0.02),
@@ -121,19 +129,18 @@ def sample_look(rng: np.random.Generator) -> Look:
         beard=float(rng.uniform(0.3, 0.9)) if rng.random() < 0.2 else 0.0,
         glasses=bool(rng.random() < 0.15),
         hat=str(rng.choice(HATS, p=[0.8, 0.08, 0.07, 0.05])),
-        hat_colour=_cloth_colour(rng),
-        top=_cloth(rng, 0.005),
+        hat_colour=_cloth_colour(rng, 0.7),
+        top=_cloth(rng, width=0.007, plain=0.5, dull=0.55),
         sleeve=1.0 if is_warm else sleeve,
         neckline=str(rng.choice(["crew", "vee", "high"], p=[0.6, 0.25, 0.15])),
         hem_y=float(rng.choice([0.07, -0.02, -0.09, -0.28], p=[0.3, 0.3, 0.3, 0.1]) + rng.normal(0, 0.01)),
-        jacket=_cloth(rng, 0.013) if is_warm else None,
-        bottom=_cloth(rng, 0.006),
-        trousers=float(rng.choice([0.32, 0.42, 0.75, 0.97], p=[0.15, 0.15, 0.1, 0.6])),
-        shoes=_cloth_colour(rng),
+        jacket=_cloth(rng, width=0.014, plain=0.8, dull=0.75) if is_warm else None,
+        bottom=replace(bottom, flare=0.07) if is_skirt else bottom,
+        trousers=float(rng.uniform(0.35, 0.6)) if is_skirt else legs,
+        shoes=_cloth_colour(rng, 0.85),
         sole=(0.85, 0.85, 0.83) if rng.random() < 0.5 else (0.1, 0.1, 0.1),
         boots=float(rng.uniform(0.05, 0.2)) if rng.random() < 0.2 else 0.0,
-        socks=_cloth_colour(rng),
-        watch=bool(rng.random() < 0.3),
+        socks=_cloth_colour(rng, 0.95),
         wrinkles=np.concatenate([rng.normal(0, 45, (4, 3)), rng.uniform(0, 2 * np.pi, (4, 1))], 1).astype(np.float32),
     )
 
@@ -143,7 +150,9 @@ def thickness(look: Look, measures: Measures, points: Points) -> Float[np.ndarra
     zones = _zones(look, measures, points)
     width = np.zeros(len(points), np.float32)
     width[zones["shoes"]] = 0.008
-    width[zones["bottom"]] = look.bottom.width
+    legs = zones["bottom"]
+    along = np.clip((measures.hip_y - points[legs, 1]) / (measures.hip_y - measures.ankle_y), 0, 1)
+    width[legs] = look.bottom.width + look.bottom.flare * along
     width[zones["top"]] = look.top.width
     if look.jacket is not None:
         width[zones["jacket"]] = look.jacket.width
@@ -187,7 +196,10 @@ def wrinkle(look: Look, points: Points) -> Points:
 
 
 def _zones(look: Look, measures: Measures, points: Points) -> dict[str, np.ndarray]:
-    """Which points each garment covers, as row numbers. Later ones lie over earlier ones."""
+    """Which points each garment covers, as row numbers. Later ones lie over earlier ones.
+
+    Bare numbers here and below are metres on the mean body, fitted by eye to its pictures.
+    """
     x, y, z = points.T
     side = np.abs(x)
     along_arm = (side - measures.shoulder_x) / (measures.wrist_x - measures.shoulder_x)
@@ -282,23 +294,27 @@ def _fabric(cloth: Cloth, measures: Measures, points: Points) -> Float[np.ndarra
     along = np.where(on_arm, np.abs(x), y) / np.float32(cloth.period)
     around = np.where(on_arm, y, x) / np.float32(cloth.period)
     if cloth.pattern == "stripes":
-        second = along % 1 < 0.5
+        second = _part(along) < 0.5
     elif cloth.pattern == "bands":
-        second = along % 3 < 0.8
+        second = _part(along / 3) < 0.27
     elif cloth.pattern == "checks":
-        second = (along % 1 < 0.5) ^ (around % 1 < 0.5)
+        second = (_part(along) < 0.5) ^ (_part(around) < 0.5)
     elif cloth.pattern == "dots":
-        second = (along % 1 - 0.5) ** 2 + (around % 1 - 0.5) ** 2 < 0.08
+        second = (_part(along) - 0.5) ** 2 + (_part(around) - 0.5) ** 2 < 0.08
     elif cloth.pattern == "block":
         second = y > measures.neck_y - 0.20
     elif cloth.pattern == "print":
         second = (z > 0.02) & ((x / 0.09) ** 2 + ((y - measures.neck_y + 0.20) / 0.06) ** 2 < 1)
     else:
         second = np.zeros(len(points), bool)
-    picked: np.ndarray = np.where(
-        second[:, None], np.array(cloth.second, np.float32), np.array(cloth.colour, np.float32)
-    )
-    return picked
+    two: np.ndarray = np.take(np.array([cloth.colour, cloth.second], np.float32), second.astype(np.int8), 0)
+    return two
+
+
+def _part(cycles: np.ndarray) -> np.ndarray:
+    """How far into its cycle each value is, 0..1; faster than a remainder."""
+    part: np.ndarray = cycles - np.floor(cycles)
+    return part
 
 
 def _fill(colour: Float[np.ndarray, "N 3"], rows: np.ndarray, value: Colour) -> None:
@@ -310,17 +326,23 @@ def _near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
     return red, green, blue
 
 
-def _cloth_colour(rng: np.random.Generator) -> Colour:
-    """From the palette, or a hue of its own with moderate colourfulness."""
-    if rng.random() < 0.65:
+def _cloth_colour(rng: np.random.Generator, dull: float) -> Colour:
+    """From the palette, with chance `dull`, or a hue of its own of moderate colourfulness."""
+    if rng.random() < dull:
         return _near(rng, CLOTHS[rng.integers(len(CLOTHS))], 0.03)
-    hue, value, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.8), rng.uniform(0.15, 0.6)
+    hue, value, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.65)
     wheel = value * (1 - strength * (0.5 + 0.5 * np.cos(hue + np.array([0, 2.09, 4.19]))))
     red, green, blue = (float(c) for c in wheel)
     return red, green, blue
 
 
-def _cloth(rng: np.random.Generator, width: float) -> Cloth:
-    pattern = "plain" if rng.random() < 0.5 else PATTERNS[rng.integers(1, len(PATTERNS))]
-    period = float(rng.uniform(0.04, 0.10))
-    return Cloth(_cloth_colour(rng), _cloth_colour(rng), pattern, period, width * float(rng.uniform(0.6, 1.5)))
+def _cloth(rng: np.random.Generator, *, width: float, plain: float, dull: float) -> Cloth:
+    """A fabric of about this thickness; `plain` and `dull` are chances. Wide cuts are common, tights are not."""
+    return Cloth(
+        colour=_cloth_colour(rng, dull),
+        second=_cloth_colour(rng, dull),
+        pattern="plain" if rng.random() < plain else PATTERNS[rng.integers(1, len(PATTERNS))],
+        period=float(rng.uniform(0.04, 0.10)),
+        width=width * float(rng.uniform(0.5, 2)),
+        flare=float(rng.uniform(0, 0.02)),
+    )

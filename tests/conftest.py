@@ -1,0 +1,159 @@
+"""Toys: a body of a few vertices, a shard of small pictures, an experiment that trains in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from hmrb.body import SMPL, BodyFile
+from hmrb.data.shard import ShardWriter
+from hmrb.records import Sample
+from hmrb.spec import Experiment, parse_experiment
+from hmrb.store import Store
+
+GOLDENS = Path(__file__).parent / "goldens"
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    """Every array of a recorded file."""
+    with np.load(GOLDENS / f"{name}.npz", allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def body_arrays(num_vertices: int = 100, seed: int = 0) -> dict[str, np.ndarray]:
+    """A random body under SMPL's official names."""
+    rng = np.random.default_rng(seed)
+
+    def rows(count: int, width: int) -> np.ndarray:
+        values = rng.random((count, width)) * (rng.random((count, width)) < 0.3) + 1e-6
+        return (values / values.sum(1, keepdims=True)).astype(np.float32)
+
+    return {
+        "v_template": rng.normal(0, 0.5, (num_vertices, 3)).astype(np.float32),
+        "shapedirs": rng.normal(0, 0.03, (num_vertices, 3, 10)).astype(np.float32),
+        "posedirs": rng.normal(0, 0.003, (num_vertices, 3, 207)).astype(np.float32),
+        "J_regressor": rows(24, num_vertices),
+        "weights": rows(num_vertices, 24),
+        "kintree_table": np.array([PARENTS, range(24)]).astype(np.uint32),
+        "f": rng.integers(0, num_vertices, (150, 3)).astype(np.uint32),
+        "J_regressor_h36m": rows(17, num_vertices),
+        "J_regressor_extra": rows(9, num_vertices),
+        "vertex_ids": rng.integers(0, num_vertices, 21),
+    }
+
+
+def body_from(members: dict[str, np.ndarray], name: str = "smpl", gender: str = "neutral") -> SMPL:
+    """The body that a file with these members holds."""
+    from hmrb.body import body_file
+
+    file: BodyFile = body_file(name, gender, Path("made-up.npz"), members)
+    return SMPL(file)
+
+
+@pytest.fixture
+def tiny_smpl() -> SMPL:
+    return body_from(body_arrays())
+
+
+@pytest.fixture
+def write_smpl(tmp_path: Path) -> Callable[..., Store]:
+    """Puts a made-up licensed body into a store, as a user would."""
+
+    def write(**changes: Any) -> Store:
+        store = Store(tmp_path / "home")
+        folder = store.bodies / "smpl"
+        folder.mkdir(parents=True, exist_ok=True)
+        members = body_arrays() | changes
+        for key in ("J_regressor_h36m", "J_regressor_extra"):
+            np.save(folder / f"{key}.npy", members.pop(key))
+        del members["vertex_ids"]
+        np.savez(folder / "SMPL_NEUTRAL.npz", **{k: v for k, v in members.items() if v is not None})
+        return store
+
+    return write
+
+
+def person(index: int, side: int = 48, seed: int = 0) -> Sample:
+    """A made-up person: a noisy picture, labels with a few missing joints."""
+    rng = np.random.default_rng([seed, index])
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (side, side, 3)).astype(np.uint8), (5, 5), 0)
+    keypoints2d = np.concatenate([rng.uniform(5, side - 5, (54, 2)), rng.random((54, 1)) < 0.9], 1)
+    keypoints3d = np.concatenate([rng.normal(0, 0.4, (54, 3)), rng.random((54, 1)) < 0.9], 1)
+    pose = rng.normal(0, 0.3, (24, 3))
+    pose[0] += (np.pi, 0, 0)
+    return Sample(
+        jpeg=cv2.imencode(".jpg", picture)[1].tobytes(),
+        name=f"person/{index:03d}",
+        box=np.array([4, 2, side - 8, side - 4], np.float32),
+        keypoints2d=keypoints2d.astype(np.float32),
+        keypoints3d=keypoints3d.astype(np.float32),
+        pose=pose.astype(np.float32),
+        betas=rng.normal(0, 1, 10).astype(np.float32),
+        transl=np.array([0, 0, 4], np.float32),
+        has_body=bool(index % 5 != 3),
+        columns={"occlusion": float(rng.random())},
+    )
+
+
+def write_shard(path: Path, people: list[Sample], dataset: str = "synthetic", split: str = "train") -> Path:
+    """A shard of these people."""
+    with ShardWriter(path, dataset=dataset, split=split, skeleton="smpl54", body="open", made_by="a test") as writer:
+        for sample in people:
+            writer.add(sample)
+    return path
+
+
+@pytest.fixture
+def tiny_store(tmp_path: Path) -> Store:
+    """A store with a synthetic dataset of 20 people to train on, 6 to choose by and 7 to test on."""
+    store = Store(tmp_path / "home")
+    for seed, (split, count) in enumerate({"train": 20, "val": 6, "test": 7}.items()):
+        people = [person(i, seed=seed) for i in range(count)]
+        if split != "train":
+            people = [_labelled(sample) for sample in people]
+        write_shard(store.shard("synthetic", split), people, split=split)
+    return store
+
+
+def _labelled(sample: Sample) -> Sample:
+    from dataclasses import replace
+
+    return replace(sample, has_body=True)
+
+
+def tiny_tree() -> dict[str, Any]:
+    """A spec of some 15 steps, dropout, adversary and averaging on."""
+    return {
+        "name": "tiny",
+        "body": "open",
+        "model": {
+            "backbone": "mini",
+            "weights": "none",
+            "pool": "mean",
+            "head": {"name": "direct", "steps": 1, "hidden": 16, "dropout": 0.2},
+            "image_px": 32,
+            "mean": "labels",
+        },
+        "data": {"mix": {"synthetic": 1.0}, "workers": 0},
+        "losses": {
+            "keypoints3d": {"distance": "l1", "weight": 1},
+            "keypoints2d": {"distance": "l1", "weight": 1},
+            "pose": {"distance": "mse", "weight": 1},
+            "betas": {"distance": "mse", "weight": 0.1},
+        },
+        "adversary": {"weight": 0.1, "poses": "labels"},
+        "optim": {"epochs": 3, "batch": 4, "lr": 1e-3, "schedule": "cosine", "ema": 0.9},
+        "evals": {"benches": ["synthetic"], "select_on": "synthetic_val"},
+    }
+
+
+@pytest.fixture
+def tiny_experiment() -> Experiment:
+    return parse_experiment(tiny_tree(), "tiny")

@@ -1,0 +1,121 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import person, write_shard
+from hmrb.data.loader import (
+    DrawDataset,
+    StepDraws,
+    UnreadableImage,
+    bench_loader,
+    mean_body,
+    mixture,
+    read_view,
+    real_poses,
+    train_loader,
+)
+from hmrb.data.shard import Shard
+from hmrb.errors import RunError
+from hmrb.records import Batch
+from hmrb.spec import DataSpec
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> dict[str, Shard]:
+    return {
+        name: Shard(write_shard(tmp_path / f"{name}.h5", [person(i, seed=seed) for i in range(11)], dataset=name))
+        for seed, name in enumerate("ab")
+    }
+
+
+SPEC = DataSpec(mix={"a": 0.7, "b": 0.3}, workers=0)
+
+
+def batches(shards: dict[str, Shard], draws: StepDraws, workers: int = 0) -> list[Batch]:
+    return list(train_loader(DrawDataset(shards, SPEC, 24, seed=3), draws, workers))
+
+
+def same(one: Batch, two: Batch) -> None:
+    for field in ("image", "keypoints2d", "keypoints3d", "pose", "betas", "has_body", "row"):
+        assert torch.equal(getattr(one, field), getattr(two, field)), field
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_stream_does_not_depend_on_the_workers(shards: dict[str, Shard], workers: int) -> None:
+    draws = StepDraws(batch=4, start=0, stop=5, rank=0, size=1)
+    for alone, together in zip(batches(shards, draws), batches(shards, draws, workers), strict=True):
+        same(alone, together)
+
+
+def test_ranks_share_the_draws_of_one(shards: dict[str, Shard]) -> None:
+    (whole,) = batches(shards, StepDraws(batch=6, start=2, stop=3, rank=0, size=1))
+    parts = [batches(shards, StepDraws(6, 2, 3, rank, 3))[0] for rank in range(3)]
+    for rank, part in enumerate(parts):
+        assert torch.equal(part.image, whole.image[rank::3])
+
+
+def test_a_resumed_stream_goes_on_where_it_stopped(shards: dict[str, Shard]) -> None:
+    whole = batches(shards, StepDraws(4, 0, 6, 0, 1))
+    for late, again in zip(whole[4:], batches(shards, StepDraws(4, 4, 6, 0, 1)), strict=True):
+        same(late, again)
+
+
+def test_a_test_set_is_read_row_by_row_once(shards: dict[str, Shard]) -> None:
+    for size in (1, 2, 3, 4, 20):
+        rows = [int(row) for rank in range(size) for b in bench_loader(shards["a"], 24, 4, rank, size, 0) for row in b.row]
+        assert sorted(rows) == list(range(11))
+
+
+def broken(tmp_path: Path, rows: set[int]) -> dict[str, Shard]:
+    people = [person(i) for i in range(11)]
+    people = [replace(p, jpeg=b"\xff\xd8 no picture %d" % i) if i in rows else p for i, p in enumerate(people)]
+    return {"a": Shard(write_shard(tmp_path / "broken.h5", people, dataset="a"))}
+
+
+def test_an_unreadable_picture_is_named_and_replaced(tmp_path: Path) -> None:
+    shards = broken(tmp_path, {2})
+    dataset = DrawDataset(shards, DataSpec(mix={"a": 1.0}), 24, seed=0)
+    items = [dataset[draw] for draw in range(11)]
+    skipped = [name for item in items for name in item.skipped]
+    assert skipped == [f"{tmp_path}/broken.h5: picture 'person/002' can't be decoded"]
+    assert 2 not in {item.row for item in items}
+
+
+def test_pictures_that_are_all_unreadable_end_the_run(tmp_path: Path) -> None:
+    dataset = DrawDataset(broken(tmp_path, set(range(11))), DataSpec(mix={"a": 1.0}), 24, seed=0)
+    with pytest.raises(RunError, match="100 pictures in a row can't be decoded, the last: .*broken.h5"):
+        dataset[0]
+
+
+def test_a_test_picture_is_never_replaced(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match=r"picture 'person/002' can't be decoded"):
+        list(bench_loader(broken(tmp_path, {2})["a"], 24, 4, 0, 1, 0))
+
+
+def test_a_greyscale_picture_becomes_rgb(tmp_path: Path) -> None:
+    import cv2
+
+    grey = cv2.imencode(".jpg", np.full((20, 30), 90, np.uint8))[1].tobytes()
+    shard = Shard(write_shard(tmp_path / "grey.h5", [replace(person(0), jpeg=grey)]))
+    assert read_view(shard, 0).image.shape == (20, 30, 3)
+
+
+def test_real_bodies_are_labelled_ones(shards: dict[str, Shard]) -> None:
+    bodies = real_poses(shards, mixture(shards, SPEC, 0), range(64))
+    labelled = [shard.arrays["pose"][row] for shard in shards.values() for row in range(11) if row % 5 != 3]
+    for pose in bodies.pose.numpy():
+        assert any((pose == candidate).all() for candidate in labelled)
+
+
+def test_the_mean_body_of_one_pose_is_that_pose(tmp_path: Path) -> None:
+    from hmrb.geometry import rot6d_to_rotmat, rotvec_to_rotmat
+
+    people = [replace(person(i), pose=person(0).pose, betas=person(i).betas, has_body=True) for i in range(4)]
+    mean = mean_body({"a": Shard(write_shard(tmp_path / "a.h5", people))}, {"a": 1.0})
+    rotmats = rot6d_to_rotmat(mean[:144].view(24, 6))
+    torch.testing.assert_close(rotmats, rotvec_to_rotmat(torch.from_numpy(people[0].pose)), rtol=0, atol=1e-5)
+    expected = torch.from_numpy(np.mean([p.betas for p in people], 0))
+    torch.testing.assert_close(mean[144:154], expected, rtol=0, atol=1e-6)

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import tiny_tree
+from hmrb.check import name_problems
+from hmrb.spec import Experiment, SpecError, dump_experiment, load_experiment, parse_experiment
+
+SPECS = sorted((Path(__file__).parent.parent / "specs").rglob("*.yaml"))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_every_shipped_spec_resolves_and_names_what_exists(path: Path) -> None:
+    assert name_problems(load_experiment(path)) == []
+
+
+def test_all_problems_come_in_one_list(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        name: a
+        modl: {}
+        data: {mix: {h36m: 0.6, 3dpw: 0.5}, augment: [{name: flip, arg: 1}]}
+        losses: {keypoints3d: {distance: l1, weight: 1, weigth: 2}}
+        optim: {epochs: -2, lr: fast}
+        """,
+    )
+    with pytest.raises(SpecError) as error:
+        load_experiment(path)
+    assert str(error.value).splitlines() == [
+        f"{path}: data.mix: shares sum to 1.1, they should sum to 1",
+        f"{path}: data.augment.0.arg: no such field; did you mean 'args'?",
+        f"{path}: losses.keypoints3d.weigth: no such field; did you mean 'weight'?",
+        f"{path}: optim.epochs: should be greater than 0, got -2",
+        f"{path}: optim.lr: should be a valid number, unable to parse string as a number, got 'fast'",
+        f"{path}: modl: no such field; did you mean 'model'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [b", "not YAML: while parsing a flow sequence"),
+        ("- a", "a spec is a table of fields, this is a list"),
+        ("", "a spec is a table of fields, this is empty"),
+        ("name: a\nname: b", "'name' is given twice"),
+        ("name: a", "data: has to be given"),
+        ("!!python/object/apply:os.system ['true']", "not YAML: could not determine a constructor"),
+    ],
+)
+def test_what_is_no_spec_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        load_experiment(written(tmp_path, text))
+
+
+def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no\.yaml: can't be read as a spec: No such file"):
+        load_experiment(tmp_path / "no.yaml")
+
+
+def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, yaml.safe_dump(tiny_tree()))
+    experiment = load_experiment(path, ("optim.lr=1e-4", "data.augment=[flip]", "seed=7"))
+    assert (experiment.optim.lr, experiment.data.augment[0].name, experiment.seed) == (1e-4, "flip", 7)
+    with pytest.raises(SpecError, match="no such field"):
+        load_experiment(path, ("optim.rate=1",))
+    with pytest.raises(SpecError, match="write it as field.field=value"):
+        load_experiment(path, ("optim.lr",))
+
+
+def test_the_resolved_spec_reads_back(tiny_experiment: Experiment) -> None:
+    assert parse_experiment(yaml.safe_load(dump_experiment(tiny_experiment)), "again") == tiny_experiment
+
+
+def test_an_experiment_is_frozen(tiny_experiment: Experiment) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        tiny_experiment.seed = 1
+
+
+def test_unknown_names_come_in_one_list() -> None:
+    tree = tiny_tree()
+    tree["data"] = {"mix": {"synthetik": 1.0}, "augment": ["flop", {"flip": {"prob": 1}}]}
+    tree["model"]["backbone"] = "resnet5"
+    tree["losses"]["verts"] = {"distance": "l1", "weight": 1}
+    tree["evals"] = {"benches": ["sinthetic"], "select_on": "synthetic"}
+    problems = name_problems(parse_experiment(tree, "here"), processes=3)
+    said = "\n".join(problems)
+    assert len(problems) == 8
+    for line in (
+        "no backbone named 'resnet5'. Did you mean 'resnet50'?",
+        "no dataset named 'synthetik'. Did you mean 'synthetic'",
+        "no augmentation named 'flop'. Did you mean 'flip'?",
+        "augmentation 'flip' has no argument 'prob'; it takes p=0.5",
+        "no loss named 'verts'",
+        "no benchmark named 'sinthetic'. Did you mean 'synthetic'",
+        "'synthetic' is a test split; a checkpoint chosen on it has seen the test",
+        "4 can't be shared evenly by 3 processes",
+    ):
+        assert line in said
