@@ -227,7 +227,8 @@ def line_chart(
     across = x(np.add.reduceat(steps, starts) / counts)
     low, high = y(np.minimum.reduceat(values, starts)), y(np.maximum.reduceat(values, starts))
     band = _path(np.append(across, across[::-1]), np.append(low, high[::-1]))
-    shapes = [Shape("band", band), Shape("line", _path(across, y(np.add.reduceat(values, starts) / counts)))]
+    line = _path(across, y(np.add.reduceat(values, starts) / counts))
+    shapes = [Shape("band", band), Shape("line" if len(values) > 1 else "dot", line)]
     note = f"last {values[-1]:.4g}, mean {values.mean():.4g}"
     return Chart(title, note, x.ticks(), y.ticks(), shapes, {})
 
@@ -342,8 +343,8 @@ def _path(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> str:
 
 
 def _short(value: float) -> str:
-    """1e-4, 0.002, 35, 4k, 1.5M."""
+    """1.5e-4, 0.002, 35, 4k, 1.5M."""
     if 0 < abs(value) < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
+        return f"{value:.1e}".replace("e-0", "e-").replace(".0e", "e")
     power, letter = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e3 else (1, "")
     return f"{value / power:.4g}{letter}"
