@@ -84,15 +84,19 @@ def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "spec.yaml").write_text(dump_experiment(experiment))
     except OSError as error:
-        raise RequestError(f"{folder}: no run can be written there ({error.strerror})") from None
+        raise RunError(f"{folder}: the spec could not be written there ({error.strerror})") from None
     return run
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a folder until the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+")  # noqa: SIM115  held until the end
+    except OSError as error:
+        raise RequestError(f"{folder}: no run can be written there ({error.strerror})") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -127,11 +131,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         path = run.best if run.best.exists() else run.last
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
+    refusal = f"{path}: no checkpoint of hmrb, cut short, or it asks to run code; refused"
+    if not zipfile.is_zipfile(path):  # torch's older formats are bare pickles; ours never were
+        raise CheckpointError(refusal)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         given = content.get("format")
-    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile):
-        raise CheckpointError(f"{path}: no checkpoint of hmrb, cut short, or it asks to run code; refused") from None
+    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
+        raise CheckpointError(refusal) from None
     if given != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {given}, this hmrb reads {FORMAT_VERSION}")
     return Checkpoint(**content)

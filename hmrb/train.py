@@ -242,7 +242,7 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         {"params": list(model.head.parameters()), "lr": optim.head_lr or optim.lr},
     ]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay)
+    optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay, fused=True)
     for group in optimiser.param_groups:
         group["base_lr"] = group["lr"]
     average = (

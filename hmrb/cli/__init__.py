@@ -24,10 +24,11 @@ app.command("eval")(eval_)
 app.command("convert-data")(convert_data)
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         typer.echo(f"hmrb {version('hmrb')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -1,9 +1,11 @@
 """One process for each device, by torch elastic; or this one, where a launcher has started it already."""
 
+import json
 import logging
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from hmrb.checkpoint import Run
 from hmrb.errors import RequestError, RunError
@@ -69,24 +71,32 @@ def launch(processes: Processes, experiment: Experiment, run: Run, store: Store)
 
 def work(experiment_json: str, folder: str, store_root: str) -> int:
     """One process of a run; gives its exit code, after saying on stderr why it is not 0."""
-    import json
-    from pathlib import Path
-
     from hmrb.run import run_experiment
     from hmrb.train import Stopped
     from hmrb.world import end_world, start_world
 
     world = start_world()
+    experiment = parse_experiment(json.loads(experiment_json), "spec")
+    code = 0
     try:
-        experiment = parse_experiment(json.loads(experiment_json), "spec")
         run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
-    except Stopped as stopped:
-        if world.is_main:
-            print(f"hmrb: {stopped}", file=sys.stderr)
-        return 128 + stopped.signum
-    except (RequestError, RunError) as error:
-        print(f"hmrb: {error}", file=sys.stderr, flush=True)
-        return REFUSED if isinstance(error, RequestError) else FAILED
-    finally:
         end_world()
-    return 0
+    except Stopped as stopped:
+        code = 128 + stopped.signum
+        if world.is_main:
+            _say(str(stopped))
+    except (RequestError, RunError) as error:
+        code = REFUSED if isinstance(error, RequestError) else FAILED
+        _say(str(error))
+    except RuntimeError as error:  # gloo and NCCL raise nothing more special
+        if not any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
+            raise
+        code = FAILED
+        _say(f"process {world.rank} lost the others: {str(error).splitlines()[0]}")
+    if code and world.size > 1:
+        os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
+    return code
+
+
+def _say(message: str) -> None:
+    print(f"hmrb: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,195 @@
+"""The command as a user meets it: its speed to start, its messages, its exit codes."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import pytest
+import yaml
+
+from conftest import person, tiny_tree, write_shard
+from hmrb.cli import main
+from hmrb.store import Store
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def hmrb(*arguments: str, home: Path | None = None, **environment: str) -> Done:
+    """The command in this process: its own would import torch for seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, {"HMRB_HOME": str(home or "/nowhere"), "COLUMNS": "100", **environment}),
+        mock.patch.object(sys, "argv", ["hmrb", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 0
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def refused(done: Done, *said: str, code: int = 2) -> None:
+    """One message on stderr, the right exit code, no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for words in said:
+        assert words in done.stderr, done.stderr
+
+
+def spec_file(folder: Path, **changes: object) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_tree() | changes))
+    return str(path)
+
+
+def test_help_imports_neither_torch_nor_timm() -> None:
+    script = (
+        "import sys; sys.argv = ['hmrb', *sys.argv[1:]]\n"
+        "from hmrb.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'timm', 'numpy', 'cv2', 'h5py'} & set(sys.modules)))"
+    )
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+        assert "heavy: []" in done.stdout, arguments
+    heavy = script.replace("try: main()", "import numpy\ntry: main()")
+    done = subprocess.run([sys.executable, "-c", heavy, "--help"], capture_output=True, text=True, check=True)
+    assert "heavy: ['numpy']" in done.stdout  # the test could fail
+
+
+def test_version_and_module() -> None:
+    done = hmrb("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("hmrb 0.")
+    module = subprocess.run([sys.executable, "-m", "hmrb", "--version"], capture_output=True, text=True, check=True)
+    assert module.stdout == done.stdout
+
+
+def test_dry_run_prints_the_resolved_spec(tmp_path: Path) -> None:
+    done = hmrb("train", spec_file(tmp_path), "--dry-run", "--set", "optim.lr=5e-4")
+    assert done.returncode == 0, done.stderr
+    resolved = yaml.safe_load(done.stdout)
+    assert (resolved["optim"]["lr"], resolved["model"]["image_px"]) == (5e-4, 32)
+
+
+def test_a_misspelt_key(tmp_path: Path) -> None:
+    tree = tiny_tree()
+    tree["optim"]["epoch"] = 3
+    done = hmrb("train", spec_file(tmp_path, optim=tree["optim"]))
+    refused(done, f"hmrb: {tmp_path}/tiny.yaml: optim.epoch: no such field; did you mean 'epochs'?")
+
+
+def test_an_unknown_dataset(tmp_path: Path) -> None:
+    done = hmrb("train", spec_file(tmp_path, data={"mix": {"sintetic": 1.0}}))
+    refused(done, "no dataset named 'sintetic'. Did you mean 'synthetic'")
+
+
+def test_shares_of_110_percent(tmp_path: Path) -> None:
+    done = hmrb("train", spec_file(tmp_path, data={"mix": {"synthetic": 0.6, "synthetic_full": 0.5}}))
+    refused(done, "data.mix: shares sum to 1.1, they should sum to 1")
+
+
+def test_a_spec_that_is_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: [unclosed")
+    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: not YAML")
+    refused(hmrb("train", str(tmp_path / "gone.yaml")), "can't be read as a spec: No such file or directory")
+
+
+def test_eight_gpus_on_a_machine_without(tmp_path: Path) -> None:
+    done = hmrb("train", spec_file(tmp_path), "--gpus", "8", CUDA_VISIBLE_DEVICES="")
+    refused(done, "hmrb: --gpus 8: this machine has none; use fewer, or --cpu-procs N to train on the CPU")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_body_and_a_missing_shard_come_in_one_message(tmp_path: Path) -> None:
+    tree = {"body": "smpl", "evals": {"benches": ["3dpw"], "select_on": "3dpw_val"}}
+    store = Store(tmp_path)
+    for split in ("train", "val", "test"):
+        write_shard(store.shard("synthetic", split), [person(0)], split=split)
+    done = hmrb("train", spec_file(tmp_path, **tree), home=tmp_path)
+    refused(done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "make it: hmrb convert-data 3dpw")
+
+
+def test_a_truncated_shard(tiny_store: Store, tmp_path: Path) -> None:
+    path = tiny_store.shard("synthetic", "train")
+    path.write_bytes(path.read_bytes()[:-500])
+    refused(hmrb("train", spec_file(tmp_path), home=tiny_store.root), f"{path}: is cut short; delete it and make it again")
+
+
+def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
+    people = [person(i) for i in range(20)]
+    people[4] = replace(people[4], jpeg=b"\xff\xd8\xff no picture")
+    write_shard(tiny_store.shard("synthetic", "train"), people)
+    spec = spec_file(tmp_path)
+    out = str(tmp_path / "run")
+    done = hmrb("train", spec, "--out", out, home=tiny_store.root)
+    refused(done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004' can't be decoded", code=1)
+    done = hmrb("train", spec, "--set", "data.unreadable_limit=1", "--out", f"{out}2", home=tiny_store.root)
+    assert done.returncode == 0, done.stderr
+    assert "picture 'person/004' can't be decoded; another draw took its place" in done.stdout
+
+
+def test_a_folder_in_use(tiny_store: Store, tmp_path: Path) -> None:
+    from hmrb.checkpoint import hold
+
+    with hold(tmp_path / "run"):
+        done = hmrb("train", spec_file(tmp_path), "--out", str(tmp_path / "run"), home=tiny_store.root)
+    refused(done, "is in use by another run")
+
+
+def test_a_folder_that_can_t_be_made(tiny_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = hmrb("train", spec_file(tmp_path), "--out", str(tmp_path / "file" / "run"), home=tiny_store.root)
+    refused(done, "Not a directory")
+
+
+def test_eval_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> None:
+    refused(hmrb("eval", str(tmp_path / "gone.pt"), "--bench", "synthetic"), "gone.pt: no such checkpoint")
+    refused(hmrb("eval", str(tmp_path), "--bench", "sintetic"), "no benchmark named 'sintetic'. Did you mean 'synthetic'")
+    refused(hmrb("eval", str(tmp_path)), "which benchmarks? --bench NAME [NAME ...]. Known: 3dpw")
+    (tmp_path / "x.pt").write_text("hello")
+    refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: no checkpoint of hmrb")
+
+
+def test_convert_data_makes_the_same_bytes_in_any_number_of_processes(tmp_path: Path) -> None:
+    for workers in ("1", "3"):
+        done = hmrb(
+            "convert-data", "synthetic", "--people", "12", "--split", "train", "--workers", workers,
+            "--out", str(tmp_path / workers),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "synthetic_train.h5: 12 people" in done.stdout
+    one, three = (Store(tmp_path / workers).shard("synthetic", "train") for workers in ("1", "3"))
+    assert one.read_bytes() == three.read_bytes()
+    assert cv2.imread(str(one.with_suffix(".png"))) is not None
+
+
+def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
+    refused(hmrb("convert-data", "sinthetic"), "no dataset named 'sinthetic'. Did you mean 'synthetic'")
+    refused(hmrb("convert-data", "synthetic", "--preset", "hard"), "no preset named 'hard'", "Known: easy, full")
+    refused(hmrb("convert-data", "synthetic", "--split", "tset"), "no split 'tset'; there are train, val, test")
+    refused(hmrb("convert-data", "synthetic", "--people", "0"), "'--people'")
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "convert-data"])
+def test_every_verb_has_help(verb: str) -> None:
+    done = hmrb(verb, "--help")
+    assert done.returncode == 0
+    assert f"Usage: hmrb {verb}" in done.stdout

@@ -1,0 +1,148 @@
+"""Whole runs through the command line: faults, resumption, several processes."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from conftest import tiny_tree
+from hmrb.checkpoint import Run, load_checkpoint
+from hmrb.store import Store
+
+HERE = Path(__file__).parent
+
+
+class Command:
+    """`hmrb train` on the tiny experiment, in a process of its own."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.folder = folder
+        self.spec = folder / "tiny.yaml"
+        self.spec.write_text(yaml.safe_dump(tiny_tree()))
+        self.environment = {**os.environ, "HMRB_HOME": str(store.root), "OMP_NUM_THREADS": "1"}
+
+    def start(self, run: str, *options: str, fault: str = "") -> subprocess.Popen:
+        command = [sys.executable, str(HERE / "driver.py"), "train", str(self.spec), "--out", str(self.folder / run)]
+        environment = self.environment | {"FAULT": fault}
+        return subprocess.Popen(
+            [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, run: str, *options: str, fault: str = "") -> subprocess.CompletedProcess:
+        process = self.start(run, *options, fault=fault)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def weights(self, run: str) -> dict[str, torch.Tensor]:
+        checkpoint = load_checkpoint(Run(self.folder / run).last)
+        assert checkpoint.step == 15
+        return checkpoint.model | {f"raw.{key}": value for key, value in checkpoint.training["model"].items()}
+
+
+@pytest.fixture
+def hmrb_train(tiny_store: Store, tmp_path: Path) -> Command:
+    return Command(tiny_store, tmp_path)
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(hmrb_train: Command) -> None:
+    """SIGKILL before a step, in the first epoch and later, and in the middle of writing a checkpoint."""
+    done = hmrb_train("whole")
+    assert done.returncode == 0, done.stderr
+    expected = hmrb_train.weights("whole")
+    steps = random.Random(time.time_ns()).sample(range(1, 15), 2)
+    for fault in [f"kill_step:{step}" for step in steps] + ["kill_save:2", "kill_save:3", "term_step:7"]:
+        run = fault.replace(":", "_")
+        stopped = hmrb_train(run, fault=fault)
+        assert stopped.returncode == (143 if "term" in fault else -9), stopped.stderr
+        again = hmrb_train(run, "--resume")
+        assert again.returncode == 0, again.stderr
+        assert same(hmrb_train.weights(run), expected), fault
+        log = [json.loads(line) for line in (hmrb_train.folder / run / "log.jsonl").read_text().splitlines()]
+        scored = [line["step"] for line in log if "benchmark" in line]
+        assert scored == [5, 10, 15], fault  # nothing twice, nothing lost
+    assert "stopped at step 8 by SIGTERM; go on with --resume" in stopped.stderr
+
+
+def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
+    done = hmrb_train("whole")
+    assert done.returncode == 0, done.stderr
+    folder = hmrb_train.folder / "whole"
+    record = json.loads((folder / "eval" / "synthetic.json").read_text())
+    assert record["protocol"] in done.stdout.replace("\n", "")
+    assert record["chosen_by"].startswith("synthetic-val/")
+    assert record["trained_on"].keys() == {"synthetic"}
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert list((folder / "tensorboard").iterdir())
+    assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
+    refused = hmrb_train("whole")
+    assert (refused.returncode, "holds a run already" in refused.stderr) == (2, True)
+    evaluated = subprocess.run(
+        [sys.executable, "-m", "hmrb", "eval", str(folder), "--bench", "synthetic", "synthetic-val", "--json"],
+        env=hmrb_train.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    again = json.loads(evaluated.stdout)
+    assert [r["benchmark"] for r in again] == ["synthetic", "synthetic_val"]
+    assert again[0]["metrics"] == record["metrics"]
+
+
+def test_two_processes_make_the_draws_of_one_and_score_every_row_once(hmrb_train: Command) -> None:
+    one = hmrb_train("one")
+    two = hmrb_train("two", "--cpu-procs", "2")
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    for run in ("one", "two"):
+        record = json.loads((hmrb_train.folder / run / "eval" / "synthetic.json").read_text())
+        assert record["num_people"] == 7
+        assert record["processes"] == (2 if run == "two" else 1)
+    # The weights differ (BatchNorm sees half a batch), the evaluation of the same weights does not.
+    script = "import sys; from hmrb.cli.launch import *; from hmrb.cli import main; main()"
+    assert script
+    scored = hmrb_train("two", "--resume", "--cpu-procs", "2")
+    assert scored.returncode == 0, scored.stderr
+    alone = subprocess.run(
+        [sys.executable, "-m", "hmrb", "eval", str(hmrb_train.folder / "two"), "--bench", "synthetic", "--json"],
+        env=hmrb_train.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    record = json.loads((hmrb_train.folder / "two" / "eval" / "synthetic.json").read_text())
+    assert json.loads(alone.stdout)[0]["metrics"] == record["metrics"]
+
+
+def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: Command) -> None:
+    assert hmrb_train("whole", "--cpu-procs", "2").returncode == 0
+    process = hmrb_train.start("killed", "--cpu-procs", "2")
+    last = hmrb_train.folder / "killed" / "last.pt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()  # the launcher; its workers see that it is gone
+    process.communicate()
+    deadline = time.time() + 60
+    while (again := hmrb_train("killed", "--resume", "--cpu-procs", "2")).returncode == 2 and time.time() < deadline:
+        assert "in use by another run" in again.stderr
+    assert again.returncode == 0, again.stderr
+    assert same(hmrb_train.weights("killed"), hmrb_train.weights("whole"))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(hmrb_train: Command) -> None:
+    failed = hmrb_train("nan", fault="nan_step:6")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("hmrb: step 6, process 0: keypoints3d is not finite; not finite are the labels")
+    assert "Traceback" not in failed.stderr
+    assert load_checkpoint(hmrb_train.folder / "nan").step == 5
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(hmrb_train: Command) -> None:
+    failed = hmrb_train("full", fault="full_disk:3")
+    assert failed.returncode == 1
+    assert "the checkpoint could not be written (No space left on device); the one before is kept" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert load_checkpoint(hmrb_train.folder / "full" / "last.pt").step == 5
