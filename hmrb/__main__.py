@@ -2,4 +2,5 @@
 
 from hmrb.cli import main
 
-main()
+if __name__ == "__main__":  # training processes import this module again
+    main()

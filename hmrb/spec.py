@@ -32,6 +32,15 @@ class Op(Strict):
     args: dict[str, Any] = {}
 
 
+def _one_spelling(value: object) -> object:
+    """Names with `_` for `-`, as the tables have them."""
+    if isinstance(value, str):
+        return value.replace("-", "_")
+    if isinstance(value, dict):
+        return {_one_spelling(key): number for key, number in value.items()}
+    return [_one_spelling(name) for name in value] if isinstance(value, list | tuple) else value
+
+
 def _op(value: object) -> object:
     if isinstance(value, str):
         return {"name": value}
@@ -74,7 +83,7 @@ def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
 class DataSpec(Strict):
     """What is drawn for training: datasets with their shares of the draws, and what is done to a picture."""
 
-    mix: Annotated[dict[str, Share], AfterValidator(_sums_to_1), Field(min_length=1)]
+    mix: Annotated[dict[str, Share], BeforeValidator(_one_spelling), AfterValidator(_sums_to_1), Field(min_length=1)]
     augment: tuple[Annotated[Op, BeforeValidator(_op)], ...] = (
         Op(name="channel_noise", args={"factor": 0.4}),
         Op(name="flip", args={"p": 0.5}),
@@ -125,9 +134,9 @@ class OptimSpec(Strict):
 class EvalSpec(Strict):
     """Which benchmarks are run, when, and which one chooses the best checkpoint."""
 
-    benches: tuple[str, ...] = ("3dpw",)
+    benches: Annotated[tuple[str, ...], BeforeValidator(_one_spelling)] = ("3dpw",)
     """Run at the end of training, on the chosen checkpoint."""
-    select_on: str | None = "3dpw_val"
+    select_on: Annotated[str | None, BeforeValidator(_one_spelling)] = "3dpw_val"
     """The benchmark whose PA-MPJPE chooses `best.pt`; null keeps the last weights."""
     every: Positive = 1
     """Epochs between two runs of `select_on`."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 
 import torch
 
@@ -38,4 +37,5 @@ def faulty_save(content, file):
 
 hmrb.train.train_step = faulty_step
 torch.save = faulty_save
-main()
+if __name__ == "__main__":  # training processes import this module again
+    main()

@@ -4,8 +4,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-
 from conftest import golden
+
 from hmrb.data.augment import AUGMENTS, IMAGENET_MEAN, IMAGENET_STD, crop_matrix, mirror, normalise, warp
 from hmrb.records import View
 from hmrb.skeleton import SKELETONS

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import smplx
 import torch
+from conftest import body_arrays, body_from, golden
 from smplx.utils import Struct
 
-from conftest import body_arrays, body_from, golden
 from hmrb.body import SMPL, BodyError, load_body
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.store import Store
@@ -131,5 +131,5 @@ def test_a_wrong_body_says_what_is_wrong(write_smpl: Callable[..., Store], chang
 def test_a_body_that_is_a_pickle_is_not_opened(write_smpl: Callable[..., Store]) -> None:
     store = write_smpl()
     np.savez(store.bodies / "smpl" / "SMPL_NEUTRAL.npz", v_template=np.array([{"code": "here"}], dtype=object))
-    with pytest.raises(BodyError, match="not a readable .npz of plain arrays"):
+    with pytest.raises(BodyError, match=r"not a readable \.npz of plain arrays"):
         load_body("smpl", store=store)

@@ -37,7 +37,9 @@ def checkpoint(tiny_experiment: Experiment) -> Checkpoint:
     )
 
 
-def test_a_checkpoint_comes_back_with_its_spec(checkpoint: Checkpoint, tiny_experiment: Experiment, tmp_path: Path) -> None:
+def test_a_checkpoint_comes_back_with_its_spec(
+    checkpoint: Checkpoint, tiny_experiment: Experiment, tmp_path: Path
+) -> None:
     save_checkpoint(checkpoint, tmp_path / "last.pt")
     again = load_checkpoint(tmp_path / "last.pt")
     assert again.experiment() == tiny_experiment
@@ -100,7 +102,9 @@ def test_a_checkpoint_of_another_architecture_says_what_differs(
     checkpoint: Checkpoint, tiny_experiment: Experiment
 ) -> None:
     spec = tiny_experiment.model.model_copy(update={"head": HeadSpec(name="direct", steps=1, hidden=32)})
-    with pytest.raises(CheckpointError, match=r"best\.pt: a checkpoint of another architecture: head\.layers.* has shape"):
+    with pytest.raises(
+        CheckpointError, match=r"best\.pt: a checkpoint of another architecture: head\.layers.* has shape"
+    ):
         load_weights_into(build_model(spec), checkpoint, "best.pt")
     spec = tiny_experiment.model.model_copy(update={"head": HeadSpec(hidden=16)})
     with pytest.raises(CheckpointError, match=r"head\.fc1\.weight is missing; .* more"):
@@ -122,7 +126,10 @@ def test_a_folder_with_a_run_is_not_overwritten(
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with hold(tmp_path / "run"):
-        with pytest.raises(RequestError, match=rf"is in use by another run \(process {os.getpid()}\)"), hold(tmp_path / "run"):
+        with (
+            pytest.raises(RequestError, match=rf"is in use by another run \(process {os.getpid()}\)"),
+            hold(tmp_path / "run"),
+        ):
             pass
     with hold(tmp_path / "run"):
         pass

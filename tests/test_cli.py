@@ -12,8 +12,8 @@ from unittest import mock
 import cv2
 import pytest
 import yaml
-
 from conftest import person, tiny_tree, write_shard
+
 from hmrb.cli import main
 from hmrb.store import Store
 
@@ -124,13 +124,17 @@ def test_a_missing_body_and_a_missing_shard_come_in_one_message(tmp_path: Path) 
     for split in ("train", "val", "test"):
         write_shard(store.shard("synthetic", split), [person(0)], split=split)
     done = hmrb("train", spec_file(tmp_path, **tree), home=tmp_path)
-    refused(done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "make it: hmrb convert-data 3dpw")
+    refused(
+        done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "make it: hmrb convert-data 3dpw"
+    )
 
 
 def test_a_truncated_shard(tiny_store: Store, tmp_path: Path) -> None:
     path = tiny_store.shard("synthetic", "train")
     path.write_bytes(path.read_bytes()[:-500])
-    refused(hmrb("train", spec_file(tmp_path), home=tiny_store.root), f"{path}: is cut short; delete it and make it again")
+    refused(
+        hmrb("train", spec_file(tmp_path), home=tiny_store.root), f"{path}: is cut short; delete it and make it again"
+    )
 
 
 def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
@@ -140,7 +144,9 @@ def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
     out = str(tmp_path / "run")
     done = hmrb("train", spec, "--out", out, home=tiny_store.root)
-    refused(done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004' can't be decoded", code=1)
+    refused(
+        done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004' can't be decoded", code=1
+    )
     done = hmrb("train", spec, "--set", "data.unreadable_limit=1", "--out", f"{out}2", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
     assert "picture 'person/004' can't be decoded; another draw took its place" in done.stdout
@@ -162,7 +168,9 @@ def test_a_folder_that_can_t_be_made(tiny_store: Store, tmp_path: Path) -> None:
 
 def test_eval_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> None:
     refused(hmrb("eval", str(tmp_path / "gone.pt"), "--bench", "synthetic"), "gone.pt: no such checkpoint")
-    refused(hmrb("eval", str(tmp_path), "--bench", "sintetic"), "no benchmark named 'sintetic'. Did you mean 'synthetic'")
+    refused(
+        hmrb("eval", str(tmp_path), "--bench", "sintetic"), "no benchmark named 'sintetic'. Did you mean 'synthetic'"
+    )
     refused(hmrb("eval", str(tmp_path)), "which benchmarks? --bench NAME [NAME ...]. Known: 3dpw")
     (tmp_path / "x.pt").write_text("hello")
     refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: no checkpoint of hmrb")

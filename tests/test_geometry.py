@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-
 from conftest import golden
+
 from hmrb.geometry import (
     align_similarity,
     nearest_rotation,
@@ -27,7 +27,9 @@ def test_rotations_and_projection_equal_the_study() -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 1e-7, 1e-4, 0.5, 3.0, math.pi - 1e-4, math.pi])
 def test_axis_angle_survives_the_way_to_a_matrix_and_back(angle: float) -> None:
-    axis = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double(), dim=-1)
+    axis = torch.nn.functional.normalize(
+        torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double(), dim=-1
+    )
     matrix = rotvec_to_rotmat(axis * angle)
     torch.testing.assert_close(rotvec_to_rotmat(rotmat_to_rotvec(matrix)), matrix, rtol=0, atol=1e-6)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from conftest import person, write_shard
+
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
@@ -65,7 +65,9 @@ def test_a_resumed_stream_goes_on_where_it_stopped(shards: dict[str, Shard]) -> 
 
 def test_a_test_set_is_read_row_by_row_once(shards: dict[str, Shard]) -> None:
     for size in (1, 2, 3, 4, 20):
-        rows = [int(row) for rank in range(size) for b in bench_loader(shards["a"], 24, 4, rank, size, 0) for row in b.row]
+        rows = [
+            int(row) for rank in range(size) for b in bench_loader(shards["a"], 24, 4, rank, size, 0) for row in b.row
+        ]
         assert sorted(rows) == list(range(11))
 
 
@@ -86,7 +88,7 @@ def test_an_unreadable_picture_is_named_and_replaced(tmp_path: Path) -> None:
 
 def test_pictures_that_are_all_unreadable_end_the_run(tmp_path: Path) -> None:
     dataset = DrawDataset(broken(tmp_path, set(range(11))), DataSpec(mix={"a": 1.0}), 24, seed=0)
-    with pytest.raises(RunError, match="100 pictures in a row can't be decoded, the last: .*broken.h5"):
+    with pytest.raises(RunError, match=r"100 pictures in a row can't be decoded, the last: .*broken\.h5"):
         dataset[0]
 
 

@@ -2,8 +2,8 @@ from functools import partial
 
 import pytest
 import torch
-
 from conftest import body_from, golden
+
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.losses import DISTANCES, LOSSES, Losses, Pair, fake_loss, real_loss
@@ -11,7 +11,8 @@ from hmrb.records import Batch, Prediction
 from hmrb.spec import LossTerm
 
 WEIGHTS = {"keypoints3d": 100, "keypoints2d": 10, "vertices": 2, "pose": 3, "betas": 0.02}
-THEIRS = {"keypoints3d": "keypoints3d", "keypoints2d": "keypoints2d", "vertices": "vertex", "pose": "smpl_pose", "betas": "smpl_betas"}  # fmt: skip
+THEIRS = {name: name for name in ("keypoints3d", "keypoints2d")}
+THEIRS |= {"vertices": "vertex", "pose": "smpl_pose", "betas": "smpl_betas"}
 DISTANCE = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "smooth_l1"}
 
 
@@ -53,7 +54,11 @@ def test_terms_equal_the_study(kind: str, name: str, variant: str) -> None:
 
 
 def test_adversarial_terms_equal_the_study() -> None:
-    g = {key: torch.from_numpy(value) for key, value in golden("3_losses_no_disc").items() if "score" in key or "lsgan" in key}
+    g = {
+        key: torch.from_numpy(value)
+        for key, value in golden("3_losses_no_disc").items()
+        if "score" in key or "lsgan" in key
+    }
     scores = g["disc.fake_score"]
     torch.testing.assert_close(0.5 * real_loss(scores), g["gan/lsgan/gen"], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(fake_loss(scores), g["gan/lsgan/disc_fake"], rtol=1e-5, atol=1e-7)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-
 from conftest import golden
-from hmrb.metrics import METRICS, Posed, interval95, joint_distances_mm, mpjpe, pa_mpjpe, pve
+
 from hmrb.geometry import rotvec_to_rotmat
+from hmrb.metrics import METRICS, Posed, interval95, joint_distances_mm, mpjpe, pa_mpjpe, pve
 
 
 def cloud(count: int = 6, seed: int = 0) -> torch.Tensor:

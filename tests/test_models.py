@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from conftest import golden
+
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, build_backbone, weight_problems
 from hmrb.models.discriminator import Discriminator

@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
 from conftest import person, write_shard
+
 from hmrb.data.shard import LAYOUT_VERSION, Shard, ShardError, ShardWriter, open_shard
 from hmrb.errors import RunError
 

@@ -13,7 +13,12 @@ def test_mirroring_twice_changes_nothing(skeleton) -> None:
 
 def test_smpl54_holds_the_order_that_regressors_were_trained_for() -> None:
     joints = SKELETONS["smpl54"].joints
-    assert (joints[25], joints[26], joints[45], joints[46]) == ("right_eye", "left_eye", "right_hip_extra", "left_hip_extra")
+    assert (joints[25], joints[26], joints[45], joints[46]) == (
+        "right_eye",
+        "left_eye",
+        "right_hip_extra",
+        "left_hip_extra",
+    )
     assert (joints[48], joints[53], len(joints)) == ("headtop", "head_extra", 54)
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from conftest import tiny_tree
+
 from hmrb.check import name_problems
 from hmrb.spec import Experiment, SpecError, dump_experiment, load_experiment, parse_experiment
 
@@ -71,8 +71,17 @@ def test_overrides_lie_over_the_file(tmp_path: Path) -> None:
     assert (experiment.optim.lr, experiment.data.augment[0].name, experiment.seed) == (1e-4, "flip", 7)
     with pytest.raises(SpecError, match="no such field"):
         load_experiment(path, ("optim.rate=1",))
-    with pytest.raises(SpecError, match="write it as field.field=value"):
+    with pytest.raises(SpecError, match=r"write it as field\.field=value"):
         load_experiment(path, ("optim.lr",))
+
+
+def test_names_are_spelt_one_way_inside(tmp_path: Path) -> None:
+    tree = tiny_tree()
+    tree["data"]["mix"] = {"synthetic-full": 1.0}
+    tree["evals"] = {"benches": ["synthetic-full"], "select_on": "synthetic-full-val"}
+    experiment = parse_experiment(tree, "here")
+    assert list(experiment.data.mix) == ["synthetic_full"]
+    assert (experiment.evals.benches, experiment.evals.select_on) == (("synthetic_full",), "synthetic_full_val")
 
 
 def test_the_resolved_spec_reads_back(tiny_experiment: Experiment) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from conftest import body_from, golden
+
 from hmrb.body import SMPL
+from hmrb.errors import RunError
 from hmrb.losses import Losses
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
 from hmrb.train import Adversary, Learner, stop_unless_finite, train_step
-from hmrb.errors import RunError
 from hmrb.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -57,9 +57,14 @@ def study_learner() -> Learner:
     model.load_state_dict({key: torch.from_numpy(np.asarray(recipe(name, shapes[key]))) for key, name in names.items()})
     network = Discriminator()
     network.load_state_dict(
-        {key: torch.from_numpy(recipe(f"disc.{key}", tuple(value.shape))) for key, value in network.state_dict().items()}
+        {
+            key: torch.from_numpy(recipe(f"disc.{key}", tuple(value.shape)))
+            for key, value in network.state_dict().items()
+        }
     )
-    g = {key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")}
+    g = {
+        key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")
+    }
     rotvecs = torch.cat([g["batch.adv_smpl_global_orient"], g["batch.adv_smpl_body_pose"]], 1).unflatten(1, (24, 3))
     real = BodyParams(rotvecs, g["batch.adv_smpl_betas"])
     adversary = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 1.0, lambda step: real)
@@ -67,7 +72,9 @@ def study_learner() -> Learner:
 
 
 def study_batch() -> Batch:
-    g = {key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")}
+    g = {
+        key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")
+    }
     images = [golden(f"train_step_resnet50_images_{half}")["img"].astype(np.float32) for half in "ab"]
     return Batch(
         image=torch.from_numpy(np.concatenate(images)),
