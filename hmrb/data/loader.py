@@ -25,6 +25,7 @@ from hmrb.spec import DataSpec
 
 MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
 MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
+cv2.setNumThreads(1)  # one picture at a time; processes share the cores
 REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
 
 
@@ -231,7 +232,6 @@ def _one_thread(worker: int) -> None:
     """Workers share the cores with training: threads would only spin. Ctrl-C is the trainer's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 def epoch_len(shards: Mapping[str, Shard], spec: DataSpec) -> int:
