@@ -201,3 +201,20 @@ def test_every_verb_has_help(verb: str) -> None:
     done = hmrb(verb, "--help")
     assert done.returncode == 0
     assert f"Usage: hmrb {verb}" in done.stdout
+
+
+def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hmrb.data.sources import synthetic
+
+    monkeypatch.setattr(synthetic, "TRAIN_PEOPLE", 6)
+    monkeypatch.setattr(synthetic, "TEST_PEOPLE", 5)
+    spec = spec_file(tmp_path)
+    done = hmrb("train", spec, "--out", str(tmp_path / "run"), home=tmp_path / "empty")
+    assert done.returncode == 0, done.stderr
+    assert "dataset 'synthetic' is not there yet: making it (hmrb convert-data synthetic)" in done.stdout
+    assert Store(tmp_path / "empty").shard("synthetic", "test").exists()
+    assert "PA-MPJPE" in done.stdout
+    again = hmrb("train", spec, "--out", str(tmp_path / "run2"), home=tmp_path / "empty")
+    assert "not there yet" not in again.stdout

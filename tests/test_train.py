@@ -142,3 +142,13 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(hmrb_train: Comm
     assert "the checkpoint could not be written (No space left on device); the one before is kept" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert load_checkpoint(hmrb_train.folder / "full" / "last.pt").step == 5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_and_scores(hmrb_train: Command) -> None:
+    done = hmrb_train("gpu", "--gpus", "1")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((hmrb_train.folder / "gpu" / "eval" / "synthetic.json").read_text())
+    assert record["device"] == torch.cuda.get_device_name(0)
+    assert record["num_people"] == 7

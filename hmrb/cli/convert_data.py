@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.source import Part, Source, Ticker
+    from hmrb.data.source import Source, Ticker
     from hmrb.store import Store
 
 SHEET_PEOPLE = 64
@@ -19,7 +19,9 @@ SHEET_PEOPLE = 64
 def convert_data(
     name: Annotated[str, typer.Argument(help="The dataset.", show_default=False)],
     preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
-    people: Annotated[int, typer.Option(min=1, help="synthetic: people in the training split.")] = 8000,
+    people: Annotated[
+        int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="synthetic: the seed of everybody in it.")] = 0,
     split: Annotated[str | None, typer.Option(help="Make this split only.", show_default=False)] = None,
     workers: Annotated[
@@ -30,41 +32,38 @@ def convert_data(
     ] = None,
 ) -> None:
     """Turn a dataset into shards; `synthetic` is made from nothing."""
-    from hmrb.data.source import pick_parts, usable_cores
-    from hmrb.data.sources import SOURCES
-    from hmrb.data.sources.synthetic import by_preset
+    from hmrb.data.sources import SOURCES, synthetic
     from hmrb.lookup import find
     from hmrb.store import Store
 
-    source = find("dataset", name, SOURCES)
-    source = by_preset(source, preset)
-    parts = pick_parts(source.plan(people=people, seed=seed), split)
-    made_by = f"hmrb convert-data {name} --preset {preset} --people {people} --seed {seed}"
-    _make(source, parts, Store(out) if out else Store.default(), made_by, workers or usable_cores())
+    find("dataset", name, SOURCES)
+    store = Store(out) if out else Store.default()
+    _make(synthetic.by_preset(preset), store, people or synthetic.TRAIN_PEOPLE, seed, split, workers)
 
 
 def make_dataset(name: str, store: "Store") -> None:
-    """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data NAME` does by default."""
-    from hmrb.data.source import usable_cores
-    from hmrb.data.sources import SOURCES
+    """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
+    from hmrb.data.sources import SOURCES, synthetic
 
-    source = SOURCES[name]
-    _make(source, source.plan(), store, f"hmrb convert-data {name}", usable_cores())
+    _make(SOURCES[name], store, synthetic.TRAIN_PEOPLE, 0, None, None)
 
 
-def _make(source: "Source", parts: "list[Part]", store: "Store", made_by: str, workers: int) -> None:
+def _make(source: "Source", store: "Store", people: int, seed: int, split: str | None, workers: int | None) -> None:
     """Shards with a progress bar, then a contact sheet of each for a person to look at."""
-    from hmrb.data.source import convert
+    from hmrb.data.source import convert, pick_parts, usable_cores
+    from hmrb.data.sources.synthetic import preset_of, recipe
 
+    parts = pick_parts(source.plan(people=people, seed=seed), split)
     with _bar() as (console, ticker):
-        infos = convert(source, parts, store, made_by, workers, ticker)
-        for info in infos:
+        made_by = recipe(preset_of(source), people, seed)
+        for info in convert(source, parts, store, made_by, workers or usable_cores(), ticker):
             path = store.shard(source.name, info.split)
             size = path.stat().st_size / 1e6
-            console.print(
-                f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False
-            )
-            console.print(f"  look at it: {_contact_sheet(path)}", soft_wrap=True, highlight=False)
+            for line in (
+                f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}",
+                f"  look at it: {_contact_sheet(path)}",
+            ):
+                console.print(line, soft_wrap=True, highlight=False)
 
 
 @contextmanager

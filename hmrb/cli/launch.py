@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmrb.checkpoint import Run
+from hmrb.checkpoint import Run, hold
 from hmrb.errors import RequestError, RunError
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
@@ -79,8 +80,11 @@ def work(experiment_json: str, folder: str, store_root: str) -> int:
     world = start_world()
     experiment = parse_experiment(json.loads(experiment_json), "spec")
     code = 0
+    # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
+    held: AbstractContextManager[None] = hold(Path(folder)) if world.is_main else nullcontext()
     try:
-        run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
+        with held:
+            run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
         end_world()
     except Stopped as stopped:
         code = 128 + stopped.signum

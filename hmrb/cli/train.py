@@ -50,4 +50,4 @@ def train(
     folder = out or Path("runs") / experiment.name
     with hold(folder):
         run = open_run(folder, experiment, resume)
-        launch(processes, experiment, run, store)
+    launch(processes, experiment, run, store)

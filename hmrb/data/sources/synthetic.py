@@ -10,8 +10,9 @@ from hmrb.records import Sample
 if TYPE_CHECKING:
     from hmrb.body import SMPL
 
-TRAIN_PEOPLE = 8_000
+TRAIN_PEOPLE = 10_000
 TEST_PEOPLE = 500  # of val and test each
+PRESETS = ("easy", "full")
 SPLITS = ("train", "val", "test")
 
 
@@ -19,6 +20,11 @@ def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[Part]:
     """`people` for training, TEST_PEOPLE each to choose and to test on; splits share no pose, shape or texture."""
     counts = {"train": people, "val": TEST_PEOPLE, "test": TEST_PEOPLE}
     return [Part(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
+
+
+def recipe(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> str:
+    """The command that makes these people again; every shard carries it."""
+    return f"hmrb convert-data synthetic --preset {preset} --people {people} --seed {seed}"
 
 
 def render(preset: str, split: str, seed: int, index: int) -> list[Sample]:
@@ -38,9 +44,14 @@ def _body() -> "SMPL":
     return load_body("open")
 
 
-def by_preset(source: Source, preset: str) -> Source:
+def by_preset(preset: str) -> Source:
     """The source that holds a preset's people. Raises RequestError with the presets there are."""
-    return find("preset", preset, {"easy": SOURCES[0], "full": SOURCES[1]})
+    return find("preset", preset, dict(zip(PRESETS, SOURCES, strict=True)))
+
+
+def preset_of(source: Source) -> str:
+    """The preset of a source of this file."""
+    return PRESETS[SOURCES.index(source)]
 
 
 def _source(name: str, preset: str, title: str) -> Source:
@@ -57,6 +68,6 @@ def _source(name: str, preset: str, title: str) -> Source:
 
 
 SOURCES = (
-    _source("synthetic", "easy", "Synthetic people, easy preset"),
-    _source("synthetic_full", "full", "Synthetic people, full preset"),
+    _source("synthetic", PRESETS[0], "Synthetic people, easy preset"),
+    _source("synthetic_full", PRESETS[1], "Synthetic people, full preset"),
 )
