@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 from jaxtyping import Num
 from torch import Tensor, distributed
@@ -44,16 +45,16 @@ class World:
 
         Raises RunError where a row is missing or came twice.
         """
-        parts: list[tuple[Tensor, Tensor]] = [(rows.cpu(), values.cpu())]
+        mine = (rows.cpu().numpy(), values.cpu().numpy())
+        parts = [mine] * self.size
         if self.size > 1:
-            parts = [parts[0]] * self.size
-            distributed.all_gather_object(parts, (rows.cpu(), values.cpu()))
-        all_rows = torch.cat([part[0] for part in parts]).long()
+            distributed.all_gather_object(parts, mine)
+        all_rows = torch.from_numpy(np.concatenate([part[0] for part in parts])).long()
         counts = torch.bincount(all_rows, minlength=total)
         if len(counts) != total or (counts != 1).any():
             wrong = (counts != 1).nonzero().flatten().tolist()
             raise RunError(f"rows {wrong[:10]} were evaluated {counts[wrong[:10]].tolist()} times, each should be once")
-        out = torch.cat([part[1] for part in parts])
+        out = torch.from_numpy(np.concatenate([part[1] for part in parts]))
         return out[all_rows.argsort()]
 
 

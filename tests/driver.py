@@ -23,16 +23,16 @@ def faulty_step(learner, losses, batch, at, *rest):
     return step(learner, losses, batch, at, *rest)
 
 
-def faulty_save(content, file):
+def faulty_save(content, file, **options):
     global count
-    count += 1
+    count += not options  # options: torch packing a tensor for another process
     if kind == "kill_save" and count == int(number):
         file.write(b"half a checkpoint")
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "full_disk" and count == int(number):
         raise OSError(28, "No space left on device")
-    save(content, file)
+    save(content, file, **options)
 
 
 hmrb.train.train_step = faulty_step

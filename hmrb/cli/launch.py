@@ -7,6 +7,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hmrb.checkpoint import Run, hold
 from hmrb.errors import RequestError, RunError
@@ -66,6 +67,9 @@ def launch(processes: Processes, experiment: Experiment, run: Run, store: Store)
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             raise RunError(f"process {rank} was killed by signal {-failure.exitcode}; go on with --resume") from None
+        told: Any = failure.message
+        if isinstance(told, dict) and "SystemExit" not in told["message"]:
+            _say(f"process {rank} failed, a bug in hmrb:\n{told['extraInfo']['py_callstack']}")
         sys.exit(failure.exitcode)
     if worst := max(codes.values()):
         sys.exit(worst)
