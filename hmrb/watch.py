@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from hmrb.errors import RunError
@@ -103,16 +103,11 @@ def watching(folder: Path) -> Iterator[RunWatcher]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        Spent(),
+        TimeElapsedColumn(),
         TextColumn("left"),
-    )
-    with Progress(
-        *columns,
         TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
+    )
+    with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:
         watcher = RunWatcher(folder, console, bar)
         try:
             yield watcher
@@ -120,12 +115,14 @@ def watching(folder: Path) -> Iterator[RunWatcher]:
             watcher.close()
 
 
-class Spent(ProgressColumn):
-    """Time since the start."""
+class FactsBelow(Progress):
+    """The bar on a line of its own, so that time left stays in sight; the step's facts under it."""
 
-    def render(self, task: Task) -> Text:
-        """As 0:12:34."""
-        return TimeElapsedColumn().render(task)
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, then each task's facts."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["facts"])
 
 
 def keep_log_until(log: Path, step: int) -> None:
