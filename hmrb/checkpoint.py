@@ -141,6 +141,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(refusal) from None
     if given != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {given}, this hmrb reads {FORMAT_VERSION}")
+    if content.keys() != Checkpoint.__dataclass_fields__.keys():
+        raise CheckpointError(refusal)
     return Checkpoint(**content)
 
 

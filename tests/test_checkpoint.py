@@ -74,7 +74,9 @@ class Bomb:
         return os.system, ("touch exploded",)
 
 
-@pytest.mark.parametrize("kind", ["bomb", "torch bomb", "cut", "empty", "text", "weights alone", "other format"])
+@pytest.mark.parametrize(
+    "kind", ["bomb", "torch bomb", "cut", "empty", "text", "weights", "other fields", "other format"]
+)
 def test_what_is_no_checkpoint_is_refused_and_not_run(
     kind: str, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,8 +89,10 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(
         torch.save({"format": 1, "model": Bomb()}, path)
     elif kind == "cut":
         path.write_bytes(path.read_bytes()[:-100])
-    elif kind == "weights alone":
+    elif kind == "weights":
         torch.save(checkpoint.model, path)
+    elif kind == "other fields":
+        torch.save({"format": 1, "weights": {}}, path)
     elif kind == "other format":
         save_checkpoint(replace(checkpoint, format=99), path)
     else:
