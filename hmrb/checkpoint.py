@@ -78,7 +78,7 @@ def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
         raise RequestError(f"{folder} holds a run already: go on with --resume, or choose another folder with --out")
     if run.last.exists():
         before = load_checkpoint(run.last).experiment()
-        if before != experiment:
+        if before.recipe() != experiment.recipe():
             raise RequestError(f"{folder} holds a run of another spec:\n{_differences(before, experiment)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ def code_version() -> str:
 
 
 def _differences(before: Experiment, now: Experiment) -> str:
-    old, new = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    old, new = _flat(before.recipe()), _flat(now.recipe())
     lines = [
         f"  {key}: {old.get(key)} there, {new.get(key)} asked" for key in {**old, **new} if old.get(key) != new.get(key)
     ]

@@ -1,10 +1,12 @@
 """An experiment as one frozen value. A YAML file says only how it differs from the baseline: the defaults here."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hmrb.errors import RequestError
 from hmrb.lookup import did_you_mean
@@ -25,13 +27,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Op(Strict):
-    """One augmentation by name, with its arguments; written `name` or `name: {argument: value}`."""
-
-    name: str
-    args: dict[str, Any] = {}
-
-
 def _one_spelling(value: object) -> object:
     """Names with `_` for `-`, as the tables have them."""
     if isinstance(value, str):
@@ -41,12 +36,29 @@ def _one_spelling(value: object) -> object:
     return [_one_spelling(name) for name in value] if isinstance(value, list | tuple) else value
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_spelling)]
+
+
+class Op(Strict):
+    """One augmentation by name, with its arguments; written `name` or `name: {argument: value}`.
+
+    `only` among the arguments names the datasets that it is for; left out, it is for all.
+    """
+
+    name: str
+    args: dict[str, Any] = {}
+    only: Names = ()
+
+
 def _op(value: object) -> object:
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict) and len(value) == 1 and not value.keys() & Op.model_fields.keys():
         name, args = next(iter(value.items()))
-        return {"name": name, "args": args or {}}
+        if not isinstance(args, dict):
+            return {"name": name, "args": {} if args is None else args}
+        only = {"only": args["only"]} if "only" in args else {}
+        return {"name": name, "args": {key: value for key, value in args.items() if key != "only"}, **only}
     return value
 
 
@@ -65,8 +77,9 @@ class ModelSpec(Strict):
     method: str = "hmr"
     backbone: str = "resnet50"
     weights: str = "imagenet"
-    """`none`, `imagenet`, or a file."""
-    pool: Literal["mean", "flatten"] = "mean"
+    """`none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
+    features: Literal["mean", "flatten", "study"] = "mean"
+    """The regressor's input: the last map's mean, all of the last map, or the study's own tail and pooling."""
     head: HeadSpec = HeadSpec()
     image_px: Positive = 224
     mean: Literal["file", "labels"] = "file"
@@ -80,6 +93,9 @@ def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
     return mix
 
 
+LabelKind = Literal["keypoints2d", "keypoints3d", "body"]
+
+
 class DataSpec(Strict):
     """What is drawn for training: datasets with their shares of the draws, and what is done to a picture."""
 
@@ -89,6 +105,8 @@ class DataSpec(Strict):
         Op(name="flip", args={"p": 0.5}),
         Op(name="rotate_scale", args={"rotation_deg": 30, "scale": 0.25, "p": 0.6}),
     )
+    without: Annotated[dict[str, tuple[LabelKind, ...]], BeforeValidator(_one_spelling)] = {}
+    """Labels of a dataset that are not trained on."""
     epoch_len: Positive | None = None
     """Draws in an epoch; left out, the size of the largest dataset of the mix, as in the study."""
     workers: Annotated[int, Field(ge=0)] = 4
@@ -123,18 +141,34 @@ class OptimSpec(Strict):
     head_lr: Rate | None = None
     """The regressor's own rate; left out, it is `lr`."""
     weight_decay: Weight = 0.0
-    schedule: Literal["fixed", "cosine"] = "fixed"
+    schedule: Literal["fixed", "step", "cosine"] = "fixed"
+    step_epochs: tuple[Positive, ...] = ()
+    """With schedule step: the rates are multiplied by `step_factor` at the end of each of these epochs."""
+    step_factor: Rate = 0.1
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Rate | None = None
     """Largest gradient norm; left out, gradients are not clipped."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What the network computes in; weights, body and losses stay in fp32."""
+    accumulate: Positive = 1
+    """Equal parts that a process takes its share of a batch in; their gradients are averaged."""
+
+    @model_validator(mode="after")
+    def _schedule_has_its_steps(self) -> "OptimSpec":
+        given = [name for name in ("step_epochs", "step_factor") if name in self.model_fields_set]
+        if self.schedule == "step" and not self.step_epochs:
+            raise ValueError("schedule step needs step_epochs, the epochs at whose end the rates fall")
+        if self.schedule != "step" and given and (self.step_epochs or self.step_factor != 0.1):
+            raise ValueError(f"{' and '.join(given)} would have no effect: schedule is {self.schedule}, not step")
+        return self
 
 
 class EvalSpec(Strict):
     """Which benchmarks are run, when, and which one chooses the best checkpoint."""
 
-    benches: Annotated[tuple[str, ...], BeforeValidator(_one_spelling)] = ("3dpw",)
+    benches: Names = ("3dpw",)
     """Run at the end of training, on the chosen checkpoint."""
     select_on: Annotated[str | None, BeforeValidator(_one_spelling)] = "3dpw_val"
     """The benchmark whose PA-MPJPE chooses `best.pt`; null keeps the last weights."""
@@ -142,6 +176,26 @@ class EvalSpec(Strict):
     """Epochs between two runs of `select_on`."""
     select_on_test: bool = False
     """True says in words that a test split may choose the checkpoint."""
+
+
+class Published(Strict):
+    """A number that others published for this experiment. `doubt` says why it is no target; empty, none is known."""
+
+    benchmark: Annotated[str, BeforeValidator(_one_spelling)]
+    metric: str = "pa_mpjpe"
+    value: float
+    source: str
+    doubt: str = ""
+
+
+class Expected(Strict):
+    """A number that this experiment has to meet, within a tolerance."""
+
+    benchmark: Annotated[str, BeforeValidator(_one_spelling)]
+    metric: str = "pa_mpjpe"
+    value: float
+    tolerance: Rate
+    source: str
 
 
 STUDY_LOSSES = {
@@ -154,7 +208,7 @@ STUDY_LOSSES = {
 
 
 class Experiment(Strict):
-    """Everything that decides a run's numbers."""
+    """Everything that decides a run's numbers, and what they are held against."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -165,6 +219,16 @@ class Experiment(Strict):
     adversary: AdversarySpec = AdversarySpec()
     optim: OptimSpec = OptimSpec()
     evals: EvalSpec = EvalSpec()
+    published: tuple[Published, ...] = ()
+    expected: tuple[Expected, ...] = ()
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the run's numbers, as plain values: all but the numbers it is held against."""
+        return self.model_dump(mode="json", exclude={"published", "expected"})
+
+    def sha(self) -> str:
+        """12 hex digits over the recipe: the same for the same run."""
+        return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:

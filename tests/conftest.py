@@ -136,7 +136,7 @@ def tiny_tree() -> dict[str, Any]:
         "model": {
             "backbone": "mini",
             "weights": "none",
-            "pool": "mean",
+            "features": "mean",
             "head": {"name": "direct", "steps": 1, "hidden": 16, "dropout": 0.2},
             "image_px": 32,
             "mean": "labels",

@@ -35,12 +35,12 @@ def test_a_new_head_says_the_mean_body() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("pool", ["mean", "flatten"])
-def test_a_backbone_has_the_channels_it_states(name: str, pool: str) -> None:
-    backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", pool=pool, image_px=64))
+@pytest.mark.parametrize("features", ["mean", "flatten"])
+def test_a_backbone_has_the_channels_it_states(name: str, features: str) -> None:
+    backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", features=features, image_px=64))
     with torch.no_grad():
         assert backbone.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, num_features)
-    assert num_features == BACKBONES[name].channels * (4 if pool == "flatten" else 1)
+    assert num_features == BACKBONES[name].channels * (4 if features == "flatten" else 1)
 
 
 def test_every_parameter_of_a_model_is_used() -> None:

@@ -29,14 +29,14 @@ class Backbone:
 class Features(nn.Module):
     """A timm network without its classifier, and how its last map becomes one vector."""
 
-    def __init__(self, network: nn.Module, pool: str) -> None:
+    def __init__(self, network: nn.Module, features: str) -> None:
         super().__init__()
-        self.network, self.pool = network, pool
+        self.network, self.features = network, features
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
         """Features of a normalised picture."""
-        features: Tensor = self.network.forward_features(image)  # type: ignore[operator]
-        return features.mean((2, 3)) if self.pool == "mean" else features.flatten(1)
+        last: Tensor = self.network.forward_features(image)  # type: ignore[operator]
+        return last.mean((2, 3)) if self.features == "mean" else last.flatten(1)
 
 
 def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
@@ -45,8 +45,8 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
     network = timm.create_model(row.timm_name, pretrained=False, num_classes=0, global_pool="", **row.args)
     if spec.weights != "none":
         load_weights(network, row, spec)
-    cells = 1 if spec.pool == "mean" else _map_cells(network, spec.image_px)
-    return Features(network, spec.pool), row.channels * cells
+    cells = 1 if spec.features == "mean" else _map_cells(network, spec.image_px)
+    return Features(network, spec.features), row.channels * cells
 
 
 def weight_problems(spec: ModelSpec) -> list[str]:
