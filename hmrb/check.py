@@ -38,6 +38,11 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         )
     if experiment.optim.batch % processes:
         problems.append(f"optim.batch: {experiment.optim.batch} can't be shared evenly by {processes} processes")
+    elif experiment.optim.batch // processes % experiment.optim.accumulate:
+        share = experiment.optim.batch // processes
+        problems.append(
+            f"optim.accumulate: {share} pictures a process can't be taken in {experiment.optim.accumulate} equal parts"
+        )
     if model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems

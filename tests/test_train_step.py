@@ -17,7 +17,7 @@ from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
-from hmrb.train import Adversary, Learner, stop_unless_finite, train_step
+from hmrb.step import Adversary, Learner, stop_unless_finite, train_step
 from hmrb.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,8 +22,10 @@ class HMR(nn.Module):
         self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Prediction:
-        """The body in a normalised RGB crop."""
-        prediction: Prediction = self.head(self.backbone(image))
+        """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in."""
+        features = self.backbone(image)
+        with torch.autocast(image.device.type, enabled=False):
+            prediction: Prediction = self.head(features.float())
         return prediction
 
 
