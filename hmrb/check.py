@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import load_body
@@ -48,6 +49,15 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     return problems
 
 
+def resolve(experiment: Experiment) -> Experiment:
+    """The experiment with every default of its augmentations written out: what runs, whatever the defaults become.
+
+    Raises RequestError where a name or an argument is wrong.
+    """
+    ops = tuple(op.model_copy(update={"args": _bind(op)}) for op in experiment.data.augment)
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augment": ops})})
+
+
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
     """Bodies, shards and weights that are not there or can't be read."""
     checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
@@ -73,7 +83,7 @@ def _benches(experiment: Experiment) -> list[str]:
     return [*experiment.evals.benches, *([chosen] if chosen else [])]
 
 
-def _bind(op: Op) -> object:
+def _bind(op: Op) -> dict[str, Any]:
     return bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args)
 
 

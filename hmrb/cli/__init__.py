@@ -8,6 +8,9 @@ import typer
 
 from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
+from hmrb.cli.flops import flops
+from hmrb.cli.list_specs import list_specs
+from hmrb.cli.report import report
 from hmrb.cli.train import train
 from hmrb.errors import RequestError, RunError
 
@@ -21,6 +24,9 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command("eval")(eval_)
+app.command()(flops)
+app.command()(report)
+app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)
 
 
