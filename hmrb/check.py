@@ -12,9 +12,9 @@ from hmrb.data.sources import SOURCES
 from hmrb.errors import RequestError
 from hmrb.lookup import bind, find
 from hmrb.losses import LOSSES
-from hmrb.models.backbones import BACKBONES, weight_problems
+from hmrb.models.backbones import find_backbone
 from hmrb.models.head import HEADS
-from hmrb.models.hmr import MODELS
+from hmrb.models.hmr import MODELS, build_model
 from hmrb.spec import Experiment, Op
 from hmrb.store import Store
 
@@ -24,7 +24,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
         partial(find, "method", model.method, MODELS),
-        partial(find, "backbone", model.backbone, BACKBONES),
+        partial(find_backbone, model.backbone),
         partial(find, "head", model.head.name, HEADS),
         *(partial(find, "dataset", name, SOURCES) for name in experiment.data.mix),
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
@@ -59,7 +59,7 @@ def resolve(experiment: Experiment) -> Experiment:
 
 
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
-    """Bodies, shards and weights that are not there or can't be read."""
+    """Bodies, shards and weights that are not there or can't be read; a model that can't be built."""
     checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
     needed = {(name, "train") for name in experiment.data.mix}
     needed |= {
@@ -68,7 +68,8 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     if experiment.adversary.weight and experiment.adversary.poses != "labels":
         needed.add((experiment.adversary.poses, "train"))
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
-    return _said(checks) + weight_problems(experiment.model)
+    checks.append(partial(build_model, experiment.model, store))
+    return _said(checks)
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
