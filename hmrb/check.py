@@ -7,15 +7,16 @@ from typing import Any
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
+from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import open_shard
 from hmrb.data.sources import SOURCES
 from hmrb.errors import RequestError
-from hmrb.lookup import bind, find
+from hmrb.lookup import bind, did_you_mean, find
 from hmrb.losses import LOSSES
 from hmrb.models.backbones import find_backbone
 from hmrb.models.head import HEADS
 from hmrb.models.hmr import MODELS, build_model
-from hmrb.spec import Experiment, Op
+from hmrb.spec import DataSpec, Experiment, Op
 from hmrb.store import Store
 
 
@@ -31,7 +32,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         *(partial(find, "benchmark", name, BENCHMARKS) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
     ]
-    problems = _said(checks)
+    problems = _said(checks) + _outside_the_mix(experiment.data)
     if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
         problems.append(
             f"evals.select_on: '{evals.select_on}' is a test split; a checkpoint chosen on it has seen the test."
@@ -69,6 +70,8 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
         needed.add((experiment.adversary.poses, "train"))
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
     checks.append(partial(build_model, experiment.model, store))
+    if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
+        checks.append(partial(read_pascal, store.pascal))
     return _said(checks)
 
 
@@ -86,6 +89,17 @@ def _benches(experiment: Experiment) -> list[str]:
 
 def _bind(op: Op) -> dict[str, Any]:
     return bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args)
+
+
+def _outside_the_mix(data: DataSpec) -> list[str]:
+    """Datasets that the spec says something about and never draws from."""
+    said = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
+    said += [("data.without", name) for name in data.without]
+    return [
+        f"{where}: '{name}' is not in the mix.{did_you_mean(name, data.mix)} The mix: {', '.join(data.mix)}."
+        for where, name in said
+        if name not in data.mix
+    ]
 
 
 def _map(store: Store, name: str, split: str) -> object:

@@ -41,14 +41,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One person under augmentation, before the warp: labels and the square around the person in pixels of `image`.
+    """One person under augmentation: labels and the square around the person in pixels of `image`.
 
+    Before the warp `image` is the dataset's picture, after it the square alone, upright. `box` is the person's as the
+    dataset has it (x, y, width, height); `center` and `side` are the square that augmentations move.
     `rotation` (radians) is how far the square is turned clockwise, so that far the person turns counterclockwise.
-    Where `flipped`, labels and square are those of the mirrored picture, and the warp mirrors the pixels.
-    `gain` multiplies the colour channels after the warp.
+    Where `flipped`, labels, box and square are those of the mirrored picture, and the warp mirrors the pixels.
+    `gain` multiplies the colour channels in the end.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
+    box: Float[np.ndarray, "4"]
     center: Float[np.ndarray, "2"]
     side: float
     rotation: float

@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hmrb.body import SMPL, load_body
-from hmrb.data.augment import crop_matrix
 from hmrb.data.loader import read_view
+from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluate import Scores
 from hmrb.geometry import FOCAL_PX, camera_translation

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hmrb.data.loader import mean_body, mixture, real_poses, stream_seed
+from hmrb.data.loader import bodiless, mean_body, mixture, real_poses, stream_seed
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
@@ -239,16 +239,19 @@ def _build_adversary(
         return None
     if spec.poses == "labels":
         real_shards, sampler = shards, mixture(shards, experiment.data, stream_seed(experiment.seed, "real poses"))
+        unused = bodiless(experiment.data)
     else:
         real_shards = {spec.poses: open_shard(store.shard(spec.poses, "train"), spec.poses)}
         alone = experiment.data.model_copy(update={"mix": {spec.poses: 1.0}})
         sampler = mixture(real_shards, alone, stream_seed(experiment.seed, "real poses"))
+        unused = frozenset()  # asked for by name
     network = Discriminator().to(world.device)
     wrapped = DistributedDataParallel(network) if world.size > 1 else network
     batch = experiment.optim.batch
 
     def real(step: int) -> BodyParams:
-        return real_poses(real_shards, sampler, range(step * batch + world.rank, (step + 1) * batch, world.size))
+        draws = range(step * batch + world.rank, (step + 1) * batch, world.size)
+        return real_poses(real_shards, sampler, draws, unused)
 
     return Adversary(network, wrapped, torch.optim.Adam(network.parameters(), spec.lr), spec.weight, real)
 
@@ -256,7 +259,7 @@ def _build_adversary(
 def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, "157"]:
     """The body that the regressor starts from."""
     if experiment.model.mean == "labels":
-        return mean_body(shards, experiment.data.mix)
+        return mean_body(shards, experiment.data.mix, bodiless(experiment.data))
     import numpy as np
 
     path = store.bodies / experiment.body / "smpl_mean_params.npz"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder with shards/, bodies/ and weights/. `$HMRB_HOME`, or ~/.cache/hmrb."""
+    """A folder with shards/, bodies/, weights/ and occluders/. `$HMRB_HOME`, or ~/.cache/hmrb."""
 
     root: Path
 
@@ -26,6 +26,11 @@ class Store:
     def weights(self) -> Path:
         """Pretrained weights of backbones."""
         return self.root / "weights"
+
+    @property
+    def pascal(self) -> Path:
+        """Objects of Pascal VOC to paste over people."""
+        return self.root / "occluders" / "pascal.npz"
 
     def shard(self, dataset: str, split: str) -> Path:
         """The shard of one split of a dataset."""

@@ -1,29 +1,43 @@
-"""What is done to a person before the warp, and the warp itself: one affine matrix moves pixels and labels together.
+"""What is done to a person on the way to the network, and in which of two stages: before the warp or after it.
 
 An augmentation is a function (View, Generator, *, arguments) -> View; its keyword arguments are its schema in a spec.
+Those before the warp see the dataset's picture and may move the square; those after it see the crop. Defaults are
+the study's, from its configs/augmentation.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy.random import Generator
 from pydantic import Field
 
+from hmrb.data.occlude import (
+    Range,
+    Share,
+    coarse_dropout,
+    grid_dropout,
+    hard_erase,
+    occlude,
+    occlude_keypoints,
+    random_occlusion,
+    self_mix,
+    soft_erase,
+)
+from hmrb.data.warp import exposed, mirror, warp
+from hmrb.lookup import bind, find
 from hmrb.records import View
-from hmrb.skeleton import SKELETONS, SMPL24_MIRROR, TRAINING_SKELETON
+from hmrb.spec import Op
 
-Share = Annotated[float, Field(ge=0, le=1)]
-IMAGENET_MEAN = np.array([123.675, 116.28, 103.53])
-IMAGENET_STD = np.array([58.395, 57.12, 57.375])
-_MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
+HUES = 180  # OpenCV's hues of uint8 pictures: 2 degrees each
 
 
 def channel_noise(view: View, rng: Generator, *, factor: Share = 0.4) -> View:
-    """Multiply each colour channel by a number in [1 - factor, 1 + factor]."""
+    """Multiply each colour channel by a number uniform in [1 - factor, 1 + factor]."""
     return replace(view, gain=view.gain * rng.uniform(1 - factor, 1 + factor, 3))
 
 
@@ -47,70 +61,130 @@ def rotate_scale(
     return replace(view, side=view.side * grow, rotation=view.rotation + np.deg2rad(turn))
 
 
-def mirror(view: View) -> View:
-    """The mirrored person: x of pixels about the picture's middle, left and right exchanged."""
-    width = view.image.shape[1]
-    keypoints2d, keypoints3d = view.keypoints2d[_MIRROR], view.keypoints3d[_MIRROR]
-    keypoints2d[:, 0] = width - 1 - keypoints2d[:, 0]
-    keypoints3d[:, 0] *= -1
-    return replace(
-        view,
-        center=np.array([width - 1 - view.center[0], view.center[1]]),
-        rotation=-view.rotation,
-        flipped=not view.flipped,
-        keypoints2d=keypoints2d,
-        keypoints3d=keypoints3d,
-        pose=view.pose[SMPL24_MIRROR] * np.array([1, -1, -1], view.pose.dtype),
-    )
+def random_crop(
+    view: View,
+    rng: Generator,
+    *,
+    p: Share = 0.8,
+    factor: Annotated[float, Field(ge=0, lt=1)] = 0.4,
+    axis: Literal["x", "y", "all"] = "y",
+) -> View:
+    """With p take a square smaller by `factor`, at a uniform place along `axis` and in the middle of the other axis.
 
-
-def crop_matrix(view: View, size: int) -> Float[np.ndarray, "2 3"]:
-    """From pixels of the (mirrored) picture to pixels of the crop; the square's centre goes to (size/2, size/2)."""
-    zoom = size / view.side
-    turn = zoom * _turn(-view.rotation)
-    shift = size / 2 - turn @ view.center
-    return np.concatenate([turn, shift[:, None]], 1)
-
-
-def warp(view: View, size: int) -> tuple[Float[np.ndarray, "3 size size"], View]:
-    """The network's input (normalised RGB) and the labels in its pixels and its turned camera axes."""
-    matrix = crop_matrix(view, size)
-    pixels = matrix
-    if view.flipped:
-        to_mirror = np.array([[-1.0, 0, view.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
-        pixels = matrix @ to_mirror
-    crop = cv2.warpAffine(view.image, pixels, (size, size), flags=cv2.INTER_LINEAR)
-    points = view.keypoints2d.copy()
-    seen = points[:, 2] > 0
-    points[seen, :2] = points[seen, :2] @ matrix[:, :2].T + matrix[:, 2]
-    turn = np.eye(3)
-    turn[:2, :2] = _turn(-view.rotation)
-    keypoints3d, pose = view.keypoints3d.copy(), view.pose.copy()
-    keypoints3d[:, :3] = keypoints3d[:, :3] @ turn.T
-    if view.rotation:
-        root, _ = cv2.Rodrigues(pose[0].astype(np.float64))
-        pose[0] = cv2.Rodrigues(turn @ root)[0][:, 0]
-    moved = replace(view, keypoints2d=points, keypoints3d=keypoints3d, pose=pose)
-    return normalise(crop, view.gain), moved
-
-
-def normalise(crop: UInt8[np.ndarray, "H W 3"], gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 H W"]:
-    """uint8 RGB times `gain`, rounded and saturated like a camera would, in ImageNet's normalisation.
-
-    One table look-up a channel: the colour noise costs nothing on top.
+    The study's code exchanges x and y twice, which cancels where one axis moves; here they are never exchanged.
     """
-    levels = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255)
-    table = np.ascontiguousarray(((levels - IMAGENET_MEAN) / IMAGENET_STD).T, np.float32)
-    out = np.empty((3, *crop.shape[:2]), np.float32)
-    for channel, pixels in enumerate(cv2.split(crop)):
-        cv2.LUT(pixels, table[channel], dst=out[channel])
-    return out
+    if rng.random() >= p:
+        return view
+    x, y = rng.random(2)
+    return smaller_square(view, factor, 0.5 if axis == "y" else float(x), 0.5 if axis == "x" else float(y))
 
 
-def _turn(angle: float) -> Float[np.ndarray, "2 2"]:
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, -sine], [sine, cosine]])
+def smaller_square(view: View, factor: float, x_share: float, y_share: float) -> View:
+    """The square less `factor` of its side, at shares of the room that this leaves. Whole pixels, as in the study."""
+    side = max(int(view.side), 1)
+    smaller = max(int(side * (1 - factor)), 1)
+    corner = np.trunc(view.center - side / 2) + np.trunc((side - smaller) * np.array([x_share, y_share]))
+    return replace(view, center=corner + smaller / 2, side=float(smaller))
 
 
-BEFORE_WARP: tuple[Callable[..., View], ...] = (channel_noise, flip, rotate_scale)
-AUGMENTS: dict[str, Callable[..., Any]] = {op.__name__: op for op in BEFORE_WARP}
+def photometric_distortion(
+    view: View,
+    rng: Generator,
+    *,
+    p: Share = 1.0,
+    brightness: Annotated[float, Field(ge=0, le=255)] = 32,
+    contrast: Range = (0.5, 1.5),
+    saturation: Range = (0.5, 1.5),
+    hue: Annotated[int, Field(ge=0, le=90)] = 18,
+) -> View:
+    """With p: brightness, contrast, saturation, hue and order of the channels, each changed with probability 1/2.
+
+    Brightness is shifted by U(-brightness, brightness) levels, contrast and saturation are multiplied by uniform
+    numbers in their ranges, the hue is shifted by a whole number of OpenCV's 2 degree steps in [-hue, hue); contrast
+    comes before saturation and hue or after them, evenly. In the study the new order of channels has no effect, as
+    the result is dropped, and the configs stop for want of a list of datasets.
+    """
+    if rng.random() >= p:
+        return view
+    shift, contrast_first = (rng.uniform(-brightness, brightness) if rng.random() < 0.5 else 0.0), rng.random() < 0.5
+    multiple = rng.uniform(*contrast) if rng.random() < 0.5 else 1.0
+    colourful = rng.uniform(*saturation) if rng.random() < 0.5 else 1.0
+    turn = int(rng.integers(-hue, max(hue, 1 - hue))) if rng.random() < 0.5 else 0
+    order = tuple(rng.permutation(3).tolist()) if rng.random() < 0.5 else (0, 1, 2)
+    shown = exposed(view)
+    before, after = (multiple, 1.0) if contrast_first else (1.0, multiple)
+    return replace(shown, image=distort(shown.image, shift, before, colourful, turn, after, order))
+
+
+def distort(
+    image: UInt8[np.ndarray, "H W 3"],
+    shift: float,
+    contrast_before: float,
+    saturation: float,
+    hue: int,
+    contrast_after: float,
+    order: tuple[int, ...],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Each step cut to whole levels within 0..255, as in the study: so all are look-ups in tables of 256."""
+    levels = np.arange(256, dtype=np.uint8)
+    tones = _scaled(_scaled(levels, 1.0, shift), contrast_before, 0.0)
+    if (tones != levels).any():
+        image = np.asarray(cv2.LUT(image, tones))
+    if saturation != 1 or hue:
+        hues = ((np.arange(256) + hue) % HUES).astype(np.uint8)
+        table = np.stack([hues, _scaled(levels, saturation, 0.0), levels], 1)
+        hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table[None])
+        image = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+    if contrast_after != 1:
+        image = np.asarray(cv2.LUT(image, _scaled(levels, contrast_after, 0.0)))
+    if order != (0, 1, 2):
+        planes = cv2.split(image)
+        image = np.asarray(cv2.merge([planes[channel] for channel in order]))
+    return image
+
+
+def _scaled(levels: UInt8[np.ndarray, " N"], multiple: float, shift: float) -> UInt8[np.ndarray, " N"]:
+    scaled: UInt8[np.ndarray, " N"] = np.clip(levels.astype(np.float32) * multiple + shift, 0, 255).astype(np.uint8)
+    return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Augmenter:
+    """Augmentations with their arguments, in the order of the spec within each stage."""
+
+    before: tuple[Callable[[View, Generator], View], ...]
+    after: tuple[Callable[[View, Generator], View], ...]
+
+    def __call__(self, view: View, rng: Generator, size: int) -> View:
+        """The person as the network will see it, `size` px wide."""
+        for op in self.before:
+            view = op(view, rng)
+        view = warp(view, size)
+        for op in self.after:
+            view = op(view, rng)
+        return view
+
+
+def augmenter(ops: Sequence[Op], dataset: str) -> Augmenter:
+    """A spec's augmentations for people of one dataset. Raises RequestError for what can't be bound."""
+    stages: tuple[list[Any], list[Any]] = [], []
+    for op in ops:
+        function = find("augmentation", op.name, AUGMENTS)
+        if not op.only or dataset in op.only:
+            stages[function in AFTER_WARP].append(partial(function, **bind("augmentation", function, op.args)))
+    return Augmenter(tuple(stages[False]), tuple(stages[True]))
+
+
+BEFORE_WARP: tuple[Callable[..., View], ...] = (
+    channel_noise,
+    random_crop,
+    flip,
+    rotate_scale,
+    photometric_distortion,
+    hard_erase,
+    random_occlusion,
+    occlude,
+    occlude_keypoints,
+)
+AFTER_WARP: tuple[Callable[..., View], ...] = (coarse_dropout, grid_dropout, soft_erase, self_mix)
+AUGMENTS: dict[str, Callable[..., View]] = {op.__name__: op for op in BEFORE_WARP + AFTER_WARP}

@@ -1,9 +1,8 @@
 """From shards to batches: a draw's number decides its person and its augmentation, whoever reads it."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -13,15 +12,15 @@ from jaxtyping import Float, UInt8
 from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
-from hmrb.data.augment import AUGMENTS, warp
+from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
 from hmrb.data.shard import Shard
+from hmrb.data.warp import normalise, warp
 from hmrb.errors import RunError
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
-from hmrb.lookup import find
 from hmrb.records import Batch, BodyParams, View
 from hmrb.skeleton import TRAINING_SKELETON, remap
-from hmrb.spec import DataSpec
+from hmrb.spec import DataSpec, LabelKind
 
 MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
 MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
@@ -52,7 +51,8 @@ class DrawDataset(Dataset[Any]):
 
     def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
         self._shards, self._image_px, self._seed = shards, image_px, seed
-        self._ops = [partial(find("augmentation", op.name, AUGMENTS), **op.args) for op in spec.augment]
+        self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
+        self._without = spec.without
         self.sampler = mixture(shards, spec, seed)
 
     def __getitem__(self, draw: int) -> Item:
@@ -61,16 +61,15 @@ class DrawDataset(Dataset[Any]):
             name, row = self.sampler.draw(draw, attempt)
             rng = default_rng([self._seed, draw, attempt])
             try:
-                return self._item(self._shards[name], row, rng, tuple(skipped))
+                return self._item(name, row, rng, tuple(skipped))
             except UnreadableImage as error:
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
 
-    def _item(self, shard: Shard, row: int, rng: Generator, skipped: tuple[str, ...]) -> Item:
-        view = read_view(shard, row)
-        for op in self._ops:
-            view = op(view, rng)
-        return _finish(shard, row, view, self._image_px, skipped)
+    def _item(self, name: str, row: int, rng: Generator, skipped: tuple[str, ...]) -> Item:
+        shard = self._shards[name]
+        view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
+        return replace(_without(_finish(shard, row, view), self._without.get(name, ())), skipped=skipped)
 
 
 class RowDataset(Dataset[Any]):
@@ -83,7 +82,7 @@ class RowDataset(Dataset[Any]):
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
-        return _finish(self._shard, row, read_view(self._shard, row), self._image_px)
+        return _finish(self._shard, row, warp(read_view(self._shard, row), self._image_px))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +135,19 @@ def bench_loader(shard: Shard, image_px: int, batch: int, rank: int, size: int, 
     )
 
 
-def real_poses(shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequence[int]) -> BodyParams:
-    """Labelled bodies of a mix, one a draw; draws that fall on a person without one move on to their replacements."""
+def real_poses(
+    shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequence[int], unused: Collection[str] = ()
+) -> BodyParams:
+    """Labelled bodies of a mix, one a draw; draws that fall on a person without one move on to their replacements.
+
+    Bodies of the datasets in `unused` count as missing.
+    """
     pose, betas = [], []
     for draw in draws:
         for attempt in range(REPLACEMENTS):
             name, row = sampler.draw(draw, attempt)
             arrays = shards[name].arrays
-            if arrays["has_body"][row]:
+            if arrays["has_body"][row] and name not in unused:
                 break
         else:
             raise RunError(f"the adversarial prior found no labelled body in {', '.join(shards)}")
@@ -152,13 +156,23 @@ def real_poses(shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequ
     return BodyParams(torch.from_numpy(np.stack(pose)), torch.from_numpy(np.stack(betas)))
 
 
-def mean_body(shards: Mapping[str, Shard], mix: Mapping[str, float]) -> Float[torch.Tensor, "157"]:
-    """The mean of the labelled bodies of a mix: 144 numbers of 6D rotations, 10 betas, 3 of the camera."""
+def bodiless(spec: DataSpec) -> frozenset[str]:
+    """Datasets whose bodies are not trained on."""
+    return frozenset(name for name, kinds in spec.without.items() if "body" in kinds)
+
+
+def mean_body(
+    shards: Mapping[str, Shard], mix: Mapping[str, float], unused: Collection[str] = ()
+) -> Float[torch.Tensor, "157"]:
+    """The mean of the labelled bodies of a mix: 144 numbers of 6D rotations, 10 betas, 3 of the camera.
+
+    Bodies of the datasets in `unused` count as missing.
+    """
     rotation, betas, total = torch.zeros(24, 3, 3), torch.zeros(10), 0.0
     for name, shard in shards.items():
         rows = np.flatnonzero(shard.arrays["has_body"][:])
         rows = rows[:: max(len(rows) // MEAN_ROWS, 1)]
-        if len(rows) and mix[name] > 0:
+        if len(rows) and mix[name] > 0 and name not in unused:
             rotation += mix[name] * rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows])).mean(0)
             betas += mix[name] * torch.from_numpy(shard.arrays["betas"][rows]).mean(0)
             total += mix[name]
@@ -174,6 +188,7 @@ def read_view(shard: Shard, row: int) -> View:
     x, y, width, height = arrays["box"][row].astype(np.float64)
     return View(
         image=decode(shard.jpeg(row), f"{shard.path}: picture '{shard.name(row)}'"),
+        box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
         side=float(max(width, height)),
         rotation=0.0,
@@ -214,18 +229,25 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-def _finish(shard: Shard, row: int, view: View, image_px: int, skipped: tuple[str, ...] = ()) -> Item:
-    image, moved = warp(view, image_px)
+def _finish(shard: Shard, row: int, view: View) -> Item:
     return Item(
-        image=image,
-        keypoints2d=moved.keypoints2d,
-        keypoints3d=moved.keypoints3d,
-        pose=moved.pose,
+        image=normalise(view.image, view.gain),
+        keypoints2d=view.keypoints2d,
+        keypoints3d=view.keypoints3d,
+        pose=view.pose,
         betas=np.array(shard.arrays["betas"][row]),
         has_body=bool(shard.arrays["has_body"][row]),
         row=row,
-        skipped=skipped,
     )
+
+
+def _without(item: Item, kinds: Sequence[LabelKind]) -> Item:
+    """The item with these labels missing: augmentations have seen them, the losses will not."""
+    if "keypoints2d" in kinds:
+        item = replace(item, keypoints2d=item.keypoints2d * np.array([1, 1, 0], np.float32))
+    if "keypoints3d" in kinds:
+        item = replace(item, keypoints3d=item.keypoints3d * np.array([1, 1, 1, 0], np.float32))
+    return replace(item, has_body=item.has_body and "body" not in kinds)
 
 
 def _one_thread(worker: int) -> None:

@@ -43,8 +43,8 @@ class Ticker:
     def part(self, path: Path, items: int) -> None:
         """A shard is begun."""
 
-    def done(self, sample: Sample) -> None:
-        """A person is written."""
+    def done(self, item: object) -> None:
+        """A person is written, or another item dealt with."""
 
 
 def convert(

@@ -1,0 +1,111 @@
+"""Where a person lies in the network's input: one affine matrix moves pixels and labels together."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from hmrb.records import View
+from hmrb.skeleton import SKELETONS, SMPL24_MIRROR, TRAINING_SKELETON
+
+IMAGENET_MEAN = np.array([123.675, 116.28, 103.53])
+IMAGENET_STD = np.array([58.395, 57.12, 57.375])
+_MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
+
+
+def mirror(view: View) -> View:
+    """The mirrored person: x of pixels about the picture's middle, left and right exchanged."""
+    width = view.image.shape[1]
+    keypoints2d, keypoints3d = view.keypoints2d[_MIRROR], view.keypoints3d[_MIRROR]
+    keypoints2d[:, 0] = width - 1 - keypoints2d[:, 0]
+    keypoints3d[:, 0] *= -1
+    x, y, wide, tall = view.box
+    return replace(
+        view,
+        box=np.array([width - 1 - x - wide, y, wide, tall]),
+        center=np.array([width - 1 - view.center[0], view.center[1]]),
+        rotation=-view.rotation,
+        flipped=not view.flipped,
+        keypoints2d=keypoints2d,
+        keypoints3d=keypoints3d,
+        pose=view.pose[SMPL24_MIRROR] * np.array([1, -1, -1], view.pose.dtype),
+    )
+
+
+def crop_matrix(view: View, size: int) -> Float[np.ndarray, "2 3"]:
+    """From pixels of the (mirrored) picture to pixels of the crop; the square's centre goes to (size/2, size/2)."""
+    zoom = size / view.side
+    turn = zoom * _turn(-view.rotation)
+    shift = size / 2 - turn @ view.center
+    return np.concatenate([turn, shift[:, None]], 1)
+
+
+def warp(view: View, size: int) -> View:
+    """The square alone, `size` px wide, upright; labels in its pixels and its turned camera axes."""
+    matrix = crop_matrix(view, size)
+    pixels = matrix
+    if view.flipped:
+        to_mirror = np.array([[-1.0, 0, view.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+        pixels = matrix @ to_mirror
+    crop = cv2.warpAffine(view.image, pixels, (size, size), flags=cv2.INTER_LINEAR)
+    points = view.keypoints2d.copy()
+    seen = points[:, 2] > 0
+    points[seen, :2] = points[seen, :2] @ matrix[:, :2].T + matrix[:, 2]
+    turn = np.eye(3)
+    turn[:2, :2] = _turn(-view.rotation)
+    keypoints3d, pose = view.keypoints3d.copy(), view.pose.copy()
+    keypoints3d[:, :3] = keypoints3d[:, :3] @ turn.T
+    if view.rotation:
+        root, _ = cv2.Rodrigues(pose[0].astype(np.float64))
+        pose[0] = cv2.Rodrigues(turn @ root)[0][:, 0]
+    return View(
+        image=np.asarray(crop),
+        box=np.array([0.0, 0.0, size, size]),
+        center=np.array([size / 2, size / 2]),
+        side=float(size),
+        rotation=0.0,
+        flipped=False,
+        gain=view.gain,
+        keypoints2d=points,
+        keypoints3d=keypoints3d,
+        pose=pose,
+    )
+
+
+def exposed(view: View) -> View:
+    """The same picture with the gain in its pixels, which are nobody else's: the caller may change them.
+
+    Whatever is put on a picture comes after the colour noise named before it, as in the study.
+    """
+    if (view.gain == 1).all():
+        return replace(view, image=view.image.copy())
+    table = _levels(view.gain).astype(np.uint8)
+    return replace(view, image=np.asarray(cv2.LUT(view.image, table[None])), gain=np.ones(3))
+
+
+def pixels(view: View) -> UInt8[np.ndarray, "H W 3"]:
+    """A window on the picture in which labels lie where they say, be it mirrored or not."""
+    return view.image[:, ::-1] if view.flipped else view.image
+
+
+def normalise(crop: UInt8[np.ndarray, "H W 3"], gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 H W"]:
+    """uint8 RGB times `gain`, rounded and saturated like a camera would, in ImageNet's normalisation.
+
+    One table look-up a channel: the colour noise costs nothing on top.
+    """
+    table = np.ascontiguousarray(((_levels(gain) - IMAGENET_MEAN) / IMAGENET_STD).T, np.float32)
+    out = np.empty((3, *crop.shape[:2]), np.float32)
+    for channel, plane in enumerate(cv2.split(crop)):
+        cv2.LUT(plane, table[channel], dst=out[channel])
+    return out
+
+
+def _levels(gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "256 3"]:
+    levels: np.ndarray = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255)
+    return levels
+
+
+def _turn(angle: float) -> Float[np.ndarray, "2 2"]:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]])
