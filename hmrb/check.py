@@ -6,6 +6,7 @@ from functools import partial
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
+from hmrb.data.catalogue import DATASETS, train_set
 from hmrb.data.shard import open_shard
 from hmrb.data.sources import SOURCES
 from hmrb.errors import RequestError
@@ -25,7 +26,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         partial(find, "method", model.method, MODELS),
         partial(find, "backbone", model.backbone, BACKBONES),
         partial(find, "head", model.head.name, HEADS),
-        *(partial(find, "dataset", name, SOURCES) for name in experiment.data.mix),
+        *(partial(train_set, name) for name in experiment.data.mix),
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
         *(partial(find, "benchmark", name, BENCHMARKS) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
@@ -73,7 +74,12 @@ def _bind(op: Op) -> object:
 
 
 def _map(store: Store, name: str, split: str) -> object:
-    return open_shard(store.shard(name, split), name).arrays
+    return open_shard(store.shard(name, split), name, _command(name)).arrays
+
+
+def _command(name: str) -> str:
+    command, row = f"hmrb convert-data {name}", DATASETS.get(name)
+    return f"{command} (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
 def _said(checks: list[Callable[[], object]]) -> list[str]:
