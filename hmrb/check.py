@@ -7,6 +7,7 @@ from typing import Any
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
+from hmrb.data.catalogue import DATASETS, train_set
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import open_shard
 from hmrb.data.sources import SOURCES
@@ -27,7 +28,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         partial(find, "method", model.method, MODELS),
         partial(find_backbone, model.backbone),
         partial(find, "head", model.head.name, HEADS),
-        *(partial(find, "dataset", name, SOURCES) for name in experiment.data.mix),
+        *(partial(train_set, name) for name in experiment.data.mix),
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
         *(partial(find, "benchmark", name, BENCHMARKS) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
@@ -103,7 +104,12 @@ def _outside_the_mix(data: DataSpec) -> list[str]:
 
 
 def _map(store: Store, name: str, split: str) -> object:
-    return open_shard(store.shard(name, split), name).arrays
+    return open_shard(store.shard(name, split), name, _command(name)).arrays
+
+
+def _command(name: str) -> str:
+    command, row = f"hmrb convert-data {name}", DATASETS.get(name)
+    return f"{command} (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
 def _said(checks: list[Callable[[], object]]) -> list[str]:
