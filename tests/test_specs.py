@@ -40,7 +40,8 @@ def test_a_spec_names_what_exists_and_builds(path: Path) -> None:
     assert name_problems(experiment) == []
     with torch.device("meta"):
         size = experiment.model.image_px
-        prediction = built(experiment.model)(torch.zeros(2, 3, size, size))
+        model = built(experiment.model)
+        prediction = model.head(model.backbone(torch.zeros(2, 3, size, size)))
     assert prediction.rotmats.shape == (2, 24, 3, 3)
     assert Losses(experiment.losses, body_from(body_arrays()))
 
