@@ -6,6 +6,7 @@ A missing label is confidence 0 or `has_body` false: never NaN, never a missing 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,27 +17,61 @@ from torch import Tensor
 GENDERS = ("neutral", "male", "female")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One person as a dataset has it, in the dataset's own skeleton and its own picture.
+def _none(*shape: int) -> Any:
+    """Labels that a dataset does not have: zeros, confidence 0."""
+    return field(default_factory=lambda: np.zeros(shape, np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One person's labels in pixels of its picture, 0 the first pixel's middle, in the dataset's own skeleton.
 
     `box` is the square-to-be around the person (x, y, width, height), with the margin of the dataset's rule.
-    The root of `pose` is in the camera's frame. `columns` are named values to slice results by (activity, occlusion).
-    `origin` is where the picture lies in the photo it was cut from: its corner's x, y, and pixels here per pixel there.
+    The root of `pose` is in the camera's frame; `transl` is the body's there. Key points without rows are not labelled.
+    `columns` are named values to slice results by (sequence, activity, occlusion); `extra` are labels of other bodies,
+    kept under their own names (`smplx/betas`).
+    """
+
+    box: Float[np.ndarray, "4"]
+    keypoints2d: Float[np.ndarray, "K 3"] = _none(0, 3)
+    keypoints3d: Float[np.ndarray, "K3 4"] = _none(0, 4)
+    pose: Float[np.ndarray, "24 3"] = _none(24, 3)
+    betas: Float[np.ndarray, "10"] = _none(10)
+    transl: Float[np.ndarray, "3"] = _none(3)
+    has_body: bool = False
+    gender: str = "neutral"
+    columns: Mapping[str, float | str] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(Person):
+    """One person as a shard has it, with the bytes of its picture.
+
+    The picture is a part of a photo of `photo_px` (width, height): its pixel x is the photo's
+    (x + 0.5) / origin[2] - 0.5 + origin[0], y likewise with origin[1].
     """
 
     jpeg: bytes
     name: str
-    box: Float[np.ndarray, "4"]
-    keypoints2d: Float[np.ndarray, "K 3"]
-    keypoints3d: Float[np.ndarray, "K 4"]
-    pose: Float[np.ndarray, "24 3"]
-    betas: Float[np.ndarray, "10"]
-    transl: Float[np.ndarray, "3"]
-    has_body: bool
-    gender: str = "neutral"
     origin: Float[np.ndarray, "3"] = field(default_factory=lambda: np.array([0, 0, 1], np.float32))
-    columns: Mapping[str, float] = field(default_factory=dict)
+    photo_px: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """A picture of a dataset and the people labelled in it, in its pixels.
+
+    The picture is a `file`, the bytes of one (`data`), or RGB `pixels` (a video's frame). Where `mirrored`, the labels
+    are those of the mirrored picture, and it is mirrored when packed. Without any of them there is none (mocap).
+    """
+
+    name: str
+    people: tuple[Person, ...]
+    file: Path | None = None
+    data: bytes = b""
+    pixels: UInt8[np.ndarray, "H W 3"] | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

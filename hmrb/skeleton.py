@@ -26,7 +26,7 @@ class Skeleton:
         A name without a side keeps its row, as in the study. That is right for the body and too little for faces,
         whose mouth, lips, nostrils and contour are only numbered: to mirror those, pair them first.
         """
-        return np.array([self.index(_other_side(joint)) for joint in self.joints])
+        return np.array([self.index(_other_side(joint)) for joint in self.joints], np.int64)
 
 
 def _other_side(joint: str) -> str:
@@ -179,6 +179,7 @@ SKELETONS = {
         "mpi_inf_3dhp": _annotated(_3DHP),
         "mpi_inf_3dhp_test": _3DHP_TEST,  # MuPoTS-3D too
         "mpii": _MPII,
+        "none": "",  # bodies alone, no key points
         "openpose_25": _openpose(_OPENPOSE25),
         "openpose_118": f"{_openpose(_OPENPOSE25)} {_sides(f'wrist {_FINGERS}')} {_FACE}",
         "openpose_135": f"{_COCO} neck head {_FEET} {_sides(_FINGERS)} {_CONTOUR} {_FACE} right_eyeball left_eyeball",

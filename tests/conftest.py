@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hmrb.body import SMPL, BodyFile
-from hmrb.data.shard import ShardWriter
+from hmrb.data.writer import ShardWriter
 from hmrb.records import Sample
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import person, write_shard
 
-from hmrb.data.shard import LAYOUT_VERSION, Shard, ShardError, ShardWriter, open_shard
+from hmrb.data.shard import LAYOUT_VERSION, Shard, ShardError, open_shard
+from hmrb.data.writer import ShardWriter
 from hmrb.errors import RunError
 
 

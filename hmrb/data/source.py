@@ -1,40 +1,126 @@
-"""What a dataset of the catalogue is, and how its raw form becomes shards."""
+"""What a dataset of the catalogue is made from, and how its raw files become shards: block by block, any process.
 
+A conversion that was stopped goes on where it was: finished blocks are kept beside the shard until it is whole.
+"""
+
+import json
 import multiprocessing
 import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatch
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hmrb.data.shard import ShardInfo, ShardWriter
-from hmrb.errors import RequestError
-from hmrb.records import Sample
+from hmrb.data.pack import Packing, UnreadablePicture, inside, pack
+from hmrb.data.shard import ShardInfo
+from hmrb.data.writer import Block, guard, join
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Photo, Sample
 from hmrb.store import Store
+
+BLOCK_ITEMS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A dataset as it was downloaded: its folder, and whether the study's mistakes are to be kept (`compat`)."""
+
+    root: Path
+    compat: bool = False
+    store: Store = field(default_factory=Store.default)
+
+    def need(self, *names: str) -> Path:
+        """The first of these files or folders that is there. Raises RequestError that says what was looked for."""
+        for name in names:
+            if (found := self.root / name).exists():
+                return found
+        raise RequestError(f"{self.root}: no {' and no '.join(names)} in it; see hmrb convert-data NAME --explain")
+
+    def some(self, pattern: str) -> list[Path]:
+        """The files that match, in the order of their names. Raises RequestError where there are none."""
+        found = sorted(self.root.glob(pattern))
+        if not found:
+            raise RequestError(f"{self.root}: no {pattern} in it; see hmrb convert-data NAME --explain")
+        return found
+
+    def file(self, name: str) -> Path:
+        """A file that an annotation names. Raises RunError for a name that climbs out of the folder."""
+        return inside(self.root, name)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One split to be made: `read` turns each of `items` into its samples, whichever process it runs in."""
+    """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in."""
 
     split: str
     items: Sequence[Any]
-    read: Callable[[Any], Iterable[Sample]]
+    read: Callable[[Any], Iterable[Photo | Sample]]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A dataset: `plan` names its parts. `makes_itself` says that it needs nothing from anywhere."""
+    """How a dataset is made. `plan` names its parts: from a Raw folder, or, where `makes_itself`, from nothing.
+
+    `tree` is the exact layout of the raw files and `traps` what is easy to get wrong, for a person to read; `study`
+    says what `--compat study` changes, "" where nothing. `benchmarks` are the splits that keep the original pictures.
+    `known` are the numbers of people that a source states, by split.
+    """
 
     name: str
     title: str
     licence: str
     skeleton: str
-    body: str
     splits: tuple[str, ...]
     plan: Callable[..., list[Part]]
+    body: str = "smpl"
+    tree: str = ""
+    traps: tuple[str, ...] = ()
+    study: str = ""
+    benchmarks: tuple[str, ...] = ()
+    known: dict[str, int] = field(default_factory=dict)
     makes_itself: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which photos of a dataset are kept: every n-th of each item, a share of all by name, names that match."""
+
+    every: int = 1
+    fraction: float = 1.0
+    match: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the shard says of it; "" for all."""
+        words = [f"every {self.every}"] if self.every > 1 else []
+        words += [f"fraction {self.fraction:g}"] if self.fraction < 1 else []
+        return ", ".join(words + ([f"match {self.match}"] if self.match else []))
+
+    def keeps(self, name: str, number: int) -> bool:
+        """Whether the photo of this name, `number` in the dataset's order, is kept."""
+        share = (zlib.crc32(name.encode()) % 10_000) / 10_000
+        return not number % self.every and share < self.fraction and (not self.match or fnmatch(name, self.match))
+
+
+EVERYTHING, ORIGINAL = Selection(), Packing()
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a conversion is done: who is kept, how pictures are kept, what may be missing, in how many processes."""
+
+    made_by: str
+    workers: int = 1
+    selection: Selection = EVERYTHING
+    packing: Packing = ORIGINAL
+    compat: bool = False
+    missing_limit: int = 0
+    """How many pictures that are missing or can't be read may be left out."""
 
 
 class Ticker:
@@ -44,24 +130,55 @@ class Ticker:
         """A shard is begun."""
 
     def done(self, item: object) -> None:
-        """A person is written, or another item dealt with."""
+        """An item is dealt with."""
+
+    def say(self, line: str) -> None:
+        """Something that a person wants to know."""
 
 
-def convert(
-    source: Source, parts: Sequence[Part], store: Store, made_by: str, workers: int, ticker: Ticker
-) -> list[ShardInfo]:
-    """Writes each part's shard. The bytes do not depend on `workers`: people are written in the order of the items."""
-    infos = []
-    for part in parts:
-        path = store.shard(source.name, part.split)
-        ticker.part(path, len(part.items))
-        about = {"dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body}
-        with ShardWriter(path, made_by=made_by, **about) as writer:
-            for sample in _samples(part, workers):
-                writer.add(sample)
-                ticker.done(sample)
-        infos.append(writer.info)
-    return infos
+def convert(source: Source, parts: Sequence[Part], store: Store, making: Making, ticker: Ticker) -> list[ShardInfo]:
+    """Writes each part's shard. Its bytes depend neither on the number of processes nor on earlier attempts.
+
+    Raises RunError where more pictures can't be read than `making` allows, or the disk is full.
+    """
+    return [_convert(source, part, store, making, ticker) for part in parts]
+
+
+def _convert(source: Source, part: Part, store: Store, making: Making, ticker: Ticker) -> ShardInfo:
+    path = store.shard(source.name, part.split)
+    packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
+    about = {
+        "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
+        "made_by": making.made_by, "pictures": packing.name, "selection": making.selection.name,
+        "compat": "study" if making.compat and source.study else "",
+    }  # fmt: skip
+    ticker.part(path, len(part.items))
+    folder = path.parent / f".{path.stem}.blocks"
+    blocks = [
+        (number, part.items[start : start + BLOCK_ITEMS])
+        for number, start in enumerate(range(0, len(part.items), BLOCK_ITEMS))
+    ]
+    guard(path, lambda: _open_blocks(folder, {**about, "items": len(part.items), "first": repr(part.items[:1])[:500]}))
+    work = partial(_write_block, part.read, about, making.selection, packing, folder)
+    problems: list[str] = []
+    for number, count, missing in _each(work, blocks, making.workers, part.read):
+        problems += missing
+        if len(problems) > making.missing_limit:
+            _forget(folder, number)
+            raise RunError(
+                f"{path}: {len(problems)} pictures can't be read, --allow-missing says {making.missing_limit}:"
+                f" {'; '.join(problems[:3])}. What is done is kept: run the command again to go on"
+            )
+        for _ in range(count):
+            ticker.done(number)
+    for line in problems:
+        ticker.say(f"left out: {line}")
+    written = [block for number, _ in blocks if (block := _block(folder, number)).exists()]
+    if not written:
+        raise RequestError(f"{path}: none of {len(part.items)} items has a person that is kept; nothing was written")
+    info = join(written, path, about)
+    shutil.rmtree(folder, ignore_errors=True)
+    return info
 
 
 def usable_cores() -> int:
@@ -77,23 +194,76 @@ def pick_parts(parts: Sequence[Part], split: str | None) -> list[Part]:
     return chosen
 
 
-def _samples(part: Part, workers: int) -> Iterator[Sample]:
+def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
+    """The folder of finished blocks, emptied where they belong to another plan."""
+    said = json.dumps(plan, sort_keys=True)
+    note = folder / "plan.json"
+    if folder.exists() and (not note.exists() or note.read_text() != said):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(said)
+
+
+def _block(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.h5"
+
+
+def _report(folder: Path, number: int) -> Path:
+    """Written after its block, empty or not: says that the block is done, and which pictures it lacks."""
+    return folder / f"{number:06d}.json"
+
+
+def _forget(folder: Path, number: int) -> None:
+    _report(folder, number).unlink(missing_ok=True)
+
+
+def _write_block(
+    read: Callable[[Any], Iterable[Photo | Sample]],
+    about: dict[str, Any],
+    selection: Selection,
+    packing: Packing,
+    folder: Path,
+    job: tuple[int, Sequence[Any]],
+) -> tuple[int, int, list[str]]:
+    """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
+    number, items = job
+    report = _report(folder, number)
+    if report.exists():
+        return number, len(items), json.loads(report.read_text())
+    block = Block(about, about["dataset"])
+    missing = []
+    for index, item in enumerate(items):
+        for order, made in enumerate(read(item)):
+            if not selection.keeps(made.name, number * BLOCK_ITEMS + index + order):
+                continue
+            try:
+                samples = [made] if isinstance(made, Sample) else pack(made, packing)
+            except UnreadablePicture as error:
+                missing.append(str(error))
+                continue
+            for sample in samples:
+                block.add(sample)
+
+    def write() -> None:
+        if block.num_people:
+            block.write(_block(folder, number))
+        part = report.with_suffix(".part")
+        part.write_text(json.dumps(missing))
+        os.replace(part, report)
+
+    guard(folder, write)
+    return number, len(items), missing
+
+
+def _each(work: Any, jobs: Sequence[Any], workers: int, read: Callable[..., Any]) -> Iterator[Any]:
     if workers <= 1:
-        for item in part.items:
-            yield from part.read(item)
+        yield from map(work, jobs)
         return
     # A server forks the workers: they start at once, and from a process that has no threads.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [part.read.func.__module__ if isinstance(part.read, partial) else part.read.__module__]
-    )
+    context.set_forkserver_preload([read.func.__module__ if isinstance(read, partial) else read.__module__])
     with context.Pool(workers, initializer=_quiet) as pool:
-        for samples in pool.imap(partial(_read, part.read), part.items, chunksize=8):
-            yield from samples
-
-
-def _read(read: Callable[[Any], Iterable[Sample]], item: Any) -> list[Sample]:
-    return list(read(item))
+        yield from pool.imap(work, jobs)
 
 
 def _quiet() -> None:
@@ -101,3 +271,23 @@ def _quiet() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def estimate(part: Part, making: Making, num_items: int = 4) -> tuple[float, float]:
+    """People an item, and bytes a person, from a few items of a part: what the whole will about take."""
+    samples: list[Sample] = []
+    step = max(len(part.items) // num_items, 1)
+    looked = part.items[::step][:num_items]
+    for item in looked:
+        for made in islice(part.read(item), 20):
+            try:
+                samples += [made] if isinstance(made, Sample) else pack(made, making.packing)
+            except UnreadablePicture:
+                continue
+    size = sum(len(sample.jpeg) for sample in samples) / max(len(samples), 1)
+    return len(samples) / max(len(looked), 1), size
+
+
+def describe(info: ShardInfo) -> dict[str, Any]:
+    """What a shard says of itself, as plain values."""
+    return asdict(info)

@@ -1,0 +1,79 @@
+"""What converters share: rules for boxes, and moves of labels from a dataset's frame into the camera's."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+Box = Float[np.ndarray, "4"]
+X_HALF_TURN = np.diag([1.0, -1.0, -1.0])  # y up to y down, and facing
+
+
+def box_around(
+    points: Float[np.ndarray, "K C"], factor: float = 1.2, seen: Bool[np.ndarray, " K"] | None = None
+) -> Box:
+    """The box of the points in `seen` (all, if not given), grown about its middle. Zeros where there is none."""
+    chosen = points[:, :2] if seen is None else points[seen, :2]
+    if not len(chosen):
+        return np.zeros(4, np.float32)
+    (left, top), (right, bottom) = chosen.min(0).tolist(), chosen.max(0).tolist()
+    return box_corners(left, top, right, bottom, factor)
+
+
+def box_corners(left: float, top: float, right: float, bottom: float, factor: float = 1.0) -> Box:
+    """The box between two corners, grown about its middle."""
+    width, height = factor * (right - left), factor * (bottom - top)
+    return np.array([(left + right - width) / 2, (top + bottom - height) / 2, width, height], np.float32)
+
+
+def box_centered(center: Float[np.ndarray, "2"], scale: float) -> Box:
+    """A square of side 200 * scale: MPII's, SPIN's and EFT's way to write one."""
+    side = 200.0 * scale
+    return np.array([center[0] - side / 2, center[1] - side / 2, side, side], np.float32)
+
+
+def box_mask(mask: Bool[np.ndarray, "H W"], factor: float = 0.9) -> Box:
+    """The box of a mask, its far edges after the last pixel, grown about its middle. Zeros for an empty mask."""
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return np.zeros(4, np.float32)
+    return box_corners(float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1), factor)
+
+
+def rotmat(rotvec: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """Axis-angle to matrix."""
+    return np.asarray(cv2.Rodrigues(np.asarray(rotvec, np.float64).reshape(3))[0])
+
+
+def rotvec(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3"]:
+    """Matrix to axis-angle, of length at most pi; the nearest rotation where the matrix is rounded."""
+    return np.asarray(cv2.Rodrigues(np.asarray(matrix, np.float64))[0])[:, 0]
+
+
+def turned(pose: Float[np.ndarray, "24 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "24 3"]:
+    """The pose seen from a frame that `turn` leads to: the root's rotation is turned, joints keep theirs."""
+    out = np.array(pose, np.float32)
+    out[0] = rotvec(turn @ rotmat(pose[0]))
+    return out
+
+
+def moved(
+    transl: Float[np.ndarray, "3"],
+    pelvis: Float[np.ndarray, "3"],
+    turn: Float[np.ndarray, "3 3"],
+    shift: Float[np.ndarray, "3"],
+) -> Float[np.ndarray, "3"]:
+    """A body's translation in a frame x' = turn x + shift; the body turns about `pelvis`, where it is at rest."""
+    return (turn @ (pelvis + transl) + shift - pelvis).astype(np.float32)
+
+
+def from_root(points: Float[np.ndarray, "K 3"], root: Float[np.ndarray, "3"]) -> Float[np.ndarray, "K 3"]:
+    """3D points relative to one of them."""
+    return (points - root).astype(np.float32)
+
+
+def with_confidence(points: Float[np.ndarray, "K C"], confidence: object = 1.0) -> Float[np.ndarray, "K D"]:
+    """Points with a last column of confidence, and zeros where it is 0."""
+    column = np.broadcast_to(np.asarray(confidence, np.float32), len(points))
+    out = np.concatenate([np.asarray(points, np.float32), column[:, None]], 1)
+    out[column <= 0] = 0
+    return out

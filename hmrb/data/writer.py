@@ -1,0 +1,300 @@
+"""Writing a shard: people are gathered in blocks, blocks are joined into one file. Whole or not there.
+
+The bytes depend on the people and their order alone, not on how they were cut into blocks.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hmrb.data.shard import (
+    CATEGORY_BYTES,
+    LAYOUT_VERSION,
+    NAME_BYTES,
+    Shard,
+    ShardError,
+    ShardInfo,
+    pictures_path,
+    row_arrays,
+)
+from hmrb.errors import RunError
+from hmrb.lookup import find
+from hmrb.records import GENDERS, Sample
+from hmrb.skeleton import SKELETONS
+
+BLOCK_BYTES = 1 << 26  # of pictures gathered in memory before a block is written
+COPY_BYTES = 1 << 24
+PICTURES_BYTES = 32 << 30  # more are kept in numbered files of about this size
+PER_PICTURE = ("origin", "photo_px")
+
+
+class Block:
+    """People in memory, a list an array."""
+
+    def __init__(self, about: dict[str, Any], label: str) -> None:
+        self._about, self._label = about, label
+        self._arrays = row_arrays(len(find("skeleton", about["skeleton"], SKELETONS).joints))
+        self._lists: dict[str, list[np.ndarray]] = {key: [] for key in (*self._arrays, *PER_PICTURE)}
+        self._optional: dict[str, list[Any]] = {}
+        self._categories: dict[str, dict[str, int]] = {}
+        self._jpegs: list[bytes] = []
+        self.num_people = self.num_bytes = 0
+
+    def add(self, sample: Sample) -> None:
+        """Appends one person; the picture of the person before is shared where it is the same."""
+        name = sample.name.encode()
+        if len(name) > NAME_BYTES:
+            raise ShardError(f"{self._label}: image name '{sample.name}' is longer than {NAME_BYTES} bytes")
+        if not self._jpegs or sample.jpeg != self._jpegs[-1]:
+            self._jpegs.append(sample.jpeg)
+            self.num_bytes += len(sample.jpeg)
+            self._append("origin", (3,), np.float32, sample.origin)
+            self._append("photo_px", (2,), np.int32, sample.photo_px)
+        values = {"has_body": sample.has_body, "gender": GENDERS.index(sample.gender), "name": name}
+        for key, (shape, dtype) in self._arrays.items():
+            value = len(self._jpegs) - 1 if key == "image" else values.get(key)
+            value = getattr(sample, key) if value is None else value
+            if key in ("keypoints2d", "keypoints3d") and not len(np.asarray(value)):
+                value = np.zeros(shape)  # none is labelled
+            self._append(key, shape, dtype, value)
+        for key, number in sample.columns.items():
+            code = self._code(key, number) if isinstance(number, str) else number
+            self._optional.setdefault(f"columns/{key}", []).append(np.float32(code))
+        for key, value in sample.extra.items():
+            self._optional.setdefault(f"extra/{key}", []).append(np.asarray(value, np.float32))
+        self.num_people += 1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything gathered. Raises ShardError where a column is not given for every person."""
+        for key, rows in self._optional.items():
+            if len(rows) != self.num_people or len({row.shape for row in rows}) > 1:
+                raise ShardError(f"{self._label}: {key} is not given for every person, in one shape")
+        out = {key: np.array(rows) for key, rows in (self._lists | self._optional).items()}
+        ends = np.cumsum([0, *map(len, self._jpegs)], dtype=np.int64)
+        out |= {"jpeg/offset": ends, "jpeg/bytes": np.frombuffer(b"".join(self._jpegs), np.uint8)}
+        names = {
+            key: np.array([n.encode() for n in codes], f"S{CATEGORY_BYTES}") for key, codes in self._categories.items()
+        }
+        return out | {f"categories/{key}": value for key, value in names.items()}
+
+    def write(self, path: Path) -> None:
+        """The block as a shard of its own."""
+        part = path.with_name(f".{path.name}.part")
+        with h5py.File(part, "w", libver="latest") as file:
+            for key, array in self.arrays().items():
+                file[key] = array
+            counts = {"num_people": self.num_people, "num_images": len(self._jpegs), "num_files": 0}
+            for name, value in ({"layout": LAYOUT_VERSION, "sha": ""} | counts | self._about).items():
+                file.attrs[name] = value
+        os.replace(part, path)
+
+    def _append(self, key: str, shape: tuple[int, ...], dtype: Any, value: Any) -> None:
+        row = np.asarray(value, dtype=dtype)
+        if row.shape != shape:
+            raise ShardError(
+                f"{self._label}: {key} of person {self.num_people} has shape {row.shape}, expected {shape}"
+            )
+        self._lists[key].append(row)
+
+    def _code(self, column: str, name: str) -> int:
+        if len(name.encode()) > CATEGORY_BYTES:
+            raise ShardError(f"{self._label}: {column} '{name}' is longer than {CATEGORY_BYTES} bytes")
+        codes = self._categories.setdefault(column, {})
+        return codes.setdefault(name, len(codes))
+
+
+class ShardWriter:
+    """Writes samples one by one in bounded memory; the file appears under its name when complete, or not at all.
+
+    Samples that follow one another with the same picture share it. `with ShardWriter(...) as out: out.add(sample)`.
+    """
+
+    info: ShardInfo
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        dataset: str,
+        split: str,
+        skeleton: str,
+        body: str,
+        made_by: str,
+        pictures: str = "original",
+        selection: str = "",
+        compat: str = "",
+    ) -> None:
+        self.path = path
+        self._about = {
+            "dataset": dataset, "split": split, "skeleton": skeleton, "body": body, "made_by": made_by,
+            "pictures": pictures, "selection": selection, "compat": compat,
+        }  # fmt: skip
+        self._block = Block(self._about, str(path))
+        self._blocks: list[Path] = []
+
+    def __enter__(self) -> "ShardWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+        folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".part-")
+        self._folder = Path(self._stack.enter_context(folder))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if kind is None:
+                self._flush()
+                self.info = join(self._blocks, self.path, self._about)
+
+    def add(self, sample: Sample) -> None:
+        """Appends one person."""
+        self._block.add(sample)
+        if self._block.num_bytes >= BLOCK_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._block.num_people:
+            path = self._folder / f"{len(self._blocks):06d}.h5"
+            guard(self.path, lambda: self._block.write(path))
+            self._blocks.append(path)
+            self._block = Block(self._about, str(self.path))
+
+
+def join(blocks: Sequence[Path], path: Path, about: dict[str, Any], limit: int = PICTURES_BYTES) -> ShardInfo:
+    """Blocks to one shard, in their order. Raises RunError, with nothing left behind, where it can't be written."""
+    if not blocks:
+        raise ShardError(f"{path}: no person to write")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
+        info: ShardInfo = guard(path, lambda: _join(blocks, path, about, limit, Path(folder)))
+    return info
+
+
+def guard(path: Path, step: Callable[[], Any]) -> Any:
+    """Does `step`; an error of the file system becomes a RunError that names `path`."""
+    try:
+        return step()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"{path}: could not be written ({reason}); nothing was left behind") from None
+
+
+def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], limit: int, folder: Path) -> ShardInfo:
+    sizes = [_Size.of(Shard(block)) for block in blocks]
+    people, images, total = (sum(getattr(size, key) for size in sizes) for key in ("people", "images", "bytes"))
+    groups = _grouped(sizes, limit) if total > limit else []
+    counts = {"num_people": people, "num_images": images, "num_files": len(groups)}
+    first = {key: (a.shape, a.dtype) for key, a in Shard(blocks[0]).arrays.items() if not key.startswith("categories/")}
+    lengths = {"jpeg/offset": images + 1, "jpeg/bytes": total} | dict.fromkeys(PER_PICTURE, images)
+    digests = {key: hashlib.sha256() for key in first}
+    categories: dict[str, dict[bytes, int]] = {}
+    main = folder / path.name
+    with h5py.File(main, "w", libver="latest") as file:
+        outs = {
+            key: file.create_dataset(key, (lengths.get(key, people), *shape[1:]), dtype)
+            for key, (shape, dtype) in sorted(first.items())
+            if key != "jpeg/bytes" or not groups
+        }
+        done = _Size(0, 0, 0)
+        for block, size in zip(blocks, sizes, strict=True):
+            shard, is_last = Shard(block), block == blocks[-1]
+            if odd := {key for key in shard.arrays if not key.startswith("categories/")} ^ first.keys():
+                raise ShardError(f"{path}: {', '.join(sorted(odd))} is not given for every person")
+            for key, rows, start in _rows(shard, done, categories, is_last):
+                digests[key].update(np.ascontiguousarray(rows).data)
+                if key in outs and len(rows):
+                    outs[key][start : start + len(rows)] = rows
+            done = done + size
+        for column, names in sorted(categories.items()):
+            file[f"categories/{column}"] = np.array(list(names), f"S{CATEGORY_BYTES}")
+        whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
+        for key in sorted(digests):
+            whole.update(key.encode() + digests[key].digest())
+        sha = whole.hexdigest()[:16]
+        for name, value in ({"layout": LAYOUT_VERSION, "sha": sha} | counts | about).items():
+            file.attrs[name] = value
+    for number, group in enumerate(groups):
+        _write_pictures([blocks[i] for i in group], pictures_path(main, number))
+    for number in range(len(groups)):
+        _publish(pictures_path(main, number), pictures_path(path, number))
+    _publish(main, path)
+    return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha)
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What a block holds."""
+
+    people: int
+    images: int
+    bytes: int
+
+    @classmethod
+    def of(cls, shard: Shard) -> "_Size":
+        return cls(shard.info.num_people, shard.info.num_images, int(shard.arrays["jpeg/offset"][-1]))
+
+    def __add__(self, other: "_Size") -> "_Size":
+        return _Size(self.people + other.people, self.images + other.images, self.bytes + other.bytes)
+
+
+def _rows(
+    shard: Shard, done: _Size, categories: dict[str, dict[bytes, int]], is_last: bool
+) -> Iterator[tuple[str, np.ndarray, int]]:
+    """Pieces of a block's arrays as they stand in the whole, and where; its categories are added to those known."""
+    for key, array in shard.arrays.items():
+        column = key.removeprefix("columns/")
+        if key == "image":
+            yield key, array + done.images, done.people
+        elif key == "jpeg/offset":
+            yield key, (array if is_last else array[:-1]) + done.bytes, done.images
+        elif key in PER_PICTURE:
+            yield key, array, done.images
+        elif key == "jpeg/bytes":
+            for at in range(0, len(array), COPY_BYTES):
+                yield key, array[at : at + COPY_BYTES], done.bytes + at
+        elif key.startswith("columns/") and (names := shard.arrays.get(f"categories/{column}")) is not None:
+            known = categories.setdefault(column, {})
+            codes = np.array([known.setdefault(bytes(name), len(known)) for name in names], np.float32)
+            yield key, codes[array.astype(np.int64)], done.people
+        elif not key.startswith("categories/"):
+            yield key, array, done.people
+
+
+def _grouped(sizes: Sequence[_Size], limit: int) -> list[list[int]]:
+    """Numbers of the blocks whose pictures share a file."""
+    groups: list[list[int]] = [[]]
+    room = limit
+    for number, size in enumerate(sizes):
+        if groups[-1] and size.bytes > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(number)
+        room -= size.bytes
+    return groups
+
+
+def _write_pictures(blocks: Sequence[Path], path: Path) -> None:
+    pictures = [Shard(block).arrays["jpeg/bytes"] for block in blocks]
+    with h5py.File(path, "w", libver="latest") as file:
+        out = file.create_dataset("jpeg/bytes", (sum(map(len, pictures)),), np.uint8)
+        at = 0
+        for part in pictures:
+            for start in range(0, len(part), COPY_BYTES):
+                piece = part[start : start + COPY_BYTES]
+                out[at + start : at + start + len(piece)] = piece
+            at += len(part)
+
+
+def _publish(part: Path, path: Path) -> None:
+    with open(part, "rb") as whole:
+        os.fsync(whole.fileno())
+    os.replace(part, path)
