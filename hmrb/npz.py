@@ -26,12 +26,16 @@ class Npz:
     def __init__(self, path: Path, also: Allowed | None = None) -> None:
         self.path, self._also = path, also
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._file = open(path, "rb")  # noqa: SIM115  closed in __exit__, under half-read members too
         except OSError as error:
             raise PickleError(f"{path}: can't be read ({error.strerror or error})") from None
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        try:
+            self._zip = zipfile.ZipFile(self._file)
+        except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+            self._file.close()
             raise PickleError(f"{path}: no .npz, or one that is cut short; get it again") from None
         if any(info.file_size > DEFLATE * info.compress_size + 64 for info in self._zip.infolist()):
+            self._file.close()
             raise PickleError(f"{path}: claims to hold more than its bytes can; get it again")
         self._sizes = {info.filename.removesuffix(".npy"): info.file_size for info in self._zip.infolist()}
 
@@ -40,6 +44,7 @@ class Npz:
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+        self._file.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self._sizes

@@ -94,7 +94,7 @@ def test_a_step_equals_the_study_gradients_and_all() -> None:
         members = {key: arrays[key] for key in arrays.files}
     for key in ("J_regressor_h36m", "J_regressor_extra"):
         members[key] = np.load(folder / f"{key}.npy", allow_pickle=False)
-    from hmrb.body import SMPL_LANDMARKS
+    from hmrb.body.official import SMPL_LANDMARKS
 
     body = body_from(members | {"vertex_ids": np.array(SMPL_LANDMARKS)})
     learner = check_step(body, WITHOUT_MESH | {"vertices": "vertex_loss", "total": "loss"})

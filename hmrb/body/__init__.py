@@ -13,27 +13,21 @@ from jaxtyping import Float, Int
 from smplx.lbs import batch_rigid_transform, blend_shapes
 from torch import Tensor, nn
 
-from hmrb.errors import RequestError
+from hmrb.body.official import (
+    NUM_BETAS,
+    SMPL_LANDMARKS,
+    BodyError,
+    check_members,
+    find_body,
+    floats,
+    read_members,
+    read_regressor,
+    rows_to_one,
+)
 from hmrb.records import GENDERS
 from hmrb.store import Store
 
-NUM_JOINTS = 24
-NUM_BETAS = 10
-NUM_LANDMARKS, NUM_H36M, NUM_EXTRA = 21, 17, 9
-# The vertices behind smpl_45's slots 24..44 on SMPL's own mesh, as in smplx.vertex_ids.
-SMPL_LANDMARKS = (
-    332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
-    2746, 2319, 2445, 2556, 2673, 6191, 5782, 5905, 6016, 6133,
-)  # fmt: skip
 OPEN_BODY = Path(__file__).parent / "open" / "openbody.npz"
-SMPL_PAGES = {
-    "body": "https://smpl.is.tue.mpg.de (neutral: https://smplify.is.tue.mpg.de)",
-    "regressor": "SPIN's data archive, https://github.com/nkolot/SPIN (fetch_data.sh)",
-}
-
-
-class BodyError(RequestError):
-    """A body file that is missing or is not what it should be, or regressors of one body on another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,87 +162,31 @@ def _read_open(gender: str) -> BodyFile:
 
 
 def _read_smpl(folder: Path, gender: str) -> BodyFile:
-    path = folder / f"SMPL_{gender.upper()}.npz"
-    members = _read_npz(path, "body")
-    members["J_regressor_h36m"] = _read_npy(folder / "J_regressor_h36m.npy")
-    members["J_regressor_extra"] = _read_npy(folder / "J_regressor_extra.npy")
+    path = find_body(folder, gender)
+    members = read_members(path)
+    for key in ("J_regressor_h36m", "J_regressor_extra"):
+        members[key] = read_regressor(folder / f"{key}.npy")
     members["vertex_ids"] = np.array(SMPL_LANDMARKS)
     return body_file("smpl", gender, path, members)
 
 
-def _read_npz(path: Path, kind: str) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES[kind]} and put it there, as .npz")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise BodyError(f"{path}: not a readable .npz of plain arrays ({error})") from None
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    if not path.exists():
-        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
-    try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BodyError(f"{path}: not a readable .npy of plain numbers ({error})") from None
-    return array
-
-
 def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
-    """The official names turned into ours, every shape checked against the number of vertices."""
-    needed = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
-    if missing := [key for key in needed if key not in members]:
-        raise BodyError(f"{path}: no {', '.join(missing)} in it; a SMPL body has {', '.join(needed)}")
-    num_vertices = len(members["v_template"])
-    shapes = {
-        "v_template": (num_vertices, 3),
-        "J_regressor": (NUM_JOINTS, num_vertices),
-        "weights": (num_vertices, NUM_JOINTS),
-        "kintree_table": (2, NUM_JOINTS),
-        "J_regressor_h36m": (NUM_H36M, num_vertices),
-        "J_regressor_extra": (NUM_EXTRA, num_vertices),
-        "vertex_ids": (NUM_LANDMARKS,),
-    }
-    for key, shape in shapes.items():
-        if members[key].shape != shape:
-            raise BodyError(
-                f"{path}: {key} has shape {members[key].shape}, a SMPL body of {num_vertices} vertices"
-                f" and {NUM_JOINTS} joints has {shape}"
-            )
-    if members["shapedirs"].shape[:2] != (num_vertices, 3) or members["shapedirs"].shape[2] < NUM_BETAS:
-        raise BodyError(f"{path}: shapedirs has shape {members['shapedirs'].shape}, expected ({num_vertices}, 3, >=10)")
+    """The official names turned into ours, everything checked."""
+    check_members(path, members)
     posedirs = members.get("posedirs")
-    if posedirs is not None and posedirs.shape != (num_vertices, 3, 9 * (NUM_JOINTS - 1)):
-        raise BodyError(f"{path}: posedirs has shape {posedirs.shape}, expected ({num_vertices}, 3, 207)")
     parents = members["kintree_table"][0].astype(np.int64)
     parents[0] = -1  # official files store 2^32 - 1
     return BodyFile(
         name=name,
         gender=gender,
-        template=_floats(members["v_template"]),
-        shapedirs=_floats(members["shapedirs"][..., :NUM_BETAS]),
-        posedirs=None if posedirs is None else _floats(posedirs),
-        joint_regressor=_rows_to_one(members["J_regressor"], f"{path}: J_regressor"),
-        weights=_rows_to_one(members["weights"], f"{path}: weights"),
+        template=floats(members["v_template"]),
+        shapedirs=floats(members["shapedirs"][..., :NUM_BETAS]),
+        posedirs=None if posedirs is None else floats(posedirs),
+        joint_regressor=rows_to_one(members["J_regressor"], f"{path}: J_regressor"),
+        weights=rows_to_one(members["weights"], f"{path}: weights"),
         parents=parents,
         faces=members["f"].astype(np.int64),
         landmarks=members["vertex_ids"].astype(np.int64),
-        h36m_regressor=_rows_to_one(members["J_regressor_h36m"], f"{path}: J_regressor_h36m"),
-        extra_regressor=_rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
+        h36m_regressor=rows_to_one(members["J_regressor_h36m"], f"{path}: J_regressor_h36m"),
+        extra_regressor=rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
     )
-
-
-def _floats(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _rows_to_one(array: np.ndarray, label: str) -> np.ndarray:
-    """Rows that sum to 1 within what half precision loses (2 %); only half-precision rows are mended."""
-    values = _floats(array)
-    sums = values.sum(1, keepdims=True)
-    if np.abs(sums - 1).max() > 0.02:
-        worst = int(np.abs(sums - 1).argmax())
-        raise BodyError(f"{label}: row {worst} sums to {float(sums[worst, 0]):.3f}, every row should sum to 1")
-    return values / sums if array.dtype == np.float16 else values

@@ -17,7 +17,7 @@ SHEET_PEOPLE = 64
 
 
 def convert_data(
-    name: Annotated[str, typer.Argument(help="The dataset.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The dataset; or `body`, for a licensed body.", show_default=False)],
     preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
     people: Annotated[
         int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
@@ -30,15 +30,36 @@ def convert_data(
     out: Annotated[
         Path | None, typer.Option(help="Store to write into.  [default: $HMRB_HOME]", show_default=False)
     ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="body: an official SMPL file, .pkl or .npz.", show_default=False)
+    ] = None,
+    gender: Annotated[
+        str | None, typer.Option(help="body: its gender, where the file's name has none.", show_default=False)
+    ] = None,
 ) -> None:
     """Turn a dataset into shards; `synthetic` is made from nothing."""
-    from hmrb.data.sources import SOURCES, synthetic
     from hmrb.lookup import find
     from hmrb.store import Store
 
-    find("dataset", name, SOURCES)
     store = Store(out) if out else Store.default()
+    if name == "body":
+        _import_body(file, gender, store)
+        return
+
+    from hmrb.data.sources import SOURCES, synthetic
+
+    find("dataset", name, SOURCES)
     _make(synthetic.by_preset(preset), store, people or synthetic.TRAIN_PEOPLE, seed, split, workers)
+
+
+def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
+    from hmrb.body.official import import_body
+    from hmrb.errors import RequestError
+
+    if file is None:
+        raise RequestError("which body? hmrb convert-data body --file basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl")
+    for line in import_body(file, gender, store):
+        typer.echo(line)
 
 
 def make_dataset(name: str, store: "Store") -> None:

@@ -1,0 +1,236 @@
+"""SMPL's files as their makers give them: names, contents, what has to be right in them, and the way into the store."""
+
+import hashlib
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from hmrb.errors import RequestError, RunError
+from hmrb.npz import Npz
+from hmrb.pickles import PickleError, read_pickle
+from hmrb.records import GENDERS
+from hmrb.store import Store
+
+NUM_JOINTS = 24
+NUM_BETAS = 10
+NUM_LANDMARKS, NUM_H36M, NUM_EXTRA = 21, 17, 9
+# The vertices behind smpl_45's slots 24..44 on SMPL's own mesh, as in smplx.vertex_ids.
+SMPL_LANDMARKS = (
+    332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
+    2746, 2319, 2445, 2556, 2673, 6191, 5782, 5905, 6016, 6133,
+)  # fmt: skip
+SMPL_PAGES = {
+    "body": "https://smpl.is.tue.mpg.de (neutral: https://smplify.is.tue.mpg.de)",
+    "regressor": "SPIN's data archive, https://github.com/nkolot/SPIN (fetch_data.sh)",
+}
+REGRESSORS = {"J_regressor_h36m.npy": NUM_H36M, "J_regressor_extra.npy": NUM_EXTRA}
+MEAN_PARAMS = "smpl_mean_params.npz"
+MEAN_SHAPES = {"pose": (144,), "shape": (10,), "cam": (3,)}
+NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+_GENDER_WORDS = {"neutral": "neutral", "n": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
+
+Members = dict[str, np.ndarray]
+
+
+class BodyError(RequestError):
+    """A body file that is missing or is not what it should be, or regressors of one body on another."""
+
+
+def gender_in(name: str) -> str:
+    """The gender in an official file's name: basicmodel_m_lbs_10_207_0_v1.1.0.pkl, SMPL_NEUTRAL.npz; or ''."""
+    words = re.split(r"[_.\-]", name.lower())
+    return next((_GENDER_WORDS[word] for word in words if word in _GENDER_WORDS), "")
+
+
+def find_body(folder: Path, gender: str) -> Path:
+    """The body of a gender in `folder`: SMPL_<GENDER>.npz, or the one file there under an official name."""
+    clean = folder / f"SMPL_{gender.upper()}.npz"
+    if clean.exists():
+        return clean
+    official = [p for kind in ("pkl", "npz") for p in sorted(folder.glob(f"*.{kind}"))]
+    found = [p for p in official if p.name.lower().startswith(("smpl_", "basicmodel_")) and gender_in(p.name) == gender]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise BodyError(f"{folder}: {names} are both {gender} bodies; keep one, or hmrb convert-data body --file ONE")
+    if not found:
+        raise BodyError(
+            f"{clean}: no such file; get it from {SMPL_PAGES['body']}, then hmrb convert-data body --file FILE"
+        )
+    return found[0]
+
+
+def read_members(path: Path) -> Members:
+    """The arrays of a body file, a pickle of any age or an .npz, by their official names; others are left out."""
+    try:
+        if path.suffix == ".npz":
+            with Npz(path) as file:
+                members = {key: file.read(key) for key in (*NEEDED, "posedirs") if key in file}
+        else:
+            members = read_pickle(path)
+    except PickleError as error:
+        raise BodyError(str(error)) from None
+    if not isinstance(members, dict):
+        raise BodyError(f"{path}: holds a {type(members).__name__}, a body is a table of arrays")
+    arrays = {key: np.asarray(members[key]) for key in (*NEEDED, "posedirs") if key in members}
+    for key, array in arrays.items():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise BodyError(f"{path}: {key} is not all numbers")
+    return arrays
+
+
+def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
+    """A joint regressor of SPIN's data; `check_members` says whether it fits a body."""
+    if not path.exists():
+        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BodyError(f"{path}: not a readable .npy of plain numbers ({error})") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        raise BodyError(f"{path}: no regressor, which has a row for each joint and a column for each vertex")
+    return array
+
+
+def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
+    """Every shape against the number of vertices, every tree and row. Raises BodyError with the first that is off."""
+    if missing := [key for key in NEEDED if key not in members]:
+        raise BodyError(f"{path}: no {', '.join(missing)} in it; a SMPL body has {', '.join(NEEDED)}")
+    num_vertices = len(members["v_template"])
+    shapes = {
+        "v_template": (num_vertices, 3),
+        "J_regressor": (NUM_JOINTS, num_vertices),
+        "weights": (num_vertices, NUM_JOINTS),
+        "kintree_table": (2, NUM_JOINTS),
+        "J_regressor_h36m": (NUM_H36M, num_vertices),
+        "J_regressor_extra": (NUM_EXTRA, num_vertices),
+        "vertex_ids": (NUM_LANDMARKS,),
+    }
+    for key, shape in shapes.items():
+        if key in members and members[key].shape != shape:
+            raise BodyError(
+                f"{path}: {key} has shape {members[key].shape}, a SMPL body of {num_vertices} vertices"
+                f" and {NUM_JOINTS} joints has {shape}"
+            )
+    directions = members["shapedirs"].shape
+    if len(directions) != 3 or directions[:2] != (num_vertices, 3) or directions[2] < NUM_BETAS:
+        raise BodyError(f"{path}: shapedirs has shape {directions}, expected ({num_vertices}, 3, >=10)")
+    if "posedirs" in members and members["posedirs"].shape != (num_vertices, 3, 9 * (NUM_JOINTS - 1)):
+        raise BodyError(f"{path}: posedirs has shape {members['posedirs'].shape}, expected ({num_vertices}, 3, 207)")
+    parents = members["kintree_table"][0, 1:].astype(np.int64)
+    if (parents < 0).any() or (parents > np.arange(NUM_JOINTS - 1)).any():
+        raise BodyError(f"{path}: kintree_table is no tree whose parents come before their children")
+    for key in ("J_regressor", "weights", "J_regressor_h36m", "J_regressor_extra"):
+        if key in members:
+            rows_to_one(members[key], f"{path}: {key}")
+    landmarks = members.get("vertex_ids", np.array(SMPL_LANDMARKS))
+    for key, most in (("vertex_ids", int(landmarks.max())), ("f", int(members["f"].max(initial=0)))):
+        if most >= num_vertices:
+            raise BodyError(f"{path}: {key} names vertex {most}, the body has {num_vertices} vertices")
+
+
+def rows_to_one(array: np.ndarray, label: str) -> Float[np.ndarray, "J V"]:
+    """Rows that sum to 1 within what half precision loses (2 %); only half-precision rows are mended."""
+    values = floats(array)
+    sums = values.sum(1, keepdims=True)
+    if np.abs(sums - 1).max() > 0.02:
+        worst = int(np.abs(sums - 1).argmax())
+        raise BodyError(f"{label}: row {worst} sums to {float(sums[worst, 0]):.3f}, every row should sum to 1")
+    return values / sums if array.dtype == np.float16 else values
+
+
+def floats(array: np.ndarray) -> np.ndarray:
+    """In single precision, row after row."""
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
+    """Puts an official body, and what belongs to it and lies near it, into the store; says so, a line for each file.
+
+    Regressors and mean parameters are looked for beside the body, in the folder above, and in the store.
+    Raises BodyError when the body or a file near it is not what it should be; nothing is written then.
+    """
+    gender = gender or gender_in(file.name)
+    if gender not in GENDERS:
+        said = f"'{gender}' is no gender" if gender else "its name says no gender"
+        raise BodyError(f"{file}: {said}; --gender takes {', '.join(GENDERS)}")
+    members = read_members(file)
+    check_members(file, members)
+    folder = store.bodies / "smpl"
+    near = {name: _nearest(name, file.parent, file.parent.parent, folder) for name in (*REGRESSORS, MEAN_PARAMS)}
+    for name, path in near.items():
+        if path and name in REGRESSORS:
+            check_members(path, members | {name.removesuffix(".npy"): read_regressor(path)})
+        elif path:
+            check_mean(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"SMPL_{gender.upper()}.npz"
+        _write_npz(target, _clean(members))
+        about = f"SMPL {gender}, {len(members['v_template'])} vertices, sha256 {_sha256(target)}"
+        return [f"{target}: {about}", *(_bring(path, folder / name) for name, path in near.items())]
+    except OSError as error:
+        raise RunError(f"{folder}: could not be written ({error.strerror or error})") from None
+
+
+def check_mean(path: Path) -> None:
+    """Raises BodyError unless `path` has SPIN's mean pose (6D), shape and camera."""
+    try:
+        with Npz(path) as file:
+            shapes = {key: file.shape(key) if key in file else None for key in MEAN_SHAPES}
+    except PickleError as error:
+        raise BodyError(str(error)) from None
+    if shapes != MEAN_SHAPES:
+        raise BodyError(f"{path}: has {shapes}, SPIN's mean parameters have {MEAN_SHAPES}")
+
+
+def _nearest(name: str, *folders: Path) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _clean(members: Members) -> Members:
+    """What hmrb uses of a body, in one layout whatever the file's was."""
+    as_they_are = ("v_template", "posedirs", "J_regressor", "weights")
+    kept: Members = {key: floats(members[key]) for key in as_they_are if key in members}
+    kept["shapedirs"] = floats(members["shapedirs"][..., :NUM_BETAS])
+    return kept | {key: members[key].astype(np.int64) for key in ("kintree_table", "f")}
+
+
+def _write_npz(target: Path, members: Members) -> None:
+    """The same bytes for the same arrays: zip entries carry no time."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with open(part, "wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for key in sorted(members):
+                    with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, members[key], allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _bring(path: Path | None, target: Path) -> str:
+    if path is None:
+        return f"missing: {target.name}; get it from {SMPL_PAGES['regressor']} and put it into {target.parent}"
+    if path == target or (target.exists() and path.samefile(target)):
+        return f"{target}: was there, sha256 {_sha256(target)}"
+    part = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(path, part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return f"{target}: from {path}, sha256 {_sha256(target)}"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
