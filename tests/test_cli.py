@@ -66,7 +66,7 @@ def test_help_imports_neither_torch_nor_timm() -> None:
         "except SystemExit: pass\n"
         "print('heavy:', sorted({'torch', 'timm', 'numpy', 'cv2', 'h5py'} & set(sys.modules)))"
     )
-    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+    for arguments in (["--help"], ["train", "--help"], ["show-augment", "--help"], ["--version"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
         assert "heavy: []" in done.stdout, arguments
     heavy = script.replace("try: main()", "import numpy\ntry: main()")
@@ -196,7 +196,7 @@ def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
     refused(hmrb("convert-data", "synthetic", "--people", "0"), "'--people'")
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "convert-data"])
+@pytest.mark.parametrize("verb", ["train", "eval", "convert-data", "show-augment"])
 def test_every_verb_has_help(verb: str) -> None:
     done = hmrb(verb, "--help")
     assert done.returncode == 0

@@ -17,7 +17,8 @@ SHEET_PEOPLE = 64
 
 
 def convert_data(
-    name: Annotated[str, typer.Argument(help="The dataset.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The dataset, or `occluders`.", show_default=False)],
+    raw: Annotated[Path | None, typer.Option(help="Folder of the raw files.", show_default=False)] = None,
     preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
     people: Annotated[
         int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
@@ -36,8 +37,11 @@ def convert_data(
     from hmrb.lookup import find
     from hmrb.store import Store
 
-    find("dataset", name, SOURCES)
     store = Store(out) if out else Store.default()
+    if name == "occluders":
+        _prepare_occluders(raw, store)
+        return
+    find("dataset", name, SOURCES)
     _make(synthetic.by_preset(preset), store, people or synthetic.TRAIN_PEOPLE, seed, split, workers)
 
 
@@ -66,9 +70,22 @@ def _make(source: "Source", store: "Store", people: int, seed: int, split: str |
                 console.print(line, soft_wrap=True, highlight=False)
 
 
+def _prepare_occluders(raw: Path | None, store: "Store") -> None:
+    """Objects of Pascal VOC 2012, for the augmentations that paste them over people."""
+    from hmrb.data.occluders import prepare_pascal
+    from hmrb.errors import RequestError
+
+    if raw is None:
+        raise RequestError("occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked")
+    with _bar("pictures") as (console, ticker):
+        count = prepare_pascal(raw, store.pascal, ticker)
+        size = store.pascal.stat().st_size / 1e6
+        console.print(f"{store.pascal}: {count} objects, {size:.1f} MB", soft_wrap=True, highlight=False)
+
+
 @contextmanager
-def _bar() -> "Iterator[tuple[Console, Ticker]]":
-    """People done, rate and time left; a line each tenth where nobody watches a terminal."""
+def _bar(what: str = "people") -> "Iterator[tuple[Console, Ticker]]":
+    """Items done, rate and time left; a line each tenth where nobody watches a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -92,11 +109,11 @@ def _bar() -> "Iterator[tuple[Console, Ticker]]":
         def done(self, sample: object) -> None:
             task = progress.tasks[-1]
             speed = task.finished_speed or task.speed or 0.0
-            progress.update(task.id, advance=1, rate=f"{speed:.0f} people/s, left")
+            progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
             if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
                 left = f", {task.time_remaining} s left" if task.time_remaining else ""
                 console.print(
-                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} people/s{left}",
+                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} {what}/s{left}",
                     highlight=False,
                 )
 
