@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from hmrb.body import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS, SMPL, BodyFile, load_body
+from hmrb.body import SMPL, BodyFile, load_body
+from hmrb.body.official import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS
 from hmrb.models.hmr import HMR, build_model
 from hmrb.spec import ModelSpec
 

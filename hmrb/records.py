@@ -17,11 +17,6 @@ from torch import Tensor
 GENDERS = ("neutral", "male", "female")
 
 
-def _none(*shape: int) -> Any:
-    """Labels that a dataset does not have: zeros, confidence 0."""
-    return field(default_factory=lambda: np.zeros(shape, np.float32))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """One person's labels in pixels of its picture, 0 the first pixel's middle, in the dataset's own skeleton.
@@ -33,11 +28,11 @@ class Person:
     """
 
     box: Float[np.ndarray, "4"]
-    keypoints2d: Float[np.ndarray, "K 3"] = _none(0, 3)
-    keypoints3d: Float[np.ndarray, "K3 4"] = _none(0, 4)
-    pose: Float[np.ndarray, "24 3"] = _none(24, 3)
-    betas: Float[np.ndarray, "10"] = _none(10)
-    transl: Float[np.ndarray, "3"] = _none(3)
+    keypoints2d: Float[np.ndarray, "K 3"] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    keypoints3d: Float[np.ndarray, "K3 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    pose: Float[np.ndarray, "24 3"] = field(default_factory=lambda: np.zeros((24, 3), np.float32))
+    betas: Float[np.ndarray, "10"] = field(default_factory=lambda: np.zeros((10,), np.float32))
+    transl: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros((3,), np.float32))
     has_body: bool = False
     gender: str = "neutral"
     columns: Mapping[str, float | str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import person, tiny_tree, write_shard
 
-from hmrb.cli import main
+from hmrb.cli import app, main
 from hmrb.store import Store
 
 
@@ -66,7 +66,7 @@ def test_help_imports_neither_torch_nor_timm() -> None:
         "except SystemExit: pass\n"
         "print('heavy:', sorted({'torch', 'timm', 'numpy', 'cv2', 'h5py'} & set(sys.modules)))"
     )
-    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+    for arguments in (["--help"], ["train", "--help"], ["show-augment", "--help"], ["--version"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
         assert "heavy: []" in done.stdout, arguments
     heavy = script.replace("try: main()", "import numpy\ntry: main()")
@@ -93,7 +93,7 @@ def test_a_misspelt_key(tmp_path: Path) -> None:
     tree = tiny_tree()
     tree["optim"]["epoch"] = 3
     done = hmrb("train", spec_file(tmp_path, optim=tree["optim"]))
-    refused(done, f"hmrb: {tmp_path}/tiny.yaml: optim.epoch: no such field; did you mean 'epochs'?")
+    refused(done, f"hmrb: {tmp_path}/tiny.yaml: optim.epoch: no such field; did you mean 'epochs' or 'step_epochs'?")
 
 
 def test_an_unknown_dataset(tmp_path: Path) -> None:
@@ -196,7 +196,9 @@ def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
     refused(hmrb("convert-data", "synthetic", "--people", "0"), "'--people'")
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "convert-data", "list-datasets"])
+@pytest.mark.parametrize(
+    "verb", sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+)
 def test_every_verb_has_help(verb: str) -> None:
     done = hmrb(verb, "--help")
     assert done.returncode == 0

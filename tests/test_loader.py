@@ -11,6 +11,7 @@ from hmrb.data.loader import (
     StepDraws,
     UnreadableImage,
     bench_loader,
+    bodiless,
     mean_body,
     mixture,
     read_view,
@@ -95,6 +96,54 @@ def test_pictures_that_are_all_unreadable_end_the_run(tmp_path: Path) -> None:
 def test_a_test_picture_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"picture 'person/002' can't be decoded"):
         list(bench_loader(broken(tmp_path, {2})["a"], 24, 4, 0, 1, 0))
+
+
+def test_labels_left_out_of_a_dataset_are_missing_there_alone(shards: dict[str, Shard]) -> None:
+    """Their pictures and the augmentation stay the same."""
+    spec = SPEC.model_copy(update={"without": {"a": ("keypoints3d", "body")}})
+    draws = range(40)
+    full, less = DrawDataset(shards, SPEC, 24, seed=3), DrawDataset(shards, spec, 24, seed=3)
+    hit = 0
+    for draw in draws:
+        before, after = full[draw], less[draw]
+        np.testing.assert_array_equal(before.image, after.image)
+        np.testing.assert_array_equal(before.keypoints2d, after.keypoints2d)
+        np.testing.assert_array_equal(before.keypoints3d[:, :3], after.keypoints3d[:, :3])
+        assert after.keypoints3d.dtype == np.float32
+        if full.sampler.draw(draw, 0)[0] == "a":
+            hit += 1
+            assert (after.keypoints3d[:, 3] == 0).all()
+            assert not after.has_body
+        else:
+            np.testing.assert_array_equal(before.keypoints3d, after.keypoints3d)
+            assert after.has_body == before.has_body
+    assert 20 <= hit < 40
+    flat = DrawDataset(shards, SPEC.model_copy(update={"without": {"b": ("keypoints2d",)}}), 24, seed=3)
+    missing = [(flat[draw].keypoints2d[:, 2] == 0).all() for draw in draws]
+    assert missing == [full.sampler.draw(draw, 0)[0] == "b" for draw in draws]
+
+
+def test_an_augmentation_for_one_dataset_leaves_the_others_alone(shards: dict[str, Shard]) -> None:
+    def drawn(**only: object) -> list[np.ndarray]:
+        spec = DataSpec(mix=SPEC.mix, augment=["flip", {"coarse_dropout": {"p": 1.0, "side_px": [2, 6]} | only}])
+        dataset = DrawDataset(shards, spec, 24, seed=3)
+        return [dataset[draw].image for draw in range(30)]
+
+    plain = DrawDataset(shards, DataSpec(mix=SPEC.mix, augment=["flip"]), 24, seed=3)
+    for draw, (some, every) in enumerate(zip(drawn(only=["a"]), drawn(), strict=True)):
+        is_a = plain.sampler.draw(draw, 0)[0] == "a"
+        np.testing.assert_array_equal(some, every if is_a else plain[draw].image)
+        assert (every != plain[draw].image).any()
+
+
+def test_bodies_left_out_are_no_real_ones(shards: dict[str, Shard]) -> None:
+    spec = SPEC.model_copy(update={"without": {"a": ("body",)}})
+    unused = bodiless(spec)
+    bodies = real_poses(shards, mixture(shards, spec, 0), range(32), unused)
+    labelled = shards["b"].arrays["pose"][:]
+    assert all((labelled == pose).all((1, 2)).any() for pose in bodies.pose.numpy())
+    alone = mean_body({"b": shards["b"]}, {"b": 1.0})
+    torch.testing.assert_close(mean_body(shards, SPEC.mix, unused), alone, rtol=0, atol=1e-6)  # 0.3 times, over 0.3
 
 
 def test_a_greyscale_picture_becomes_rgb(tmp_path: Path) -> None:

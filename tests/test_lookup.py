@@ -8,9 +8,8 @@ from hmrb.lookup import bind, find
 def test_a_wrong_name_brings_the_nearest_and_the_known() -> None:
     with pytest.raises(RequestError) as error:
         find("augmentation", "flipp", AUGMENTS)
-    assert str(error.value) == (
-        "no augmentation named 'flipp'. Did you mean 'flip'? Known: channel_noise, flip, rotate_scale."
-    )
+    known = ", ".join(sorted(AUGMENTS))
+    assert str(error.value) == f"no augmentation named 'flipp'. Did you mean 'flip'? Known: {known}."
 
 
 def test_dashes_and_underscores_are_the_same() -> None:

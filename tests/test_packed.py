@@ -21,7 +21,8 @@ from hmrb.data.packed import (
     read_human_data,
     read_spin,
 )
-from hmrb.data.shard import Shard, ShardWriter
+from hmrb.data.shard import Shard
+from hmrb.data.writer import ShardWriter
 from hmrb.errors import RequestError
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS

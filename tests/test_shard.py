@@ -139,5 +139,5 @@ def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
 def test_a_shard_without_an_array_is_refused(shard: Shard) -> None:
     with h5py.File(shard.path, "r+") as file:
         del file["betas"]
-    with pytest.raises(ShardError, match="no betas in it; make it again: hmrb convert-data synthetic"):
+    with pytest.raises(ShardError, match="no betas in it; make it again: a test"):
         _ = Shard(shard.path).arrays

@@ -108,3 +108,20 @@ def test_unknown_names_come_in_one_list() -> None:
         "4 can't be shared evenly by 3 processes",
     ):
         assert line in said
+
+
+def test_datasets_outside_the_mix_are_reported() -> None:
+    tree = tiny_tree()
+    tree["data"] |= {"augment": ["flip", {"self_mix": {"only": ["synthetc"]}}], "without": {"h36m": ["body"]}}
+    assert name_problems(parse_experiment(tree, "tiny")) == [
+        "data.augment: self_mix: only: 'synthetc' is not in the mix. Did you mean 'synthetic'? The mix: synthetic.",
+        "data.without: 'h36m' is not in the mix. The mix: synthetic.",
+    ]
+
+
+def test_an_argument_that_no_augmentation_takes_is_one_message() -> None:
+    tree = tiny_tree()
+    tree["data"]["augment"] = [{"soft_erase": {"shape": 2}}]
+    assert name_problems(parse_experiment(tree, "tiny")) == [
+        "augmentation 'soft_erase' has no argument 'shape'; it takes p=0.5, area=(0.02, 0.4), aspect=0.3"
+    ]

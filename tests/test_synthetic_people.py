@@ -13,7 +13,7 @@ from hmrb.geometry import rotvec_to_rotmat as torch_rotvec_to_rotmat
 from hmrb.lookup import UnknownName
 from hmrb.records import Sample
 from hmrb.synthetic import poses
-from hmrb.synthetic.people import PRESETS, SPLITS, contact_sheet, render_people, render_person
+from hmrb.synthetic.people import PRESETS, SPLITS, render_people, render_person
 from hmrb.synthetic.wardrobe import Measures, paint, sample_look, thickness
 
 PEOPLE = 4
@@ -132,11 +132,6 @@ def test_full_people_are_sometimes_hidden_and_sometimes_cut_off(body: SMPL) -> N
     assert 1 <= (cut > 0).sum() <= 15
     assert hidden.max() <= 1
     assert cut.max() <= 1
-
-
-def test_a_contact_sheet_has_a_tile_per_person(body: SMPL) -> None:
-    sheet = contact_sheet(render_people(body, "easy", "train", 0, range(3), side=32), columns=2)
-    assert sheet.shape == (2 * 64, 2 * 64, 3)
 
 
 @pytest.mark.parametrize("name", sorted(poses.KEY_POSES))

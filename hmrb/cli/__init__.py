@@ -12,6 +12,7 @@ from hmrb.cli.flops import flops
 from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.report import report
+from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
 from hmrb.errors import RequestError, RunError
 
@@ -30,6 +31,7 @@ app.command()(report)
 app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)
 app.command("list-datasets")(list_datasets)
+app.command("show-augment")(show_augment)
 
 
 def _print_version(asked: bool) -> bool:

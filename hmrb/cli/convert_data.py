@@ -1,7 +1,7 @@
-"""hmrb convert-data: a dataset to shards."""
+"""hmrb convert-data: raw files, packed files, bodies and occluders to what hmrb reads."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,20 +10,35 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.source import Source, Ticker
+    from hmrb.data.shard import ShardInfo
+    from hmrb.data.source import Making, Part, Source
     from hmrb.store import Store
 
-SHEET_PEOPLE = 64
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        help="Datasets; or `body`, `occluders`; or a kind of packed file: humandata, spin, bedlam, 4dhumans.",
+        show_default=False,
+    ),
+]
 
 
 def convert_data(
-    name: Annotated[str, typer.Argument(help="The dataset; or `body`, for a licensed body.", show_default=False)],
-    preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
-    people: Annotated[
-        int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="synthetic: the seed of everybody in it.")] = 0,
+    names: Names = [],  # noqa: B006
+    raw: Annotated[Path | None, typer.Option(help="Folder of the raw files.", show_default=False)] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Whatever is found under --raw, each in a folder.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how to get a dataset, its files, its traps.")] = False,
     split: Annotated[str | None, typer.Option(help="Make this split only.", show_default=False)] = None,
+    every: Annotated[int, typer.Option(min=1, help="Keep every n-th photo.")] = 1,
+    fraction: Annotated[float, typer.Option(min=0.0001, max=1.0, help="Keep this share of the photos.")] = 1.0,
+    match: Annotated[
+        str, typer.Option(help="Keep photos whose names match: a scene, a sequence ('*outdoors*').", show_default=False)
+    ] = "",
+    image_px: Annotated[int, typer.Option(min=32, help="The largest crop that training will use.")] = 224,
+    compat: Annotated[
+        str | None, typer.Option(help="study: keep the study's mistakes, where it made any.", show_default=False)
+    ] = None,
+    allow_missing: Annotated[int, typer.Option(min=0, help="Pictures that may be missing or unreadable.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes.  [default: the cores]", show_default=False)
     ] = None,
@@ -31,25 +46,210 @@ def convert_data(
         Path | None, typer.Option(help="Store to write into.  [default: $HMRB_HOME]", show_default=False)
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="body: an official SMPL file, .pkl or .npz.", show_default=False)
+        Path | None, typer.Option(help="body: an official SMPL file. Packed kinds: the file.", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Packed kinds: the folder that its picture names are in.", show_default=False)
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="Packed kinds: the dataset that it is.", show_default=False)
     ] = None,
     gender: Annotated[
         str | None, typer.Option(help="body: its gender, where the file's name has none.", show_default=False)
     ] = None,
+    preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
+    people: Annotated[
+        int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="synthetic: the seed of everybody in it.")] = 0,
 ) -> None:
-    """Turn a dataset into shards; `synthetic` is made from nothing."""
-    from hmrb.lookup import find
+    """Turn datasets into shards: from their raw files, from packed files, or, as `synthetic`, from nothing."""
+    from hmrb.errors import RequestError
     from hmrb.store import Store
 
     store = Store(out) if out else Store.default()
-    if name == "body":
+    if not names and not all_:
+        raise RequestError("which dataset? hmrb convert-data 3dpw --raw DIR; hmrb list-datasets names them all")
+    if names == ["body"]:
         _import_body(file, gender, store)
         return
+    if names == ["occluders"]:
+        _prepare_occluders(raw, store)
+        return
 
-    from hmrb.data.sources import SOURCES, synthetic
+    from hmrb.data.pack import Packing
+    from hmrb.data.source import Making, Selection, usable_cores
 
-    find("dataset", name, SOURCES)
-    _make(synthetic.by_preset(preset), store, people or synthetic.TRAIN_PEOPLE, seed, split, workers)
+    if compat not in (None, "study"):
+        raise RequestError(f"--compat {compat}: there is only --compat study")
+    making = Making(
+        made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
+        workers=workers or usable_cores(),
+        selection=Selection(every, fraction, match),
+        packing=Packing("region", image_px),
+        compat=compat == "study",
+        missing_limit=allow_missing,
+    )
+    if all_:
+        _convert_found(raw, making, split, store)
+        return
+    for name in names:
+        _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_))
+
+
+def _convert_one(
+    name: str,
+    raw: Path | None,
+    explain: bool,
+    split: str | None,
+    making: "Making",
+    store: "Store",
+    synthetic: tuple[str, int | None, int],
+    packed: tuple[Path | None, Path | None, str | None],
+) -> None:
+    from dataclasses import replace
+
+    from hmrb.data.catalogue import dataset
+    from hmrb.data.pack import Packing
+    from hmrb.data.repack import PACKED
+    from hmrb.data.source import Raw
+    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources.synthetic import TRAIN_PEOPLE, by_preset, recipe
+    from hmrb.errors import RequestError
+    from hmrb.lookup import find
+
+    if name.replace("-", "_") in PACKED:
+        _repack(name, packed, split or "train", making, store)
+        return
+    slug = dataset(name).slug
+    if explain:
+        _explain(slug)
+        return
+    source = find("dataset with a converter", slug, SOURCES)
+    if source.makes_itself:
+        preset, people, seed = synthetic
+        source = by_preset(preset) if slug == "synthetic" else source
+        count = people or TRAIN_PEOPLE
+        making = replace(making, made_by=recipe(preset, count, seed), packing=Packing())
+        _make(source, source.plan(people=count, seed=seed), making, split, store)
+        return
+    if raw is None:
+        raise RequestError(
+            f"{slug}: --raw DIR has to say where its files are; hmrb convert-data {slug} --explain says which"
+        )
+    if not raw.is_dir():
+        raise RequestError(f"{raw}: no such folder")
+    print(f"{source.title}: looking in {raw} for\n{source.tree}")
+    _make(source, source.plan(Raw(raw, making.compat, store)), making, split, store)
+
+
+def _convert_found(root: Path | None, making: "Making", split: str | None, store: "Store") -> None:
+    """Every dataset whose files are in a folder of its name under `root`."""
+    from hmrb.data.catalogue import DATASETS
+    from hmrb.data.source import Raw
+    from hmrb.data.sources import SOURCES
+    from hmrb.errors import RequestError
+
+    if root is None or not root.is_dir():
+        raise RequestError("--all: --raw DIR has to name the folder in which each dataset has its own")
+    found: list[tuple[Source, list[Part]]] = []
+    for source in SOURCES.values():
+        folders = [root / name for name in (source.name, *DATASETS[source.name].aliases)]
+        for folder in filter(Path.is_dir, folders):
+            try:
+                found.append((source, source.plan(Raw(folder, making.compat, store))))
+            except RequestError as error:
+                print(f"{source.name}: left out: {error}")
+            else:
+                print(f"{source.name}: found in {folder}")
+            break
+    if not found:
+        raise RequestError(f"{root}: no folder in it is a dataset's; they are called {', '.join(sorted(SOURCES))}")
+    for source, parts in found:
+        _make(source, parts, making, split, store)
+
+
+def make_dataset(name: str, store: "Store") -> None:
+    """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
+    from hmrb.data.pack import Packing
+    from hmrb.data.source import Making, usable_cores
+    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources.synthetic import TRAIN_PEOPLE, preset_of, recipe
+
+    source = SOURCES[name]
+    making = Making(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
+    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, None, store)
+
+
+def _make(source: "Source", parts: "list[Part]", making: "Making", split: str | None, store: "Store") -> None:
+    """Shards with a progress bar, then a contact sheet of each for a person to look at."""
+    from hmrb.cli.progress import progress_bar
+    from hmrb.data.source import convert, pick_parts
+
+    chosen = pick_parts(parts, split)
+    if not source.makes_itself:
+        _foretell(chosen, making)
+    with progress_bar() as (console, ticker):
+        for info in convert(source, chosen, store, making, ticker):
+            _tell(console, store.shard(source.name, info.split), info)
+
+
+def _repack(
+    kind: str, packed: tuple[Path | None, Path | None, str | None], split: str, making: "Making", store: "Store"
+) -> None:
+    from hmrb.cli.progress import progress_bar
+    from hmrb.data.repack import repack
+    from hmrb.errors import RequestError
+
+    file, images, name = packed
+    if file is None or name is None:
+        raise RequestError(f"{kind}: --file FILE and --as DATASET say what it is: --file pw3d_train.npz --as 3dpw")
+    with progress_bar("people") as (console, ticker):
+        info = repack(kind, file, images, name, split, store, making, ticker)
+        _tell(console, store.shard(info.dataset, info.split), info)
+
+
+def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
+    from hmrb.data.look import contact_sheet
+
+    size = path.stat().st_size / 1e6
+    console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
+    if info.num_images > 1:
+        console.print(f"  look at it: {contact_sheet(path)}", soft_wrap=True, highlight=False)
+    console.print(f"  check it: hmrb verify {path}", soft_wrap=True, highlight=False)
+
+
+def _foretell(parts: "list[Part]", making: "Making") -> None:
+    """What was found, and how long and how large it will be, from a few items of each part."""
+    import time
+
+    from hmrb.data.source import estimate
+
+    for part in parts:
+        start = time.perf_counter()
+        people, size = estimate(part, making)
+        seconds = (time.perf_counter() - start) / min(4, max(len(part.items), 1)) * len(part.items) / making.workers
+        total = people * len(part.items) / making.selection.every * making.selection.fraction
+        print(
+            f"{part.split}: {len(part.items)} items, about {total:.0f} people, {total * size / 1e6:.0f} MB,"
+            f" {seconds / 60:.0f} min in {making.workers} processes"
+        )
+
+
+def _explain(slug: str) -> None:
+    from hmrb.data.catalogue import DATASETS
+    from hmrb.data.sources import SOURCES
+
+    row = DATASETS[slug]
+    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\nget it: {row.homepage} ({row.access}); {row.licence}")
+    source = SOURCES.get(slug)
+    if source is None:
+        print("There is no converter for it yet.")
+        return
+    print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
+    print("\n".join(f"- {trap}" for trap in source.traps))
+    if source.study:
+        print(f"\n--compat study: {source.study}")
 
 
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
@@ -62,78 +262,28 @@ def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
         typer.echo(line)
 
 
-def make_dataset(name: str, store: "Store") -> None:
-    """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
-    from hmrb.data.sources import SOURCES, synthetic
+def _prepare_occluders(raw: Path | None, store: "Store") -> None:
+    """Objects of Pascal VOC 2012, for the augmentations that paste them over people."""
+    from hmrb.cli.progress import progress_bar
+    from hmrb.data.occluders import prepare_pascal
+    from hmrb.errors import RequestError
 
-    _make(SOURCES[name], store, synthetic.TRAIN_PEOPLE, 0, None, None)
-
-
-def _make(source: "Source", store: "Store", people: int, seed: int, split: str | None, workers: int | None) -> None:
-    """Shards with a progress bar, then a contact sheet of each for a person to look at."""
-    from hmrb.data.source import convert, pick_parts, usable_cores
-    from hmrb.data.sources.synthetic import preset_of, recipe
-
-    parts = pick_parts(source.plan(people=people, seed=seed), split)
-    with _bar() as (console, ticker):
-        made_by = recipe(preset_of(source), people, seed)
-        for info in convert(source, parts, store, made_by, workers or usable_cores(), ticker):
-            path = store.shard(source.name, info.split)
-            size = path.stat().st_size / 1e6
-            for line in (
-                f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}",
-                f"  look at it: {_contact_sheet(path)}",
-            ):
-                console.print(line, soft_wrap=True, highlight=False)
+    if raw is None:
+        raise RequestError("occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked")
+    with progress_bar("pictures") as (console, ticker):
+        count = prepare_pascal(raw, store.pascal, ticker)
+        size = store.pascal.stat().st_size / 1e6
+        console.print(f"{store.pascal}: {count} objects, {size:.1f} MB", soft_wrap=True, highlight=False)
 
 
-@contextmanager
-def _bar() -> "Iterator[tuple[Console, Ticker]]":
-    """People done, rate and time left; a line each tenth where nobody watches a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from hmrb.data.source import Ticker
-
-    console = Console()
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    ]
-
-    class Bar(Ticker):
-        task = None
-
-        def part(self, path: Path, items: int) -> None:
-            self.task = progress.add_task(path.name, total=items, rate="")
-
-        def done(self, sample: object) -> None:
-            task = progress.tasks[-1]
-            speed = task.finished_speed or task.speed or 0.0
-            progress.update(task.id, advance=1, rate=f"{speed:.0f} people/s, left")
-            if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
-                left = f", {task.time_remaining} s left" if task.time_remaining else ""
-                console.print(
-                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} people/s{left}",
-                    highlight=False,
-                )
-
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield console, Bar()
-
-
-def _contact_sheet(path: Path) -> Path:
-    import cv2
-
-    from hmrb.data.shard import Shard
-    from hmrb.synthetic.people import contact_sheet
-
-    shard = Shard(path)
-    rows = range(0, len(shard), max(len(shard) // SHEET_PEOPLE, 1))
-    sheet = contact_sheet([shard.read(row) for row in list(rows)[:SHEET_PEOPLE]])
-    out = path.with_suffix(".png")
-    cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    return out
+def _without_places(words: list[str]) -> list[str]:
+    """The command without what does not change the shard: where its files lay, and how it was made."""
+    places = ("--raw", "--out", "--workers", "--file", "--images")
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word.split("=")[0] in places:
+            skip = not skip and word in places
+            continue
+        kept.append(word)
+    return kept

@@ -18,7 +18,7 @@ from hmrb.data.shard import Shard
 from hmrb.data.warp import normalise, warp
 from hmrb.errors import RunError
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
-from hmrb.records import Batch, BodyParams, View
+from hmrb.records import Batch, BodyParams, Sample, View
 from hmrb.skeleton import TRAINING_SKELETON, remap
 from hmrb.spec import DataSpec, LabelKind
 
@@ -184,19 +184,23 @@ def mean_body(
 
 def read_view(shard: Shard, row: int) -> View:
     """One person of a shard with its picture decoded, in the training skeleton."""
-    arrays, skeleton = shard.arrays, shard.info.skeleton
-    x, y, width, height = arrays["box"][row].astype(np.float64)
+    return view_of(shard.read(row), shard.info.skeleton, str(shard.path))
+
+
+def view_of(sample: Sample, skeleton: str, source: str) -> View:
+    """A person with its picture decoded, in the training skeleton; `source` is told where the picture is none."""
+    x, y, width, height = sample.box.astype(np.float64)
     return View(
-        image=decode(shard.jpeg(row), f"{shard.path}: picture '{shard.name(row)}'"),
+        image=decode(sample.jpeg, f"{source}: picture '{sample.name}'"),
         box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
         side=float(max(width, height)),
         rotation=0.0,
         flipped=False,
         gain=np.ones(3),
-        keypoints2d=remap(arrays["keypoints2d"][row], skeleton, TRAINING_SKELETON),
-        keypoints3d=remap(arrays["keypoints3d"][row], skeleton, TRAINING_SKELETON),
-        pose=np.array(arrays["pose"][row]),
+        keypoints2d=remap(sample.keypoints2d, skeleton, TRAINING_SKELETON),
+        keypoints3d=remap(sample.keypoints3d, skeleton, TRAINING_SKELETON),
+        pose=np.array(sample.pose),
     )
 
 

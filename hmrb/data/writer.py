@@ -5,6 +5,7 @@ The bytes depend on the people and their order alone, not on how they were cut i
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -184,7 +185,8 @@ def guard(path: Path, step: Callable[[], Any]) -> Any:
     try:
         return step()
     except OSError as error:
-        reason = error.strerror or str(error)
+        inner = re.search("error message = '([^']+)'", str(error))  # HDF5 wraps the system's own
+        reason = inner[1] if inner else error.strerror or str(error)
         raise RunError(f"{path}: could not be written ({reason}); nothing was left behind") from None
 
 

@@ -2,14 +2,14 @@
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from hmrb.body import SMPL
 from hmrb.lookup import find
@@ -243,27 +243,6 @@ BONES = (
     (0, 1), (1, 4), (4, 7), (7, 10), (0, 2), (2, 5), (5, 8), (8, 11), (0, 3), (3, 6), (6, 9), (9, 12), (12, 15),
     (9, 13), (13, 16), (16, 18), (18, 20), (20, 22), (9, 14), (14, 17), (17, 19), (19, 21), (21, 23),
 )  # fmt: skip
-
-
-def contact_sheet(samples: Sequence[Sample], columns: int = 8) -> UInt8[np.ndarray, "H W 3"]:
-    """The pictures side by side with bones (left warm, right cold), joints and box: do labels sit on the pixels?"""
-    tiles = []
-    for sample in samples:
-        picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
-        assert picture is not None
-        tile = cv2.resize(np.ascontiguousarray(picture[..., ::-1]), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        spots = [(round(float(x) * 2 + 0.5), round(float(y) * 2 + 0.5)) for x, y in sample.keypoints2d[:, :2]]
-        for a, b in BONES:
-            right = b in (2, 5, 8, 11, 14, 17, 19, 21, 23)
-            cv2.line(tile, spots[a], spots[b], (70, 150, 255) if right else (255, 150, 60), 1, cv2.LINE_AA)
-        for spot in spots:
-            cv2.circle(tile, spot, 1, (90, 255, 120), -1, cv2.LINE_AA)
-        x, y, w, h = (float(value) * 2 for value in sample.box)
-        cv2.rectangle(tile, (round(x), round(y)), (round(x + w), round(y + h)), (255, 255, 255), 1)
-        tiles.append(tile)
-    blank = np.zeros_like(tiles[0])
-    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    return np.concatenate([np.concatenate(row + [blank] * (columns - len(row)), 1) for row in rows], 0)
 
 
 PRESETS: dict[str, Preset] = {

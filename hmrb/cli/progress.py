@@ -1,0 +1,50 @@
+"""A progress bar for long work: items done, rate, time left; a line each tenth where nobody watches a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hmrb.data.source import Ticker
+
+
+@contextmanager
+def progress_bar(what: str = "items") -> "Iterator[tuple[Console, Ticker]]":
+    """A console to print on, and what to tell of each item."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hmrb.data.source import Ticker
+
+    console = Console()
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    ]
+
+    class Bar(Ticker):
+        def part(self, path: Path, items: int) -> None:
+            progress.add_task(path.name, total=items, rate="")
+
+        def done(self, item: object) -> None:
+            task = progress.tasks[-1]
+            speed = task.finished_speed or task.speed or 0.0
+            progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
+            if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
+                left = f", {task.time_remaining} s left" if task.time_remaining else ""
+                console.print(
+                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} {what}/s{left}",
+                    highlight=False,
+                )
+
+        def say(self, line: str) -> None:
+            console.print(line, soft_wrap=True, highlight=False)
+
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        yield console, Bar()

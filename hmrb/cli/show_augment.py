@@ -1,0 +1,81 @@
+"""hmrb show-augment: what a spec's augmentations do, as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hmrb.records import View
+    from hmrb.store import Store
+
+SYNTHETIC_PX = 320  # of a rendered picture: the crop is smaller, as with photos
+
+
+def show_augment(
+    spec: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The picture.  [default: NAME_augment.png]", show_default=False)
+    ] = None,
+    people: Annotated[int, typer.Option(min=1, max=64, help="Rows of the picture.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of people and draws.")] = 0,
+    all_: Annotated[bool, typer.Option("--all", help="Every augmentation there is, with default arguments.")] = False,
+) -> None:
+    """Draw people as a spec's augmentations leave them: one column each, and all together."""
+    import cv2
+
+    from hmrb.check import name_problems
+    from hmrb.data.augment import AUGMENTS
+    from hmrb.errors import RunError
+    from hmrb.sheet import Column, draw_sheet, each_alone
+    from hmrb.spec import Op, SpecError, load_experiment
+    from hmrb.store import Store
+
+    experiment = load_experiment(spec)
+    if problems := name_problems(experiment):
+        raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
+    if all_:
+        columns = each_alone([Op(name=name) for name in AUGMENTS])
+    else:
+        ops = experiment.data.augment
+        columns = [*each_alone(ops), Column("all", "as drawn in training", ops)]
+    views = _people(list(experiment.data.mix), Store.default(), people, seed)
+    sheet = draw_sheet(views, columns, experiment.model.image_px, seed)
+    path = out or Path(f"{experiment.name}_augment.png")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror}") from None
+    typer.echo(f"{path}: {len(views)} people, {len(columns)} columns, {sheet.shape[1]} x {sheet.shape[0]} px")
+
+
+def _people(mix: list[str], store: "Store", count: int, seed: int) -> "list[tuple[str, View]]":
+    """People of the mix's datasets in turn, with their datasets; drawn ones stand in for a dataset without shard."""
+    from numpy.random import default_rng
+
+    from hmrb.data.loader import read_view
+    from hmrb.data.shard import Shard
+
+    shards = {name: Shard(path) for name in mix if (path := store.shard(name, "train")).exists()}
+    if missing := [name for name in mix if name not in shards]:
+        typer.echo(f"no shard of {', '.join(missing)} in {store.root}: synthetic people stand in")
+    found = []
+    for number in range(count):
+        name = mix[number % len(mix)]
+        if name in shards:
+            row = int(default_rng([seed, number]).integers(len(shards[name])))
+            found.append((name, read_view(shards[name], row)))
+        else:
+            found.append((name, _drawn(seed, number)))
+    return found
+
+
+def _drawn(seed: int, number: int) -> "View":
+    from hmrb.body import load_body
+    from hmrb.data.loader import view_of
+    from hmrb.synthetic.people import render_person
+
+    return view_of(render_person(load_body("open"), "easy", "train", seed, number, SYNTHETIC_PX), "smpl54", "synthetic")
