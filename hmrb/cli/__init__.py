@@ -8,6 +8,7 @@ import typer
 
 from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
+from hmrb.cli.import_checkpoint import import_checkpoint
 from hmrb.cli.train import train
 from hmrb.errors import RequestError, RunError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(train)
 app.command("eval")(eval_)
 app.command("convert-data")(convert_data)
+app.command("import-checkpoint")(import_checkpoint)
 
 
 def _print_version(asked: bool) -> bool:

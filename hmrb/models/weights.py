@@ -1,5 +1,6 @@
 """Where a backbone's weights come from: nowhere, ImageNet, a pose network, a file. What does not fit is said."""
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -107,6 +108,7 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
 
 def _from_timm(row: Backbone, spec: ModelSpec) -> State:
     """ImageNet weights out of timm's cache, else from where timm fetches them."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each retry; we tell how it ended
     try:
         donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, spec.image_px))
     except (OSError, RuntimeError, ValueError) as error:
@@ -123,15 +125,15 @@ def _features_state(path: Path, name: str, row: Backbone, backbone: Features) ->
     """A file's arrays under the names of our `Features`, and how many it has of parts that are no backbone."""
     parts = parts_of(tensors_of(read_weights(path), path))
     rest = parts.rest + Counter({"head": len(parts.head)} if parts.head else {})
-    if parts.kind == "hmrb":
-        return parts.backbone, rest
-    theirs = recognise(parts.backbone)
-    if theirs is None:
-        return _in_timm_names(parts.backbone, backbone.network), rest
-    if _architecture(BACKBONES[theirs]) != _architecture(row):
+    theirs = recognise({key.removeprefix("network."): value for key, value in parts.backbone.items()})
+    if theirs and _architecture(BACKBONES[theirs]) != _architecture(row):
         raise WeightsError(
             f"{path}: the weights of backbone '{theirs}', the model has '{name}'; set model.backbone to {theirs}"
         )
+    if parts.kind == "hmrb":
+        return parts.backbone, rest
+    if theirs is None:
+        return _in_timm_names(parts.backbone, backbone.network), rest
     arrays, dropped = renamed(theirs, parts.backbone)
     return arrays, rest + dropped
 
