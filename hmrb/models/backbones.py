@@ -132,7 +132,7 @@ def _said(error: Exception) -> str:
 
 
 HRNET_OPTIONAL = (
-    "network.incre_modules.", "network.downsamp_modules.",  # for classifying; pose networks have none
+    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classifying; pose networks have none
     "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks end at the finest map
     "tail.",
 )  # fmt: skip

@@ -20,7 +20,7 @@ from hmrb.store import Store
 
 SUFFIXES = (".safetensors", ".pth", ".bin")
 POSE = {"mpii": "MPII", "coco": "COCO"}
-POSE_STUDIED = ("resnet50", "hrnet_w32", "twins_svt_b")  # whose pose weights the study trained from
+STUDY_POSE = {"resnet50": "resnet50", "hrnet_w32": "hrnet", "twins_svt_b": "twins_svt"}  # its files' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,12 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
     if spec.weights in POSE:
         path = store.weights / f"{name}_{spec.weights}.pth"
         if not path.is_file():
-            study = " or the study's README" if name in POSE_STUDIED else ""
+            theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
+            study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
             raise RequestError(
                 f"model.weights: {spec.weights} needs {path}, and it is not there. Get a network with backbone"
-                f" '{name}' trained on {POSE[spec.weights]} (mmpose's model zoo{study}), and put it there; or give the"
-                " path of a file in model.weights"
+                f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or give"
+                " the path of a file in model.weights"
             )
         return path
     path = Path(spec.weights).expanduser()
