@@ -18,6 +18,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
+UNKNOWN_BODY = "unknown"  # the sha of the body that somebody else's model was trained with
 
 
 class CheckpointError(RequestError):

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from hmrb.benchmarks import Benchmark, by_gender
 from hmrb.body import SMPL, load_body
-from hmrb.checkpoint import Checkpoint, load_weights_into
+from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
@@ -111,12 +111,15 @@ def evaluate_model(
 
 
 def evaluate_checkpoint(checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World) -> Scores:
-    """A checkpoint's weights on a benchmark, with the body that it was trained with."""
+    """A checkpoint's weights on a benchmark, with the body that it was trained with.
+
+    An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
+    """
     experiment = checkpoint.experiment()
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
     have = bodies.by_gender["neutral"].sha
-    if have != checkpoint.body["sha"]:
+    if checkpoint.body["sha"] not in (have, UNKNOWN_BODY):
         raise RequestError(
             f"the checkpoint was trained with body '{checkpoint.body['name']}' {checkpoint.body['sha']},"
             f" the one here is {have}; its errors would be of another body"

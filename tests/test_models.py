@@ -4,10 +4,11 @@ import torch
 from conftest import golden
 
 from hmrb.errors import RequestError
-from hmrb.models.backbones import BACKBONES, build_backbone, weight_problems
+from hmrb.models.backbones import BACKBONES, backbone_name, build_backbone
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.head import HEADS, IterativeHead, mean_prediction, set_mean
 from hmrb.models.hmr import build_model
+from hmrb.models.tails import Mean, Runs
 from hmrb.spec import HeadSpec, ModelSpec
 
 
@@ -35,19 +36,98 @@ def test_a_new_head_says_the_mean_body() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize("features", ["mean", "flatten"])
-def test_a_backbone_has_the_channels_it_states(name: str, features: str) -> None:
-    backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", features=features, image_px=64))
+def test_a_backbone_has_the_channels_it_states(name: str) -> None:
+    for px in (64, 96):
+        backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", image_px=px))
+        with torch.no_grad():
+            assert backbone.eval()(torch.zeros(2, 3, px, px)).shape == (2, num_features)
+        assert num_features == BACKBONES[name].channels
+
+
+def test_flat_features_are_the_whole_map() -> None:
+    for name, cells in (("mini", 4), ("test_vit", 16), ("swin_t", 4)):
+        backbone, num_features = build_backbone(
+            ModelSpec(backbone=name, weights="none", features="flatten", image_px=64)
+        )
+        plain, channels = build_backbone(ModelSpec(backbone=name, weights="none", image_px=64))
+        plain.load_state_dict(backbone.state_dict())
+        assert num_features == channels * cells
+        with torch.no_grad():
+            flat, mean = (network.eval()(torch.ones(2, 3, 64, 64)) for network in (backbone, plain))
+        torch.testing.assert_close(flat.unflatten(1, (channels, cells)).mean(2), mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    # A map, a map with channels last, tokens, tokens with a class token, the same where timm does not count it.
+    [("test_resnet", 96), ("test_mambaout", 64), ("levit_128s", 384), ("test_vit", 64), ("volo_d1_224", 384)],
+)
+def test_every_layout_of_timm_is_averaged_over_its_patches(name: str, channels: int) -> None:
+    px = 224 if name in ("levit_128s", "volo_d1_224") else 160
+    backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", image_px=px))
+    image = torch.randn(1, 3, px, px, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert backbone.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, num_features)
-    assert num_features == BACKBONES[name].channels * (4 if features == "flatten" else 1)
+        last = backbone.eval().network.forward_features(image)
+        features = backbone(image)
+    if name in ("test_vit", "volo_d1_224"):
+        last = last[:, 1:]  # the class token
+    where = {"test_resnet": (2, 3), "test_mambaout": (1, 2)}.get(name, (1,))
+    assert features.shape == (1, num_features) == (1, channels)
+    torch.testing.assert_close(features, last.mean(where))
 
 
-def test_every_parameter_of_a_model_is_used() -> None:
-    model = build_model(ModelSpec(backbone="mini", weights="none", image_px=32))
-    out = model(torch.randn(2, 3, 32, 32))
+def test_a_backbone_answers_to_the_study_s_and_timm_s_names() -> None:
+    assert [backbone_name(name) for name in ("vit_b", "swin", "hrnet", "efficientnet", "twins-svt")] == [
+        "vit_b16", "swin_t", "hrnet_w32", "efficientnet_b5", "twins_svt_b",
+    ]  # fmt: skip
+    assert backbone_name("swin_tiny_patch4_window7_224") == backbone_name("swin_tiny_patch4_window7_224.ms_in1k")
+    assert backbone_name("resnet50.a1_in1k") == "resnet50.a1_in1k"  # other ImageNet weights are another backbone
+    assert backbone_name("resnet10t") == "resnet10t"  # not our narrow one
+    for name in ("resnet5", "resnet50.a9_in1k"):
+        with pytest.raises(RequestError, match=rf"no backbone named '{name}'. Did you mean 'resnet50'.*every model of"):
+            backbone_name(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "mini", "features": "study"}, "features: study is for resnet50, .*; for 'mini' take mean"),
+        ({"backbone": "vit_b", "features": "study", "image_px": 192}, "what the study computed, at 224 px, not 192"),
+        ({"backbone": "pit_ti_224"}, "'pit_ti_224' has no features 'mean': it gives its class token alone"),
+        ({"backbone": "efficientvim_m1"}, "'efficientvim_m1' has no features 'mean': its last map is not one map"),
+        ({"backbone": "coat_tiny"}, "'coat_tiny' can't be built for 224 px: Only token or avg pooling"),
+        ({"backbone": "hrnet", "image_px": 100}, "'hrnet' can't take pictures of 100 px: The size of tensor"),
+        ({"backbone": "twins_svt", "image_px": 100}, "'twins_svt' can't be built for 100 px: img_size"),
+    ],
+)
+def test_features_that_a_backbone_can_t_give_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        build_backbone(ModelSpec.model_validate({"weights": "none", **changes}))
+
+
+@pytest.mark.parametrize("name", ["mini", "hrnet_w32", "swin_t", "vit_b16"])
+def test_every_parameter_of_a_model_is_used(name: str) -> None:
+    px, features = (32, "mean") if name == "mini" else (224, "study")
+    model = build_model(ModelSpec(backbone=name, weights="none", features=features, image_px=px))
+    out = model(torch.randn(2, 3, px, px))
     (out.rotmats.square().sum() + out.betas.sum() + out.camera.sum()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+class Echo(torch.nn.Module):
+    """A network whose last map is the picture."""
+
+    def forward_features(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+def test_the_study_s_pooling_averages_neighbours_across_channels() -> None:
+    image = torch.arange(3.0 * 64 * 64).view(1, 3, 64, 64)  # 12288 numbers, 6 for each of 2048 features
+    features = Runs()(Echo(), image)
+    assert features.shape == (1, 2048)
+    assert features[0, :2].tolist() == [2.5, 8.5]
+    assert features[0, 682].item() == 4092 + 2.5  # from the last numbers of one channel into the next
+    torch.testing.assert_close(Mean()(Echo(), image)[0, 0], image[0, 0].mean())
 
 
 def test_the_discriminator_scores_joints_pose_and_shape() -> None:
@@ -61,22 +141,3 @@ def test_the_discriminator_scores_joints_pose_and_shape() -> None:
     turned[:, 5] = turned[:, 0]
     changed = (network(turned, betas) - scores).abs().max(0).values > 1e-6
     assert changed.nonzero().flatten().tolist() == [4, 23]
-
-
-def test_weights_that_are_not_there_are_named(tmp_path) -> None:
-    gone = ModelSpec(backbone="mini", weights=str(tmp_path / "gone.pth"))
-    assert weight_problems(gone) == [
-        f"model.weights: no file {tmp_path}/gone.pth; it is none, imagenet, or the path of a state dict"
-    ]
-    assert "has no ImageNet weights" in weight_problems(ModelSpec(backbone="mini", weights="imagenet"))[0]
-    (tmp_path / "other.pth").write_bytes(b"nonsense")
-    with pytest.raises(RequestError, match=r"other\.pth: no state dict of 'resnet10t'"):
-        build_backbone(ModelSpec(backbone="mini", weights=str(tmp_path / "other.pth")))
-
-
-def test_weights_come_from_a_file(tmp_path) -> None:
-    donor, _ = build_backbone(ModelSpec(backbone="mini", weights="none"))
-    torch.save(donor.network.state_dict(), tmp_path / "donor.pth")
-    copy, _ = build_backbone(ModelSpec(backbone="mini", weights=str(tmp_path / "donor.pth")))
-    for key, value in donor.state_dict().items():
-        assert torch.equal(copy.state_dict()[key], value)

@@ -98,7 +98,7 @@ def test_unknown_names_come_in_one_list() -> None:
     said = "\n".join(problems)
     assert len(problems) == 8
     for line in (
-        "no backbone named 'resnet5'. Did you mean 'resnet50'?",
+        "no backbone named 'resnet5'. Did you mean 'resnet50' or 'resnet152'?",
         "no dataset named 'synthetik'. Did you mean 'synthetic'",
         "no augmentation named 'flop'. Did you mean 'flip'?",
         "augmentation 'flip' has no argument 'prob'; it takes p=0.5",

@@ -51,8 +51,11 @@ def differences(theirs: str, folder: Path) -> dict[str, float]:
     "theirs", [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in STUDY_NAMES]
 )
 def test_an_imported_checkpoint_predicts_what_the_study_does(theirs: str, tmp_path: Path) -> None:
-    for output, difference in differences(theirs, tmp_path).items():
-        assert difference < 1e-4, output  # float32 through up to 152 layers, in another order of sums
+    found = differences(theirs, tmp_path)
+    # Sums in another order; a norm with timm's epsilon instead of the study's is 5e-6 off.
+    assert found.pop("feat_mean") < 2e-6
+    for output, difference in found.items():
+        assert difference < 1e-4, output  # two vectors of a random network, nearly parallel, amplify that
 
 
 if __name__ == "__main__":  # the table of docs/checkpoints.md

@@ -58,7 +58,8 @@ def backbone_name(name: str) -> str:
     architecture, _, tag = key.partition(".")
     if timm.is_model(architecture) and (not tag or key in timm.list_pretrained(f"{architecture}.*")):
         return key
-    theirs = did_you_mean(key, timm.list_models()).replace(" Did you mean", "; near it:").rstrip("?")
+    others = [model for model in timm.list_models() if model not in BACKBONES]
+    theirs = did_you_mean(key, others).replace(" Did you mean", "; near it:").rstrip("?")
     raise UnknownName(
         f"no backbone named '{name}'.{did_you_mean(key, BACKBONES)} Known: {', '.join(sorted(BACKBONES))},"
         f" and every model of timm{theirs}."
@@ -131,7 +132,7 @@ def _said(error: Exception) -> str:
 
 
 HRNET_OPTIONAL = (
-    "network.incre_modules.", "network.downsamp_modules.",  # for classifying; pose networks have none
+    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classifying; pose networks have none
     "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks end at the finest map
     "tail.",
 )  # fmt: skip

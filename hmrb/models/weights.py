@@ -1,5 +1,6 @@
 """Where a backbone's weights come from: nowhere, ImageNet, a pose network, a file. What does not fit is said."""
 
+import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from hmrb.store import Store
 
 SUFFIXES = (".safetensors", ".pth", ".bin")
 POSE = {"mpii": "MPII", "coco": "COCO"}
-POSE_STUDIED = ("resnet50", "hrnet_w32", "twins_svt_b")  # whose pose weights the study trained from
+STUDY_POSE = {"resnet50": "resnet50", "hrnet_w32": "hrnet", "twins_svt_b": "twins_svt"}  # its files' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,12 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
     if spec.weights in POSE:
         path = store.weights / f"{name}_{spec.weights}.pth"
         if not path.is_file():
-            study = " or the study's README" if name in POSE_STUDIED else ""
+            theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
+            study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
             raise RequestError(
                 f"model.weights: {spec.weights} needs {path}, and it is not there. Get a network with backbone"
-                f" '{name}' trained on {POSE[spec.weights]} (mmpose's model zoo{study}), and put it there; or give the"
-                " path of a file in model.weights"
+                f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or give"
+                " the path of a file in model.weights"
             )
         return path
     path = Path(spec.weights).expanduser()
@@ -107,6 +109,7 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
 
 def _from_timm(row: Backbone, spec: ModelSpec) -> State:
     """ImageNet weights out of timm's cache, else from where timm fetches them."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each retry; we tell how it ended
     try:
         donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, spec.image_px))
     except (OSError, RuntimeError, ValueError) as error:
@@ -123,15 +126,15 @@ def _features_state(path: Path, name: str, row: Backbone, backbone: Features) ->
     """A file's arrays under the names of our `Features`, and how many it has of parts that are no backbone."""
     parts = parts_of(tensors_of(read_weights(path), path))
     rest = parts.rest + Counter({"head": len(parts.head)} if parts.head else {})
-    if parts.kind == "hmrb":
-        return parts.backbone, rest
-    theirs = recognise(parts.backbone)
-    if theirs is None:
-        return _in_timm_names(parts.backbone, backbone.network), rest
-    if _architecture(BACKBONES[theirs]) != _architecture(row):
+    theirs = recognise({key.removeprefix("network."): value for key, value in parts.backbone.items()})
+    if theirs and _architecture(BACKBONES[theirs]) != _architecture(row):
         raise WeightsError(
             f"{path}: the weights of backbone '{theirs}', the model has '{name}'; set model.backbone to {theirs}"
         )
+    if parts.kind == "hmrb":
+        return parts.backbone, rest
+    if theirs is None:
+        return _in_timm_names(parts.backbone, backbone.network), rest
     arrays, dropped = renamed(theirs, parts.backbone)
     return arrays, rest + dropped
 
