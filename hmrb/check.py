@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
+from hmrb.data.catalogue import DATASETS, train_set
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import open_shard
 from hmrb.data.sources import SOURCES
 from hmrb.errors import RequestError
 from hmrb.lookup import bind, did_you_mean, find
 from hmrb.losses import LOSSES
-from hmrb.models.backbones import BACKBONES, weight_problems
+from hmrb.models.backbones import find_backbone
 from hmrb.models.head import HEADS
-from hmrb.models.hmr import MODELS
+from hmrb.models.hmr import MODELS, build_model
 from hmrb.spec import DataSpec, Experiment, Op
 from hmrb.store import Store
 
@@ -24,9 +26,9 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
         partial(find, "method", model.method, MODELS),
-        partial(find, "backbone", model.backbone, BACKBONES),
+        partial(find_backbone, model.backbone),
         partial(find, "head", model.head.name, HEADS),
-        *(partial(find, "dataset", name, SOURCES) for name in experiment.data.mix),
+        *(partial(train_set, name) for name in experiment.data.mix),
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
         *(partial(find, "benchmark", name, BENCHMARKS) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
@@ -39,13 +41,27 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         )
     if experiment.optim.batch % processes:
         problems.append(f"optim.batch: {experiment.optim.batch} can't be shared evenly by {processes} processes")
+    elif experiment.optim.batch // processes % experiment.optim.accumulate:
+        share = experiment.optim.batch // processes
+        problems.append(
+            f"optim.accumulate: {share} pictures a process can't be taken in {experiment.optim.accumulate} equal parts"
+        )
     if model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems
 
 
+def resolve(experiment: Experiment) -> Experiment:
+    """The experiment with every default of its augmentations written out: what runs, whatever the defaults become.
+
+    Raises RequestError where a name or an argument is wrong.
+    """
+    ops = tuple(op.model_copy(update={"args": _bind(op)}) for op in experiment.data.augment)
+    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augment": ops})})
+
+
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
-    """Bodies, shards and weights that are not there or can't be read."""
+    """Bodies, shards and weights that are not there or can't be read; a model that can't be built."""
     checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
     needed = {(name, "train") for name in experiment.data.mix}
     needed |= {
@@ -54,9 +70,10 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     if experiment.adversary.weight and experiment.adversary.poses != "labels":
         needed.add((experiment.adversary.poses, "train"))
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
+    checks.append(partial(build_model, experiment.model, store))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
         checks.append(partial(read_pascal, store.pascal))
-    return _said(checks) + weight_problems(experiment.model)
+    return _said(checks)
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
@@ -71,7 +88,7 @@ def _benches(experiment: Experiment) -> list[str]:
     return [*experiment.evals.benches, *([chosen] if chosen else [])]
 
 
-def _bind(op: Op) -> object:
+def _bind(op: Op) -> dict[str, Any]:
     return bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args)
 
 
@@ -87,7 +104,12 @@ def _outside_the_mix(data: DataSpec) -> list[str]:
 
 
 def _map(store: Store, name: str, split: str) -> object:
-    return open_shard(store.shard(name, split), name).arrays
+    return open_shard(store.shard(name, split), name, _command(name)).arrays
+
+
+def _command(name: str) -> str:
+    command, row = f"hmrb convert-data {name}", DATASETS.get(name)
+    return f"{command} (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
 def _said(checks: list[Callable[[], object]]) -> list[str]:

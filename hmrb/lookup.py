@@ -31,14 +31,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
-    """`args` checked against the keyword-only parameters of `function`: its signature is the schema.
+    """Keyword arguments of `function`: those of `args`, checked, and the defaults. The signature is the schema.
 
     Raises RequestError with every wrong argument, and with what the function takes.
     """
     taken = {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
     hints = get_type_hints(function, include_extras=True)
     takes = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in taken.values()) or "none"
-    problems, bound = [], {}
+    problems: list[str] = []
+    bound = {p.name: p.default for p in taken.values() if p.default is not p.empty}
     for name, value in args.items():
         if name not in taken:
             problems.append(f"{kind} '{function.__name__}' has no argument '{name}'; it takes {takes}")

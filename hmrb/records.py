@@ -5,6 +5,7 @@ A missing label is confidence 0 or `has_body` false: never NaN, never a missing 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,10 @@ class BodyParams:
     pose: Float[Tensor, "B 24 3"]
     betas: Float[Tensor, "B 10"]
 
+    def parts(self, count: int) -> "list[BodyParams]":
+        """Equal shares, in order."""
+        return [BodyParams(*tensors) for tensors in zip(self.pose.chunk(count), self.betas.chunk(count), strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -90,6 +95,11 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; the loader calls it."""
         return self._each(Tensor.pin_memory)
+
+    def parts(self, count: int) -> "list[Batch]":
+        """Equal shares, in order."""
+        size = len(self.row) // count
+        return [self._each(itemgetter(slice(i * size, (i + 1) * size))) for i in range(count)]
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -80,6 +80,8 @@ class ModelSpec(Strict):
     """`none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
     features: Literal["mean", "flatten", "study"] = "mean"
     """The regressor's input: the last map's mean, all of the last map, or the study's own tail and pooling."""
+    drop_path: Share = 0.0
+    """Stochastic depth of the backbone in training: how often its last residual branch is left out."""
     head: HeadSpec = HeadSpec()
     image_px: Positive = 224
     mean: Literal["file", "labels"] = "file"

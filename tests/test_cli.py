@@ -196,7 +196,7 @@ def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
     refused(hmrb("convert-data", "synthetic", "--people", "0"), "'--people'")
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "convert-data", "show-augment"])
+@pytest.mark.parametrize("verb", ["train", "eval", "convert-data", "list-datasets", "show-augment"])
 def test_every_verb_has_help(verb: str) -> None:
     done = hmrb(verb, "--help")
     assert done.returncode == 0

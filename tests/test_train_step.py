@@ -1,14 +1,13 @@
 """The study's own training step, from weights made by a rule: discriminator, losses, gradients."""
 
-import math
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import body_from, golden
+from recipe import recipe
 
 from hmrb.body import SMPL
 from hmrb.errors import RunError
@@ -17,37 +16,10 @@ from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
-from hmrb.train import Adversary, Learner, stop_unless_finite, train_step
+from hmrb.step import Adversary, Learner, stop_unless_finite, train_step
 from hmrb.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
-
-
-def recipe(key: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """The stand-in weights of the goldens: an array from its name and shape."""
-    rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
-    leaf = key.rsplit(".", 1)[-1]
-    if leaf == "num_batches_tracked":
-        return np.full(shape, 12345, np.int64)
-    if leaf == "running_var":
-        return rng.uniform(0.6, 1.4, shape).astype(np.float32)
-    if leaf == "running_mean":
-        return (0.1 * rng.standard_normal(shape)).astype(np.float32)
-    if key == "head.init_pose":
-        base = np.tile(np.array([1, 0, 0, 1, 0, 0], np.float64), 24)
-        return (base + 0.1 * rng.standard_normal(144)).astype(np.float32).reshape(shape)
-    if key == "head.init_cam":
-        return np.array([0.9, 0.05, -0.05], np.float32).reshape(shape)
-    if leaf == "bias" or len(shape) == 0:
-        return (0.05 * rng.standard_normal(shape)).astype(np.float32)
-    if len(shape) == 1:
-        return rng.uniform(0.6, 0.8, shape).astype(np.float32)
-    if leaf == "init_shape":
-        return (0.2 * rng.standard_normal(shape)).astype(np.float32)
-    gain = math.sqrt(2.0) if len(shape) == 4 else 1.0
-    if key.split(".")[-2] in ("decpose", "decshape", "deccam"):
-        gain = 0.15
-    return (gain / math.sqrt(math.prod(shape[1:])) * rng.standard_normal(shape)).astype(np.float32)
 
 
 def study_learner() -> Learner:

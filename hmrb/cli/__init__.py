@@ -8,6 +8,10 @@ import typer
 
 from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
+from hmrb.cli.flops import flops
+from hmrb.cli.list_datasets import list_datasets
+from hmrb.cli.list_specs import list_specs
+from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
 from hmrb.errors import RequestError, RunError
@@ -22,8 +26,12 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command("eval")(eval_)
+app.command()(flops)
+app.command()(report)
+app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)
 app.command("show-augment")(show_augment)
+app.command("list-datasets")(list_datasets)
 
 
 def _print_version(asked: bool) -> bool:

@@ -23,7 +23,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the spec, print it resolved, stop.")] = False,
 ) -> None:
     """Train the model of a spec, score it, and draw a report."""
-    from hmrb.check import name_problems
+    from hmrb.check import name_problems, resolve
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.spec import SpecError, dump_experiment, load_experiment
 
@@ -31,6 +31,7 @@ def train(
     processes = plan_processes(gpus, cpu_procs)
     if problems := name_problems(experiment, processes.count):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
+    experiment = resolve(experiment)
     if dry_run:
         typer.echo(dump_experiment(experiment), nl=False)
         return

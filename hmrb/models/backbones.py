@@ -1,9 +1,7 @@
-"""Backbones, all of them timm's: a picture to a feature map."""
+"""Backbones, all of them timm's: a picture to features."""
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,83 +10,163 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmrb.errors import RequestError
-from hmrb.lookup import find
+from hmrb.lookup import UnknownName, did_you_mean
+from hmrb.models import tails
 from hmrb.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A row: timm's name, the channels of its last map, and what differs from timm's defaults."""
+    """A row: timm's name with the tag of its ImageNet weights, the channels of its last map, what differs from timm.
+
+    `study` makes the study's tail for a network. `optional` are modules that a file of weights may lack, or have for
+    nothing: classifiers' and pose networks' files differ there. Channels 0: found by running the network.
+    """
 
     timm_name: str
-    channels: int
+    channels: int = 0
     args: Mapping[str, Any] = field(default_factory=dict)
+    study: Callable[[Any], tails.Mean] | None = None
+    optional: tuple[str, ...] = ()
     pretrained: bool = True
 
 
 class Features(nn.Module):
-    """A timm network without its classifier, and how its last map becomes one vector."""
+    """A timm network without its classifier, and the tail that makes one vector of its map."""
 
-    def __init__(self, network: nn.Module, features: str) -> None:
+    def __init__(self, network: nn.Module, tail: tails.Mean) -> None:
         super().__init__()
-        self.network, self.features = network, features
+        self.network, self.tail = network, tail
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
         """Features of a normalised picture."""
-        last: Tensor = self.network.forward_features(image)  # type: ignore[operator]
-        return last.mean((2, 3)) if self.features == "mean" else last.flatten(1)
+        features: Tensor = self.tail(self.network, image)
+        return features
+
+
+def backbone_name(name: str) -> str:
+    """The table's name of a backbone: its aliases and timm's name for it too. Other models of timm keep theirs.
+
+    Raises UnknownName with the nearest names of the table and of timm.
+    """
+    key = ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
+    if key in BACKBONES:
+        return key
+    for ours, row in BACKBONES.items():
+        if row.pretrained and key in (row.timm_name, row.timm_name.partition(".")[0]):
+            return ours
+    architecture, _, tag = key.partition(".")
+    if timm.is_model(architecture) and (not tag or key in timm.list_pretrained(f"{architecture}.*")):
+        return key
+    theirs = did_you_mean(key, timm.list_models()).replace(" Did you mean", "; near it:").rstrip("?")
+    raise UnknownName(
+        f"no backbone named '{name}'.{did_you_mean(key, BACKBONES)} Known: {', '.join(sorted(BACKBONES))},"
+        f" and every model of timm{theirs}."
+    )
+
+
+def find_backbone(name: str) -> Backbone:
+    """The row of a backbone; for a model of timm that has none, a plain one. Raises UnknownName."""
+    key = backbone_name(name)
+    if key in BACKBONES:
+        return BACKBONES[key]
+    config = timm.models.get_pretrained_cfg(key)
+    return Backbone(key, pretrained=bool(config and config.has_weights))
 
 
 def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
-    """The backbone and the number of its features. Raises RequestError where a weight is not to be had."""
-    row = find("backbone", spec.backbone, BACKBONES)
-    network = timm.create_model(row.timm_name, pretrained=False, num_classes=0, global_pool="", **row.args)
-    if spec.weights != "none":
-        load_weights(network, row, spec)
-    cells = 1 if spec.features == "mean" else _map_cells(network, spec.image_px)
-    return Features(network, spec.features), row.channels * cells
+    """The backbone without pretrained weights, and the number of its features.
 
-
-def weight_problems(spec: ModelSpec) -> list[str]:
-    """Why the weights that a spec asks for can't be had, said before anything runs."""
-    row = find("backbone", spec.backbone, BACKBONES)
-    if spec.weights == "imagenet" and not row.pretrained:
-        return [f"backbone '{spec.backbone}' has no ImageNet weights; set model.weights to none"]
-    if spec.weights not in ("none", "imagenet") and not Path(spec.weights).is_file():
-        return [f"model.weights: no file {spec.weights}; it is none, imagenet, or the path of a state dict"]
-    return []
-
-
-def load_weights(network: nn.Module, row: Backbone, spec: ModelSpec) -> None:
-    """ImageNet weights from timm (its cache, else the hub), or a state dict from a file."""
-    if spec.weights == "imagenet":
-        try:
-            donor = timm.create_model(row.timm_name, pretrained=True, num_classes=0, global_pool="", **row.args)
-        except (OSError, RuntimeError, ValueError) as error:
+    Raises RequestError where it has no such features, or can't take pictures of this size.
+    """
+    row = find_backbone(spec.backbone)
+    if spec.features == "study":
+        if row.study is None:
+            having = ", ".join(name for name, row in BACKBONES.items() if row.study)
+            raise RequestError(f"model.features: study is for {having}; for '{spec.backbone}' take mean")
+        if spec.image_px != tails.STUDY_PX:
             raise RequestError(
-                f"timm could not get the ImageNet weights of '{row.timm_name}' ({type(error).__name__}: {error})."
-                " Fetch them once where there is a network (they stay in its cache, $HF_HOME), or give a file in"
-                " model.weights, or set it to none."
-            ) from None
-        network.load_state_dict(donor.state_dict())
-        return
+                f"model.image_px: features study are what the study computed, at {tails.STUDY_PX} px,"
+                f" not {spec.image_px}; take features mean for other sizes"
+            )
+    args = network_args(row, spec.image_px)
     try:
-        state = torch.load(spec.weights, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise RequestError(f"{spec.weights}: no state dict of '{row.timm_name}': {error}") from None
+        network = timm.create_model(row.timm_name, pretrained=False, **args)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise RequestError(
+            f"backbone '{spec.backbone}' can't be built for {spec.image_px} px: {_said(error)}"
+        ) from None
+    tail = {"mean": tails.Mean, "flatten": tails.Flatten}.get(spec.features)
+    backbone = Features(network, tail() if tail else row.study(network))  # type: ignore[misc]
+    if row.channels and spec.features == "mean" and spec.image_px == tails.STUDY_PX:
+        return backbone, row.channels
+    return backbone, _count(backbone, spec)
 
 
-def _map_cells(network: nn.Module, image_px: int) -> int:
-    was_training = network.training
-    with torch.no_grad():
-        features = network.eval().forward_features(torch.zeros(1, 3, image_px, image_px))  # type: ignore[operator]
-    network.train(was_training)
-    return int(features.shape[2] * features.shape[3])
+def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
+    """What timm's `create_model` is told: no classifier, and the picture's size where the network is made for one."""
+    config = timm.models.get_pretrained_cfg(row.timm_name)
+    fixed = config is not None and config.fixed_input_size and config.input_size[-1] != image_px
+    return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": image_px} if fixed else {})}
 
 
+@torch.no_grad()
+def _count(backbone: Features, spec: ModelSpec) -> int:
+    """The number of features, by running a picture through."""
+    was_training = backbone.training
+    try:
+        features = backbone.eval()(torch.zeros(1, 3, spec.image_px, spec.image_px))
+    except RequestError as error:
+        raise RequestError(f"backbone '{spec.backbone}' has no features '{spec.features}': {error}") from None
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        raise RequestError(
+            f"backbone '{spec.backbone}' can't take pictures of {spec.image_px} px: {_said(error)}"
+        ) from None
+    backbone.train(was_training)
+    return int(features.shape[1])
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+HRNET_OPTIONAL = (
+    "network.incre_modules.", "network.downsamp_modules.",  # for classifying; pose networks have none
+    "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks end at the finest map
+    "tail.",
+)  # fmt: skip
+
+# The tags are those of the study's initialisations, or the nearest that timm has; so is stochastic depth.
 BACKBONES: dict[str, Backbone] = {
-    "resnet50": Backbone("resnet50", 2048),
+    "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
+    "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
+    "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
+    "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
+    "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
+    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, {"drop_path_rate": 0.2}, study=tails.plain),
+    "vit_b16": Backbone(
+        "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
+    ),
+    "swin_t": Backbone(
+        "swin_tiny_patch4_window7_224.ms_in1k", 768, {"drop_path_rate": 0.2},
+        study=tails.SwinTail, optional=("network.norm.", "tail."),
+    ),
+    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, {"drop_path_rate": 0.3}, study=tails.twins_svt),
+    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, {"drop_path_rate": 0.3}, study=tails.twins_pcpvt),
     # For a CPU: a ResNet of one block a stage, a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
+}  # fmt: skip
+
+# The study's own spellings.
+ALIASES = {
+    "resnext101_32x8d": "resnext101",
+    "hrnet": "hrnet_w32",
+    "efficientnet": "efficientnet_b5",  # timm's efficientnet_b5 pads otherwise; the study's is the tf_ one
+    "vit": "vit_b16",
+    "vit_b": "vit_b16",
+    "vit_base": "vit_b16",
+    "swin": "swin_t",
+    "swin_tiny": "swin_t",
+    "twins_svt": "twins_svt_b",
+    "twins_pcpvt": "twins_pcpvt_b",
 }

@@ -2,33 +2,42 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
 from hmrb.models.head import HEADS
+from hmrb.models.weights import initialise
 from hmrb.records import Prediction
 from hmrb.spec import ModelSpec
+from hmrb.store import Store
 
 
 class HMR(nn.Module):
-    """A picture to pose, shape and camera (Kanazawa et al., CVPR 2018)."""
+    """A picture to pose, shape and camera (Kanazawa et al., CVPR 2018).
 
-    def __init__(self, spec: ModelSpec) -> None:
+    `weights_used` is a line about the weights that the backbone starts from; empty where it starts from none.
+    """
+
+    def __init__(self, spec: ModelSpec, store: Store) -> None:
         super().__init__()
         self.backbone, num_features = build_backbone(spec)
+        self.weights_used = initialise(self.backbone, spec, store)
         self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Prediction:
-        """The body in a normalised RGB crop."""
-        prediction: Prediction = self.head(self.backbone(image))
+        """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in."""
+        features = self.backbone(image)
+        with torch.autocast(image.device.type, enabled=False):
+            prediction: Prediction = self.head(features.float())
         return prediction
 
 
-def build_model(spec: ModelSpec) -> HMR:
-    """The model that a spec names, on the CPU."""
-    return find("method", spec.method, MODELS)(spec)
+def build_model(spec: ModelSpec, store: Store | None = None) -> HMR:
+    """The model that a spec names, on the CPU, with weights from the store. Raises RequestError where it can't be."""
+    return find("method", spec.method, MODELS)(spec, store or Store.default())
 
 
-MODELS: dict[str, Callable[[ModelSpec], HMR]] = {"hmr": HMR}
+MODELS: dict[str, Callable[[ModelSpec, Store], HMR]] = {"hmr": HMR}

@@ -1,0 +1,178 @@
+"""What a model costs: parameters and multiply-adds of backbone, regressor and body, counted operator by operator."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from hmrb.body import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS, SMPL, BodyFile, load_body
+from hmrb.models.hmr import HMR, build_model
+from hmrb.spec import ModelSpec
+
+SMPL_VERTICES = 6890
+COUNTER = f"torch.utils.flop_counter of torch {torch.__version__}"
+WARM_UP_S, TIMED_S = 1.0, 3.0
+# Operators that move or make numbers and compute none.
+MOVES = {
+    "cat", "clone", "copy", "copy_", "_to_copy", "constant_pad_nd", "roll", "index", "stack", "empty", "zeros", "ones",
+    "full", "arange", "eye", "lift_fresh_copy", "new_zeros", "_unsafe_view", "scalar_tensor", "fill", "fill_",
+    "detach", "_local_scalar_dense",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a model: trained parameters, and multiply-adds for one picture (one is two FLOPs)."""
+
+    params: int
+    multiply_adds: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations."""
+        return 2 * self.multiply_adds
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What the study's get_flops.py (mmcv's counter) prints for its model at 224 px, backbone and head.
+
+    Its `GFLOPs` are multiply-adds, normalisation and activations among them; its parameters include the
+    discriminator's 1.81 M. `why` says where its counter goes wrong beyond that.
+    """
+
+    gflops: float
+    params_m: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one picture costs, part by part, and which operators the counter does not count."""
+
+    backbone: str
+    features: str
+    image_px: int
+    parts: dict[str, Part]
+    not_counted: dict[str, int]
+    study: Study | None
+    counter: str = COUNTER
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON, with totals."""
+        parts = {name: asdict(part) | {"flops": part.flops} for name, part in self.parts.items()}
+        parts["total"] = {
+            key: sum(part[key] for part in parts.values()) for key in ("params", "multiply_adds", "flops")
+        }
+        return asdict(self) | {"parts": parts}
+
+
+def count(spec: ModelSpec, body: str = "smpl") -> Cost:
+    """The cost of a spec's model, on the meta device: nothing is computed and no weight is needed."""
+    with torch.device("meta"):
+        model = build_model(spec.model_copy(update={"weights": "none"})).eval()
+        posed = _body(body)
+        image = torch.zeros(1, 3, spec.image_px, spec.image_px)
+    parts: dict[str, Part] = {}
+    missed: Counter[str] = Counter()
+    with _counting(missed) as flops:
+        features = model.backbone(image)
+    parts["backbone"] = Part(_params(model.backbone), flops.get_total_flops() // 2)
+    with _counting(missed) as flops:
+        prediction = model.head(features)
+    parts["head"] = Part(_params(model.head), flops.get_total_flops() // 2)
+    with _counting(missed) as flops:
+        posed(prediction.rotmats, prediction.betas)
+    parts["body"] = Part(0, flops.get_total_flops() // 2)
+    study = STUDY.get(spec.backbone.replace("-", "_")) if spec.image_px == 224 else None
+    return Cost(spec.backbone, spec.features, spec.image_px, parts, dict(missed.most_common()), study)
+
+
+@torch.no_grad()
+def images_per_s(spec: ModelSpec, batch: int, device: torch.device) -> float:
+    """Pictures a second through backbone and regressor at this batch size, measured on `device` in fp32."""
+    model: HMR = build_model(spec.model_copy(update={"weights": "none"})).eval().to(device)
+    image = torch.randn(batch, 3, spec.image_px, spec.image_px, device=device)
+    _repeat(model, image, WARM_UP_S)
+    return _repeat(model, image, TIMED_S)
+
+
+def _repeat(model: nn.Module, image: Tensor, seconds: float) -> float:
+    start, steps = time.perf_counter(), 0
+    while not steps or time.perf_counter() - start < seconds:
+        model(image)
+        steps += 1
+        if image.is_cuda:
+            torch.cuda.synchronize(image.device)
+    return steps * len(image) / (time.perf_counter() - start)
+
+
+class _Missed(TorchDispatchMode):
+    """Notes the operators that compute something and that the counter has no formula for."""
+
+    def __init__(self, found: Counter[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._found = found
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if func.overloadpacket not in flop_registry and not func.is_view and name not in MOVES:
+            self._found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _counting(missed: Counter[str]) -> Iterator[FlopCounterMode]:
+    """Counts what runs inside; attention as the matrix products that it is."""
+    flops = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), flops, _Missed(missed):
+        yield flops
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _body(name: str) -> SMPL:
+    """The open body, or one with SMPL's numbers of vertices and joints: a cost depends on nothing else."""
+    if name == "open":
+        return load_body("open").to("meta")
+    v = SMPL_VERTICES
+
+    def sized(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    return SMPL(
+        BodyFile(
+            name="smpl", gender="neutral",
+            template=sized(v, 3), shapedirs=sized(v, 3, NUM_BETAS), posedirs=sized(v, 3, 207),
+            joint_regressor=sized(NUM_JOINTS, v), weights=sized(v, NUM_JOINTS),
+            parents=np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]),
+            faces=np.zeros((1, 3), np.int64), landmarks=np.zeros(NUM_LANDMARKS, np.int64),
+            h36m_regressor=sized(NUM_H36M, v), extra_regressor=sized(NUM_EXTRA, v),
+        )
+    ).to("meta")  # fmt: skip
+
+
+_NO_ATTENTION = "its counter does not see the products inside attention"
+STUDY: dict[str, Study] = {
+    "resnet50": Study(4.13, 28.79),
+    "resnet101": Study(7.86, 47.78),
+    "resnet152": Study(11.59, 63.42),
+    "resnext101": Study(16.52, 91.39, "it leaves out the parameters that the study's file freezes"),
+    "hrnet_w32": Study(11.09, 36.69, "its own upsampling tail: compare with features study"),
+    "efficientnet_b5": Study(0.07, 33.62, "its counter does not see EfficientNet's convolutions"),
+    "vit_b16": Study(11.29, 91.07, _NO_ATTENTION),
+    "swin_t": Study(32.48, 51.72, f"its own upsampling tail: compare with features study; {_NO_ATTENTION}"),
+    "twins_svt_b": Study(8.35, 59.27, _NO_ATTENTION),
+    "twins_pcpvt_b": Study(6.45, 47.02, _NO_ATTENTION),
+}

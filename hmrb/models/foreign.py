@@ -1,0 +1,216 @@
+"""Other people's names in ours: backbones of the study, mmhuman3d, SPIN, mmpose and mmpretrain.
+
+A backbone of theirs is known by the shapes of a few arrays and renamed by rules; `docs/checkpoints.md` says them in
+words.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+Rules = tuple[tuple[str, str], ...]
+HEAD = ("fc1", "fc2", "decpose", "decshape", "deccam", "init_pose", "init_shape", "init_cam")
+EFFICIENTNET_B5_DEPTHS = (3, 5, 5, 7, 7, 9, 3)
+DROP = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A file's arrays by what they are for, and whose names they bear. `rest` counts the others by group."""
+
+    kind: Literal["hmrb", "hmr", "spin", "network", "backbone"]
+    backbone: State
+    head: State
+    rest: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """How a backbone looks in their files: shapes that only it has (None: not there), and the rules to our names."""
+
+    shapes: Mapping[str, tuple[int, ...] | None]
+    rules: Rules = ()
+    reorder: Callable[[State], State] = field(default=lambda state: state)
+
+
+def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
+    """Sorts a file's arrays: `backbone.` and `head.`, or SPIN's regressor beside its ResNet, or a backbone alone."""
+    if not any(key.startswith("backbone.") for key in tensors):
+        head = {key: value for key, value in tensors.items() if key.split(".")[0] in HEAD}
+        backbone = {key: value for key, value in tensors.items() if key not in head}
+        return Parts("spin" if "decpose.weight" in head else "backbone", backbone, head, Counter())
+    backbone = _under("backbone.", tensors)
+    head = _under("head.", tensors)
+    rest = Counter(group_of(key) for key in tensors if not key.startswith(("backbone.", "head.")))
+    if any(key.startswith("network.") for key in backbone):
+        return Parts("hmrb", backbone, head, rest)
+    return Parts("hmr" if "decpose.weight" in head else "network", backbone, head, rest)
+
+
+def group_of(key: str) -> str:
+    """What a report calls an array's part: its first name, or ema_* for copies of averaged weights."""
+    return "ema_*" if key.startswith("ema_") else key.split(".")[0]
+
+
+def recognise(backbone: Mapping[str, Tensor]) -> str | None:
+    """Our name of the backbone that has these arrays, or None."""
+
+    def has(key: str, shape: tuple[int, ...] | None) -> bool:
+        return key not in backbone if shape is None else key in backbone and tuple(backbone[key].shape) == shape
+
+    for name, theirs in THEIRS.items():
+        if all(has(key, shape) for key, shape in theirs.shapes.items()):
+            return name
+    return None
+
+
+def renamed(name: str, backbone: State) -> tuple[State, Counter[str]]:
+    """Arrays of theirs under the names of our `Features`, and how many of which part there is no use for."""
+    theirs, out, dropped = THEIRS[name], {}, Counter[str]()
+    for key, value in theirs.reorder(backbone).items():
+        new = key
+        for pattern, replacement in theirs.rules:
+            new = re.sub(pattern, replacement, new)
+        if new == DROP:
+            dropped[key.split(".")[-1] if "index" in key else group_of(key)] += 1
+        else:
+            out[new if new.startswith("tail.") else f"network.{new}"] = value
+    return out, dropped
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _efficientnet(backbone: State) -> State:
+    """Their five groups of blocks and timm's seven hold the same blocks in the same running order."""
+    theirs = sorted({(int(a), int(b)) for a, b in re.findall(r"layers\.([1-5])\.(\d+)\.", " ".join(backbone))})
+    ours = [(a, b) for a, depth in enumerate(EFFICIENTNET_B5_DEPTHS) for b in range(depth)]
+    place = {f"{i}.{j}": f"{a}.{b}" for (i, j), (a, b) in zip(theirs, ours, strict=False)}
+    return {
+        re.sub(r"^layers\.([1-5]\.\d+)\.", lambda found: f"blocks.{place.get(found[1], found[1])}.", key): value
+        for key, value in backbone.items()
+    }
+
+
+def _swin(backbone: State) -> State:
+    """They merge 2x2 patches channel by channel, row by row; timm merges patch by patch, column by column."""
+    return {
+        key: value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
+        if re.fullmatch(r"stages\.\d\.downsample\.(norm|reduction)\.(weight|bias)", key)
+        else value
+        for key, value in backbone.items()
+    }
+
+
+def _resnet(blocks: int, width: int, inner: int) -> Theirs:
+    last = f"layer3.{blocks - 1}.conv1.weight"
+    return Theirs(
+        {
+            "layer1.0.conv1.weight": (width, 64, 1, 1),
+            "layer1.0.conv2.weight": (width, inner, 3, 3),
+            "layer1.0.conv3.weight": (256, width, 1, 1),
+            last: (4 * width, 1024, 1, 1),
+            f"layer3.{blocks}.conv1.weight": None,
+        }
+    )
+
+
+MLP: Rules = ((r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."), (r"\.ffn\.layers\.1\.", ".mlp.fc2."))
+UPSAMPLED: Rules = ((r"^upsample_stage_", "tail.upsample_stage_"),)
+TWINS: Rules = (
+    *MLP,
+    (r"^(patch_embeds\.\d)\.projection\.", r"\1.proj."),
+    (r"^stages\.", "blocks."),
+    (r"^position_encodings\.(\d)\.proj\.", r"pos_block.\1.proj.0."),
+    (r"^norm_after_stage3\.", "norm."),
+)
+
+THEIRS: dict[str, Theirs] = {
+    "resnet50": _resnet(6, 64, 64),
+    "resnet101": _resnet(23, 64, 64),
+    "resnet152": _resnet(36, 64, 64),
+    "resnext101": _resnet(23, 256, 8),
+    "hrnet_w32": Theirs(
+        {"stage2.0.branches.0.0.conv1.weight": (32, 32, 3, 3), "stage4.2.branches.3.0.conv1.weight": (256, 256, 3, 3)},
+        (*UPSAMPLED, (r"^final_layer\.(weight|bias)$", DROP)),
+    ),
+    "efficientnet_b5": Theirs(
+        {"layers.0.conv.weight": (48, 3, 3, 3), "layers.6.conv.weight": (2048, 512, 1, 1)},
+        (
+            (r"^layers\.0\.conv\.", "conv_stem."),
+            (r"^layers\.0\.bn\.", "bn1."),
+            (r"^layers\.6\.conv\.", "conv_head."),
+            (r"^layers\.6\.bn\.", "bn2."),
+            (r"\.se\.conv1\.conv\.", ".se.conv_reduce."),
+            (r"\.se\.conv2\.conv\.", ".se.conv_expand."),
+            (r"^(blocks\.0\.\d+)\.depthwise_conv\.conv\.", r"\1.conv_dw."),  # the first stage does not expand
+            (r"^(blocks\.0\.\d+)\.depthwise_conv\.bn\.", r"\1.bn1."),
+            (r"^(blocks\.0\.\d+)\.linear_conv\.conv\.", r"\1.conv_pw."),
+            (r"^(blocks\.0\.\d+)\.linear_conv\.bn\.", r"\1.bn2."),
+            (r"\.expand_conv\.conv\.", ".conv_pw."),
+            (r"\.expand_conv\.bn\.", ".bn1."),
+            (r"\.depthwise_conv\.conv\.", ".conv_dw."),
+            (r"\.depthwise_conv\.bn\.", ".bn2."),
+            (r"\.linear_conv\.conv\.", ".conv_pwl."),
+            (r"\.linear_conv\.bn\.", ".bn3."),
+        ),
+        _efficientnet,
+    ),
+    "vit_b16": Theirs(
+        {
+            "patch_embed.projection.weight": (768, 3, 16, 16),
+            "layers.11.ln1.weight": (768,),
+            "layers.12.ln1.weight": None,
+        },
+        (
+            *MLP,
+            (r"^patch_embed\.projection\.", "patch_embed.proj."),
+            (r"^layers\.", "blocks."),
+            (r"\.ln([12])\.", r".norm\1."),
+            (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
+            (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
+            (r"^ln1\.", "norm."),
+        ),
+    ),
+    "swin_t": Theirs(
+        {
+            "patch_embed.projection.weight": (96, 3, 4, 4),
+            "stages.2.blocks.5.norm1.weight": (384,),
+            "stages.2.blocks.6.norm1.weight": None,
+        },
+        (
+            *MLP,
+            *UPSAMPLED,
+            (r".*\.relative_position_index$", DROP),  # timm makes the same numbers itself
+            (r"^patch_embed\.projection\.", "patch_embed.proj."),
+            (r"^norm(\d)\.", r"tail.norms.\1."),
+            (r"\.attn\.w_msa\.", ".attn."),
+            *((rf"^stages\.{i}\.downsample\.", f"layers.{i + 1}.downsample.") for i in range(3)),
+            (r"^stages\.", "layers."),
+        ),
+        _swin,
+    ),
+    "twins_svt_b": Theirs(
+        {
+            "patch_embeds.0.projection.weight": (96, 3, 4, 4),
+            "stages.2.17.norm1.weight": (384,),
+            "stages.2.18.norm1.weight": None,
+        },
+        TWINS,
+    ),
+    "twins_pcpvt_b": Theirs(
+        {
+            "patch_embeds.0.projection.weight": (64, 3, 4, 4),
+            "stages.2.17.norm1.weight": (320,),
+            "stages.2.18.norm1.weight": None,
+        },
+        TWINS,
+    ),
+    "mini": Theirs({"conv1.0.weight": (12, 3, 3, 3), "layer4.0.conv1.weight": (256, 128, 3, 3)}),
+}

@@ -1,0 +1,284 @@
+"""Files that others pickled, read as plain values: an allow-list of stand-ins, and nothing of the file is run.
+
+numpy arrays, scipy's sparse matrices and chumpy's arrays come out as numpy arrays, with neither scipy nor chumpy there.
+Not even numpy's own functions are called by a file: crafted array types can point anywhere in memory.
+"""
+
+import math
+import pickle
+import re
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.errors import RequestError
+
+DENSE_NUMBERS = 1 << 24  # of a sparse matrix written out; SMPL's regressor has 165,360
+# A damaged or crafted pickle can end in any of these.
+_BROKEN = (
+    pickle.UnpicklingError, AttributeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError,
+    RecursionError, ImportError, NotImplementedError, AssertionError,
+)  # fmt: skip
+_CUT_SHORT = ("truncated", "exhausted", "index out of range")
+
+
+class PickleError(RequestError):
+    """A pickled file that asks for code, is damaged, or is none at all."""
+
+
+class _Sealed(type):
+    """A pickle can set attributes of whatever it names; not of these."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise pickle.UnpicklingError(f"sets {name} of {cls.__name__}")
+
+
+class Foreign(metaclass=_Sealed):
+    """Stands in for an object of some library while a file is read. `plain` gives the value it stands for.
+
+    A subclass named in `also` teaches `read_pickle` one more global: its constructor's arguments arrive in `args`, its
+    pickled state in `state`, and `plain` turns parts of them into plain values.
+    """
+
+    args: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __new__(cls, *args: Any) -> Any:
+        """What the file is given for a call of the global."""
+        made = super().__new__(cls)
+        made.args = args
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def value(self, plain: Callable[[Any], Any]) -> Any:
+        """What this stands for; `plain` does the same for the parts."""
+        raise TypeError(f"{type(self).__name__} stands for no value")
+
+
+Allowed = Mapping[str, Any]
+
+
+def read_pickle(path: Path, also: Allowed | None = None) -> Any:
+    """The plain value in a pickle of any Python since 2, its byte strings read as latin1.
+
+    `also` maps further globals, `module.name`, to subclasses of Foreign. Raises PickleError.
+    """
+    try:
+        with open(path, "rb") as file:
+            return load_pickle(file, str(path), also)
+    except OSError as error:
+        raise PickleError(f"{path}: can't be read ({error.strerror or error})") from None
+
+
+def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None) -> Any:
+    """As read_pickle, from an open file; `source` heads the message."""
+    try:
+        return _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}).load(), {})
+    except (EOFError, struct.error):
+        raise PickleError(f"{source}: is cut short, or empty; get it again") from None
+    except _BROKEN as error:
+        if any(words in str(error) for words in _CUT_SHORT):
+            raise PickleError(f"{source}: is cut short; get it again") from None
+        reason = str(error) if re.search("[a-z]", str(error)) else type(error).__name__
+        raise PickleError(f"{source}: no pickle of plain values, or a damaged one ({reason})") from None
+
+
+class _Unpickler(pickle._Unpickler):
+    """The one in Python: the one in C makes room for whatever memo index a file names, and fills it."""
+
+    def __init__(self, file: BufferedIOBase, source: str, allowed: Allowed) -> None:
+        super().__init__(file, encoding="latin1")
+        self._source, self._allowed = source, allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        wanted = f"{module}.{name}"
+        if wanted in self._allowed:
+            return self._allowed[wanted]
+        raise PickleError(
+            f"{self._source}: asks for {wanted}, which is not among the plain values and arrays that hmrb reads;"
+            " nothing of the file was run"
+        )
+
+
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """`value` with every stand-in inside it replaced. What is met twice stays one object, and loops stay loops."""
+    if id(value) in done:
+        return done[id(value)]
+
+    def plain(part: Any) -> Any:
+        return _plain(part, done)
+
+    if isinstance(value, dict):
+        table = done[id(value)] = {}
+        table.update((plain(key), plain(part)) for key, part in value.items())
+        return table
+    if isinstance(value, list):
+        row: list[Any] = []
+        done[id(value)] = row
+        row.extend(plain(part) for part in value)
+        return row
+    if isinstance(value, tuple | set | frozenset):
+        done[id(value)] = type(value)(plain(part) for part in value)
+    elif isinstance(value, Foreign):
+        done[id(value)] = value.value(plain)
+    elif isinstance(value, type):
+        raise TypeError(f"a class, {value.__name__}, where a value should be")
+    else:
+        return value
+    return done[id(value)]
+
+
+class _Name(Foreign):
+    """A class that is only named as an argument of others."""
+
+
+class _Made(Foreign):
+    """copyreg's way to make an object: of a stand-in, and of nothing else."""
+
+    def __new__(cls, *args: Any) -> Any:
+        kind = args[0]
+        if not (isinstance(kind, type) and issubclass(kind, Foreign)):
+            raise TypeError(f"an object is made of {kind!r}")
+        return kind()
+
+
+class _Bytes(Foreign):
+    """Bytes as Python 3 writes them for Python 2: encode(text, 'latin1')."""
+
+    def __new__(cls, *args: Any) -> Any:
+        text, encoding = args or ("", "latin1")
+        if encoding != "latin1":
+            raise TypeError(f"bytes encoded as {encoding}")
+        return text.encode("latin1")
+
+
+class _DType(Foreign):
+    """numpy's type of numbers, text or objects; records and dates are refused."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.dtype[Any]:
+        code = self.args[0]
+        match = re.fullmatch(r"[<>=|]?([?biufcSUO])(\d*)", code) if isinstance(code, str) else None
+        if not match:
+            raise TypeError(f"an array of type {code!r}")
+        kind, size = match.groups()
+        if kind == "O":
+            return np.dtype(object)
+        return np.dtype(f"{kind}{size}").newbyteorder(self.state[1] if self.state else "=")
+
+
+class _Array(Foreign):
+    """numpy's array, made empty and then given its state."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        shape, dtype, fortran, data = self.state[-4:]  # a version number came first, but not always
+        return _array(data, dtype, shape, "F" if fortran else "C", plain)
+
+
+class _Buffer(Foreign):
+    """numpy's array as protocol 5 writes it."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        data, dtype, shape, order = self.args
+        return _array(data, dtype, shape, order, plain)
+
+
+class _Scalar(Foreign):
+    """One number of numpy."""
+
+    def value(self, plain: Callable[[Any], Any]) -> Any:
+        dtype, data = self.args
+        return _array(data, dtype, (), "C", plain)[()]
+
+
+def _array(data: Any, dtype: Any, shape: Any, order: str, plain: Callable[[Any], Any]) -> np.ndarray:
+    """An array of exactly the numbers that are there, whatever its shape says."""
+    kind = plain(dtype)
+    if not isinstance(kind, np.dtype) or not all(isinstance(n, int) and n >= 0 for n in shape):
+        raise TypeError(f"an array of type {kind!r} and shape {shape!r}")
+    count = math.prod(shape)
+    if kind.hasobject:
+        if len(data) != count:
+            raise ValueError(f"an array of shape {shape} with {len(data)} objects in it")
+        objects = np.empty(count, object)
+        for row, part in enumerate(data):
+            objects[row] = plain(part)
+        return objects.reshape(shape, order="F" if order == "F" else "C")
+    raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
+    if len(raw) != count * kind.itemsize:
+        raise ValueError(f"an array of shape {shape} and type {kind} with {len(raw)} bytes in it")
+    numbers: np.ndarray = np.frombuffer(raw, kind, count) if count else np.empty(0, kind)
+    return numbers.reshape(shape, order="F" if order == "F" else "C").copy()
+
+
+class _Chumpy(Foreign):
+    """chumpy's array: what it held when it was written."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        return np.asarray(plain(self.state["x"]))
+
+
+class _ChumpySelect(Foreign):
+    """chumpy's selection: some numbers of another array, in a new shape."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        parts = {key: plain(part) for key, part in self.state.items() if key in ("a", "idxs", "preferred_shape")}
+        picked: np.ndarray = np.asarray(parts["a"]).ravel()[np.asarray(parts["idxs"])]
+        return picked.reshape(tuple(parts["preferred_shape"])) if "preferred_shape" in parts else picked
+
+
+class _Columns(Foreign):
+    """scipy's matrix compressed by columns, written out in full."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        (num_rows, num_columns), starts, numbers, indices = self._parts(plain)
+        columns = np.repeat(np.arange(num_columns), np.diff(starts))
+        matrix = np.zeros((num_rows, num_columns), numbers.dtype)
+        np.add.at(matrix, (indices, columns), numbers)  # numbers given twice for one place are summed
+        return matrix
+
+    def _parts(self, plain: Callable[[Any], Any]) -> tuple[tuple[int, int], np.ndarray, np.ndarray, np.ndarray]:
+        num_rows, num_columns = (int(n) for n in plain(self.state["_shape" if "_shape" in self.state else "shape"]))
+        starts, numbers, indices = (plain(self.state[key]) for key in ("indptr", "data", "indices"))
+        if not 0 <= num_rows * num_columns <= DENSE_NUMBERS:
+            raise ValueError(f"a sparse matrix of shape ({num_rows}, {num_columns})")
+        if starts[0] != 0 or not len(numbers) == len(indices) == starts[-1] or (np.diff(starts) < 0).any():
+            raise ValueError(f"a sparse matrix with {len(numbers)} numbers at {len(indices)} places")
+        return (num_rows, num_columns), starts, numbers, indices
+
+
+class _Rows(_Columns):
+    """scipy's matrix compressed by rows."""
+
+    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+        (num_rows, num_columns), starts, numbers, indices = self._parts(plain)
+        matrix = np.zeros((num_rows, num_columns), numbers.dtype)
+        np.add.at(matrix, (np.repeat(np.arange(num_rows), np.diff(starts)), indices), numbers)
+        return matrix
+
+
+_NUMPY = ("numpy.core", "numpy._core")
+_BUILTINS = ("builtins", "__builtin__")
+PLAIN: Allowed = {
+    **{f"{module}.multiarray._reconstruct": _Array for module in _NUMPY},
+    **{f"{module}.multiarray.scalar": _Scalar for module in _NUMPY},
+    **{f"{module}.numeric._frombuffer": _Buffer for module in _NUMPY},
+    "numpy.dtype": _DType,
+    "numpy.ndarray": _Name,
+    **{f"{module}._reconstructor": _Made for module in ("copyreg", "copy_reg")},
+    "_codecs.encode": _Bytes,
+    **{f"{module}.{kind.__name__}": kind for module in _BUILTINS for kind in (set, frozenset)},
+    **{f"{module}.bytes": _Bytes for module in _BUILTINS},
+    **{f"{module}.object": _Name for module in _BUILTINS},
+    "collections.OrderedDict": OrderedDict,
+    **{f"scipy.sparse.{module}.csc_matrix": _Columns for module in ("csc", "_csc")},
+    **{f"scipy.sparse.{module}.csr_matrix": _Rows for module in ("csr", "_csr")},
+    "chumpy.ch.Ch": _Chumpy,
+    "chumpy.reordering.Select": _ChumpySelect,
+}

@@ -1,0 +1,146 @@
+"""What a spec says about the step is what the step does, with the adversary and without."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_tree
+
+from hmrb.body import SMPL
+from hmrb.losses import Losses
+from hmrb.models.discriminator import Discriminator
+from hmrb.models.hmr import build_model
+from hmrb.records import Batch, BodyParams
+from hmrb.spec import OptimSpec, parse_experiment
+from hmrb.step import Adversary, Learner, _average, _optimiser, set_rates, train_step
+from hmrb.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+EXPERIMENT = parse_experiment(tiny_tree(), "tiny")
+
+
+def batch_of(count: int) -> Batch:
+    rng = torch.Generator().manual_seed(1)
+    return Batch(
+        image=torch.randn(count, 3, 32, 32, generator=rng),
+        keypoints2d=torch.cat([32 * torch.rand(count, 54, 2, generator=rng), torch.ones(count, 54, 1)], 2),
+        keypoints3d=torch.cat([torch.randn(count, 54, 3, generator=rng), torch.ones(count, 54, 1)], 2),
+        pose=0.3 * torch.randn(count, 24, 3, generator=rng),
+        betas=torch.randn(count, 10, generator=rng),
+        has_body=torch.ones(count, dtype=torch.bool),
+        row=torch.arange(count),
+    )
+
+
+def learner(optim: OptimSpec, adversary: bool) -> Learner:
+    torch.manual_seed(0)
+    spec = EXPERIMENT.model
+    model = build_model(spec.model_copy(update={"head": spec.head.model_copy(update={"dropout": 0.0})}))
+    model.eval()  # BatchNorm on fixed statistics: a part of a batch is then seen as in the whole
+    real = BodyParams(0.2 * torch.randn(8, 24, 3), torch.randn(8, 10))
+    network = Discriminator()
+    prior = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 0.5, lambda step: real)
+    scaler = torch.amp.GradScaler("cpu", enabled=optim.precision == "fp16")
+    return Learner(model, model, _optimiser(model, optim), prior if adversary else None, _average(model, optim), scaler)
+
+
+def gradients(body: SMPL, adversary: bool, **optim: Any) -> dict[str, torch.Tensor]:
+    spec = OptimSpec(**optim)
+    one = learner(spec, adversary)
+    terms = train_step(one, Losses(EXPERIMENT.losses, body), batch_of(8), 0, spec, ALONE)
+    assert all(term.isfinite() for term in terms.values())
+    return {name: parameter.grad.clone() for name, parameter in one.model.named_parameters()} | {
+        f"discriminator.{name}": parameter.grad.clone()
+        for name, parameter in (one.adversary.network.named_parameters() if one.adversary else ())
+    }
+
+
+def difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> float:
+    return max(float((one[key] - two[key]).norm() / two[key].norm().clamp(min=1e-6)) for key in two)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_smpl: SMPL, parts: int) -> None:
+    whole, accumulated = gradients(tiny_smpl, False), gradients(tiny_smpl, False, accumulate=parts)
+    assert difference(accumulated, whole) < 1e-4  # the order of float sums
+
+
+def test_a_batch_in_parts_gives_the_discriminator_the_gradient_of_the_whole(tiny_smpl: SMPL) -> None:
+    whole, accumulated = gradients(tiny_smpl, True), gradients(tiny_smpl, True, accumulate=2)
+    own = {key: value for key, value in whole.items() if key.startswith("discriminator")}
+    assert own
+    assert difference(accumulated, own) < 1e-4
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_gradients_are_clipped_with_and_without_the_adversary(tiny_smpl: SMPL, adversary: bool, precision: str) -> None:
+    clipped = gradients(tiny_smpl, adversary, clip_norm=1e-3, precision=precision)
+    norm = torch.stack([value.norm() for key, value in clipped.items() if "discriminator" not in key]).norm()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.2), ("fp16", 0.05)])  # 8 and 11 bits of mantissa
+def test_half_precision_gives_nearly_the_same_direction(tiny_smpl: SMPL, precision: str, near: float) -> None:
+    exact, half = gradients(tiny_smpl, True), gradients(tiny_smpl, True, precision=precision)
+    scale = 2.0**16 if precision == "fp16" else 1.0  # the scaler's, which Adam does not see
+    assert any(not torch.equal(half[key] / scale, exact[key]) for key in exact)
+    last = "head.decpose.weight"
+    assert half[last].dtype == torch.float32
+    assert float((half[last] / half[last].norm() - exact[last] / exact[last].norm()).norm()) < near
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+def test_averaged_weights_follow_slowly(tiny_smpl: SMPL, adversary: bool) -> None:
+    spec = OptimSpec(ema=0.9, lr=1e-2)
+    one = learner(spec, adversary)
+    losses = Losses(EXPERIMENT.losses, tiny_smpl)
+    train_step(one, losses, batch_of(8), 0, spec, ALONE)  # the average starts as the weights after the first step
+    before = one.model.head.decpose.weight.detach().clone()
+    train_step(one, losses, batch_of(8), 1, spec, ALONE)
+    now, averaged = one.model.head.decpose.weight, one.to_evaluate.head.decpose.weight
+    torch.testing.assert_close(averaged, 0.9 * before + 0.1 * now)
+
+
+def test_backbone_head_and_discriminator_have_rates_of_their_own(tiny_smpl: SMPL) -> None:
+    spec = OptimSpec(lr=1e-3, head_lr=1e-2)
+    one = learner(spec, True)
+    set_rates(one.optimiser, spec, 0, 5)
+    before = {name: parameter.detach().clone() for name, parameter in one.model.named_parameters()}
+    prior = [parameter.detach().clone() for parameter in one.adversary.network.parameters()]
+    train_step(one, Losses(EXPERIMENT.losses, tiny_smpl), batch_of(8), 0, spec, ALONE)
+    moved = {name: (parameter.detach() - before[name]).abs().max() for name, parameter in one.model.named_parameters()}
+    # Adam's first step moves a weight by its rate, whatever the gradient
+    backbone = max(value for name, value in moved.items() if name.startswith("backbone"))
+    head = max(value for name, value in moved.items() if name.startswith("head"))
+    discriminator = max(
+        (now.detach() - then).abs().max() for now, then in zip(one.adversary.network.parameters(), prior, strict=True)
+    )
+    assert [float(value) for value in (backbone, head, discriminator)] == pytest.approx([1e-3, 1e-2, 1e-4], rel=1e-2)
+
+
+def test_schedules_are_functions_of_the_step() -> None:
+    def rates(**optim: Any) -> list[float]:
+        spec = OptimSpec(lr=1.0, epochs=4, **optim)
+        optimiser = _optimiser(build_model(EXPERIMENT.model), spec)
+        found = []
+        for step in range(8):
+            set_rates(optimiser, spec, step, 2)
+            found.append(optimiser.param_groups[0]["lr"])
+        return found
+
+    assert rates() == [1.0] * 8
+    assert rates(schedule="step", step_epochs=(1, 3), step_factor=0.5) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(warmup_steps=4)[:5] == [0.25, 0.5, 0.75, 1, 1]
+    cosine = rates(schedule="cosine")
+    assert cosine[0] == 1
+    assert cosine[4] == pytest.approx(0.5)
+    assert cosine == sorted(cosine, reverse=True)
+
+
+def test_parts_are_the_batch_in_order() -> None:
+    batch = replace(batch_of(6), skipped=("a picture",))
+    parts = batch.parts(3)
+    assert [part.row.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    assert torch.equal(torch.cat([part.image for part in parts]), batch.image)

@@ -1,0 +1,76 @@
+"""Tables from result records: seeds, intervals, differences, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hmrb.errors import RequestError
+from hmrb.tables import as_csv, as_markdown, compare, read_results
+
+
+def write(folder: Path, name: str, seed: int, errors: np.ndarray, **changes: Any) -> Path:
+    """A run's result as `hmrb eval` writes it."""
+    record = {
+        "experiment": name, "benchmark": "synthetic", "protocol": "synthetic-test/lsp14@1", "body_sha": "b0",
+        "shard": {"sha": "a0"}, "spec": {"name": name, "seed": seed, "published": []},
+    } | changes  # fmt: skip
+    run = folder / f"{name}-{seed}" / "eval"
+    run.mkdir(parents=True)
+    (run / "synthetic.json").write_text(json.dumps(record))
+    with h5py.File(run / "synthetic_samples.h5", "w") as file:
+        file["error_mm/pa_mpjpe"] = errors
+    return run.parent
+
+
+def test_seeds_make_one_row_and_a_difference_is_paired(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    people = rng.uniform(20, 120, 400)
+    runs = [write(tmp_path, "plain", seed, people + shift) for seed, shift in enumerate((-1.0, 0.0, 1.0))]
+    runs += [write(tmp_path, "better", seed, people - 3 + rng.normal(0, 1, 400)) for seed in range(3)]
+    (table,) = compare(read_results(runs), "pa_mpjpe", "plain")
+    plain, better = table.rows
+    assert (plain.seeds, plain.spread) == ((0, 1, 2), pytest.approx(1.0))
+    assert plain.value == pytest.approx(people.mean())
+    assert plain.difference is None
+    assert better.difference == pytest.approx(-3, abs=0.2)
+    low, high = better.difference_ci95
+    assert low < -2.8 < high + 0.2
+    assert high - low < 0.3 < better.ci95[1] - better.ci95[0]  # people differ by 100 mm, the two models by 3
+
+
+def test_different_protocols_never_share_a_table(tmp_path: Path) -> None:
+    runs = [write(tmp_path, name, 0, np.arange(5.0), protocol=f"{name}@1") for name in ("one", "two")]
+    assert [table.protocol for table in compare(read_results(runs), "pa_mpjpe", None)] == ["one@1", "two@1"]
+
+
+def test_published_numbers_come_from_the_record_and_keep_their_doubt(tmp_path: Path) -> None:
+    row = {"benchmark": "synthetic", "metric": "pa_mpjpe", "value": 55.0, "source": "x", "doubt": "copied"}
+    run = write(tmp_path, "one", 0, np.arange(5.0), spec={"name": "one", "seed": 0, "published": [row]})
+    (table,) = compare(read_results([run]), "pa_mpjpe", None)
+    assert "| one | 1 | 2.0 | " in as_markdown(table)
+    assert "| 55.00 ? |" in as_markdown(table)
+    assert float(next(csv.DictReader(as_csv(table).splitlines()))["value"]) == 2.0
+
+
+def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", 0, np.arange(5.0))
+    same = write(tmp_path / "again", "one", 0, np.arange(5.0))
+    other = write(tmp_path / "other", "one", 1, np.arange(5.0), spec={"name": "one", "seed": 1, "lr": 2})
+    with pytest.raises(RequestError, match="'one' has two results with seed 0"):
+        compare(read_results([one, same]), "pa_mpjpe", None)
+    with pytest.raises(RequestError, match="results of 'one' come from 2 different specs"):
+        compare(read_results([one, other]), "pa_mpjpe", None)
+    with pytest.raises(RequestError, match="its record has no pve, only pa_mpjpe"):
+        compare(read_results([one]), "pve", None)
+    with pytest.raises(RequestError, match="no experiment named 'two'"):
+        compare(read_results([one]), "pa_mpjpe", "two")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(RequestError, match=r"broken\.json: no result of hmrb"):
+        read_results([tmp_path / "broken.json"])
+    with pytest.raises(RequestError, match="no result in it"):
+        read_results([tmp_path / "again"])
