@@ -104,7 +104,8 @@ def test_imagenet_weights_that_can_t_be_fetched_are_named_with_their_place(
 
 
 def test_pose_weights_are_asked_for_by_file_name(store: Store) -> None:
-    said = f"mpii needs {store.weights}/resnet50_mpii.pth, and it is not there. .*trained on MPII .*resnet50_mpii_pose.pth of the study"
+    said = f"mpii needs {store.weights}/resnet50_mpii.pth, and it is not there. .*trained on MPII "
+    said += ".*resnet50_mpii_pose.pth of the study"
     with pytest.raises(RequestError, match=said):
         build_model(ModelSpec(weights="mpii"), store)
     with pytest.raises(

@@ -30,6 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Aspect = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Range = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ascending)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 Counts = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
 Units = Annotated[tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]], AfterValidator(_ascending)]
 Occluders = Literal["procedural", "pascal"]
@@ -40,7 +41,7 @@ NOISE_LEVELS = 255  # the study's noise is floor(255 u): level 255 never comes
 SIZED_FOR_PX = 256  # occluders keep their size on a picture whose shorter side is this, as in the study
 
 
-def hard_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.0, 0.7), aspect: Aspect = 0.3) -> View:
+def hard_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.0, 0.7), aspect: Aspect = 0.3) -> View:
     """With p put noise on a rectangle of U(area) of the square, height / width U(aspect, 1/aspect), placed uniformly.
 
     As in the study the square is the one that augmentations before this left, a large rectangle may be longer than it,
@@ -53,7 +54,7 @@ def hard_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.0
 
 
 def random_occlusion(
-    view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.0, 0.7), aspect: Aspect = 0.3
+    view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.0, 0.7), aspect: Aspect = 0.3
 ) -> View:
     """`hard_erase` on the dataset's own box of the person: neither made square nor scaled.
 
@@ -63,7 +64,7 @@ def random_occlusion(
     return _erase(view, rng, view.box, area, aspect) if rng.random() < p else view
 
 
-def soft_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
+def soft_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
     """With p mix noise into a rectangle of U(area) of the crop, height / width U(aspect, 1/aspect): U(0.1, 0.9) of it.
 
     In the study it stops for want of a list of datasets; here it is for all, or for those in `only`.
@@ -76,7 +77,7 @@ def soft_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.0
     return mixed(view, top, left, noise, share)
 
 
-def self_mix(view: View, rng: Generator, *, p: Share = 0.5, area: Range = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
+def self_mix(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
     """With p mix another patch of the crop, placed uniformly, into a rectangle drawn as in `soft_erase`.
 
     In the study it stops for want of a list of datasets where none is given; here it is for all, or those in `only`.
@@ -217,7 +218,7 @@ def paste(picture: Pixels, occluder: UInt8[np.ndarray, "h w 4"], center: Int[np.
     window[...] = blended
 
 
-def _erase(view: View, rng: Generator, box: Float[np.ndarray, "4"], area: Range, aspect: float) -> View:
+def _erase(view: View, rng: Generator, box: Float[np.ndarray, "4"], area: Shares, aspect: float) -> View:
     shares = rng.random(2).tolist()
     rectangle = place_rectangle(view, box, rng.uniform(*area), rng.uniform(aspect, 1 / aspect), *shares)
     if not rectangle:

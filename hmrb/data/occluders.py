@@ -165,7 +165,7 @@ def _voc_colour(number: int) -> UInt8[np.ndarray, "3"]:
 
 
 def procedural() -> list[Occluder]:
-    """Furniture, plants, vessels, animals and stones, drawn from a fixed seed: the same everywhere, each time."""
+    """Furniture, plants, vessels, animals and stones, drawn from a fixed seed: the same each time."""
     rng = default_rng(PROCEDURAL_SEED)
     shapes = islice(cycle(SHAPES), PROCEDURAL_COUNT)
     return [_draw(rng, shape) for shape in shapes]
