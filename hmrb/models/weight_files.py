@@ -28,6 +28,7 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
+BOXES = ("state_dict", "model")  # under which tensors lie beside a training's other state
 # What torch's readers raise on files that are cut short or something else.
 UNREADABLE = (
     OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
