@@ -91,8 +91,9 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 f" not {spec.image_px}; take features mean for other sizes"
             )
     args = network_args(row, spec.image_px)
+    depth = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
     try:
-        network = timm.create_model(row.timm_name, pretrained=False, **args)
+        network = timm.create_model(row.timm_name, pretrained=False, **args, **depth)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise RequestError(
             f"backbone '{spec.backbone}' can't be built for {spec.image_px} px: {_said(error)}"
@@ -137,23 +138,23 @@ HRNET_OPTIONAL = (
     "tail.",
 )  # fmt: skip
 
-# The tags are those of the study's initialisations, or the nearest that timm has; so is stochastic depth.
+# The tags are those of the study's initialisations, or the nearest that timm has.
 BACKBONES: dict[str, Backbone] = {
     "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
     "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
     "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
     "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
     "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
-    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, {"drop_path_rate": 0.2}, study=tails.plain),
+    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, study=tails.plain),
     "vit_b16": Backbone(
         "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
     ),
     "swin_t": Backbone(
-        "swin_tiny_patch4_window7_224.ms_in1k", 768, {"drop_path_rate": 0.2},
+        "swin_tiny_patch4_window7_224.ms_in1k", 768,
         study=tails.SwinTail, optional=("network.norm.", "tail."),
     ),
-    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, {"drop_path_rate": 0.3}, study=tails.twins_svt),
-    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, {"drop_path_rate": 0.3}, study=tails.twins_pcpvt),
+    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
+    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
     # For a CPU: a ResNet of one block a stage, a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip
