@@ -90,10 +90,9 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 f"model.image_px: features study are what the study computed, at {tails.STUDY_PX} px,"
                 f" not {spec.image_px}; take features mean for other sizes"
             )
-    args = network_args(row, spec.image_px)
-    depth = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
+    args = network_args(row, spec.image_px) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
     try:
-        network = timm.create_model(row.timm_name, pretrained=False, **args, **depth)
+        network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise RequestError(
             f"backbone '{spec.backbone}' can't be built for {spec.image_px} px: {_said(error)}"
