@@ -23,7 +23,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo, Sample
 from hmrb.store import Store
 
-BLOCK_ITEMS = 256
+BLOCK_ITEMS = 128
 
 
 @dataclass(frozen=True, slots=True)

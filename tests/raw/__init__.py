@@ -1,1 +1,6 @@
-"""Made-up raw datasets: for each source a small tree of files in its true format, written by code."""
+"""Made-up raw datasets: for each source a small tree of files in its true format, written by code.
+
+A module has TREES: the function that writes each of its datasets below a folder.
+"""
+
+MODULES: tuple[str, ...] = ()
