@@ -122,6 +122,12 @@ def write(kind: str, path: Path) -> None:
     elif kind == "other regressor":
         state["head.fc1.weight"] = torch.ones(32, 99)
         torch.save({"state_dict": state}, path)
+    elif kind == "claims":
+        state["head.decpose.weight"] = torch.ones(1).expand(144, 10**9)
+        torch.save({"state_dict": state}, path)
+    elif kind == "no mean":
+        del state["head.init_pose"]
+        torch.save({"state_dict": state}, path)
     elif kind == "more":
         torch.save({"state_dict": state | {"backbone.layer5.weight": torch.ones(3), "head.extra": torch.ones(1)}}, path)
     elif kind == "less":
@@ -150,6 +156,8 @@ def write(kind: str, path: Path) -> None:
         ("neck", r"has parts that an HMR model has not: neck \(1 arrays\); another method's checkpoint"),
         ("other backbone", "its backbone is none of resnet50, .*mini"),
         ("other regressor", r"does not fit: 1 have another shape \(fc1.weight \(32, 99\), the model's \(32, 413\)\)"),
+        ("claims", r"head.decpose.weight claims \(144, 1000000000\) numbers, more than the file holds; refused"),
+        ("no mean", r"does not fit: 1 of the model are not in it \(init_pose\)"),
         ("more", r"does not fit: 1 match nothing in the model \(network.layer5.weight\)"),
         ("less", r"does not fit: 1 of the model are not in it \(network.layer2.0.conv1.weight\)"),
     ],

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from conftest import tiny_tree
 from safetensors.torch import save_file
+from test_cli import hmrb, refused
 
 from hmrb.checkpoint import Checkpoint, save_checkpoint
 from hmrb.errors import RequestError
@@ -165,6 +168,15 @@ def test_weights_that_do_not_fit_are_refused(kind: str, message: str, tmp_path: 
             build_model(ModelSpec(backbone="vit_b16", weights=str(path), image_px=64))
         else:
             mini(path)
+
+
+def test_missing_weights_are_told_before_a_run_begins(tiny_store: Store, tmp_path: Path) -> None:
+    tree = tiny_tree()
+    tree["model"]["weights"] = "coco"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
+    done = hmrb("train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run"), home=tiny_store.root)
+    refused(done, f"hmrb: model.weights: coco needs {tiny_store.weights}/mini_coco.pth, and it is not there")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_mini_backbone_has_no_imagenet_weights() -> None:

@@ -35,7 +35,7 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
     if {"format", "spec", "model"} <= content.keys():
         raise WeightsError(f"{path}: a checkpoint of hmrb already; hmrb eval takes it as it is")
     parts = parts_of(tensors_of(content, path))
-    if parts.kind not in MADE_BY or not {"fc1.weight", "init_pose"} <= parts.head.keys():
+    if parts.kind not in MADE_BY:
         raise WeightsError(f"{path}: {_no_model(parts.backbone, parts.rest)}")
     if wanted not in ("", parts.kind):
         raise WeightsError(f"{path}: looks like a checkpoint of {MADE_BY[parts.kind]}, not of {kind}; leave --as out")
@@ -47,7 +47,7 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
         raise WeightsError(f"{path}: its backbone is none of {', '.join(THEIRS)} (by the shapes of its arrays)")
     if backbone and backbone_name(backbone) != name:
         raise WeightsError(f"{path}: its backbone is '{name}' by the shapes of its arrays, not '{backbone}'")
-    hidden = int(parts.head["fc1.weight"].shape[0])
+    hidden = max(1, *parts.head["decpose.weight"].shape[-1:])
     features = "study" if name in ODD else "mean"
     spec = ModelSpec.model_validate(
         {"backbone": name, "weights": "none", "features": features, "head": HeadSpec(hidden=hidden)}

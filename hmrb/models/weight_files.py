@@ -70,8 +70,11 @@ def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     tensors = {
         key.removeprefix("module."): value  # as DataParallel names them
         for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
+        if isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
     }
+    for key, value in tensors.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(f"{path}: {key} claims {tuple(value.shape)} numbers, more than the file holds; refused")
     if not tensors:
         keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise WeightsError(
