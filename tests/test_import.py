@@ -56,6 +56,7 @@ def test_a_checkpoint_of_the_study_becomes_one_of_ours(tmp_path: Path) -> None:
     assert ["used", "13", "head"] in lines
     for group in ("disc:", "body_model_train:", "ema_*:"):
         assert ["dropped", "1", group] in lines
+    assert ["not", "read", "meta"] in lines
     checkpoint = load_checkpoint(tmp_path / "ours.pt")
     assert checkpoint.experiment().model.head.hidden == 32
     copy = build_model(checkpoint.experiment().model)

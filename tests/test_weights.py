@@ -142,7 +142,10 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("gone", r"model.weights: no file .*weights.pth, here or in .*; it is none, imagenet, mpii, coco, or a checkpoint's"),
+        (
+            "gone",
+            r"model.weights: no file .*weights.pth, here or in .*; it is none, imagenet, mpii, coco, or a checkpoint's",
+        ),
         ("more", r"weights.pth: does not fit: 1 match nothing in the model \(network.layer9.weight\)"),
         ("less", r"does not fit: 1 of the model are not in it \(network.layer1.0.conv1.weight\)"),
         ("shape", r"1 have another shape \(network.layer1.0.conv1.weight \(3,\), the model's \(32, 32, 3, 3\)\)"),

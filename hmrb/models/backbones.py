@@ -91,7 +91,7 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 f" not {spec.image_px}; take features mean for other sizes"
             )
     args = network_args(row, spec.image_px)
-    depth = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
+    depth: dict[str, Any] = {"drop_path_rate": spec.drop_path} if spec.drop_path else {}
     try:
         network = timm.create_model(row.timm_name, pretrained=False, **args, **depth)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:

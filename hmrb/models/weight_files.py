@@ -64,7 +64,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The named tensors, out of the boxes they usually come in. Raises WeightsError where there are none."""
-    for box in ("state_dict", "model"):
+    for box in BOXES:
         if isinstance(content.get(box), Mapping):
             content = content[box]
     tensors = {
