@@ -1,9 +1,9 @@
 """The speed of training's input from shards, as ratios against other ways, in one run and on one core.
 
-(a) whole pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard made of 1920x1080 photos,
-    against reading the photos themselves with the same augmentation the plain way (imread, noise on all of the picture
-    in floats, warp), against the limit (bare decoding of the same bytes plus one warp), and against webdataset on the
-    same pictures (pip install webdataset). (b) opening a shard of 300,000 people: time, and memory of its own.
+(a) whole pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard made of 1920x1080
+    photos, against reading the photos themselves with the same augmentation the plain way (imread, noise on all of the
+    picture in floats, warp), against the limit (bare decoding of the same bytes plus one warp), and against webdataset
+    on the same pictures (pip install webdataset). (b) opening a shard of 300,000 people: time, and memory of its own.
 (c) a draw from a mix of 10 million people.
 Run `python benchmarks/shard_rate.py`, or with --photos 40, --json.
 """
@@ -30,7 +30,7 @@ from hmrb.data.pack import Packing, decoded, pack
 from hmrb.data.shard import Shard
 from hmrb.data.warp import IMAGENET_MEAN, IMAGENET_STD
 from hmrb.data.writer import ShardWriter
-from hmrb.records import Person, Photo
+from hmrb.records import Person, Photo, Sample
 from hmrb.spec import DataSpec
 
 SIZE, CROP_PX, MANY = (1920, 1080), 224, 300_000
@@ -112,8 +112,8 @@ def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
     def step(i: int) -> object:
         member = next(people)
         with np.load(io.BytesIO(member["npz"]), allow_pickle=False) as labels:
-            view = view_of(decoded(member["jpg"], ""), labels["box"], labels["keypoints2d"], labels["keypoints3d"], labels["pose"], "smpl_54")  # fmt: skip
-        view = augment(view, default_rng([0, i]), CROP_PX)
+            sample = Sample(jpeg=member["jpg"], name="", **{key: labels[key] for key in labels.files})
+        view = augment(view_of(sample, "smpl_54", "tar"), default_rng([0, i]), CROP_PX)
         return normalise(view.image, view.gain)
 
     return rate(step, seconds)

@@ -111,18 +111,24 @@ def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
     return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": image_px} if fixed else {})}
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _count(backbone: Features, spec: ModelSpec) -> int:
-    """The number of features, by running a picture through."""
-    was_training = backbone.training
+    """The number of features, by running a picture through; parameters that no feature depends on are frozen.
+
+    A norm in timm's classifier head is such a one (ConvNeXt): several processes would wait for its gradient.
+    """
+    was_training, parameters = backbone.training, list(backbone.parameters())
     try:
         features = backbone.eval()(torch.zeros(1, 3, spec.image_px, spec.image_px))
+        gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
     except RequestError as error:
         raise RequestError(f"backbone '{spec.backbone}' has no features '{spec.features}': {error}") from None
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise RequestError(
             f"backbone '{spec.backbone}' can't take pictures of {spec.image_px} px: {_said(error)}"
         ) from None
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
     backbone.train(was_training)
     return int(features.shape[1])
 
