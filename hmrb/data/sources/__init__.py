@@ -1,7 +1,22 @@
 """The catalogue: one file for each dataset or family."""
 
 from hmrb.data.source import Source
-from hmrb.data.sources import coco, synthetic
+from hmrb.data.sources import (
+    aic,
+    coco,
+    mpii,
+    ochuman,
+    synthetic,
+)
 
-FAMILIES = (coco, synthetic)
-SOURCES: dict[str, Source] = {source.name: source for family in FAMILIES for source in family.SOURCES}
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for family in (
+        aic,
+        coco,
+        mpii,
+        ochuman,
+        synthetic,
+    )
+    for source in family.SOURCES
+}
