@@ -4,8 +4,11 @@ from hmrb.data.source import Source
 from hmrb.data.sources import (
     aic,
     coco,
+    leeds,
+    lip,
     mpii,
     ochuman,
+    penn_action,
     synthetic,
 )
 
@@ -14,8 +17,11 @@ SOURCES: dict[str, Source] = {
     for family in (
         aic,
         coco,
+        leeds,
+        lip,
         mpii,
         ochuman,
+        penn_action,
         synthetic,
     )
     for source in family.SOURCES
