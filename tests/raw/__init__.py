@@ -4,3 +4,7 @@ A module has TREES: the function that writes each of its datasets below a folder
 """
 
 MODULES: tuple[str, ...] = ()
+"""Made-up raw datasets: for each source a small tree of files in its true format, written by code."""
+
+MODULES = ("aic", "coco", "leeds", "lip", "mpii", "ochuman", "penn_action")
+"""Modules of this folder whose TREES map a dataset to the function that writes its tree."""

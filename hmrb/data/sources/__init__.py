@@ -1,6 +1,28 @@
 """The catalogue: one file for each dataset or family."""
 
 from hmrb.data.source import Source
-from hmrb.data.sources import synthetic
+from hmrb.data.sources import (
+    aic,
+    coco,
+    leeds,
+    lip,
+    mpii,
+    ochuman,
+    penn_action,
+    synthetic,
+)
 
-SOURCES: dict[str, Source] = {source.name: source for source in synthetic.SOURCES}
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for family in (
+        aic,
+        coco,
+        leeds,
+        lip,
+        mpii,
+        ochuman,
+        penn_action,
+        synthetic,
+    )
+    for source in family.SOURCES
+}
