@@ -1,6 +1,16 @@
 """The catalogue: one file for each dataset or family."""
 
 from hmrb.data.source import Source
-from hmrb.data.sources import synthetic
+from hmrb.data.sources import (
+    pw3d,
+    synthetic,
+)
 
-SOURCES: dict[str, Source] = {source.name: source for source in synthetic.SOURCES}
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for family in (
+        pw3d,
+        synthetic,
+    )
+    for source in family.SOURCES
+}
