@@ -2,6 +2,7 @@
 
 from hmrb.data.source import Source
 from hmrb.data.sources import (
+    h36m,
     pw3d,
     synthetic,
 )
@@ -9,6 +10,7 @@ from hmrb.data.sources import (
 SOURCES: dict[str, Source] = {
     source.name: source
     for family in (
+        h36m,
         pw3d,
         synthetic,
     )
