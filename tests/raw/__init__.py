@@ -8,3 +8,5 @@ MODULES: tuple[str, ...] = ()
 
 MODULES = ("aic", "coco", "leeds", "lip", "mpii", "ochuman", "penn_action")
 """Modules of this folder whose TREES map a dataset to the function that writes its tree."""
+# Each has TREES: what writes a dataset's tree, by slug.
+MODULES = ("pw3d", "h36m")

@@ -9,6 +9,8 @@ from hmrb.data.sources import (
     mpii,
     ochuman,
     penn_action,
+    h36m,
+    pw3d,
     synthetic,
 )
 
@@ -22,6 +24,8 @@ SOURCES: dict[str, Source] = {
         mpii,
         ochuman,
         penn_action,
+        h36m,
+        pw3d,
         synthetic,
     )
     for source in family.SOURCES
