@@ -1,6 +1,6 @@
 """The catalogue: one file for each dataset or family."""
 
 from hmrb.data.source import Source
-from hmrb.data.sources import eft, synthetic
+from hmrb.data.sources import eft, synthetic, up3d
 
-SOURCES: dict[str, Source] = {source.name: source for module in (eft, synthetic) for source in module.SOURCES}
+SOURCES: dict[str, Source] = {source.name: source for module in (eft, synthetic, up3d) for source in module.SOURCES}
