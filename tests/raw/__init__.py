@@ -10,3 +10,5 @@ MODULES = ("aic", "coco", "leeds", "lip", "mpii", "ochuman", "penn_action")
 """Modules of this folder whose TREES map a dataset to the function that writes its tree."""
 # Each has TREES: what writes a dataset's tree, by slug.
 MODULES = ("pw3d", "h36m")
+MODULES = ("eft", "openpose", "up3d")
+"""Modules here with TREES: how the tree of each of their sources is written."""

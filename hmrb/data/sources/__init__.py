@@ -30,3 +30,7 @@ SOURCES: dict[str, Source] = {
     )
     for source in family.SOURCES
 }
+from hmrb.data.sources import eft, openpose, synthetic, up3d
+
+MODULES = (eft, openpose, synthetic, up3d)
+SOURCES: dict[str, Source] = {source.name: source for module in MODULES for source in module.SOURCES}
