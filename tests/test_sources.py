@@ -1,6 +1,7 @@
 """Every dataset: a made-up raw tree becomes a shard that verifies, and faults put into it are named."""
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -25,8 +26,8 @@ from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
 
 TREES: dict[str, Callable[[Path], Any]] = {}
-for name in raw.MODULES:
-    TREES |= importlib.import_module(f"raw.{name}").TREES
+for module in pkgutil.iter_modules(raw.__path__):
+    TREES |= getattr(importlib.import_module(f"raw.{module.name}"), "TREES", {})
 MAKING = Making("a test", packing=Packing("region"))
 every_tree = pytest.mark.parametrize("slug", sorted(TREES))
 
