@@ -124,7 +124,7 @@ def test_a_fault_is_named(tmp_path: Path, fault: str) -> None:
 def test_a_mirrored_picture_that_is_kept_whole_is_told_from_another(tmp_path: Path) -> None:
     shard = write(tmp_path / "a.h5", FAULTS["mirrored picture"][0], kind="original")
     said = {check.name: check.detail for check in verify(shard, Store(tmp_path), None)}
-    assert "they fit the mirrored pictures" in said["picture_fits"]
+    assert "pictures are mirrored" in said["picture_fits"]
 
 
 def test_units_are_guessed(tmp_path: Path) -> None:

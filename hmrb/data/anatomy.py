@@ -240,32 +240,34 @@ def body_joints(labels: Labels) -> Check:
 def pixel_grid(labels: Labels) -> Check:
     """Pixels count from 0: whole-numbered joints reach 0 and not the picture's width."""
     arrays = labels.shard.arrays
-    image = arrays["image"][labels.rows]
-    origin, size = arrays["origin"][image].astype(np.float64), arrays["photo_px"][image].astype(np.float64)
-    seen = labels.keypoints2d[..., 2] > 0
-    photo = (labels.keypoints2d[..., :2] + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]
-    points = photo[seen]
-    limits = np.broadcast_to(size[:, None], photo.shape)[seen]
+    own = arrays["keypoints2d"][labels.rows].astype(np.float64)
+    size = arrays["photo_px"][arrays["image"][labels.rows]].astype(np.float64)
+    seen = own[..., 2] > 0
+    points = _in_photo(labels, own[..., :2])[seen]
+    limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
     if len(points) < ENOUGH:
         return skipped("pixel_grid", "no labelled joints in pictures")
-    whole = np.abs(points - points.round()) < 0.02
-    if whole.mean() < 0.9:
+    if (np.abs(points - points.round()) < 0.02).mean() < 0.9:
         return skipped("pixel_grid", "joints lie between pixels")
     at_zero, at_size = int((points.round() == 0).any(1).sum()), int((points.round() == limits).any(1).sum())
     said = f"{at_zero} joints at pixel 0, {at_size} at the picture's width or height"
     if at_size > at_zero:
         return wrong("pixel_grid", f"{said}: pixels seem to be counted from 1")
-    return ok("pixel_grid", said)
+    return ok("pixel_grid", said) if at_zero else skipped("pixel_grid", said)
 
 
 def picture_fits(labels: Labels, looked: int = 200) -> Check:
-    """Limbs stand out of what is beside them more than other places do: labels sit on people."""
+    """Limbs stand out of what is beside them: more than other places do, and more than in the mirrored picture.
+
+    Where only the region around a person is kept, its mirror image is seldom in it, and the first has to tell.
+    """
     picks = np.linspace(0, len(labels.rows) - 1, min(len(labels.rows), looked)).astype(int)
     rng = np.random.default_rng(0)
-    here, there, mirrored = [], [], []
+    found = []
     for index in picks.tolist():
         seen = [(a, b) for a, b in LIMBS if min(labels.keypoints2d[index, [a, b], 2]) > 0]
-        data = labels.shard.jpeg(int(labels.rows[index]))
+        row = int(labels.rows[index])
+        data = labels.shard.jpeg(row)
         if len(seen) < 3 or not data:
             continue
         try:
@@ -274,22 +276,36 @@ def picture_fits(labels: Labels, looked: int = 200) -> Check:
             continue
         limbs = labels.keypoints2d[index, seen, :2]
         away = rng.choice([-1.0, 1.0], (len(seen), 1, 2)) * rng.uniform(0.4, 0.9, (len(seen), 1, 2))
-        here.append(_contrast(picture, limbs))
-        there.append(_contrast(picture, limbs + away * labels.box[index, 2:].max()))
-        mirrored.append(_contrast(picture, limbs * [-1, 1] + [picture.shape[1] - 1, 0]))
-    pairs = np.array([here, there, mirrored])
-    pairs = pairs[:, np.isfinite(pairs[:2]).all(0)]
-    if pairs.shape[1] < ENOUGH:
+        beside = limbs + away * labels.box[index, 2:].max()
+        left, _, scale = labels.shard.arrays["origin"][labels.shard.arrays["image"][row]].tolist()
+        width = float(labels.shard.arrays["photo_px"][labels.shard.arrays["image"][row], 0])
+        mirrored = limbs * [-1, 1] + [scale * (width - 2 * left) - 1, 0]  # about the photo's middle
+        found.append([_contrast(picture, places) for places in (limbs, beside, mirrored)])
+    here, there, mirror = np.array(found).reshape(-1, 3).T
+    gain, loss = _finite(here - there), _finite(here - mirror)
+    if len(gain) < ENOUGH:
         return skipped("picture_fits", "too few people with limbs in a picture")
-    gain = pairs[0] - pairs[1]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) + 1e-9
-    said = f"limbs stand out by {pairs[0].mean():.1f} levels, other places by {pairs[1].mean():.1f}"
-    if gain.mean() > 2 * error:
-        return ok("picture_fits", said)
-    other = pairs[2][np.isfinite(pairs[2])]
-    is_mirror = len(other) >= ENOUGH and other.mean() > pairs[0].mean() + 2 * error
-    why = "they fit the mirrored pictures" if is_mirror else "are pictures mirrored, or others?"
-    return wrong("picture_fits", f"{said}: labels are not on people; {why}")
+    said = f"limbs stand out by {np.nanmean(here):.1f} levels, other places by {np.nanmean(there):.1f}"
+    if len(loss) >= ENOUGH and _sure(-loss):
+        return wrong("picture_fits", f"{said}, the mirrored places by {np.nanmean(mirror):.1f}: pictures are mirrored")
+    if not _sure(gain):
+        return wrong("picture_fits", f"{said}: labels are not on people; are pictures mirrored, or others?")
+    return ok("picture_fits", said)
+
+
+def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+    return values[np.isfinite(values)]
+
+
+def _sure(values: Float[np.ndarray, " N"]) -> bool:
+    """Whether their mean is above 0 by two standard errors."""
+    return bool(values.mean() > 2 * values.std(ddof=1) / np.sqrt(len(values)) + 1e-9)
+
+
+def _in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
+    """Pixels of the photos that the shard's pictures were cut from."""
+    origin = labels.shard.arrays["origin"][labels.shard.arrays["image"][labels.rows]].astype(np.float64)
+    return (points + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]
 
 
 def _contrast(picture: np.ndarray, limbs: Float[np.ndarray, "L 2 2"]) -> float:
