@@ -4,11 +4,13 @@ from hmrb.data.source import Source
 from hmrb.data.sources import (
     aic,
     coco,
+    instavariety,
     leeds,
     lip,
     mpii,
     ochuman,
     penn_action,
+    people3d,
     synthetic,
 )
 
@@ -17,11 +19,13 @@ SOURCES: dict[str, Source] = {
     for family in (
         aic,
         coco,
+        instavariety,
         leeds,
         lip,
         mpii,
         ochuman,
         penn_action,
+        people3d,
         synthetic,
     )
     for source in family.SOURCES
