@@ -36,11 +36,12 @@ def gather(people: Iterable[tuple[str, Shaped[np.ndarray, "4"], Shaped[np.ndarra
     for name, box, points, columns in people:
         row = np.asarray(box, np.float32), np.asarray(points, np.float32), columns
         pictures.setdefault(name, []).append(row)
-    return [
-        Marked(name, np.stack(boxes), np.stack(points), columns)
-        for name, rows in pictures.items()
-        for boxes, points, columns in [zip(*rows, strict=True)]
-    ]
+    return [_marked(name, pictures.pop(name)) for name in list(pictures)]  # popped, or all would be there twice
+
+
+def _marked(name: str, rows: list[tuple[np.ndarray, np.ndarray, Columns]]) -> Marked:
+    boxes, points, columns = zip(*rows, strict=True)
+    return Marked(name, np.stack(boxes), np.stack(points), columns)
 
 
 def photo(root: Path, marked: Marked) -> Iterator[Photo]:

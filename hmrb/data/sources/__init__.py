@@ -6,16 +6,34 @@ from hmrb.data.sources import (
     coco,
     eft,
     h36m,
+    instavariety,
     leeds,
     lip,
     mpii,
     ochuman,
     openpose,
     penn_action,
+    people3d,
     pw3d,
     synthetic,
     up3d,
 )
 
-FAMILIES = (aic, coco, eft, h36m, leeds, lip, mpii, ochuman, openpose, penn_action, pw3d, synthetic, up3d)
+FAMILIES = (
+    aic,
+    coco,
+    eft,
+    h36m,
+    instavariety,
+    leeds,
+    lip,
+    mpii,
+    ochuman,
+    openpose,
+    penn_action,
+    people3d,
+    pw3d,
+    synthetic,
+    up3d,
+)
 SOURCES: dict[str, Source] = {source.name: source for family in FAMILIES for source in family.SOURCES}

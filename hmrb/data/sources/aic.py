@@ -69,7 +69,7 @@ def _challenge(table: object, folder: str, path: Path, compat: bool) -> People:
 
 
 def _coco(table: object, folder: str, path: Path) -> People:
-    names = {picture["id"]: entry(picture, "file_name", path) for picture in entry(table, "images", path)}
+    names = {entry(p, "id", path): entry(p, "file_name", path) for p in entry(table, "images", path)}
     for person in entry(table, "annotations", path):
         points = numbers(person, "keypoints", (POINTS, 3), path)
         codes = points[:, 2].copy()

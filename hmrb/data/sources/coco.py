@@ -80,14 +80,15 @@ def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
     """The labelled pictures of one of PoseTrack's sequences; people without a box are left out."""
     table = read_json(path)
     rows = _posetrack_rows(table, path)
-    names = {image["id"]: _text(image, "file_name", path) for image in entry(table, "images", path)}
+    names = {entry(p, "id", path): _text(p, "file_name", path) for p in entry(table, "images", path)}
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
             points = _labelled(BODY, person, path)[rows]
             if person.get("bbox") and _has_limbs(points, {}):
                 columns: Columns = {"sequence": path.stem, "track": float(person.get("track_id", -1))}
-                yield entry(names, person["image_id"], path), numbers(person, "bbox", (4,), path), points, columns
+                name = entry(names, entry(person, "image_id", path), path)
+                yield name, numbers(person, "bbox", (4,), path), points, columns
 
     for marked in gather(people()):
         yield from photo(root, marked)
@@ -105,7 +106,7 @@ def _part(
     """One file's people whom `keeps` keeps. `column` is a number of the picture and what it is called here."""
     folder = raw.need(*folders).relative_to(raw.root).as_posix()
     table = read_json(path)
-    pictures: dict[int, Picture] = {picture["id"]: picture for picture in entry(table, "images", path)}
+    pictures: dict[int, Picture] = {entry(p, "id", path): p for p in entry(table, "images", path)}
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
@@ -153,7 +154,7 @@ def _has_limbs(points: Points, _: Picture) -> bool:
 
 
 def _is_inside(points: Points, picture: Picture) -> bool:
-    size = np.array([picture["width"], picture["height"]])
+    size = [entry(picture, key, picture["file_name"]) for key in ("width", "height")]
     return bool((points[:, 2] > 0).all() and (points[:, :2] >= 0).all() and (points[:, :2] < size).all())
 
 

@@ -1,20 +1,21 @@
 """Leeds Sports Poses and its extended training set, whose files say visible in opposite ways.
 
-LSP: Johnson and Everingham, Clustered pose and nonlinear appearance models for human pose estimation, BMVC 2010.
-LSP-Extended: the same, Learning effective human pose estimation from inaccurate annotation, CVPR 2011; its pictures in
-high resolution: HR-LSPET, of UP-3D's authors.
+LSP: Johnson and Everingham, Clustered pose and nonlinear appearance models for human pose estimation, BMVC 2010,
+https://sam.johnson.io/research/lsp.html. LSP-Extended: the same, Learning effective human pose estimation from
+inaccurate annotation, CVPR 2011, https://sam.johnson.io/research/lspet.html; with pictures of high resolution it is
+HR-LSPET, by the authors of UP-3D.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from hmrb.data.marked import Marked, hidden_share, photo
+from hmrb.data.marked import Columns, Marked, hidden_share, photo
 from hmrb.data.matlab import read_mat
 from hmrb.data.rules import box_around
 from hmrb.data.source import Part, Raw, Source
@@ -35,9 +36,13 @@ def plan_lsp(raw: Raw) -> list[Part]:
         path = raw.need(*(f"{folder}/joints.mat".lstrip("/") for folder in folders))
         joints = _joints(path, (3, POINTS)).transpose(2, 1, 0)
         rows = range(len(joints) // 2) if split == "train" else range(len(joints) // 2, len(joints))
-        folder = path.parent.relative_to(raw.root) / "images"
-        people = [(f"{(folder / f'im{row + 1:04d}.jpg').as_posix()}", joints[row]) for row in rows]
-        parts.append(_part(raw, split, people, hidden_is=1))
+        folder = (path.parent.relative_to(raw.root) / "images").as_posix()
+        items = []
+        for row in rows:
+            hidden, everything = joints[row, :, 2] > 0, np.ones(POINTS, bool)
+            columns = hidden_share(everything, hidden)
+            items.append(_marked(raw, f"{folder}/im{row + 1:04d}.jpg", joints[row], everything, columns))
+        parts.append(_part(raw, split, items))
     return parts
 
 
@@ -46,13 +51,15 @@ def plan_lspet(raw: Raw) -> list[Part]:
     path = raw.need("joints.mat")
     joints = _joints(path, (POINTS, 3)).transpose(2, 0, 1)
     pictures = sorted(raw.root.glob("im*.png")) or sorted(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
-    people = []
+    items = []
     for picture in pictures:
         number = int(re.sub(r"\D", "", picture.stem) or 0)
         if not 1 <= number <= len(joints):
             raise RequestError(f"{picture}: no row for it among the {len(joints)} of {path}")
-        people.append((picture.relative_to(raw.root).as_posix(), joints[number - 1]))
-    return [_part(raw, "train", people, hidden_is=None)]
+        marks = joints[number - 1]
+        seen = (marks[:, 2] > 0) | raw.compat
+        items.append(_marked(raw, picture.relative_to(raw.root).as_posix(), marks, seen, {}))
+    return [_part(raw, "train", items)]
 
 
 def read(root: Path, first_pixel: float, marked: Marked) -> Iterator[Photo]:
@@ -64,18 +71,21 @@ def read(root: Path, first_pixel: float, marked: Marked) -> Iterator[Photo]:
         yield from photo(root, marked)
 
 
-def _part(raw: Raw, split: str, people: list[tuple[str, Float[np.ndarray, "K 3"]]], hidden_is: int | None) -> Part:
-    """Each picture's person. Hidden points count where `hidden_is` says how they are marked, and else do not."""
-    first = 0.0 if raw.compat else FIRST_PIXEL
-    items = []
-    for name, joints in people:
-        hidden = joints[:, 2] == hidden_is
-        seen = np.ones(POINTS, bool) if raw.compat or hidden_is is not None else joints[:, 2] > 0
-        points = np.where(seen[:, None], np.c_[joints[:, :2] - first, np.ones(POINTS)], 0).astype(np.float32)
-        box = box_around(points, seen=seen)
-        if box[2:].all():
-            items.append(Marked(name, box[None], points[None], (hidden_share(seen, hidden),)))
-    return Part(split, items, partial(read, raw.root, first))
+def _marked(
+    raw: Raw, name: str, marks: Float[np.ndarray, "K 3"], seen: Bool[np.ndarray, " K"], columns: Columns
+) -> Marked:
+    """The picture's person, of whom the points in `seen` count."""
+    points = np.where(seen[:, None], np.c_[marks[:, :2] - _first(raw), np.ones(POINTS)], 0).astype(np.float32)
+    return Marked(name, box_around(points, seen=seen)[None], points[None], (columns,))
+
+
+def _part(raw: Raw, split: str, items: Sequence[Marked]) -> Part:
+    """Everybody whose box is one."""
+    return Part(split, [item for item in items if item.boxes[0, 2:].all()], partial(read, raw.root, _first(raw)))
+
+
+def _first(raw: Raw) -> float:
+    return 0.0 if raw.compat else FIRST_PIXEL
 
 
 def _joints(path: Path, axes: tuple[int, int]) -> np.ndarray:

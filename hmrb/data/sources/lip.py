@@ -1,7 +1,7 @@
 """LIP, Look Into Person: crops of single people.
 
 Gong et al., Look into person: self-supervised structure-sensitive learning and a new benchmark for human parsing,
-CVPR 2017, https://sysu-hcp.net/lip/.
+CVPR 2017, https://www.sysu-hcp.net/projects/cv/38.html.
 """
 
 import csv

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, gather, hidden_share, photo
+from hmrb.data.marked import Columns, gather, hidden_share, photo, present
 from hmrb.data.matlab import read_mat
 from hmrb.data.rules import box_centered
 from hmrb.data.source import Part, Raw, Source
@@ -31,11 +31,9 @@ def plan(raw: Raw) -> list[Part]:
     """People whose 16 points are all labelled. The .mat file has one split, the hourglass's two together."""
     shift = 0.0 if raw.compat else 1.0  # MATLAB counts pixels from 1
     read = partial(photo, raw.root)
-    files = {
-        split: next((raw.root / n for n in names if (raw.root / n).exists()), None) for split, names in FILES.items()
-    }
-    parts = [Part(split, gather(_hourglass(path, shift)), read) for split, path in files.items() if path]
-    return parts or [Part("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
+    if not any((raw.root / name).exists() for names in FILES.values() for name in names):
+        return [Part("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
+    return [Part(split, gather(_hourglass(path, shift)), read) for split, path in present(raw, FILES).items()]
 
 
 def _hourglass(path: Path, shift: float) -> People:
