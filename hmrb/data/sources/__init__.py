@@ -3,7 +3,9 @@
 from hmrb.data.source import Source
 from hmrb.data.sources import (
     h36m,
+    mpi_inf_3dhp,
     pw3d,
+    spin_mi,
     synthetic,
 )
 
@@ -11,7 +13,9 @@ SOURCES: dict[str, Source] = {
     source.name: source
     for family in (
         h36m,
+        mpi_inf_3dhp,
         pw3d,
+        spin_mi,
         synthetic,
     )
     for source in family.SOURCES
