@@ -4,6 +4,8 @@ from hmrb.data.source import Source
 from hmrb.data.sources import (
     h36m,
     mpi_inf_3dhp,
+    muco,
+    mupots3d,
     pw3d,
     spin_mi,
     synthetic,
@@ -14,6 +16,8 @@ SOURCES: dict[str, Source] = {
     for family in (
         h36m,
         mpi_inf_3dhp,
+        muco,
+        mupots3d,
         pw3d,
         spin_mi,
         synthetic,
