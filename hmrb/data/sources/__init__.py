@@ -2,6 +2,7 @@
 
 from hmrb.data.source import Source
 from hmrb.data.sources import (
+    agora,
     aic,
     coco,
     eft,
@@ -24,6 +25,7 @@ from hmrb.data.sources import (
 )
 
 FAMILIES = (
+    agora,
     aic,
     coco,
     eft,
