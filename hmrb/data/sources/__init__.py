@@ -6,8 +6,10 @@ from hmrb.data.sources import (
     mpi_inf_3dhp,
     muco,
     mupots3d,
+    oh50k3d,
     pw3d,
     spin_mi,
+    surreal,
     synthetic,
 )
 
@@ -18,8 +20,10 @@ SOURCES: dict[str, Source] = {
         mpi_inf_3dhp,
         muco,
         mupots3d,
+        oh50k3d,
         pw3d,
         spin_mi,
+        surreal,
         synthetic,
     )
     for source in family.SOURCES
