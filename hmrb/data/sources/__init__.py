@@ -2,6 +2,7 @@
 
 from hmrb.data.source import Source
 from hmrb.data.sources import (
+    cmu_mosh,
     h36m,
     mpi_inf_3dhp,
     muco,
@@ -16,6 +17,7 @@ from hmrb.data.sources import (
 SOURCES: dict[str, Source] = {
     source.name: source
     for family in (
+        cmu_mosh,
         h36m,
         mpi_inf_3dhp,
         muco,
