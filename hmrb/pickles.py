@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 import struct
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from io import BufferedIOBase
@@ -65,22 +66,23 @@ class Foreign(metaclass=_Sealed):
 Allowed = Mapping[str, Any]
 
 
-def read_pickle(path: Path, also: Allowed | None = None) -> Any:
+def read_pickle(path: Path, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:
     """The plain value in a pickle of any Python since 2, its byte strings read as latin1.
 
-    `also` maps further globals, `module.name`, to subclasses of Foreign. Raises PickleError.
+    `also` maps further globals, `module.name`, to subclasses of Foreign. Arrays of more than `longest` bytes are let go
+    of while they are read, and come out as None. Raises PickleError.
     """
     try:
         with open(path, "rb") as file:
-            return load_pickle(file, str(path), also)
+            return load_pickle(file, str(path), also, longest)
     except OSError as error:
         raise PickleError(f"{path}: can't be read ({error.strerror or error})") from None
 
 
-def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None) -> Any:
+def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:
     """As read_pickle, from an open file; `source` heads the message."""
     try:
-        return _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}).load(), {})
+        return _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}, longest).load(), {})
     except (EOFError, struct.error):
         raise PickleError(f"{source}: is cut short, or empty; get it again") from None
     except _BROKEN as error:
@@ -93,9 +95,11 @@ def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None) 
 class _Unpickler(pickle._Unpickler):
     """The one in Python: the one in C makes room for whatever memo index a file names, and fills it."""
 
-    def __init__(self, file: BufferedIOBase, source: str, allowed: Allowed) -> None:
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: BufferedIOBase, source: str, allowed: Allowed, longest: int) -> None:
         super().__init__(file, encoding="latin1")
-        self._source, self._allowed = source, allowed
+        self._source, self._allowed, self.longest = source, allowed, longest
 
     def find_class(self, module: str, name: str) -> Any:
         wanted = f"{module}.{name}"
@@ -105,6 +109,23 @@ class _Unpickler(pickle._Unpickler):
             f"{self._source}: asks for {wanted}, which is not among the plain values and arrays that hmrb reads;"
             " nothing of the file was run"
         )
+
+
+class _Gone:
+    """Stands where a byte string was that is longer than what is kept."""
+
+
+def _letting_go(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def step(unpickler: Any) -> None:
+        load(unpickler)
+        if len(unpickler.stack[-1]) > unpickler.longest:
+            unpickler.stack[-1] = _Gone()
+
+    return step
+
+
+for _code in (pickle.BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8, pickle.BINUNICODE, pickle.BINUNICODE8):
+    _Unpickler.dispatch[_code[0]] = _letting_go(_Unpickler.dispatch[_code[0]])
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
@@ -156,6 +177,8 @@ class _Bytes(Foreign):
         text, encoding = args or ("", "latin1")
         if encoding != "latin1":
             raise TypeError(f"bytes encoded as {encoding}")
+        if isinstance(text, _Gone):
+            return text
         return text.encode("latin1")
 
 
@@ -176,7 +199,7 @@ class _DType(Foreign):
 class _Array(Foreign):
     """numpy's array, made empty and then given its state."""
 
-    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+    def value(self, plain: Callable[[Any], Any]) -> Any:
         shape, dtype, fortran, data = self.state[-4:]  # a version number came first, but not always
         return _array(data, dtype, shape, "F" if fortran else "C", plain)
 
@@ -184,7 +207,7 @@ class _Array(Foreign):
 class _Buffer(Foreign):
     """numpy's array as protocol 5 writes it."""
 
-    def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
+    def value(self, plain: Callable[[Any], Any]) -> Any:
         data, dtype, shape, order = self.args
         return _array(data, dtype, shape, order, plain)
 
@@ -197,8 +220,10 @@ class _Scalar(Foreign):
         return _array(data, dtype, (), "C", plain)[()]
 
 
-def _array(data: Any, dtype: Any, shape: Any, order: str, plain: Callable[[Any], Any]) -> np.ndarray:
-    """An array of exactly the numbers that are there, whatever its shape says."""
+def _array(data: Any, dtype: Any, shape: Any, order: str, plain: Callable[[Any], Any]) -> Any:
+    """An array of exactly the numbers that are there, whatever its shape says. None where they were let go of."""
+    if isinstance(data, _Gone):
+        return None
     kind = plain(dtype)
     if not isinstance(kind, np.dtype) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise TypeError(f"an array of type {kind!r} and shape {shape!r}")

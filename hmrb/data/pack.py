@@ -51,7 +51,7 @@ def pack(photo: Photo, packing: Packing) -> list[Sample]:
     if packing.kind == "original" and data and not photo.mirrored:
         size = _size(data, photo.name)
         return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
-    pixels = photo.pixels if photo.pixels is not None else _decode(data, photo.name)
+    pixels = photo.pixels if photo.pixels is not None else decoded(data, photo.name)
     if photo.mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     size = (pixels.shape[1], pixels.shape[0])
@@ -151,7 +151,8 @@ def _bytes(photo: Photo) -> bytes:
         raise UnreadablePicture(f"{photo.file}: {error.strerror or error}") from None
 
 
-def _decode(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
+def decoded(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB pixels of a whole picture. Raises UnreadablePicture, headed by `label`."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
@@ -165,7 +166,7 @@ def _decode(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
 
 def _size(data: bytes, label: str) -> tuple[int, int]:
     """Width and height, by decoding: a picture that is cut short is found here and not in training."""
-    image = _decode(data, label)
+    image = decoded(data, label)
     return image.shape[1], image.shape[0]
 
 

@@ -7,13 +7,18 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from itertools import islice
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from hmrb.data.pack import Packing, UnreadablePicture, inside, pack
@@ -23,7 +28,8 @@ from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo, Sample
 from hmrb.store import Store
 
-BLOCK_ITEMS = 256
+BLOCK_ITEMS = 128
+BLOCK_PHOTOS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +61,15 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in."""
+    """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in.
+
+    `photos_each` is about how many an item has: a block is gathered in memory, so it takes fewer of long items.
+    """
 
     split: str
     items: Sequence[Any]
     read: Callable[[Any], Iterable[Photo | Sample]]
+    photos_each: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +164,16 @@ def _convert(source: Source, part: Part, store: Store, making: Making, ticker: T
     }  # fmt: skip
     ticker.part(path, len(part.items))
     folder = path.parent / f".{path.stem}.blocks"
-    blocks = [
-        (number, part.items[start : start + BLOCK_ITEMS])
-        for number, start in enumerate(range(0, len(part.items), BLOCK_ITEMS))
-    ]
-    guard(path, lambda: _open_blocks(folder, {**about, "items": len(part.items), "first": repr(part.items[:1])[:500]}))
+    size = max(BLOCK_PHOTOS // part.photos_each, 1)
+    starts = range(0, len(part.items), size)
+    blocks = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
+    said = {**about, "items": len(part.items), "first": repr(part.items[:1])[:500], "block": size}
+    guard(path, lambda: _open_blocks(folder, said))
     work = partial(_write_block, part.read, about, making.selection, packing, folder)
     problems: list[str] = []
-    for number, count, missing in _each(work, blocks, making.workers, part.read):
+    for number, count, missing in _each(work, blocks, making.workers, path, part.read):
         problems += missing
         if len(problems) > making.missing_limit:
-            _forget(folder, number)
             raise RunError(
                 f"{path}: {len(problems)} pictures can't be read, --allow-missing says {making.missing_limit}:"
                 f" {'; '.join(problems[:3])}. What is done is kept: run the command again to go on"
@@ -173,7 +182,7 @@ def _convert(source: Source, part: Part, store: Store, making: Making, ticker: T
             ticker.done(number)
     for line in problems:
         ticker.say(f"left out: {line}")
-    written = [block for number, _ in blocks if (block := _block(folder, number)).exists()]
+    written = [block for number, *_ in blocks if (block := _block(folder, number)).exists()]
     if not written:
         raise RequestError(f"{path}: none of {len(part.items)} items has a person that is kept; nothing was written")
     info = join(written, path, about)
@@ -213,28 +222,24 @@ def _report(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.json"
 
 
-def _forget(folder: Path, number: int) -> None:
-    _report(folder, number).unlink(missing_ok=True)
-
-
 def _write_block(
     read: Callable[[Any], Iterable[Photo | Sample]],
     about: dict[str, Any],
     selection: Selection,
     packing: Packing,
     folder: Path,
-    job: tuple[int, Sequence[Any]],
+    job: tuple[int, int, Sequence[Any]],
 ) -> tuple[int, int, list[str]]:
     """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
-    number, items = job
+    number, start, items = job
     report = _report(folder, number)
-    if report.exists():
-        return number, len(items), json.loads(report.read_text())
+    if report.exists() and not json.loads(report.read_text()):  # what was missing may be there by now
+        return number, len(items), []
     block = Block(about, about["dataset"])
     missing = []
     for index, item in enumerate(items):
         for order, made in enumerate(read(item)):
-            if not selection.keeps(made.name, number * BLOCK_ITEMS + index + order):
+            if not selection.keeps(made.name, start + index + order):
                 continue
             try:
                 samples = [made] if isinstance(made, Sample) else pack(made, packing)
@@ -255,22 +260,36 @@ def _write_block(
     return number, len(items), missing
 
 
-def _each(work: Any, jobs: Sequence[Any], workers: int, read: Callable[..., Any]) -> Iterator[Any]:
+def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callable[..., Any]) -> Iterator[Any]:
     if workers <= 1:
         yield from map(work, jobs)
         return
     # A server forks the workers: they start at once, and from a process that has no threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([read.func.__module__ if isinstance(read, partial) else read.__module__])
-    with context.Pool(workers, initializer=_quiet) as pool:
-        yield from pool.imap(work, jobs)
+    pool = ProcessPoolExecutor(workers, context, initializer=_serve)
+    try:
+        yield from pool.map(work, jobs)
+    except BrokenProcessPool:
+        raise RunError(
+            f"{path}: a worker process was killed; if that was for want of memory, take fewer --workers."
+            " What is done is kept: run the command again to go on"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """Ctrl-C is the parent's to handle."""
-    import signal
-
+def _serve() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def estimate(part: Part, making: Making, num_items: int = 4) -> tuple[float, float]:

@@ -1,32 +1,55 @@
-"""The catalogue: one file for each dataset or family."""
+"""The catalogue's converters: one file for each dataset or family."""
 
 from hmrb.data.source import Source
 from hmrb.data.sources import (
+    agora,
+    aic,
     cmu_mosh,
+    coco,
+    eft,
     h36m,
+    instavariety,
+    leeds,
+    lip,
     mpi_inf_3dhp,
+    mpii,
     muco,
     mupots3d,
+    ochuman,
     oh50k3d,
+    openpose,
+    penn_action,
+    people3d,
     pw3d,
     spin_mi,
     surreal,
     synthetic,
+    up3d,
 )
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for family in (
-        cmu_mosh,
-        h36m,
-        mpi_inf_3dhp,
-        muco,
-        mupots3d,
-        oh50k3d,
-        pw3d,
-        spin_mi,
-        surreal,
-        synthetic,
-    )
-    for source in family.SOURCES
-}
+FAMILIES = (
+    agora,
+    aic,
+    cmu_mosh,
+    coco,
+    eft,
+    h36m,
+    instavariety,
+    leeds,
+    lip,
+    mpi_inf_3dhp,
+    mpii,
+    muco,
+    mupots3d,
+    ochuman,
+    oh50k3d,
+    openpose,
+    penn_action,
+    people3d,
+    pw3d,
+    spin_mi,
+    surreal,
+    synthetic,
+    up3d,
+)
+SOURCES: dict[str, Source] = {source.name: source for family in FAMILIES for source in family.SOURCES}

@@ -48,7 +48,7 @@ def plan(raw: Raw) -> list[Part]:
     for split, folders in FOLDERS.items():
         paths = [path for folder in folders if (path := raw.root / folder / "annots.json").exists()]
         if paths:
-            parts.append(Part(split, _people(paths[0]), partial(read, raw)))
+            parts.append(Part(split, _people(paths[0]), partial(read, raw), photos_each=PEOPLE))
     if not parts:
         raw.need("trainset/annots.json", "testset/annots.json")
     return parts

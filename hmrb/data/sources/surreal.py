@@ -43,9 +43,10 @@ def plan(raw: Raw) -> list[Part]:
         paths = [path for folder in folders for path in sorted(folder.glob("*/*_info.mat"))]
         paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
         if paths:
-            parts.append(Part(split, paths, partial(read, raw)))
+            parts.append(Part(split, paths, partial(read, raw), photos_each=100))
     if not parts:
-        raise RequestError(f"{raw.root}: no train/{RUN}/*/*_info.mat in it, nor in cmu/; see --explain")
+        raw.some(f"train/{RUN}/*/*_info.mat")
+        raise RequestError(f"{raw.root}: only malformed subjects in it; see hmrb convert-data surreal --explain")
     return parts
 
 

@@ -1,0 +1,244 @@
+"""AGORA: scans of clothed people rendered in scenes, 5 to 15 a picture, with SMPL and SMPL-X fits to the scans.
+
+Patel, Huang, Tesch, Hoffmann, Tripathi, Black: AGORA: Avatars in Geography Optimized for Regression Analysis, CVPR
+2021. https://agora.is.tue.mpg.de/
+
+Fits are in a frame of the scan, y up. A scan stands turned by a yaw in the world of the Unreal engine, seen by a camera
+turned by a yaw and a pitch; all of it becomes one rotation and one translation into the camera's frame, which are kept
+as extra smplx/camera_rotation and smplx/camera_translation, beside the SMPL-X fit as its file has it. `transl` of the
+SMPL fit follows from the labelled pelvis. Children's shape has an 11th number: extra smpl/betas, 0 for adults.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.frames import read_frame, read_tensors
+from hmrb.data.pack import inside
+from hmrb.data.rules import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.records import Person, Photo
+
+FOLDERS = {"train": "train", "val": "validation"}
+LONGEST = 20_000  # bytes of an array that is kept: 127 joints take 3,048, the vertices of a body 165,360
+SMALL = "_1280x720"  # in the names of the smaller pictures; labels are those of the larger
+SMALLER = 3.0
+JOINTS = 45
+# Yaw and pitch in degrees and place in cm of a camera, by a part of the picture's name. From the official projection.
+CAMERAS = {
+    "hdri": (0, 0, (0, 0, 170)), "cam00": (135, 30, (400, -275, 265)), "cam01": (-135, 30, (400, 225, 265)),
+    "cam02": (-45, 30, (-490, 170, 265)), "cam03": (45, 30, (-490, -275, 265)), "ag2": (0, 15, (0, 0, 170)),
+}  # fmt: skip
+GROUND = np.array([0, -1.7, 0])  # metres, of the other scenes
+SMPL_SIZES = {"root_pose": 3, "body_pose": 69, "translation": 3}
+SMPLX_SIZES = {
+    "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3, "leye_pose": 3,
+    "reye_pose": 3, "expression": 10, "transl": 3,
+}  # fmt: skip
+BETAS = 11
+NUMBERS, WORDS = ("occlusion", "kid"), ("age", "ethnicity")
+Point = Float[np.ndarray, "3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One person of a picture: where its fits are, where and how it stands (cm, degrees), its joints as labelled."""
+
+    smpl: str
+    smplx: str
+    gender: str
+    columns: dict[str, float | str]
+    place: Float[np.ndarray, "4"]
+    joints2d: Float[np.ndarray, "45 2"]
+    joints3d: Float[np.ndarray, "45 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture and its valid people; its own camera (X, Y, Z in cm, yaw in degrees) where its name tells none."""
+
+    name: str
+    camera: Float[np.ndarray, "4"]
+    scans: tuple[Scan, ...]
+
+
+def plan(raw: Raw) -> list[Part]:
+    """The splits whose tables are there, pictures of either size."""
+    tables = {
+        split: sorted((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
+        for split, name in FOLDERS.items()
+    }
+    if not any(tables.values()):
+        raw.some("camera_dataframe_smpl/*_withjv.pkl")
+    images, has_smplx = raw.need("images"), (raw.root / "smplx_gt").is_dir()
+    parts = []
+    for split, paths in tables.items():
+        if paths:
+            there = {path.name: path.relative_to(raw.root).as_posix() for path in sorted(images.rglob("*.png"))}
+            items = [item for path in paths for item in _pictures(path, f"images/{FOLDERS[split]}", there)]
+            parts.append(Part(split, items, partial(read, raw.root, has_smplx, raw.compat)))
+    return parts
+
+
+def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterator[Photo]:
+    """One picture and everybody in it of whom enough is seen."""
+    shrink = SMALLER if SMALL in picture.name else 1.0
+    people = tuple(_person(root, has_smplx, compat, picture, scan, shrink) for scan in picture.scans)
+    yield Photo(name=picture.name, people=people, file=inside(root, picture.name))
+
+
+def frame_of(name: str, camera: Float[np.ndarray, "4"], place: Float[np.ndarray, "4"]) -> tuple[np.ndarray, Point]:
+    """Rotation and translation (metres) from the frame of a scan's fit into the camera's, by the picture's name."""
+    known = next((row for word, row in CAMERAS.items() if word in name), None)
+    yaw, pitch, at = known or (float(camera[3]), 0.0, camera[:3])
+    seen_from = _metres(np.array(at, float)) + (0 if known else GROUND)
+    look = _turn(pitch, 0) @ _turn(-yaw, 1)
+    turn = look @ _turn(place[3] - 90, 1) @ X_HALF_TURN  # scans are turned by 90 degrees
+    return turn, look @ (_metres(place[:3]) - seen_from)
+
+
+def _person(root: Path, has_smplx: bool, compat: bool, picture: Picture, scan: Scan, shrink: float) -> Person:
+    turn, shift = frame_of(picture.name, picture.camera, scan.place)
+    fit = _smpl(inside(root, scan.smpl))
+    rest = turn.T @ (scan.joints3d[0] - shift) - fit["translation"]  # the pelvis at rest, as the label has it
+    rotation = rotmat(fit["root_pose"])
+    pose = np.concatenate([fit["root_pose"], fit["body_pose"]]).reshape(24, 3)
+    # The study has the half turn on the other side of the root.
+    pose[0] = rotvec(turn @ X_HALF_TURN @ rotation @ X_HALF_TURN if compat else turn @ rotation)
+    extra = {"smpl/betas": fit["betas"]}
+    if has_smplx:
+        extra |= {f"smplx/{key}": value for key, value in _smplx(inside(root, scan.smplx)).items()}
+        extra |= {"smplx/camera_rotation": turn.ravel(), "smplx/camera_translation": shift}
+    points = scan.joints2d / shrink
+    return Person(
+        box=box_around(points),
+        keypoints2d=with_confidence(points),
+        keypoints3d=with_confidence(scan.joints3d),
+        pose=pose.astype(np.float32),
+        betas=fit["betas"][:10],
+        transl=moved(fit["translation"], rest, turn, shift),
+        has_body=True,
+        gender=scan.gender,
+        columns=scan.columns,
+        extra=extra,
+    )
+
+
+def _metres(unreal_cm: Point) -> Point:
+    """Unreal's x forward, y right, z up to x right, y down, z forward."""
+    x, y, z = unreal_cm / 100
+    return np.array([y, -z, x])
+
+
+def _turn(degrees: float, axis: int) -> np.ndarray:
+    return rotmat(np.radians(degrees) * np.eye(3)[axis])
+
+
+def _pictures(path: Path, folder: str, there: dict[str, str]) -> Iterator[Picture]:
+    table = read_frame(path, LONGEST)
+    needed = ("imgPath", "X", "Y", "Z", "Yaw", "gender", "isValid", "gt_path_smpl", "gt_joints_2d", "gt_joints_3d")
+    if missing := [key for key in needed if key not in table]:
+        raise RequestError(f"{path}: no {', '.join(missing)} in its table; is it of the SMPL version, with joints?")
+    for row, named in enumerate(table["imgPath"]):
+        large = str(named).replace("\\", "/").rsplit("/", 1)[-1].replace(SMALL, "")
+        small = large.replace(".png", f"{SMALL}.png")
+        name = there.get(small) or there.get(large) or f"{folder}/{small}"
+        camera = [float(table[key][row]) if key in table else 0.0 for key in ("camX", "camY", "camZ", "camYaw")]
+        valid = np.flatnonzero(np.asarray(table["isValid"][row], bool)).tolist()
+        scans = tuple(_scan(path, table, row, number) for number in valid)
+        if scans:
+            yield Picture(name, np.array(camera), scans)
+
+
+def _scan(path: Path, table: dict[str, list[Any]], row: int, number: int) -> Scan:
+    def told(key: str) -> Any:
+        try:
+            return table[key][row][number]
+        except (TypeError, IndexError):
+            raise RequestError(f"{path}: {key} of row {row} is not given for everybody in the picture") from None
+
+    joints = [np.array(told(f"gt_joints_{n}d"), np.float32) for n in (2, 3)]
+    if [one.shape for one in joints] != [(JOINTS, 2), (JOINTS, 3)]:
+        raise RequestError(
+            f"{path}: joints of row {row} have shapes {[one.shape for one in joints]}, the SMPL version has"
+            f" {JOINTS}; camera_dataframe_smpl is the folder for its tables"
+        )
+    columns: dict[str, float | str] = {key: float(told(key)) for key in NUMBERS if key in table}
+    columns |= {key: str(told(key)) for key in WORDS if key in table}
+    columns["scene"] = next((word for word in CAMERAS if word in table["imgPath"][row]), "3d")
+    return Scan(
+        smpl=_pickled(told("gt_path_smpl")),
+        smplx=_pickled(told("gt_path_smplx")) if "gt_path_smplx" in table else "",
+        gender=word if (word := str(told("gender")).lower()) in ("male", "female") else "neutral",
+        columns=columns,
+        place=np.array([told(key) for key in ("X", "Y", "Z", "Yaw")], float),
+        joints2d=joints[0],
+        joints3d=joints[1],
+    )
+
+
+def _pickled(name: str) -> str:
+    """The pickle beside the mesh that a table names."""
+    return f"{str(name).removesuffix('.obj').removesuffix('.pkl')}.pkl"
+
+
+@lru_cache(512)
+def _smpl(path: Path) -> dict[str, np.ndarray]:
+    """A scan stands in many pictures."""
+    fit = read_tensors(path)
+    return {key: _numbers(fit, key, (size,), path) for key, size in SMPL_SIZES.items()} | {"betas": _betas(fit, path)}
+
+
+@lru_cache(512)
+def _smplx(path: Path) -> dict[str, np.ndarray]:
+    fit = read_tensors(path)
+    return {key: _numbers(fit, key, (size,), path) for key, size in SMPLX_SIZES.items()} | {"betas": _betas(fit, path)}
+
+
+def _betas(fit: Any, path: Path) -> Float[np.ndarray, "11"]:
+    betas = _numbers(fit, "betas", (BETAS - 1, BETAS), path)
+    return np.pad(betas, (0, BETAS - len(betas)))
+
+
+def _numbers(fit: Any, key: str, sizes: Sequence[int], path: Path) -> Float[np.ndarray, " N"]:
+    try:
+        numbers = np.asarray(fit[key], np.float32).ravel()
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise RequestError(f"{path}: no {key} in it; get it again") from None
+    if numbers.size not in sizes or not np.isfinite(numbers).all():
+        raise RequestError(f"{path}: {key} should be {sizes[0]} finite numbers, {numbers.size} are there; get it again")
+    return numbers
+
+
+SOURCES = (
+    Source(
+        name="agora",
+        title="AGORA",
+        licence="non-commercial research",
+        skeleton="smpl_45",
+        splits=tuple(FOLDERS),
+        plan=plan,
+        tree=(
+            "DIR/\n"
+            "  camera_dataframe_smpl/train_0_withjv.pkl ... validation_0_withjv.pkl ...   (the SMPL version)\n"
+            "  images/train/ag_..._1280x720.png  images/validation/   (or 3840x2160, without _1280x720)\n"
+            "  smpl_gt/<set>/<scan>.pkl\n"
+            "  smplx_gt/<set>/<scan>.pkl   (may be missing; then there is no SMPL-X)"
+        ),
+        traps=(
+            "The fit's root is in the scan's frame; the half turn between y up and y down goes on its left.",
+            "2D joints are those of 3840x2160 pictures, whichever are there.",
+            "Confidence is 1 for all joints, also of those that are hidden or outside the picture.",
+            "Children (column kid) have an 11th shape number, in extra smpl/betas: with 10 they come out too large.",
+            "People hidden for more than 90 percent (isValid) are left out; column occlusion has the percentage.",
+        ),
+        study="the root's half turn is on its right, so that people face wrong ways",
+        benchmarks=("val",),
+    ),
+)

@@ -1,0 +1,238 @@
+"""MTP and PROX: pictures with OpenPose's key points and SMPL-X fits.
+
+MTP: Müller, Osman, Tang, Huang, Black: On Self-Contact and Human Pose, CVPR 2021. https://tuch.is.tue.mpg.de/
+PROX: Hassan, Choutas, Tzionas, Black: Resolving 3D Human Pose Ambiguities with 3D Scene Constraints, ICCV 2019.
+https://prox.is.tue.mpg.de/
+
+Everything of an SMPL-X fit is kept as its file has it, under smplx/. Those of MTP are in a frame that
+smplx/camera_rotation and smplx/camera_translation lead to the camera's; those of PROX are in the camera's.
+MTP's SMPL fits do not say where the body stands: `transl` stays zero.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.pack import inside
+from hmrb.data.rules import box_around, rotmat, rotvec
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.pickles import read_pickle
+from hmrb.records import Person, Photo
+
+SURE = 0.15  # a detection of at least this confidence counts like a label, as in the study
+KINDS = ("keypoints/openpose", "smplify-xmc/smpl/params", "smplify-xmc/smplx/params")
+NEEDED_BY_MTP = {"camera_rotation": 9, "global_orient": 3}
+FITS = ("PROXD", "fittings/PROXD", "fittings", "PROX")
+Points = Float[np.ndarray, "25 3"]
+Shapes = dict[str, int]
+
+
+def plan_mtp(raw: Raw) -> list[Part]:
+    """Train and val by the release's list; the parts of the release are looked through for the pictures once."""
+    path = raw.need("train_val_split.json", "mtp/train_val_split.json")
+    folder, lists = path.parent, _json(path)
+    found = {file.stem: file.relative_to(folder).as_posix() for file in sorted((folder / "images").rglob("*.*"))}
+    meta = _json(folder / "subject_meta.json") if (folder / "subject_meta.json").exists() else {}
+    parts = []
+    for split in ("train", "val"):
+        ids = lists.get(split, []) if isinstance(lists, Mapping) else []
+        if ids:
+            items = [(found.get(key, _expected(path, key)), _gender(meta.get(key))) for key in ids]
+            fits = (inside(folder, _beside(name, KINDS[2], ".pkl")) for name, _ in items)
+            shapes = NEEDED_BY_MTP | _shapes(next(filter(Path.exists, fits), None))
+            parts.append(Part(split, items, partial(read_mtp, folder, shapes, raw.compat)))
+    if not parts:
+        raise RequestError(f"{path}: neither train nor val in it; get it again")
+    return parts
+
+
+def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) -> Iterator[Photo]:
+    """One picture with the detected person nearest its middle, which is the one that was fitted."""
+    name, gender = item
+    file = inside(folder, name)
+    keypoints, smpl, smplx = (
+        inside(folder, _beside(name, kind, end)) for kind, end in zip(KINDS, (".json", ".pkl", ".pkl"), strict=True)
+    )
+    people = _detected(keypoints)
+    if not people:
+        return
+    fit, extra = read_pickle(smpl), _fit(smplx, shapes)
+    pose = _numbers(fit, "pose", 72, smpl).reshape(24, 3).copy()
+    if not compat:
+        pose[0] = rotvec(extra["camera_rotation"].reshape(3, 3) @ rotmat(extra["global_orient"]))
+    points = people[0] if compat or len(people) == 1 else _nearest(people, file)
+    yield Photo(
+        name=name,
+        file=file,
+        people=(
+            Person(
+                box=box_around(points, seen=points[:, 2] > 0),
+                keypoints2d=_confident(points),
+                pose=pose,
+                betas=_numbers(fit, "betas", 10, smpl),
+                has_body=True,
+                gender=gender,
+                columns={"part": name.split("/")[-2]},
+                extra={f"smplx/{key}": value for key, value in extra.items()},
+            ),
+        ),
+    )
+
+
+def plan_prox(raw: Raw) -> list[Part]:
+    """All recordings, one an item. Without a folder of fits there are key points alone."""
+    folders = sorted(path for path in raw.need("recordings").iterdir() if (path / "Color").is_dir())
+    if not folders:
+        raise RequestError(f"{raw.root / 'recordings'}: no recording with a folder Color in it")
+    fits = next((path for name in FITS if any((path := raw.root / name).glob("*/results"))), None)
+    results = (sorted((fits / path.name / "results").glob("*/000.pkl")) for path in folders) if fits else ()
+    shapes = _shapes(next((found[0] for found in results if found), None))
+    items = [path.name for path in folders]
+    photos_each = max(sum(len(list((path / "Color").iterdir())) for path in folders[:3]) // len(folders[:3]), 1)
+    return [Part("train", items, partial(read_prox, raw.root, fits, shapes, raw.compat), photos_each)]
+
+
+def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recording: str) -> Iterator[Photo]:
+    """The frames of a recording in which somebody was detected; frames without a fit keep their key points."""
+    for file in sorted((root / "recordings" / recording / "Color").iterdir()):
+        detections = root / "keypoints" / recording / f"{file.stem}_keypoints.json"
+        people = _detected(detections) if detections.exists() else []
+        if not people:
+            continue
+        fit = fits / recording / "results" / file.stem / "000.pkl" if fits else None
+        has_fit = fit is not None and fit.exists()
+        extra = _fit(fit, shapes) if fit and has_fit else {key: np.zeros(size) for key, size in shapes.items()}
+        person = Person(
+            box=box_around(people[0], seen=people[0][:, 2] > 0),
+            keypoints2d=_confident(people[0]),
+            columns={"sequence": recording, "scene": recording.split("_")[0], "has_smplx": float(has_fit)},
+            extra={f"smplx/{key}": value for key, value in extra.items()},
+        )
+        yield Photo(name=file.relative_to(root).as_posix(), file=file, people=(person,), mirrored=not compat)
+
+
+def _detected(path: Path) -> list[Points]:
+    """Those of OpenPose's people of whom any point was found."""
+    try:
+        found = [np.asarray(one["pose_keypoints_2d"], np.float32).reshape(25, 3) for one in _json(path)["people"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RequestError(f"{path}: no people with 25 points of OpenPose in it ({error})") from None
+    return [points for points in found if (points[:, 2] > 0).any()]
+
+
+def _confident(points: Points) -> Points:
+    kept = points.copy()
+    kept[kept[:, 2] > SURE, 2] = 1
+    kept[kept[:, 2] <= 0] = 0
+    return kept
+
+
+def _nearest(people: list[Points], file: Path) -> Points:
+    """The person whose detected points lie, on average, nearest the picture's middle."""
+    picture = cv2.imread(str(file)) if file.exists() else None
+    if picture is None:
+        return people[0]  # packing says what is wrong with the picture
+    middle = np.array(picture.shape[1::-1]) / 2 - 0.5
+    away = [np.linalg.norm(points[points[:, 2] > 0, :2].mean(0) - middle) for points in people]
+    return people[int(np.argmin(away))]
+
+
+def _expected(path: Path, key: Any) -> str:
+    """Where the picture of an id of the list is in the release: its part is the id's second piece."""
+    pieces = str(key).split("_")
+    if len(pieces) < 2:
+        raise RequestError(f"{path}: '{key}' is no id of a picture: its second piece names the part it is in")
+    return f"images/{pieces[1]}/{key}.png"
+
+
+def _beside(name: str, kind: str, end: str) -> str:
+    """The file of another kind that belongs to a picture."""
+    return f"{kind}/{name.removeprefix('images/').rpartition('.')[0]}{end}"
+
+
+def _gender(meta: Any) -> str:
+    word = str(meta.get("SubjectGender", "")).lower() if isinstance(meta, Mapping) else ""
+    return word if word in ("male", "female") else "neutral"
+
+
+def _shapes(path: Path | None) -> Shapes:
+    """The numbers that the first fit has, which all of them should have."""
+    content = read_pickle(path) if path else {}
+    arrays = {key: np.asarray(value) for key, value in sorted(content.items()) if value is not None}
+    return {key: array.size for key, array in arrays.items() if array.dtype.kind in "fiu"}
+
+
+def _fit(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
+    content = read_pickle(path)
+    return {key: _numbers(content, key, size, path) for key, size in shapes.items()}
+
+
+def _numbers(content: Any, key: str, size: int, path: Path) -> Float[np.ndarray, " N"]:
+    try:
+        numbers = np.asarray(content[key], np.float32).ravel()
+    except (KeyError, TypeError, ValueError):
+        raise RequestError(f"{path}: no {key} in it; get it again") from None
+    if numbers.shape != (size,) or not np.isfinite(numbers).all():
+        raise RequestError(f"{path}: {key} should be {size} finite numbers, {numbers.size} are there; get it again")
+    return numbers
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: can't be read as JSON ({error}); get it again") from None
+
+
+SOURCES = (
+    Source(
+        name="mtp",
+        title="MTP",
+        licence="non-commercial research",
+        skeleton="prox",
+        splits=("train", "val"),
+        plan=plan_mtp,
+        tree=(
+            "DIR/\n"
+            "  train_val_split.json   subject_meta.json (genders; may be missing)\n"
+            "  images/<part>/<id>.png\n"
+            "  keypoints/openpose/<part>/<id>.json\n"
+            "  smplify-xmc/smpl/params/<part>/<id>.pkl   smplify-xmc/smplx/params/<part>/<id>.pkl"
+        ),
+        traps=(
+            "The root of the SMPL fit is not in the camera's frame: it is made from the SMPL-X fit and its camera.",
+            "OpenPose finds others too: the person nearest the picture's middle is the one that was fitted.",
+            "Hips, neck and mid-hip of OpenPose supervise the points that people mark by these names.",
+        ),
+        study="the root is the SMPL fit's own, and the person is the first that OpenPose lists",
+        benchmarks=("val",),
+    ),
+    Source(
+        name="prox",
+        title="PROX",
+        licence="non-commercial research",
+        skeleton="prox",
+        splits=("train",),
+        plan=plan_prox,
+        tree=(
+            "DIR/\n"
+            "  recordings/<recording>/Color/<frame>.jpg\n"
+            "  keypoints/<recording>/<frame>_keypoints.json\n"
+            "  PROXD/<recording>/results/<frame>/000.pkl   (or fittings/; may be missing)"
+        ),
+        traps=(
+            "The pictures on disk are mirrored, key points and fits are not: pictures are mirrored when packed.",
+            "Fits are SMPL-X: they are kept as extra, and there is no SMPL body. Hands are 12 PCA coefficients.",
+            "Frames without a fit have zeros there; column has_smplx tells them.",
+            "30 frames a second: --every 30 keeps one a second.",
+        ),
+        study="pictures stay mirrored against their labels",
+    ),
+)
