@@ -4,6 +4,7 @@ from hmrb.data.source import Source
 from hmrb.data.sources import (
     agora,
     aic,
+    cmu_mosh,
     coco,
     eft,
     h36m,
@@ -15,11 +16,13 @@ from hmrb.data.sources import (
     muco,
     mupots3d,
     ochuman,
+    oh50k3d,
     openpose,
     penn_action,
     people3d,
     pw3d,
     spin_mi,
+    surreal,
     synthetic,
     up3d,
 )
@@ -27,6 +30,7 @@ from hmrb.data.sources import (
 FAMILIES = (
     agora,
     aic,
+    cmu_mosh,
     coco,
     eft,
     h36m,
@@ -38,11 +42,13 @@ FAMILIES = (
     muco,
     mupots3d,
     ochuman,
+    oh50k3d,
     openpose,
     penn_action,
     people3d,
     pw3d,
     spin_mi,
+    surreal,
     synthetic,
     up3d,
 )

@@ -71,7 +71,7 @@ def plan(raw: Raw) -> list[Part]:
         clips = [clip for number in subjects for clip in _clips(raw, f"S{number}", cameras)]
         clips = [clip for clip in clips if split != "test_p2" or clip.camera == FRONT]
         if clips:
-            parts.append(Part(split, clips, partial(read, raw)))
+            parts.append(Part(split, clips, partial(read, raw), photos_each=500))
     if not parts:
         raw.some("S*/MyPoseFeatures/D3_Positions_mono/*.cdf")
         raise RequestError(f"{raw.root}: none of the subjects S1, S5 to S9 and S11 in it")

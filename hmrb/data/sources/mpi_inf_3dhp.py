@@ -43,8 +43,8 @@ def plan(raw: Raw) -> list[Part]:
         raw.root.glob("TS*/annot_data.mat")
     )
     sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat"))
-    parts = [Part("train", clips, partial(read, raw))] if (clips := _clips(raw, sequences)) else []
-    parts += [Part("test", tests, partial(read_test, raw))] if tests else []
+    parts = [Part("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
+    parts += [Part("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
     if not parts:
         raw.some("S*/Seq*/annot.mat")
         raise RequestError(f"{raw.root}: annot.mat, but neither pictures nor videos of any camera; see --explain")

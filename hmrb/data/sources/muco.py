@@ -64,7 +64,7 @@ def plan(half: str, raw: Raw) -> list[Part]:
     items = [_pictures(kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
     if not items:
         raise RequestError(f"{path}: nobody in {half or 'either'} half has a fit and a visible pelvis")
-    return [Part("train", items, partial(read, raw))]
+    return [Part("train", items, partial(read, raw), photos_each=PICTURES)]
 
 
 def read(raw: Raw, pictures: Pictures) -> Iterator[Photo]:

@@ -25,7 +25,7 @@ def plan(raw: Raw) -> list[Part]:
     """An item a sequence."""
     paths = list(raw.root.glob("TS*/annot.mat")) or raw.some("MultiPersonTestSet/TS*/annot.mat")
     paths.sort(key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
-    return [Part("train", paths, partial(read, raw))]
+    return [Part("train", paths, partial(read, raw), photos_each=400)]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:

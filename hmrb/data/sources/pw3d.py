@@ -29,7 +29,7 @@ def plan(raw: Raw) -> list[Part]:
     found = {split: sorted((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
     if not any(found.values()):
         raw.some("sequenceFiles/train/*.pkl")
-    return [Part(split, paths, partial(read, raw)) for split, paths in found.items() if paths]
+    return [Part(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:

@@ -55,7 +55,7 @@ def plan(raw: Raw) -> list[Part]:
     for (sequence, camera), found in clips.items():
         frames, rows = np.array(sorted(found)).T
         items.append(Rows(Clip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()}))
-    return [Part("train", items, partial(read, raw))]
+    return [Part("train", items, partial(read, raw), photos_each=750)]
 
 
 def read(raw: Raw, rows: Rows) -> Iterator[Photo]:
