@@ -47,7 +47,8 @@ def report(
         head, *lines = cells(comparison)
         table = Table(box=None, pad_edge=False, header_style="bold")
         for i, title in enumerate(head):
-            table.add_column(title, justify="right" if i else "left", no_wrap=not i, min_width=24 if not i else None)
+            width = max(len(line[i]) for line in [head, *lines])
+            table.add_column(title, justify="right" if i else "left", min_width=width)
         for line in lines:
             table.add_row(*line)
         console = Console()
