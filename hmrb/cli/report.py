@@ -52,5 +52,6 @@ def report(
         for line in lines:
             table.add_row(*line)
         console = Console()
+        console = Console(width=max(console.width, 110))
         console.print(about(comparison), highlight=False)
         console.print(table)
