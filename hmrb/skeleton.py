@@ -41,8 +41,6 @@ def remap(keypoints: Float[np.ndarray, "*N K C"], source: str, target: str) -> F
         return np.zeros((*keypoints.shape[:-2], len(rows), keypoints.shape[-1]), keypoints.dtype)
     out = keypoints[..., rows, :]
     out[..., rows < 0, :] = 0
-    out = np.zeros((*keypoints.shape[:-2], len(rows), keypoints.shape[-1]), keypoints.dtype)
-    out[..., rows >= 0, :] = keypoints[..., rows[rows >= 0], :]
     return out
 
 
