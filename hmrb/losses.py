@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,17 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
     "smooth_l1": functional.smooth_l1_loss,
 }
-_HIPS = [SKELETONS[TRAINING_SKELETON].index(f"{side}_hip_extra") for side in ("left", "right")]
+# Pairs of joints whose middle 3D joints are measured from: the first that is there. The study knows the first alone;
+# for datasets that have only the body's own joints it moves its prediction and not the label.
+_ORIGINS = torch.tensor(
+    [
+        [SKELETONS[TRAINING_SKELETON].index(name) for name in pair]
+        for pair in (
+            ("left_hip_extra", "right_hip_extra"), ("left_hip", "right_hip"), ("pelvis_extra", "pelvis_extra"),
+            ("pelvis", "pelvis"),
+        )
+    ]
+)  # fmt: skip
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,9 +55,10 @@ class Pair:
 
 
 def keypoints3d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
-    """Joints in metres, both sides relative to the middle of their hips."""
+    """Joints in metres, both sides relative to the middle of their hips, or to another origin that is labelled."""
     label = pair.batch.keypoints3d
-    error = distance(_from_hips(pair.joints), _from_hips(label[..., :3]))
+    origin = _origin(label)
+    error = distance(_from(pair.joints, origin), _from(label[..., :3], origin))
     return _mean(error, label[..., 3:])
 
 
@@ -114,8 +125,15 @@ def fake_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
     return (scores**2).mean()
 
 
-def _from_hips(points: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J 3"]:
-    return points - points[:, _HIPS].mean(1, keepdim=True)
+def _origin(label: Float[Tensor, "B J 4"]) -> Int[Tensor, "B 2"]:
+    """Each person's pair of joints to measure from; the hips where none is there. What is not there is all zeros."""
+    pairs = _ORIGINS.to(label.device)
+    is_there = (label != 0).any(2)[:, pairs].all(2)
+    return pairs[is_there.int().argmax(1)]  # the first True, or 0
+
+
+def _from(points: Float[Tensor, "B J 3"], origin: Int[Tensor, "B 2"]) -> Float[Tensor, "B J 3"]:
+    return points - points.gather(1, origin[..., None].expand(-1, -1, 3)).mean(1, keepdim=True)
 
 
 def _mean(error: Tensor, confidence: Tensor) -> Float[Tensor, ""]:

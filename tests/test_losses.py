@@ -135,3 +135,20 @@ def test_the_reference_body_part_gives_the_study_s_key_point_terms() -> None:
     ours = Losses(terms, body)(pair.prediction, pair.batch)
     for name, value in ours.items():
         assert float(value) == pytest.approx(float(g[f"loss.{name}_loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("missing", [("hip_extra",), ("hip_extra", "hip"), ("hip_extra", "hip", "pelvis_extra")])
+def test_3d_joints_far_from_the_camera_are_measured_from_what_is_labelled(missing: tuple[str, ...]) -> None:
+    """Some datasets have the body's own joints alone, absolute in the camera's frame."""
+    from hmrb.losses import _from, _origin
+    from hmrb.skeleton import SKELETONS
+
+    names = SKELETONS["smpl54"].joints
+    joints = torch.randn(2, 54, 3)
+    gone = {f"{side}{name}" for name in missing for side in ("left_", "right_", "")}
+    confidence = torch.tensor([0.0 if name in gone else 1.0 for name in names]).expand(2, 54)
+    label = (joints + torch.tensor([0.0, 0.0, 5.0])) * confidence[..., None]
+    origin = _origin(torch.cat([label, confidence[..., None]], 2))
+    error = (_from(joints, origin) - _from(label, origin)).abs() * confidence[..., None]
+    assert error.max() < 1e-5
+    assert not {names[row] for row in origin.flatten().tolist()} & gone
