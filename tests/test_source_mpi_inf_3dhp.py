@@ -61,7 +61,7 @@ def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path)
     for photo, (_, camera, frame) in zip(found, made.kept(1), strict=True):
         assert photo.name == f"S1/Seq1/imageSequence/video_{camera}.avi/{frame:06d}"
         assert photo.pixels is not None
-        # lossy: a frame or a channel off differs by more than 20
+        # the codec makes 2.5 of difference, the next frame or the other order of channels 9
         assert np.abs(photo.pixels.astype(int) - made.draw([people[frame]], made.SIZE, frame)).mean() < 6
 
 
