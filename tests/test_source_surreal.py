@@ -115,5 +115,5 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         photos(Raw(tmp_path))
     scipy.io.savemat(path, whole)
     (folder / "01_01_c0001.mp4").write_bytes(b"no video")
-    with pytest.raises(RunError, match=r"01_01_c0001.mp4: no video that can be decoded"):
-        photos(Raw(tmp_path))
+    with pytest.raises(RunError, match=r"pictures can't be read.*01_01_c0001.mp4/000000: can't be decoded"):
+        convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), Making("a test"), Ticker())
