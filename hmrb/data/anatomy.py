@@ -139,6 +139,8 @@ def bone_lengths(labels: Labels) -> Check:
 
 def upright(labels: Labels) -> Check:
     """Most people stand: in the camera's frame, y down, their heads are above their hips."""
+    if labels.shard.info.skeleton == "none":
+        return skipped("upright", "bodies alone have no camera")
     three = labels.keypoints3d
     hips, necks = _middle(three, "left_hip", "right_hip"), _middle(three, "left_shoulder", "right_shoulder")
     has = (hips[:, 3] > 0) & (necks[:, 3] > 0)

@@ -8,6 +8,7 @@ from raw.people import Someone
 from raw.scenes import SIZE, shoot
 
 HIDDEN, OUTSIDE = 3, 5  # rows: whose head top is hidden (LSP) or not labelled (LSPET), who leaves the picture
+ASTRAY = 7  # row of LSPET: whose head top is not labelled, left of the picture
 HEADTOP = 13
 ODD = 2 * np.arange(30) + 1  # scenes with one person
 
@@ -22,9 +23,10 @@ def write_lsp(root: Path, folder: str = "", seed: int = 0, people: int = 28) -> 
 
 
 def write_lspet(root: Path, name: str = "im{:05d}.png", seed: int = 0) -> list[Someone]:
-    """joints.mat (14, 3, N), third column 1 where labelled; others at (0, 0)."""
+    """joints.mat (14, 3, N), third column 1 where labelled; others at (0, 0), or left of the picture."""
     everybody, joints = _people(root, name, 14, seed)
     joints[HIDDEN, HEADTOP] = 0
+    joints[ASTRAY, HEADTOP] = -101.8, 20, 0
     _save(root / "joints.mat", joints.transpose(1, 2, 0))
     return everybody
 

@@ -1,8 +1,9 @@
 """Penn Action: sports in short videos, every tenth frame.
 
 Zhang, Zhu and Derpanis, From actemes to action, ICCV 2013, http://dreamdragon.github.io/PennAction/.
-Its documentation calls the first of each pair of points left. Two groups who looked at the pictures found that it is
-the right one, and exchange them: Kanazawa et al., CVPR 2019 (human_dynamics), and Joo et al., 3DV 2021 (EFT). So do we.
+Its documentation calls the first of each pair of points left. It is the right one: in videos seen from the front the
+first shoulder lies further left in the picture in 95 % (hip 97 %), in those from behind in 24 % (hip 17 %); counted in
+all 2,326 label files. Kanazawa et al. (human_dynamics, CVPR 2019) and Joo et al. (EFT, 3DV 2021) exchange them too.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from hmrb.skeleton import SKELETONS
 
 EVERY = 10  # frames: neighbours are alike
 SKELETON = SKELETONS["penn_action"]
-FIRST_PIXEL = 1.0  # MATLAB's
+FIRST_PIXEL = 1.0  # MATLAB's; where hidden points have no place, they are at (1, 1)
 KEYS = ("x", "y", "visibility", "action", "pose")
 
 
@@ -73,8 +74,8 @@ SOURCES = (
         plan=plan,
         tree="labels/0001.mat ...\nframes/0001/000001.jpg ...",
         traps=(
-            "left and right are exchanged in the documentation, by the finding of two groups; they are put right here",
-            "hidden points may be anywhere, (0, 0) among others, and do not count",
+            "left and right are exchanged in the documentation, as views from the front and from behind show",
+            "hidden points are at (1, 1) or anywhere and do not count",
             "hips and head are named as SMPL's joints, as in the study, though they were marked in pictures",
             "every tenth frame of a video is taken, the first one first",
         ),
@@ -83,5 +84,6 @@ SOURCES = (
             " pixels are left counted from 1"
         ),
         benchmarks=("test",),
+        known={"train": 9310, "test": 8096},  # counted over all label files
     ),
 )
