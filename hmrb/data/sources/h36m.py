@@ -221,9 +221,9 @@ SOURCES = (
         traps=(
             "test_p1 is S9 and S11 before four cameras, test_p2 the same before camera 60457274 alone",
             "every fifth frame is kept; picture numbers begin with 1, so frame 0 is picture 000001",
-            "SPIN's script extracts pictures one frame late: extract them again, or give the videos",
+            "pictures that SPIN's script extracted seem to be one frame late: extract them again, or give the videos",
             "MoSh has a pose every fifth frame; only files called _aligned are in the camera's frame",
-            "MoSh gives no translation in the camera's frame: it is zeros. Clips without MoSh have no body",
+            "of MoSh no translation is read: it is zeros. Clips without MoSh have no body",
             "boxes are those of the masks, times 0.9",
         ),
         benchmarks=("test_p1", "test_p2"),
