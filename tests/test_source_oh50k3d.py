@@ -69,16 +69,16 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     path = tmp_path / "trainset/annots.json"
     whole = json.loads(path.read_text())
     for change, said in (
-        ({"extri": [1, 2]}, r"extri of 00003 has to be \(4, 4\) numbers"),
-        ({"img_path": None}, "no img_path of 00003"),
-        ({"pose": None}, "pose of 00003 has to be"),
+        ({"extri": [1, 2]}, "'extri' is not 4 x 4 numbers"),
+        ({"img_path": None}, "no 'img_path'"),
+        ({"pose": None}, "no 'pose'"),
     ):
         record = {key: value for key, value in (whole["00003"] | change).items() if value is not None}
         path.write_text(json.dumps(whole | {"00003": record}))
-        with pytest.raises(RunError, match=said):
+        with pytest.raises(RequestError, match=f"annots.json: 00003: {said}"):
             plan(Raw(tmp_path))
     path.write_text(json.dumps(whole)[:50])
-    with pytest.raises(RequestError, match="annots.json: no JSON file, or one that is cut short"):
+    with pytest.raises(RequestError, match="annots.json: no JSON, or cut short"):
         plan(Raw(tmp_path))
     whole["00003"]["img_path"] = "..\\..\\..\\etc\\passwd"
     path.write_text(json.dumps(whole))

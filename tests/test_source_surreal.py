@@ -53,7 +53,7 @@ def test_the_picture_is_the_one_that_the_labels_are_of(tmp_path: Path, extracted
     (sample,) = pack(found[frame], Packing())
     picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     difference = np.abs(picture.astype(int) - made.draw([true[frame]], made.SIZE, frame))
-    assert difference.mean() < 6  # lossy: another frame, or the mirror view, differs by more than 20
+    assert difference.mean() < 6  # the codec makes 3.2; another frame, channels or the mirror view at least 8
     folder = "train/run0/01_01/"
     names = {None: "01_01_c0001.mp4/000002", 0: "images_01_01_c0001/frame_000002.jpg"}
     assert found[frame].name == folder + names.get(extracted, "images_01_01_c0001/frame_000003.jpg")
@@ -115,5 +115,5 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         photos(Raw(tmp_path))
     scipy.io.savemat(path, whole)
     (folder / "01_01_c0001.mp4").write_bytes(b"no video")
-    with pytest.raises(RunError, match=r"01_01_c0001.mp4: no video that can be decoded"):
-        photos(Raw(tmp_path))
+    with pytest.raises(RunError, match=r"pictures can't be read.*01_01_c0001.mp4/000000: can't be decoded"):
+        convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), Making("a test"), Ticker())

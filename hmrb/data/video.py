@@ -1,46 +1,41 @@
-"""Frames of a video, by their numbers."""
+"""Frames of a video as photos, by their numbers."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
-from jaxtyping import UInt8
 
 from hmrb.errors import RunError
+from hmrb.records import Photo
+
+UNREADABLE = b"\0"  # stands for a frame that can't be read: no picture begins so, and it counts as one that is missing
 
 
 def count_frames(path: Path) -> int:
     """How many frames the video says it has. Raises RunError for what is no video."""
-    video = _open(path)
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise RunError(f"{path}: no video that can be decoded")
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.release()
     return count
 
 
-def read_frames(path: Path, numbers: Sequence[int]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """RGB frames, 0 the first; `numbers` rise. Seeking is inexact in many videos, so frames between are read over.
+def frames(root: Path, name: str, numbers: Sequence[int]) -> Iterator[Photo]:
+    """Photos without people, called `name`/000123, 0 the first; `numbers` rise.
 
-    Raises RunError where the video ends too early.
+    Seeking is inexact in many videos, so frames between are read over.
     """
-    video = _open(path)
-    try:
-        at = 0
-        for number in numbers:
-            while at <= number:
-                if not video.grab():
-                    raise RunError(f"{path}: ends after {at} frames, frame {number} is labelled; get it again")
-                at += 1
-            is_read, frame = video.retrieve()
-            if not is_read:
-                raise RunError(f"{path}: frame {number} can't be decoded; get it again")
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
+    video = cv2.VideoCapture(str(root / name)) if (root / name).is_file() else None
+    at = 0
+    for number in numbers:
+        while video and at <= number and video.grab():
+            at += 1
+        is_read, pixels = video.retrieve() if video and at > number else (False, None)
+        label = f"{name}/{number:06d}"
+        if is_read and pixels is not None:
+            yield Photo(name=label, people=(), pixels=cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+        else:
+            yield Photo(name=label, people=(), data=UNREADABLE)
+    if video:
         video.release()
-
-
-def _open(path: Path) -> cv2.VideoCapture:
-    video = cv2.VideoCapture(str(path)) if path.is_file() else None
-    if video is None or not video.isOpened():
-        raise RunError(f"{path}: {'no video that can be decoded' if video else 'no such file'}")
-    return video

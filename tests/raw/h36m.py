@@ -20,8 +20,9 @@ MARGIN = 5  # pixels of mask around the joints
 
 
 def cast(seed: int, frames: int = FRAMES) -> list[Someone]:
-    """The person of each frame, all of one shape."""
-    return [someone(seed, SIZE, 250.0, at=(0.45 + 0.01 * f, 0.5), yaw_deg=8 * f, depth=3.6) for f in range(frames)]
+    """The person of each frame, all of one shape; five frames in a row are the same."""
+    kept = [someone(seed, SIZE, 250.0, at=(0.45 + 0.01 * f, 0.5), yaw_deg=8 * f) for f in range(0, frames, 5)]
+    return [kept[frame // 5] for frame in range(frames)]
 
 
 def write(
@@ -35,16 +36,17 @@ def write(
     save_cdf(features / "D2_Positions" / f"{file}.cdf", _raw([p.points2d("h36m") for p in people]))
     save_cdf(features / "D3_Positions_mono" / f"{file}.cdf", _raw([1000 * p.points3d("h36m") for p in people]))
     save_masks(root / subject / "MySegmentsMat" / f"ground_truth_{masks}" / f"{file}.mat", people)
-    pictures = [draw([person], SIZE, seed + frame) for frame, person in enumerate(people)]
     if videos:
+        pictures = [draw([person], SIZE, seed + frame) for frame, person in enumerate(people)]
         save_video(root / subject / "Videos" / f"{file}.mp4", pictures)
     else:
         stem = f"{subject}_{file}".replace(" ", "_")
-        for frame, picture in enumerate(pictures):
+        for frame in range(0, FRAMES, 5):
+            picture = draw([people[frame]], SIZE, seed + frame)
             save(root / subject / "images" / stem / f"{stem}_{frame + 1:0{digits}d}.jpg", picture)
     if mosh:
         table = {
-            "new_poses": np.stack([_mosh_pose(person) for person in people[::5]])[: len(people[::5])],
+            "new_poses": np.stack([_mosh_pose(person) for person in people[::5]]),
             "betas": people[0].betas.astype(np.float64),
         }
         name = f"{action}_cam{CAMERAS.index(camera)}_aligned.pkl"
@@ -73,8 +75,7 @@ def save_masks(path: Path, people: list[Someone]) -> None:
             mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
             (left, top), (right, bottom) = mask_corners(person)
             mask[top:bottom, left:right] = 1
-            file[f"#refs#/{frame:04d}"] = mask.T
-            cells[frame, 0] = file[f"#refs#/{frame:04d}"].ref
+            cells[frame, 0] = file.create_dataset(f"#refs#/{frame:04d}", data=mask.T, compression="gzip").ref
 
 
 def mask_corners(person: Someone) -> tuple[tuple[int, int], tuple[int, int]]:

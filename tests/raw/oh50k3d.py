@@ -33,13 +33,18 @@ def write(root: Path, folder: str = "trainset", seed: int = 0) -> list[Someone]:
         table[f"{number:05d}"] = {
             "img_path": f"images\\{number:05d}.jpg", "bbox": [[x, y], [x + width, y + height]],
             "betas": [who.betas.tolist()], "pose": [[*root_vector.tolist(), *who.pose[1:].ravel().tolist()]],
-            "trans": [transl.tolist()], "scale": [1.0], "smpl_joints_2d": who.pixels[:24].tolist(),
+            "trans": [transl.tolist()], "scale": [1.0], "smpl_joints_2d": _flat(who, number),
             "smpl_joints_3d": joints.tolist(), "intri": [[180.0, 0, 119.5], [0, 180.0, 79.5], [0, 0, 1]],
             "extri": extri.tolist(),
         }  # fmt: skip
         save(root / folder / "images" / f"{number:05d}.jpg", draw([who], SIZE, number))
     (root / folder / "annots.json").write_text(json.dumps(table))
     return people
+
+
+def _flat(who: Someone, number: int) -> list[list[float]]:
+    """2D joints, of each second person with a column of how visible they are."""
+    return np.c_[who.pixels[:24], np.ones(24)][:, : 2 + number % 2].tolist()
 
 
 def write_all(root: Path) -> None:

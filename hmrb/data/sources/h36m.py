@@ -17,11 +17,11 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.data import video
 from hmrb.data.matlab import open_mat73
 from hmrb.data.optional import needed
 from hmrb.data.rules import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
 from hmrb.data.source import Part, Raw, Source
-from hmrb.data.video import read_frames
 from hmrb.errors import RequestError, RunError
 from hmrb.pickles import read_pickle
 from hmrb.records import Person, Photo
@@ -108,7 +108,7 @@ def _clips(raw: Raw, subject: str, cameras: dict[str, tuple[float, ...]]) -> lis
     clips = []
     for path in sorted((raw.root / subject / "MyPoseFeatures" / "D3_Positions_mono").glob("*.cdf")):
         action, _, camera = path.stem.rpartition(".")
-        if camera in CAMERAS and action != "_ALL":
+        if camera in CAMERAS and not action.startswith("_ALL"):
             clips.append(Clip(subject, action, camera, cameras.get(camera, (0.0,) * 4)))
             _mask_file(raw, clips[-1])
     return clips
@@ -139,9 +139,7 @@ def _pictures(raw: Raw, clip: Clip, frames: range) -> Iterator[Photo]:
             name = f"{folder}/{stem}_{frame + 1:0{digits}d}.jpg"
             yield Photo(name=name, people=(), file=raw.root / name)
         return
-    video = f"{clip.subject}/Videos/{clip.file}.mp4"
-    for frame, pixels in zip(frames, read_frames(raw.need(video, folder), frames), strict=True):
-        yield Photo(name=f"{video}/{frame:06d}", people=(), pixels=pixels)
+    yield from video.frames(raw.root, f"{clip.subject}/Videos/{clip.file}.mp4", frames)
 
 
 def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
@@ -223,9 +221,9 @@ SOURCES = (
         traps=(
             "test_p1 is S9 and S11 before four cameras, test_p2 the same before camera 60457274 alone",
             "every fifth frame is kept; picture numbers begin with 1, so frame 0 is picture 000001",
-            "SPIN's script extracts pictures one frame late: extract them again, or give the videos",
+            "pictures that SPIN's script extracted seem to be one frame late: extract them again, or give the videos",
             "MoSh has a pose every fifth frame; only files called _aligned are in the camera's frame",
-            "MoSh gives no translation in the camera's frame: it is zeros. Clips without MoSh have no body",
+            "of MoSh no translation is read: it is zeros. Clips without MoSh have no body",
             "boxes are those of the masks, times 0.9",
         ),
         benchmarks=("test_p1", "test_p2"),

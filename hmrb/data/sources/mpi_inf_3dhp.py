@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from hmrb.data import video
 from hmrb.data.matlab import open_mat73, read_mat
 from hmrb.data.rules import box_around, with_confidence
 from hmrb.data.source import Part, Raw, Source
-from hmrb.data.video import count_frames, read_frames
 from hmrb.errors import RequestError, RunError
 from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
@@ -94,15 +94,17 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
 def pictures(raw: Raw, clip: Clip) -> Iterator[Photo]:
     """A clip's frames as photos without people: extracted as in the study or as in SPIN, or of the video."""
     extracted = [layout for layout in _layouts(clip) if (raw.root / layout[0]).is_dir()]
-    video = f"{clip.sequence}/imageSequence/video_{clip.camera}.avi"
-    if not extracted and (raw.root / video).exists():
-        for frame, pixels in zip(clip.frames, read_frames(raw.root / video, clip.frames.tolist()), strict=True):
-            yield Photo(name=f"{video}/{frame:06d}", people=(), pixels=pixels)
+    if not extracted and (raw.root / _video(clip)).exists():
+        yield from video.frames(raw.root, _video(clip), clip.frames.tolist())
         return
     folder, pattern = (extracted or _layouts(clip))[0]
     for frame in clip.frames:
         name = f"{folder}/{pattern.format(frame + 1)}"
         yield Photo(name=name, people=(), file=raw.file(name))
+
+
+def _video(clip: Clip) -> str:
+    return f"{clip.sequence}/imageSequence/video_{clip.camera}.avi"
 
 
 def _layouts(clip: Clip) -> tuple[tuple[str, str], ...]:
@@ -136,8 +138,8 @@ def _count(raw: Raw, clip: Clip) -> int:
     for folder, _ in _layouts(clip):
         if (raw.root / folder).is_dir():
             return sum(1 for _ in (raw.root / folder).glob("*.jpg"))
-    video = raw.root / clip.sequence / "imageSequence" / f"video_{clip.camera}.avi"
-    return count_frames(video) if video.exists() else 0
+    path = raw.root / _video(clip)
+    return video.count_frames(path) if path.exists() else 0
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPer
 Bodies: SMPLify-X fits of Moon and Lee's I2L-MeshNet, ECCV 2020.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from hmrb.data.marked import entry, numbers, read_json
 from hmrb.data.rules import with_confidence
 from hmrb.data.source import Part, Raw, Source
-from hmrb.errors import RequestError, RunError
+from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
 PELVIS = 14  # in muco_21
@@ -50,18 +50,23 @@ def plan(half: str, raw: Raw) -> list[Part]:
     folder = next((f for f in found if any((f / f"{kind}_set").is_dir() for kind in HALVES)), None)
     if folder is None:
         raise RequestError(f"{raw.root}: neither augmented_set nor unaugmented_set in it, nor in data or images")
-    table = _table(path, "images", "annotations")
-    names = {image["id"]: image for image in table["images"] if half in ("", _half(image["file_name"]))}
+    table = read_json(path)
+    images = {
+        entry(image, "id", path): image
+        for image in entry(table, "images", path)
+        if half in ("", _half(entry(image, "file_name", path)))
+    }
     people: dict[Any, list[np.ndarray]] = {}
-    for annotation in table["annotations"]:
-        fit = fits.get(str(annotation["id"]))
-        if fit is None or annotation["image_id"] not in names or not annotation["keypoints_vis"][PELVIS]:
+    for annotation in entry(table, "annotations", path):
+        number, picture = entry(annotation, "id", path), entry(annotation, "image_id", path)
+        if str(number) not in fits or picture not in images:
             continue
-        row = np.concatenate([_numbers(path, annotation, LABELLED), fit])
-        people.setdefault(annotation["image_id"], []).append(row)
-    kept = [(names[number], rows) for number, rows in people.items()]
+        row = _row(annotation, LABELLED, f"{path}: {number}")
+        if row[ENDS[2] + PELVIS]:
+            people.setdefault(picture, []).append(np.concatenate([row, fits[str(number)]]))
+    kept = [(images[number], rows) for number, rows in people.items()]
     prefix = folder.relative_to(raw.root)
-    items = [_pictures(kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
+    items = [_pictures(path, kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
     if not items:
         raise RequestError(f"{path}: nobody in {half or 'either'} half has a fit and a visible pelvis")
     return [Part("train", items, partial(read, raw), photos_each=PICTURES)]
@@ -96,10 +101,10 @@ def _person(raw: Raw, row: np.ndarray, intrinsics: np.ndarray, about: dict[str, 
     )
 
 
-def _pictures(found: list[tuple[dict[str, Any], list[np.ndarray]]], prefix: Path) -> Pictures:
+def _pictures(path: Path, found: list[tuple[dict[str, Any], list[np.ndarray]]], prefix: Path) -> Pictures:
     return Pictures(
         names=tuple((prefix / image["file_name"]).as_posix() for image, _ in found),
-        intrinsics=np.array([[*image["f"], *image["c"]] for image, _ in found], np.float32),
+        intrinsics=np.stack([np.concatenate([numbers(image, key, (2,), path) for key in "fc"]) for image, _ in found]),
         counts=np.array([len(rows) for _, rows in found]),
         people=np.concatenate([rows for _, rows in found]),
     )
@@ -107,31 +112,14 @@ def _pictures(found: list[tuple[dict[str, Any], list[np.ndarray]]], prefix: Path
 
 def _fits(path: Path) -> dict[str, np.ndarray]:
     """Pose, shape and translation by the annotation's number; fits with NaN are left out."""
-    rows = {number: _numbers(path, fit, FITTED) for number, fit in _table(path).items()}
-    return {number: row for number, row in rows.items() if np.isfinite(row).all()}
+    fits = read_json(path)
+    rows = {str(key): _row(entry(fits, key, path), FITTED, f"{path}: {key}") for key in fits}
+    return {key: row for key, row in rows.items() if np.isfinite(row).all()}
 
 
-def _table(path: Path, *keys: str) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: no JSON file, or one that is cut short ({error}); get it again") from None
-    if not isinstance(table, dict) or (missing := [key for key in keys if key not in table]):
-        raise RequestError(f"{path}: {'no ' + ', '.join(missing) if isinstance(table, dict) else 'no table'} in it")
-    return table
-
-
-def _numbers(path: Path, entry: dict[str, Any], keys: tuple[str, ...]) -> np.ndarray:
+def _row(table: Any, keys: tuple[str, ...], source: str) -> np.ndarray:
     """The entries one after another, float32."""
-    parts = []
-    for key in keys:
-        try:
-            parts.append(np.array(entry[key], np.float32).reshape(ROW[key]).ravel())
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{path}: {key} of {entry.get('id', 'a fit')} has to be {ROW[key]} numbers ({error})"
-            ) from None
-    return np.concatenate(parts)
+    return np.concatenate([numbers(table, key, ROW[key], source).ravel() for key in keys])
 
 
 def _half(name: str) -> str:

@@ -4,7 +4,6 @@ Zhang, Huang and Wang: Object-Occluded Human Shape and Pose Estimation from a Si
 https://www.yangangwang.com/papers/ZHANG-OOH-2020-03.html
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.data.marked import entry, numbers, read_json
 from hmrb.data.pelvis import transl_to
 from hmrb.data.rules import box_corners, from_root, turned, with_confidence
 from hmrb.data.source import Part, Raw, Source
-from hmrb.errors import RequestError, RunError
+from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
 FOLDERS = {"train": ("trainset", "train"), "test": ("testset", "test")}
@@ -29,6 +29,7 @@ ROW = {
     "bbox": (2, 2), "pose": (24, 3), "betas": (10,), "smpl_joints_2d": (24, 2), "smpl_joints_3d": (24, 3),
     "intri": (3, 3), "extri": (4, 4),
 }  # fmt: skip
+FLAT = "smpl_joints_2d"
 ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
 
 
@@ -100,42 +101,30 @@ def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "24 3"] | None:
 
 
 def _people(path: Path) -> list[People]:
-    try:
-        table = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: no JSON file, or one that is cut short ({error}); get it again") from None
+    table = read_json(path)
     if not isinstance(table, dict):
         raise RequestError(f"{path}: no table of people by their numbers")
-    numbers = sorted(table)
+    names = sorted(table)
     return [
         People(
             path.parent.name,
-            tuple(_picture(path, number, table[number]) for number in numbers[start : start + PEOPLE]),
-            tuple(numbers[start : start + PEOPLE]),
-            np.stack([_row(path, number, table[number]) for number in numbers[start : start + PEOPLE]]),
+            tuple(_picture(table[name], f"{path}: {name}") for name in some),
+            tuple(some),
+            np.stack([_row(table[name], f"{path}: {name}") for name in some]),
         )
-        for start in range(0, len(numbers), PEOPLE)
+        for some in (names[start : start + PEOPLE] for start in range(0, len(names), PEOPLE))
     ]
 
 
-def _picture(path: Path, number: str, record: dict[str, Any]) -> str:
-    try:
-        return str(record["img_path"]).replace("\\", "/").removeprefix("./")
-    except (KeyError, TypeError):
-        raise RunError(f"{path}: no img_path of {number}") from None
+def _picture(record: Any, source: str) -> str:
+    return str(entry(record, "img_path", source)).replace("\\", "/").removeprefix("./")
 
 
-def _row(path: Path, number: str, record: dict[str, Any]) -> Float[np.ndarray, " N"]:
-    parts = []
-    for key, shape in ROW.items():
-        try:
-            values = np.array(record[key], np.float32)
-            if key == "smpl_joints_2d" and values.ndim == 2:
-                values = values[:, :2]
-            parts.append(values.reshape(shape).ravel())
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: {key} of {number} has to be {shape} numbers ({error})") from None
-    return np.concatenate(parts)
+def _row(record: Any, source: str) -> Float[np.ndarray, " N"]:
+    """A person's entries one after another; 2D joints may have a third column."""
+    parts = {key: numbers(record, key, shape, source) for key, shape in ROW.items() if key != FLAT}
+    parts[FLAT] = numbers(record, FLAT, (24, -1), source)[:, :2]
+    return np.concatenate([parts[key].ravel() for key in ROW])
 
 
 TREE = """

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.data import video
 from hmrb.data.matlab import read_mat
 from hmrb.data.pelvis import transl_to
 from hmrb.data.rules import box_around, rotmat, turned, with_confidence
 from hmrb.data.source import Part, Raw, Source
-from hmrb.data.video import read_frames
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 from hmrb.skeleton import SMPL24_MIRROR
@@ -109,10 +109,7 @@ def _pictures(raw: Raw, clip: Path, count: int) -> Iterator[Photo]:
             file = folder / f"frame_{number:06d}.jpg"
             yield Photo(name=file.relative_to(raw.root).as_posix(), people=(), file=file)
         return
-    video = clip.with_name(f"{clip.name}.mp4")
-    name = video.relative_to(raw.root).as_posix()
-    for number, pixels in enumerate(read_frames(video, range(count))):
-        yield Photo(name=f"{name}/{number:06d}", people=(), pixels=pixels)
+    yield from video.frames(raw.root, clip.with_name(f"{clip.name}.mp4").relative_to(raw.root).as_posix(), range(count))
 
 
 def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
