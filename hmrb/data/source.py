@@ -162,13 +162,13 @@ def _convert(source: Source, part: Part, store: Store, making: Making, ticker: T
         "compat": "study" if making.compat and source.study else "",
     }  # fmt: skip
     ticker.part(path, len(part.items))
-    folder = path.parent / f".{path.stem}.blocks"
+    folder = _folder(path)
     size = max(BLOCK_PHOTOS // part.photos_each, 1)
     starts = range(0, len(part.items), size)
     blocks = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
     said = {**about, "items": len(part.items), "first": repr(part.items[:1])[:500], "block": size}
     guard(path, lambda: _open_blocks(folder, said))
-    work = partial(_write_block, part.read, about, making.selection, packing, folder)
+    work = partial(_write_block, part.read, about, making.selection, packing, path)
     problems: list[str] = []
     for number, count, missing in _each(work, blocks, making.workers, path, part.read):
         problems += missing
@@ -212,6 +212,11 @@ def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
     note.write_text(said)
 
 
+def _folder(path: Path) -> Path:
+    """Where the finished blocks of a shard are, until it is whole."""
+    return path.parent / f".{path.stem}.blocks"
+
+
 def _block(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.h5"
 
@@ -226,11 +231,12 @@ def _write_block(
     about: dict[str, Any],
     selection: Selection,
     packing: Packing,
-    folder: Path,
+    path: Path,
     job: tuple[int, int, Sequence[Any]],
 ) -> tuple[int, int, list[str]]:
     """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
     number, start, items = job
+    folder = _folder(path)
     report = _report(folder, number)
     if report.exists() and not json.loads(report.read_text()):  # what was missing may be there by now
         return number, len(items), []
@@ -255,7 +261,7 @@ def _write_block(
         part.write_text(json.dumps(missing))
         os.replace(part, report)
 
-    guard(folder, write)
+    guard(path, write)
     return number, len(items), missing
 
 
