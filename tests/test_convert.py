@@ -5,19 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from making import BLOCK, ITEMS, MISSING, make, read
+from making import BLOCK, ITEMS, MISSING, make, read, source
 from raw.eft import FILES, write
 
 import hmrb.data.source
 import hmrb.data.writer
 from hmrb.data.shard import Shard, ShardError
-from hmrb.data.source import Selection
+from hmrb.data.source import Making, Selection, estimate
 from hmrb.errors import RequestError, RunError
 from hmrb.store import Store
 
@@ -56,6 +57,7 @@ def names_in(home: Path) -> list[str]:
     return sorted(path.name for path in shard_at(home).parent.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_do_not_change_a_byte(workers: int, undisturbed: bytes, tmp_path: Path) -> None:
     make(tmp_path, workers)
@@ -70,6 +72,7 @@ def test_nor_does_the_size_of_blocks(undisturbed: bytes, tmp_path: Path, monkeyp
         assert shard_at(tmp_path / str(size)).read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item", [0, 11])
 def test_a_conversion_that_ended_in_the_middle_goes_on(item: int, undisturbed: bytes, tmp_path: Path) -> None:
     process = start(tmp_path, 1, f"exit:{item}")
@@ -82,6 +85,7 @@ def test_a_conversion_that_ended_in_the_middle_goes_on(item: int, undisturbed: b
     assert names_in(tmp_path) == ["lsp_train.h5"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_it_with_one_message(undisturbed: bytes, tmp_path: Path) -> None:
     process = start(tmp_path, 2, "kill:8")
     _, said = process.communicate(timeout=60)
@@ -94,6 +98,7 @@ def test_a_worker_that_is_killed_ends_it_with_one_message(undisturbed: bytes, tm
     assert shard_at(tmp_path).read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_blocks", [1, 5])
 def test_a_conversion_that_was_killed_goes_on(num_blocks: int, undisturbed: bytes, tmp_path: Path) -> None:
     process = start(tmp_path, 2, "slow")
@@ -170,6 +175,7 @@ def test_files_of_pictures_are_gone_when_one_file_is_enough(
     assert shard_at(tmp_path).read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "finished"),
     [
@@ -282,3 +288,13 @@ def test_arrays_are_flat_so_that_they_can_be_mapped(tmp_path: Path) -> None:
         assert len(arrays) == 17 + 1  # and categories/sequence
         for array in arrays:
             assert (array.chunks, array.compression, array.id.get_offset() is None) == (None, None, False), array.name
+
+
+def test_what_it_will_take_is_told_from_a_few_items() -> None:
+    (part,) = source().plan(None)
+    about = estimate(part, Making("a test", selection=Selection(every=2)), num_items=20)
+    assert about.people == 57 / 2
+    size = sum(len(photo.data) * len(photo.people) for item in range(ITEMS) for photo in read((), item))
+    assert about.bytes == size / 2
+    long = replace(part, photos_each=100)  # of which only the first 20 of an item are looked at
+    assert estimate(long, Making("a test"), num_items=20).people == 57 * 5

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -297,19 +298,30 @@ def _serve() -> None:
     Thread(target=follow, daemon=True).start()
 
 
-def estimate(part: Part, making: Making, num_items: int = 4) -> tuple[float, float]:
-    """People an item, and bytes a person, from a few items of a part: what the whole will about take."""
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a part will about take."""
+
+    people: float
+    bytes: float
+    seconds: float
+
+
+def estimate(part: Part, making: Making, num_items: int = 4, num_photos: int = 20) -> Estimate:
+    """From the first photos of a few items; seconds are those of one process."""
+    begin = time.perf_counter()
     samples: list[Sample] = []
-    step = max(len(part.items) // num_items, 1)
-    looked = part.items[::step][:num_items]
+    looked = part.items[:: max(len(part.items) // num_items, 1)][:num_items]
     for item in looked:
-        for made in islice(part.read(item), 20):
+        for made in islice(part.read(item), num_photos):
             try:
                 samples += [made] if isinstance(made, Sample) else pack(made, making.packing)
             except UnreadablePicture:
                 continue
-    size = sum(len(sample.jpeg) for sample in samples) / max(len(samples), 1)
-    return len(samples) / max(len(looked), 1), size
+    seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items
+    share = len(part.items) / seen * making.selection.fraction / making.selection.every if seen else 0.0
+    size = sum(len(sample.jpeg) for sample in samples)
+    return Estimate(len(samples) * share, size * share, (time.perf_counter() - begin) * share)
 
 
 def describe(info: ShardInfo) -> dict[str, Any]:
