@@ -17,8 +17,9 @@ from raw.eft import FILES, write
 
 import hmrb.data.source
 import hmrb.data.writer
+from hmrb.data.pack import Packing
 from hmrb.data.shard import Shard, ShardError
-from hmrb.data.source import Making, Selection, estimate
+from hmrb.data.source import Making, Selection, Ticker, convert, estimate
 from hmrb.errors import RequestError, RunError
 from hmrb.store import Store
 
@@ -288,6 +289,16 @@ def test_arrays_are_flat_so_that_they_can_be_mapped(tmp_path: Path) -> None:
         assert len(arrays) == 17 + 1  # and categories/sequence
         for array in arrays:
             assert (array.chunks, array.compression, array.id.get_offset() is None) == (None, None, False), array.name
+
+
+def test_items_of_many_photos_make_small_blocks(undisturbed: bytes, tmp_path: Path) -> None:
+    (part,) = source((19,)).plan(None)
+    part = replace(part, photos_each=2)
+    with pytest.raises(RunError):
+        convert(source(), [part], Store(tmp_path), Making("a test", packing=Packing("region", 64)), Ticker())
+    assert len(list(blocks_at(tmp_path).glob("0*.json"))) == ITEMS
+    make(tmp_path)
+    assert shard_at(tmp_path).read_bytes() == undisturbed
 
 
 def test_what_it_will_take_is_told_from_a_few_items() -> None:

@@ -208,13 +208,19 @@ def test_names_that_climb_out_are_refused(name: str, tmp_path: Path) -> None:
         inside(tmp_path / "in", name)
 
 
-def test_links_that_lead_out_are_refused_and_names_that_stay_are_not(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "in" / "link").symlink_to(tmp_path / "secret")
-    with pytest.raises(RunError, match="refused"):
-        inside(tmp_path / "in", "link/a.jpg")
-    assert inside(tmp_path / "in", "a/../b\\c.jpg").resolve() == tmp_path / "in" / "b" / "c.jpg"
+def test_links_of_the_folder_itself_may_lead_elsewhere_and_deeper_ones_may_not(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "in" / "images").symlink_to(tmp_path / "disk")
+    assert inside(tmp_path / "in", "images/a.jpg").resolve() == tmp_path / "disk" / "a.jpg"
+    (tmp_path / "in" / "deep" / "link").symlink_to(tmp_path / "disk")
+    for name in ("deep/link/a.jpg", "images/../secret.jpg"):  # .. of a link is the folder that it leads to
+        with pytest.raises(RunError, match="refused"):
+            inside(tmp_path / "in", name)
+
+
+def test_names_that_stay_are_taken(tmp_path: Path) -> None:
+    assert inside(tmp_path, "a/../b\\c.jpg").resolve() == tmp_path / "b" / "c.jpg"
 
 
 def test_packing_again_gives_the_same_bytes() -> None:

@@ -51,7 +51,10 @@ def write(root: Path, split: str = "train", first: int = 0) -> list[list[Scanned
         people = [scanned(first + 10 * view + number) for number in range(4)]
         name = f"{name.format(f'{first:05d}')}.png"
         on_disk = name if view == 2 else name.replace(".png", f"{SMALL}.png")
-        save(root / "images" / folder / on_disk, draw(people, SIZE, view))
+        picture = draw(people, SIZE, view)
+        if view == 2:
+            picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        save(root / "images" / folder / on_disk, picture)
         row: dict[str, object] = {"imgPath": name}
         if view == 4:
             row |= dict(zip(("camX", "camY", "camZ", "camYaw"), (*at, yaw), strict=True))
