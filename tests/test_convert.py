@@ -181,7 +181,7 @@ def test_files_of_pictures_are_gone_when_one_file_is_enough(
     ("limit", "finished"),
     [
         (70_000, False),  # the only block does not fit
-        (200_000, True),  # blocks of 3 do, the shard does not
+        (120_000, True),  # blocks of 3 do, the shard does not
     ],
 )
 def test_a_full_disk_leaves_finished_blocks_alone(limit: int, finished: bool, tmp_path: Path) -> None:
