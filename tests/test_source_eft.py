@@ -142,7 +142,7 @@ def test_a_split_whose_file_is_missing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no eft/COCO2014-All-ver10\.json and no .*COCO2014-Val-ver10\.json in it"):
+    with pytest.raises(RequestError, match=r"no eft/COCO2014-All-ver01\.json and no .*COCO2014-Val-ver10\.json in it"):
         SOURCES["eft_coco"].plan(Raw(tmp_path))
     write(tmp_path, FILES["eft_coco"]["val"])
     (tmp_path / "coco/val2014").rename(tmp_path / "coco/val2017")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from raw.openpose import CENTRAL, RECORDINGS, SIZE, TILT, mtp_person, rng_root, write_mtp, write_prox
+from raw.openpose import CENTRAL, FOCAL, RECORDINGS, SIZE, TILT, mtp_person, rng_root, write_mtp, write_prox
 from raw.people import LIMBS, NAMES, Someone, body, someone
 
 from hmrb.data.rules import rotmat
@@ -51,7 +51,9 @@ def test_the_study_keeps_the_root_of_mtps_smpl_fit_and_the_first_person(tmp_path
     read = photos("mtp", tmp_path, compat=True)
     np.testing.assert_array_equal(read[2].people[0].pose[0], rng_root(2))
     np.testing.assert_allclose(
-        read[CENTRAL].people[0].keypoints2d[1, :2], someone(900, SIZE, at=(0.15, 0.5)).points2d("prox")[1], rtol=1e-5
+        read[CENTRAL].people[0].keypoints2d[1, :2],
+        someone(900, SIZE, FOCAL, at=(0.15, 0.5)).points2d("prox")[1],
+        rtol=1e-5,
     )
 
 

@@ -221,18 +221,13 @@ def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
 
 def _foretell(parts: "list[Part]", making: "Making") -> None:
     """What was found, and how long and how large it will be, from a few items of each part."""
-    import time
-
     from hmrb.data.source import estimate
 
     for part in parts:
-        start = time.perf_counter()
-        people, size = estimate(part, making)
-        seconds = (time.perf_counter() - start) / min(4, max(len(part.items), 1)) * len(part.items) / making.workers
-        total = people * len(part.items) / making.selection.every * making.selection.fraction
+        about = estimate(part, making)
         print(
-            f"{part.split}: {len(part.items)} items, about {total:.0f} people, {total * size / 1e6:.0f} MB,"
-            f" {seconds / 60:.0f} min in {making.workers} processes"
+            f"{part.split}: {len(part.items)} items, about {about.people:.0f} people, {about.bytes / 1e6:.0f} MB,"
+            f" {about.seconds / making.workers / 60:.0f} min in {making.workers} processes"
         )
 
 

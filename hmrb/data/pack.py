@@ -183,9 +183,14 @@ def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100) -
 
 
 def inside(root: Path, name: str) -> Path:
-    """The file that an annotation names, below `root`. Raises RunError for a name that climbs out of it."""
+    """The file that an annotation names, below `root`. Raises RunError for a name that climbs out of it.
+
+    Links that lie in `root` itself may lead elsewhere: people keep pictures on another disk. Deeper ones may not.
+    """
     path = root / name.replace("\\", "/")
-    if not path.resolve().is_relative_to(root.resolve()):
+    top = next(iter(Path(name.replace("\\", "/")).parts), ".")
+    homes = [root] if top in ("..", "/") else [root, root / top]
+    if not any(path.resolve().is_relative_to(home.resolve()) for home in homes):
         raise RunError(f"{root}: an annotation names '{name}', a file outside of this folder; refused")
     return path
 

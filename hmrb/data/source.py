@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -163,13 +164,13 @@ def _convert(source: Source, part: Part, store: Store, making: Making, ticker: T
         "compat": "study" if making.compat and source.study else "",
     }  # fmt: skip
     ticker.part(path, len(part.items))
-    folder = path.parent / f".{path.stem}.blocks"
+    folder = _folder(path)
     size = max(BLOCK_PHOTOS // part.photos_each, 1)
     starts = range(0, len(part.items), size)
     blocks = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
     said = {**about, "items": len(part.items), "first": repr(part.items[:1])[:500], "block": size}
     guard(path, lambda: _open_blocks(folder, said))
-    work = partial(_write_block, part.read, about, making.selection, packing, folder)
+    work = partial(_write_block, part.read, about, making.selection, packing, path)
     problems: list[str] = []
     for number, count, missing in _each(work, blocks, making.workers, path, part.read):
         problems += missing
@@ -213,6 +214,11 @@ def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
     note.write_text(said)
 
 
+def _folder(path: Path) -> Path:
+    """Where the finished blocks of a shard are, until it is whole."""
+    return path.parent / f".{path.stem}.blocks"
+
+
 def _block(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.h5"
 
@@ -227,11 +233,12 @@ def _write_block(
     about: dict[str, Any],
     selection: Selection,
     packing: Packing,
-    folder: Path,
+    path: Path,
     job: tuple[int, int, Sequence[Any]],
 ) -> tuple[int, int, list[str]]:
     """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
     number, start, items = job
+    folder = _folder(path)
     report = _report(folder, number)
     if report.exists() and not json.loads(report.read_text()):  # what was missing may be there by now
         return number, len(items), []
@@ -256,7 +263,7 @@ def _write_block(
         part.write_text(json.dumps(missing))
         os.replace(part, report)
 
-    guard(folder, write)
+    guard(path, write)
     return number, len(items), missing
 
 
@@ -292,19 +299,30 @@ def _serve() -> None:
     Thread(target=follow, daemon=True).start()
 
 
-def estimate(part: Part, making: Making, num_items: int = 4) -> tuple[float, float]:
-    """People an item, and bytes a person, from a few items of a part: what the whole will about take."""
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a part will about take."""
+
+    people: float
+    bytes: float
+    seconds: float
+
+
+def estimate(part: Part, making: Making, num_items: int = 4, num_photos: int = 20) -> Estimate:
+    """From the first photos of a few items; seconds are those of one process."""
+    begin = time.perf_counter()
     samples: list[Sample] = []
-    step = max(len(part.items) // num_items, 1)
-    looked = part.items[::step][:num_items]
+    looked = part.items[:: max(len(part.items) // num_items, 1)][:num_items]
     for item in looked:
-        for made in islice(part.read(item), 20):
+        for made in islice(part.read(item), num_photos):
             try:
                 samples += [made] if isinstance(made, Sample) else pack(made, making.packing)
             except UnreadablePicture:
                 continue
-    size = sum(len(sample.jpeg) for sample in samples) / max(len(samples), 1)
-    return len(samples) / max(len(looked), 1), size
+    seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items
+    share = len(part.items) / seen * making.selection.fraction / making.selection.every if seen else 0.0
+    size = sum(len(sample.jpeg) for sample in samples)
+    return Estimate(len(samples) * share, size * share, (time.perf_counter() - begin) * share)
 
 
 def describe(info: ShardInfo) -> dict[str, Any]:

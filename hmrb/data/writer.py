@@ -35,6 +35,7 @@ from hmrb.skeleton import SKELETONS
 BLOCK_BYTES = 1 << 26  # of pictures gathered in memory before a block is written
 COPY_BYTES = 1 << 24
 PICTURES_BYTES = 32 << 30  # more are kept in numbered files of about this size
+HEADERS_BYTES = 1 << 16  # of an HDF5 file beside its arrays, at most
 PER_PICTURE = ("origin", "photo_px")
 COUNTS = ("num_people", "num_images", "num_files")
 
@@ -90,14 +91,18 @@ class Block:
 
     def write(self, path: Path) -> None:
         """The block as a shard of its own."""
-        part = path.with_name(f".{path.name}.part")
-        with h5py.File(part, "w", libver="latest") as file:
-            for key, array in self.arrays().items():
-                file[key] = array
-            counts = {"num_people": self.num_people, "num_images": len(self._jpegs), "num_files": 0}
-            for name, value in ({"layout": LAYOUT_VERSION, "sha": ""} | counts | self._about).items():
-                file.attrs[name] = value
-        os.replace(part, path)
+        part, arrays = path.with_name(f".{path.name}.part"), self.arrays()
+        _reserve(path.parent, [sum(array.nbytes for array in arrays.values())])
+        try:
+            with h5py.File(part, "w") as file:
+                for key, array in arrays.items():
+                    file[key] = array
+                counts = {"num_people": self.num_people, "num_images": len(self._jpegs), "num_files": 0}
+                for name, value in ({"layout": LAYOUT_VERSION, "sha": ""} | counts | self._about).items():
+                    file.attrs[name] = value
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _append(self, key: str, shape: tuple[int, ...], dtype: Any, value: Any) -> None:
         row = np.asarray(value, dtype=dtype)
@@ -172,12 +177,12 @@ class ShardWriter:
             self._block = Block(self._about, str(self.path))
 
 
-def join(blocks: Sequence[Path], path: Path, about: dict[str, Any], limit: int = PICTURES_BYTES) -> ShardInfo:
+def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo:
     """Blocks to one shard, in their order. Raises RunError, with nothing left behind, where it can't be written."""
     if not blocks:
         raise ShardError(f"{path}: no person to write")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
-        info: ShardInfo = guard(path, lambda: _join(blocks, path, about, limit, Path(folder)))
+        info: ShardInfo = guard(path, lambda: _join(blocks, path, about, Path(folder)))
     return info
 
 
@@ -204,17 +209,19 @@ def guard(path: Path, step: Callable[[], Any]) -> Any:
         raise RunError(f"{path}: could not be written ({reason}); nothing was left behind") from None
 
 
-def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], limit: int, folder: Path) -> ShardInfo:
+def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Path) -> ShardInfo:
     sizes = [_Size.of(Shard(block)) for block in blocks]
     people, images, total = (sum(getattr(size, key) for size in sizes) for key in ("people", "images", "bytes"))
-    groups = _grouped(sizes, limit) if total > limit else []
+    groups = _grouped(sizes) if total > PICTURES_BYTES else []
     counts = {"num_people": people, "num_images": images, "num_files": len(groups)}
     first = {key: (a.shape, a.dtype) for key, a in Shard(blocks[0]).arrays.items() if not key.startswith("categories/")}
     lengths = {"jpeg/offset": images + 1, "jpeg/bytes": total} | dict.fromkeys(PER_PICTURE, images)
     digests = {key: hashlib.sha256() for key in first}
     categories: dict[str, dict[bytes, int]] = {}
     main = folder / path.name
-    with h5py.File(main, "w", libver="latest") as file:
+    rows = sum(people * dtype.itemsize * int(np.prod(shape[1:])) for shape, dtype in first.values())
+    _reserve(folder, [rows + (0 if groups else total), *(sum(sizes[i].bytes for i in group) for group in groups)])
+    with h5py.File(main, "w") as file:
         outs = {
             key: file.create_dataset(key, (lengths.get(key, people), *shape[1:]), dtype)
             for key, (shape, dtype) in sorted(first.items())
@@ -240,6 +247,9 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], limit: int,
     for number in range(len(groups)):
         _publish(pictures_path(main, number), pictures_path(path, number))
     _publish(main, path)
+    for old in path.parent.glob(f"{path.stem}.pictures-*.h5"):
+        if old not in [pictures_path(path, number) for number in range(len(groups))]:
+            old.unlink()  # of a larger shard that was here before
     return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha)
 
 
@@ -282,14 +292,14 @@ def _rows(
             yield key, array, done.people
 
 
-def _grouped(sizes: Sequence[_Size], limit: int) -> list[list[int]]:
+def _grouped(sizes: Sequence[_Size]) -> list[list[int]]:
     """Numbers of the blocks whose pictures share a file."""
     groups: list[list[int]] = [[]]
-    room = limit
+    room = PICTURES_BYTES
     for number, size in enumerate(sizes):
         if groups[-1] and size.bytes > room:
             groups.append([])
-            room = limit
+            room = PICTURES_BYTES
         groups[-1].append(number)
         room -= size.bytes
     return groups
@@ -297,7 +307,7 @@ def _grouped(sizes: Sequence[_Size], limit: int) -> list[list[int]]:
 
 def _write_pictures(blocks: Sequence[Path], path: Path) -> None:
     pictures = [Shard(block).arrays["jpeg/bytes"] for block in blocks]
-    with h5py.File(path, "w", libver="latest") as file:
+    with h5py.File(path, "w") as file:
         out = file.create_dataset("jpeg/bytes", (sum(map(len, pictures)),), np.uint8)
         at = 0
         for part in pictures:
@@ -305,6 +315,14 @@ def _write_pictures(blocks: Sequence[Path], path: Path) -> None:
                 piece = part[start : start + COPY_BYTES]
                 out[at + start : at + start + len(piece)] = piece
             at += len(part)
+
+
+def _reserve(folder: Path, sizes: Sequence[int]) -> None:
+    """Looks for room for files first: a process that can't write the end of an HDF5 file is ended by HDF5 itself."""
+    with ExitStack() as files:
+        for size in sizes:
+            file = files.enter_context(tempfile.TemporaryFile(dir=folder))
+            os.posix_fallocate(file.fileno(), 0, size + HEADERS_BYTES)
 
 
 def _publish(part: Path, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from hmrb.data.rules import rotmat
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 240)
+SIZE, FOCAL = (200, 150), 190.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ FILES: dict[str, dict[str, File]] = {
 
 def fitted(seed: int) -> tuple[Someone, dict[str, object]]:
     """A person, its pixels by the fit's weak-perspective camera, and its entry. The first shoulder has no label."""
-    person = someone(seed, SIZE)
+    person = someone(seed, SIZE, FOCAL)
     low, high = person.pixels[:24].min(0), person.pixels[:24].max(0)
     center, scale = (low + high) / 2, float(1.2 * (high - low).max() / 200)
     zoom = 2 * person.focal / float(person.joints[0, 2]) / (200 * scale)

@@ -10,7 +10,7 @@ import numpy as np
 from hmrb.data.rules import rotmat, rotvec
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 240)
+SIZE, FOCAL = (200, 150), 190.0
 PARTS = ("presented", "mimicked")
 RECORDINGS = ("BasementSittingBooth_00142_01", "N3Office_00034_01")
 TILT = rotmat(np.array([0.3, -0.2, 0.9]))  # from the frame of MTP's fits to the camera's
@@ -50,7 +50,7 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def mtp_person(number: int) -> Someone:
-    return someone(number, SIZE, at=(0.5, 0.5) if number == CENTRAL else None)
+    return someone(number, SIZE, FOCAL, at=(0.5, 0.5) if number == CENTRAL else None)
 
 
 def write_mtp(root: Path, count: int = 12) -> dict[str, list[Someone]]:
@@ -67,7 +67,7 @@ def write_mtp(root: Path, count: int = 12) -> dict[str, list[Someone]]:
         there = [person]
         found = [detection(person, missing=(0, 15), unsure=(4,))]
         if number == CENTRAL:
-            there.append(someone(900, SIZE, at=(0.15, 0.5)))
+            there.append(someone(900, SIZE, FOCAL, at=(0.15, 0.5)))
             found.insert(0, detection(there[1]))
         save(root / "images" / part / f"{name}.png", draw(there, SIZE, number))
         found = [] if number == 5 else [{"pose_keypoints_2d": [0.0] * 75}, *found]
@@ -100,7 +100,7 @@ def write_prox(root: Path, count: int = 12) -> list[Someone]:
     people = []
     for place, recording in enumerate(RECORDINGS):
         for number in range(count):
-            person, frame = someone(100 * place + number, SIZE), f"s001_frame_{number:05d}__00.00.01.033"
+            person, frame = someone(100 * place + number, SIZE, FOCAL), f"s001_frame_{number:05d}__00.00.01.033"
             people.append(person)
             save(root / f"recordings/{recording}/Color/{frame}.jpg", draw([person], SIZE, number)[:, ::-1].copy())
             found = [] if number == 2 else [detection(person, missing=(0,), unsure=(4,))]

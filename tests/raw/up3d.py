@@ -10,9 +10,9 @@ import numpy as np
 
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 240)
+SIZE = (200, 150)
 FOCAL = 5000.0
-CROP = (20, 220, 10, 210)  # y0, y1, x0, x1 in the picture
+CROP = (14, 144, 6, 136)  # y0, y1, x0, x1 in the picture
 FITTED = (300, 298)  # height and width of the crop that was fitted
 
 

@@ -155,9 +155,9 @@ def _coco(folder: str, *names: str) -> Fitted:
 
 
 _LSPET, _OCHUMAN = ("lspet", "hr-lspet", "eft/lspet", "."), ("ochuman/images", "images", "eft/images")
-COCO_PART = {"train": _coco("train2014", "COCO2014-Part-ver10.json", "COCO2014-Part-ver01.json")}
+COCO_PART = {"train": _coco("train2014", "COCO2014-Part-ver01.json", "COCO2014-Part-ver10.json")}
 COCO_ALL = {
-    "train": _coco("train2014", "COCO2014-All-ver10.json", "COCO2014-All-ver01.json"),
+    "train": _coco("train2014", "COCO2014-All-ver01.json", "COCO2014-All-ver10.json"),
     "val": _coco("val2014", "COCO2014-Val-ver10.json"),
 }
 LSPET = {
@@ -170,7 +170,7 @@ OCHUMAN = {
 }
 POSETRACK = {
     "train": Fitted(
-        _anywhere("PoseTrack_fit", "PoseTrack_ver10.json", "PoseTrack_ver01.json"),
+        _anywhere("PoseTrack_fit", "PoseTrack_ver01.json", "PoseTrack_ver10.json"),
         ("posetrack/images/train", "images/train", "eft/images/train"),
         "images/train/",
         has_sequences=True,
@@ -178,7 +178,7 @@ POSETRACK = {
 }
 MPII = {
     "train": Fitted(
-        _anywhere("MPII_fit", "MPII_ver10.json", "MPII_ver01.json"),
+        _anywhere("MPII_fit", "MPII_ver01.json", "MPII_ver10.json"),
         ("mpii/images", "images", "eft/images"),
         "images/",
     )
@@ -196,8 +196,8 @@ def _source(
     benchmarks: tuple[str, ...] = (),
 ) -> Source:  # fmt: skip
     files = "\n".join(
-        f"  {one.files[0]}   ({', or '.join(dict.fromkeys(n.split('/')[-1] for n in one.files))};"
-        f" also in its folder of the release, or beside the pictures)\n  {one.pictures[0]}/"
+        f"  {one.files[0]}   (or {', '.join(dict.fromkeys(n.split('/')[-1] for n in one.files))} in its folder of the"
+        f" release or beside the pictures)\n  {one.pictures[0]}/"
         for one in fitted.values()
     )
     return Source(

@@ -45,7 +45,7 @@ def read(folder: Path, base: str) -> Iterator[Photo]:
 def _bases(path: Path) -> list[str]:
     """The pictures of a list, whose lines are /00000_image.png."""
     bases = []
-    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())):
+    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines())):
         base = line.removeprefix("/").removesuffix(PICTURE)
         if base == line.removeprefix("/"):
             raise RequestError(f"{path}: '{line}' is no picture; lines are like /00000{PICTURE}")
@@ -122,7 +122,7 @@ def _camera(path: Path, focal_px: float) -> Float[np.ndarray, "3"]:
 
 def _word(path: Path) -> str:
     """What a file of one word says; "" where there is none."""
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
 
 
 SOURCES = (
