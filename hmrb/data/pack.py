@@ -16,6 +16,7 @@ GROWN = 1.25  # the largest square that augmentation takes: rotate_scale's 1 + s
 SHRUNK = 0.75  # and the smallest
 TURNED = np.sqrt(2)  # a square turned by 45 degrees reaches this much further; turns go to 60
 QUALITY = 90  # benchmarks/jpeg_quality.py
+FRAME_QUALITY = 95  # of a video's frame that has no bytes of its own, as the study extracts them
 
 
 class UnreadablePicture(RunError):
@@ -26,9 +27,10 @@ class UnreadablePicture(RunError):
 class Packing:
     """How pictures are kept.
 
-    `original`: their own bytes. `region`: the square around each person that every augmentation of the study stays in,
-    no finer than a crop of `image_px` needs, as JPEG of `quality`; people of one photo share a picture where that is
-    smaller, and those whose square misses the photo are left out: there is nothing to learn from.
+    `original`: their own bytes; a video's frames as JPEG. `region`: the square around each person that every
+    augmentation of the study stays in, no finer than a crop of `image_px` needs, as JPEG of `quality`; people of one
+    photo share a picture where that is smaller, and those whose square misses the photo are left out: there is nothing
+    to learn from.
     """
 
     kind: Literal["original", "region"] = "original"
@@ -56,7 +58,8 @@ def pack(photo: Photo, packing: Packing) -> list[Sample]:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     size = (pixels.shape[1], pixels.shape[0])
     if packing.kind == "original":
-        data = _encode(pixels, ".png")  # no second loss
+        is_frame = photo.pixels is not None
+        data = _encode(pixels, ".jpg", FRAME_QUALITY) if is_frame else _encode(pixels, ".png")
         return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
     people = [person for person in photo.people if _meets(person.box, size)]
     samples = []

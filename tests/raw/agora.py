@@ -52,8 +52,6 @@ def write(root: Path, split: str = "train", first: int = 0) -> list[list[Scanned
         name = f"{name.format(f'{first:05d}')}.png"
         on_disk = name if view == 2 else name.replace(".png", f"{SMALL}.png")
         picture = draw(people, SIZE, view)
-        if on_disk == name:
-            picture = cv2.resize(picture, (3 * SIZE[0], 3 * SIZE[1]))
         if view == 2:
             picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
         save(root / "images" / folder / on_disk, picture)
