@@ -17,7 +17,7 @@ import numpy as np
 from numpy.random import default_rng
 
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
-from hmrb.data.loader import decode
+from hmrb.data.pack import decoded
 from hmrb.data.warp import normalise, warp
 from hmrb.records import View
 from hmrb.spec import DataSpec
@@ -46,12 +46,12 @@ def main() -> None:
         return lambda seed: op(view, default_rng(seed), **forced)
 
     def whole(seed: int) -> object:
-        view = baseline(replace(start, image=decode(jpeg, "made up")), default_rng(seed), asked.crop)
+        view = baseline(replace(start, image=decoded(jpeg, "made up")), default_rng(seed), asked.crop)
         return normalise(view.image, view.gain)
 
     took = {name: milliseconds(alone(name), asked.repeats) for name in AUGMENTS}
     steps = {
-        "decode": milliseconds(lambda _: decode(jpeg, "made up"), asked.repeats),
+        "decode": milliseconds(lambda _: decoded(jpeg, "made up"), asked.repeats),
         "warp": milliseconds(lambda _: warp(start, asked.crop), asked.repeats),
         "normalise": milliseconds(lambda _: normalise(cropped.image, cropped.gain), asked.repeats),
         "baseline, all of it": milliseconds(whole, asked.repeats),

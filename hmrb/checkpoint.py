@@ -30,7 +30,8 @@ class Checkpoint:
     """All that a run needs to go on exactly, and all that a reader needs to know where its weights come from.
 
     `step` counts optimiser steps; `step * batch` is the next draw. Random numbers of a step follow from (seed, step),
-    so the step is their whole state. `training` holds optimisers, adversary and averaged weights.
+    so the step is their whole state. `training` holds optimisers, adversary and averaged weights. An imported model
+    has no shards, no training, and the body `UNKNOWN_BODY`.
     """
 
     spec: str

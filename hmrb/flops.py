@@ -172,7 +172,7 @@ STUDY: dict[str, Study] = {
     "resnext101": Study(16.52, 91.39, "it leaves out the parameters that the study's file freezes"),
     "hrnet_w32": Study(11.09, 36.69, "its own upsampling tail: compare with features study"),
     "efficientnet_b5": Study(0.07, 33.62, "its counter does not see EfficientNet's convolutions"),
-    "vit_b16": Study(11.29, 91.07, _NO_ATTENTION),
+    "vit_b16": Study(11.29, 91.07, "its counter does not see attention, neither its layers nor its products"),
     "swin_t": Study(32.48, 51.72, f"its own upsampling tail: compare with features study; {_NO_ATTENTION}"),
     "twins_svt_b": Study(8.35, 59.27, _NO_ATTENTION),
     "twins_pcpvt_b": Study(6.45, 47.02, _NO_ATTENTION),

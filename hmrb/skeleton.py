@@ -37,6 +37,8 @@ def _other_side(joint: str) -> str:
 def remap(keypoints: Float[np.ndarray, "*N K C"], source: str, target: str) -> Float[np.ndarray, "*N J C"]:
     """Key points of skeleton `source` in the rows of `target`, by exact name; rows without a source are 0."""
     rows = _rows(source, target)
+    if not keypoints.shape[-2]:
+        return np.zeros((*keypoints.shape[:-2], len(rows), keypoints.shape[-1]), keypoints.dtype)
     out = keypoints[..., rows, :]
     out[..., rows < 0, :] = 0
     return out

@@ -198,7 +198,9 @@ def _not_finite(parts: tuple[Tensor, ...], batch: Batch) -> list[int]:
 def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: Store, world: World) -> Learner:
     """Model, optimisers and adversary of a spec, on this process's device."""
     optim = experiment.optim
-    model = build_model(experiment.model)
+    model = build_model(experiment.model, store)
+    if world.is_main and model.weights_used:
+        print(model.weights_used, flush=True)
     set_mean(model.head, read_mean(experiment, shards, store))
     model.to(world.device)
     if world.device.type == "cpu":

@@ -144,8 +144,7 @@ def _read(path: Path) -> Result:
 def cells(comparison: Comparison) -> list[list[str]]:
     """The table as text: a heading line, then a line each row; columns that are empty everywhere are left out."""
     title = f"{TITLES[comparison.metric]} mm"
-    head = ["experiment", "seeds", title, "95 % interval", "over seeds", f"to {comparison.base}", "95 % interval"]
-    head += ["published"]
+    head = ["experiment", "seeds", title, "95 %", "seeds ±", "difference", "95 %", "published"]
     lines = [head, *(_cells(row) for row in comparison.rows)]
     keep = [column for column in range(len(head)) if any(line[column] for line in lines[1:])]
     return [[line[column] for column in keep] for line in lines]
@@ -153,14 +152,14 @@ def cells(comparison: Comparison) -> list[list[str]]:
 
 def _cells(row: Row) -> list[str]:
     def interval(ends: tuple[float, float] | None, sign: str = "") -> str:
-        return f"{ends[0]:{sign}.1f} to {ends[1]:{sign}.1f}" if ends else ""
+        return f"{ends[0]:{sign}.1f}..{ends[1]:{sign}.1f}" if ends else ""
 
     return [
         row.experiment,
         str(len(row.seeds)),
         f"{row.value:.1f}",
         interval(row.ci95),
-        f"± {row.spread:.1f}" if row.spread is not None else "",
+        f"{row.spread:.1f}" if row.spread is not None else "",
         f"{row.difference:+.1f}" if row.difference is not None else "",
         interval(row.difference_ci95, "+"),
         f"{row.published:.2f}{' ?' if row.doubt else ''}" if row.published is not None else "",
@@ -171,7 +170,7 @@ def as_markdown(comparison: Comparison) -> str:
     """A table for a page, under the protocol that its numbers are of."""
     head, *lines = cells(comparison)
     rows = [head, ["---"] + ["---:"] * (len(head) - 1), *lines]
-    return _about(comparison) + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+    return about(comparison) + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -185,8 +184,7 @@ def as_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def _about(comparison: Comparison) -> str:
-    return (
-        f"`{comparison.protocol}`, {comparison.num_people} people of shard {comparison.shard_sha},"
-        f" body {comparison.body_sha}"
-    )
+def about(comparison: Comparison) -> str:
+    """What the numbers of a table are of."""
+    base = f"; differences to {comparison.base}" if comparison.base else ""
+    return f"{comparison.protocol}, {comparison.num_people} people of shard {comparison.shard_sha}{base}"

@@ -91,6 +91,7 @@ def person(index: int, side: int = 48, seed: int = 0) -> Sample:
     return Sample(
         jpeg=cv2.imencode(".jpg", picture)[1].tobytes(),
         name=f"person/{index:03d}",
+        photo_px=(side, side),
         box=np.array([4, 2, side - 8, side - 4], np.float32),
         keypoints2d=keypoints2d.astype(np.float32),
         keypoints3d=keypoints3d.astype(np.float32),

@@ -145,11 +145,11 @@ def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     done = hmrb("train", spec, "--out", out, home=tiny_store.root)
     refused(
-        done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004' can't be decoded", code=1
+        done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004': can't be decoded", code=1
     )
     done = hmrb("train", spec, "--set", "data.unreadable_limit=1", "--out", f"{out}2", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
-    assert "picture 'person/004' can't be decoded; another draw took its place" in done.stdout
+    assert "picture 'person/004': can't be decoded; another draw took its place" in done.stdout
 
 
 def test_a_folder_in_use(tiny_store: Store, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_a_checkpoint_of_the_study_becomes_one_of_ours(tmp_path: Path) -> None:
     assert ["used", "13", "head"] in lines
     for group in ("disc:", "body_model_train:", "ema_*:"):
         assert ["dropped", "1", group] in lines
+    assert ["not", "read", "meta"] in lines
     checkpoint = load_checkpoint(tmp_path / "ours.pt")
     assert checkpoint.experiment().model.head.hidden == 32
     copy = build_model(checkpoint.experiment().model)
@@ -122,6 +123,12 @@ def write(kind: str, path: Path) -> None:
     elif kind == "other regressor":
         state["head.fc1.weight"] = torch.ones(32, 99)
         torch.save({"state_dict": state}, path)
+    elif kind == "claims":
+        state["head.decpose.weight"] = torch.ones(1).expand(144, 10**9)
+        torch.save({"state_dict": state}, path)
+    elif kind == "no mean":
+        del state["head.init_pose"]
+        torch.save({"state_dict": state}, path)
     elif kind == "more":
         torch.save({"state_dict": state | {"backbone.layer5.weight": torch.ones(3), "head.extra": torch.ones(1)}}, path)
     elif kind == "less":
@@ -150,6 +157,8 @@ def write(kind: str, path: Path) -> None:
         ("neck", r"has parts that an HMR model has not: neck \(1 arrays\); another method's checkpoint"),
         ("other backbone", "its backbone is none of resnet50, .*mini"),
         ("other regressor", r"does not fit: 1 have another shape \(fc1.weight \(32, 99\), the model's \(32, 413\)\)"),
+        ("claims", r"head.decpose.weight claims \(144, 1000000000\) numbers, more than the file holds; refused"),
+        ("no mean", r"does not fit: 1 of the model are not in it \(init_pose\)"),
         ("more", r"does not fit: 1 match nothing in the model \(network.layer5.weight\)"),
         ("less", r"does not fit: 1 of the model are not in it \(network.layer2.0.conv1.weight\)"),
     ],

@@ -9,7 +9,6 @@ from conftest import person, write_shard
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
-    UnreadableImage,
     bench_loader,
     bodiless,
     mean_body,
@@ -18,6 +17,7 @@ from hmrb.data.loader import (
     real_poses,
     train_loader,
 )
+from hmrb.data.pack import UnreadablePicture
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.records import Batch
@@ -83,7 +83,7 @@ def test_an_unreadable_picture_is_named_and_replaced(tmp_path: Path) -> None:
     dataset = DrawDataset(shards, DataSpec(mix={"a": 1.0}), 24, seed=0)
     items = [dataset[draw] for draw in range(11)]
     skipped = [name for item in items for name in item.skipped]
-    assert skipped == [f"{tmp_path}/broken.h5: picture 'person/002' can't be decoded"]
+    assert skipped == [f"{tmp_path}/broken.h5: picture 'person/002': can't be decoded"]
     assert 2 not in {item.row for item in items}
 
 
@@ -94,7 +94,7 @@ def test_pictures_that_are_all_unreadable_end_the_run(tmp_path: Path) -> None:
 
 
 def test_a_test_picture_is_never_replaced(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImage, match=r"picture 'person/002' can't be decoded"):
+    with pytest.raises(UnreadablePicture, match=r"picture 'person/002': can't be decoded"):
         list(bench_loader(broken(tmp_path, {2})["a"], 24, 4, 0, 1, 0))
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hmrb.data.loader import decode, view_of
-from hmrb.data.pack import Packing, UnreadablePicture, inside, pack
+from hmrb.data.loader import view_of
+from hmrb.data.pack import Packing, UnreadablePicture, decoded, inside, pack
 from hmrb.data.warp import warp
 from hmrb.errors import RunError
 from hmrb.records import Person, Photo, Sample
@@ -92,7 +92,7 @@ def test_a_region_is_what_every_augmentation_can_show() -> None:
     photo = Photo(name="a", people=(person((100, 80, 60, 120), np.full((14, 2), (150, 100))),), pixels=_grey(640, 480))
     (sample,) = pack(photo, REGION)
     assert sample.origin.tolist() == [22, 32, 1]
-    assert decode(sample.jpeg, "").shape == (249 - 32, 239 - 22, 3)
+    assert decoded(sample.jpeg, "").shape == (249 - 32, 239 - 22, 3)
     assert sample.photo_px == (640, 480)
     assert sample.box.tolist() == [78, 48, 60, 120]
     assert sample.keypoints2d[0].tolist() == [128, 68, 1]
@@ -104,7 +104,7 @@ def test_a_region_is_no_finer_than_a_crop_of_a_shrunk_square_needs() -> None:
     (sample,) = pack(photo, Packing("region", 32))
     scale = 32 / 90
     assert sample.origin.tolist() == pytest.approx([22, 32, scale])
-    assert decode(sample.jpeg, "").shape == (78, 78, 3)  # 217 * scale = 77.2, whole pixels
+    assert decoded(sample.jpeg, "").shape == (78, 78, 3)  # 217 * scale = 77.2, whole pixels
     assert sample.keypoints2d[0, :2].tolist() == pytest.approx([128.5 * scale - 0.5, 68.5 * scale - 0.5])
     assert sample.box.tolist() == pytest.approx([78.5 * scale - 0.5, 48.5 * scale - 0.5, 60 * scale, 120 * scale])
 
@@ -125,7 +125,7 @@ def test_people_close_by_share_a_picture_and_others_do_not() -> None:
     far = (person((20, 20, 40, 80)), person((1500, 900, 40, 80)))
     first, second = pack(Photo(name="a", people=far, pixels=_grey(1920, 1080)), REGION)
     assert first.origin.tolist() != second.origin.tolist()
-    assert decode(first.jpeg, "").shape[0] < 200
+    assert decoded(first.jpeg, "").shape[0] < 200
 
 
 def test_people_keep_their_order_and_their_own_labels() -> None:
@@ -157,10 +157,10 @@ def test_a_mirrored_original_is_mirrored_without_loss() -> None:
     pixels = _noise(101, 60)
     data = png(pixels)
     (sample,) = pack(Photo(name="a", people=(person((10, 10, 30, 40)),), data=data, mirrored=True), ORIGINAL)
-    np.testing.assert_array_equal(decode(sample.jpeg, ""), pixels[:, ::-1])
+    np.testing.assert_array_equal(decoded(sample.jpeg, ""), pixels[:, ::-1])
     small = Photo(name="a", people=(person((10, 10, 90, 40)),), data=png(pixels, ".jpg"), mirrored=True)
     (sample,) = pack(small, REGION)  # all of it is needed: its bytes must not be kept all the same
-    assert np.abs(decode(sample.jpeg, "").astype(int) - decode(small.data, "")[:, ::-1]).mean() < 8  # JPEG, twice
+    assert np.abs(decoded(sample.jpeg, "").astype(int) - decoded(small.data, "")[:, ::-1]).mean() < 8  # JPEG, twice
 
 
 def test_where_there_is_no_picture_there_are_labels_alone() -> None:

@@ -152,6 +152,10 @@ def test_remap_goes_by_name_and_leaves_the_rest_unlabelled() -> None:
     assert (out[:, 2] > 0).sum() == 14
 
 
+def test_of_a_skeleton_without_joints_nothing_is_labelled() -> None:
+    assert remap(np.zeros((5, 0, 3)), "none", "lsp14").tolist() == np.zeros((5, 14, 3)).tolist()
+
+
 def test_remap_leaves_its_input_alone() -> None:
     points = np.ones((2, 54, 3), np.float32)
     remap(points, "smpl54", "smpl54")[:] = 0

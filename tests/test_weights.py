@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from conftest import tiny_tree
 from safetensors.torch import save_file
+from test_cli import hmrb, refused
 
 from hmrb.checkpoint import Checkpoint, save_checkpoint
 from hmrb.errors import RequestError
@@ -139,7 +142,10 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("gone", r"model.weights: no file .*weights.pth; it is none, imagenet, mpii, coco, or a checkpoint's"),
+        (
+            "gone",
+            r"model.weights: no file .*weights.pth, here or in .*; it is none, imagenet, mpii, coco, or a checkpoint's",
+        ),
         ("more", r"weights.pth: does not fit: 1 match nothing in the model \(network.layer9.weight\)"),
         ("less", r"does not fit: 1 of the model are not in it \(network.layer1.0.conv1.weight\)"),
         ("shape", r"1 have another shape \(network.layer1.0.conv1.weight \(3,\), the model's \(32, 32, 3, 3\)\)"),
@@ -165,6 +171,15 @@ def test_weights_that_do_not_fit_are_refused(kind: str, message: str, tmp_path: 
             build_model(ModelSpec(backbone="vit_b16", weights=str(path), image_px=64))
         else:
             mini(path)
+
+
+def test_missing_weights_are_told_before_a_run_begins(tiny_store: Store, tmp_path: Path) -> None:
+    tree = tiny_tree()
+    tree["model"]["weights"] = "coco"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
+    done = hmrb("train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run"), home=tiny_store.root)
+    refused(done, f"hmrb: model.weights: coco needs {tiny_store.weights}/mini_coco.pth, and it is not there")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_mini_backbone_has_no_imagenet_weights() -> None:

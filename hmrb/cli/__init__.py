@@ -15,6 +15,7 @@ from hmrb.cli.list_specs import list_specs
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
+from hmrb.cli.verify import verify
 from hmrb.errors import RequestError, RunError
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command()(flops)
 app.command()(report)
 app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)
+app.command()(verify)
 app.command("list-datasets")(list_datasets)
 app.command("show-augment")(show_augment)
 app.command("import-checkpoint")(import_checkpoint)

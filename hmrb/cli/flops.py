@@ -113,7 +113,7 @@ def _show(costs: "list[Cost]", records: list[dict[str, Any]]) -> None:
 
     titles = ["", "params M", "GMACs", "GFLOPs"]
     if len(costs) > 1:
-        titles = ["backbone, features", "params M", "GMACs", "head", "body", "GFLOPs in all", "study's GMACs"]
+        titles = ["backbone, features", "params M", "GMACs", "head, body", "GFLOPs", "the study's"]
     for title in titles:
         table.add_column(title, justify="right" if title not in ("", titles[0]) else "left", no_wrap=True)
     for cost, record in zip(costs, records, strict=True):
@@ -124,8 +124,9 @@ def _show(costs: "list[Cost]", records: list[dict[str, Any]]) -> None:
             if cost.study:
                 row("the study's tool", f"{cost.study.params_m:.2f}", f"{cost.study.gflops:.2f}", "")
             continue
-        gmacs = [f"{part.multiply_adds / 1e9:.3f}" for part in cost.parts.values()]
-        cells = [f"{cost.backbone}, {cost.features}", f"{cost.parts['backbone'].params / 1e6:.2f}", *gmacs]
+        backbone, *others = cost.parts.values()
+        cells = [f"{cost.backbone}, {cost.features}", f"{backbone.params / 1e6:.2f}"]
+        cells += [f"{backbone.multiply_adds / 1e9:.2f}", f"{sum(part.multiply_adds for part in others) / 1e9:.3f}"]
         row(*cells, f"{record['parts']['total']['flops'] / 1e9:.2f}", f"{cost.study.gflops:.2f}" if cost.study else "")
     console.print(table)
     for cost, record in zip(costs, records, strict=True):

@@ -28,7 +28,7 @@ def report(
     import json
     from dataclasses import asdict
 
-    from hmrb.tables import as_csv, as_markdown, cells, compare, read_results
+    from hmrb.tables import about, as_csv, as_markdown, cells, compare, read_results
 
     comparisons = compare(read_results(results), metric, against)
     if format_ is Format.json:
@@ -47,9 +47,11 @@ def report(
         head, *lines = cells(comparison)
         table = Table(box=None, pad_edge=False, header_style="bold")
         for i, title in enumerate(head):
-            table.add_column(title, justify="right" if i else "left")
+            width = max(len(line[i]) for line in [head, *lines])
+            table.add_column(title, justify="right" if i else "left", min_width=width)
         for line in lines:
             table.add_row(*line)
         console = Console()
-        console.print(f"{comparison.protocol}, {comparison.num_people} people", highlight=False)
+        console = Console(width=max(console.width, 110))
+        console.print(about(comparison), highlight=False)
         console.print(table)

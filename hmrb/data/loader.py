@@ -8,12 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy.random import Generator, default_rng
 from torch.utils.data import DataLoader, Dataset
 
 from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
+from hmrb.data.pack import UnreadablePicture, decoded
 from hmrb.data.shard import Shard
 from hmrb.data.warp import normalise, warp
 from hmrb.errors import RunError
@@ -26,10 +27,6 @@ MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
 MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
 cv2.setNumThreads(1)  # one picture at a time; processes share the cores
 REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
-
-
-class UnreadableImage(RunError):
-    """A picture in a shard that is no JPEG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class DrawDataset(Dataset[Any]):
             rng = default_rng([self._seed, draw, attempt])
             try:
                 return self._item(name, row, rng, tuple(skipped))
-            except UnreadableImage as error:
+            except UnreadablePicture as error:
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
 
@@ -191,7 +188,7 @@ def view_of(sample: Sample, skeleton: str, source: str) -> View:
     """A person with its picture decoded, in the training skeleton; `source` is told where the picture is none."""
     x, y, width, height = sample.box.astype(np.float64)
     return View(
-        image=decode(sample.jpeg, f"{source}: picture '{sample.name}'"),
+        image=decoded(sample.jpeg, f"{source}: picture '{sample.name}'"),
         box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
         side=float(max(width, height)),
@@ -202,17 +199,6 @@ def view_of(sample: Sample, skeleton: str, source: str) -> View:
         keypoints3d=remap(sample.keypoints3d, skeleton, TRAINING_SKELETON),
         pose=np.array(sample.pose),
     )
-
-
-def decode(jpeg: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
-    """RGB pixels. Raises UnreadableImage, headed by `label`."""
-    try:
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UnreadableImage(f"{label} can't be decoded")
-    return np.asarray(image)
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from hmrb.data.loader import decode
+from hmrb.data.pack import decoded
 from hmrb.data.shard import Shard
 from hmrb.records import Sample
 from hmrb.skeleton import TRAINING_SKELETON, remap
@@ -32,7 +32,7 @@ def contact_sheet(path: Path) -> Path:
 
 def tile(sample: Sample, skeleton: str) -> Picture:
     """The square around a person with its box, joints and bones: its left warm, its right cold."""
-    picture = decode(sample.jpeg, sample.name)
+    picture = decoded(sample.jpeg, sample.name)
     x, y, width, height = sample.box.astype(float)
     side = 1.2 * max(width, height, 1.0)
     zoom, corner = TILE_PX / side, np.array([x + width / 2, y + height / 2]) - side / 2

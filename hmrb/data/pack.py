@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ class Packing:
 
     `original`: their own bytes. `region`: the square around each person that every augmentation of the study stays in,
     no finer than a crop of `image_px` needs, as JPEG of `quality`; people of one photo share a picture where that is
-    smaller.
+    smaller, and those whose square misses the photo are left out: there is nothing to learn from.
     """
 
     kind: Literal["original", "region"] = "original"
@@ -51,20 +51,19 @@ def pack(photo: Photo, packing: Packing) -> list[Sample]:
     if packing.kind == "original" and data and not photo.mirrored:
         size = _size(data, photo.name)
         return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
-    pixels = photo.pixels if photo.pixels is not None else _decode(data, photo.name)
+    pixels = photo.pixels if photo.pixels is not None else decoded(data, photo.name)
     if photo.mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     size = (pixels.shape[1], pixels.shape[0])
     if packing.kind == "original":
         data = _encode(pixels, ".png")  # no second loss
         return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
-    groups = _grouped([_region(person.box, size, packing.image_px) for person in photo.people], size)
-    samples: list[Sample | None] = [None] * len(photo.people)
-    for region, rows in groups:
-        jpeg, origin = _cut(pixels, region, packing.quality, "" if photo.mirrored else data)
-        for row in rows:
-            samples[row] = _sample(photo.people[row], jpeg, photo.name, origin, size)
-    return [sample for _, rows in groups for row in rows if (sample := samples[row]) is not None]
+    people = [person for person in photo.people if _meets(person.box, size)]
+    samples = []
+    for region, rows in _grouped([_region(person.box, size, packing.image_px) for person in people]):
+        jpeg, origin = _cut(pixels, region, packing.quality, b"" if photo.mirrored else data)
+        samples += [_sample(people[row], jpeg, photo.name, origin, size) for row in rows]
+    return samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,12 @@ class Region:
         return (right - left) * (bottom - top) * self.scale**2
 
 
+def _meets(box: Float[np.ndarray, "4"], size: tuple[int, int]) -> bool:
+    """Whether the square and the photo have a pixel in common."""
+    x, y, width, height = box.tolist()
+    return x + width > 0 and y + height > 0 and x < size[0] and y < size[1] and max(width, height) > 0
+
+
 def _region(box: Float[np.ndarray, "4"], size: tuple[int, int], image_px: int) -> Region:
     """All that a crop of the person can show; beyond the photo there is nothing to keep."""
     x, y, width, height = box.astype(np.float64)
@@ -91,17 +96,19 @@ def _region(box: Float[np.ndarray, "4"], size: tuple[int, int], image_px: int) -
     return Region(np.concatenate([low, high]).astype(np.int64), min(1.0, image_px / (SHRUNK * side)))
 
 
-def _grouped(regions: Sequence[Region], size: tuple[int, int]) -> list[tuple[Region, list[int]]]:
+def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
     """Each person's region alone, or one for all where that takes fewer pixels."""
+    if len(regions) < 2:
+        return [(region, [0]) for region in regions]
     low = np.min([region.edges[:2] for region in regions], 0)
     high = np.max([region.edges[2:] for region in regions], 0)
     together = Region(np.concatenate([low, high]), max(region.scale for region in regions))
-    if len(regions) > 1 and together.cost < sum(region.cost for region in regions):
+    if together.cost < sum(region.cost for region in regions):
         return [(together, list(range(len(regions))))]
     return [(region, [row]) for row, region in enumerate(regions)]
 
 
-def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data: Any) -> tuple[bytes, np.ndarray]:
+def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data: bytes) -> tuple[bytes, np.ndarray]:
     """The region as JPEG, and its origin. A whole JPEG is kept as it is."""
     left, top, right, bottom = region.edges.tolist()
     whole = (right - left, bottom - top) == (pixels.shape[1], pixels.shape[0])
@@ -151,7 +158,8 @@ def _bytes(photo: Photo) -> bytes:
         raise UnreadablePicture(f"{photo.file}: {error.strerror or error}") from None
 
 
-def _decode(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
+def decoded(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
+    """RGB pixels of a whole picture. Raises UnreadablePicture, headed by `label`."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
@@ -165,7 +173,7 @@ def _decode(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
 
 def _size(data: bytes, label: str) -> tuple[int, int]:
     """Width and height, by decoding: a picture that is cut short is found here and not in training."""
-    image = _decode(data, label)
+    image = decoded(data, label)
     return image.shape[1], image.shape[0]
 
 

@@ -109,6 +109,11 @@ class Shard:
             raise ShardError(f"{self.path}: its files of pictures are not the ones that it was written with")
         return starts[:-1], parts
 
+    def picture_files(self) -> list[tuple[int, np.ndarray]]:
+        """Where each file's bytes begin in the row of all pictures, and the bytes."""
+        starts, parts = self._pictures
+        return list(zip(starts.tolist(), parts, strict=True))
+
     @property
     def columns(self) -> list[str]:
         """Names of the values by which results can be sliced."""

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +37,7 @@ COPY_BYTES = 1 << 24
 PICTURES_BYTES = 32 << 30  # more are kept in numbered files of about this size
 HEADERS_BYTES = 1 << 16  # of an HDF5 file beside its arrays, at most
 PER_PICTURE = ("origin", "photo_px")
+COUNTS = ("num_people", "num_images", "num_files")
 
 
 class Block:
@@ -185,6 +186,19 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
     return info
 
 
+def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]]) -> str:
+    """16 hex digits over what a shard says of itself and every array's own SHA-256."""
+    whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
+    for key in sorted(digests):
+        whole.update(key.encode() + digests[key].digest())
+    return whole.hexdigest()[:16]
+
+
+def about_of(info: ShardInfo) -> dict[str, Any]:
+    """What a shard was told to say of itself."""
+    return {key: value for key, value in asdict(info).items() if key not in ("sha", *COUNTS)}
+
+
 def guard(path: Path, step: Callable[[], Any]) -> Any:
     """Does `step`; an error of the file system becomes a RunError that names `path`."""
     try:
@@ -225,10 +239,7 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
             done = done + size
         for column, names in sorted(categories.items()):
             file[f"categories/{column}"] = np.array(list(names), f"S{CATEGORY_BYTES}")
-        whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
-        for key in sorted(digests):
-            whole.update(key.encode() + digests[key].digest())
-        sha = whole.hexdigest()[:16]
+        sha = whole_sha(about, digests, categories)
         for name, value in ({"layout": LAYOUT_VERSION, "sha": sha} | counts | about).items():
             file.attrs[name] = value
     for number, group in enumerate(groups):

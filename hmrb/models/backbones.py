@@ -90,7 +90,7 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 f"model.image_px: features study are what the study computed, at {tails.STUDY_PX} px,"
                 f" not {spec.image_px}; take features mean for other sizes"
             )
-    args = network_args(row, spec.image_px)
+    args = network_args(row, spec.image_px) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
     try:
         network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -111,18 +111,24 @@ def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
     return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": image_px} if fixed else {})}
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _count(backbone: Features, spec: ModelSpec) -> int:
-    """The number of features, by running a picture through."""
-    was_training = backbone.training
+    """The number of features, by running a picture through; parameters that no feature depends on are frozen.
+
+    A norm in timm's classifier head is such a one (ConvNeXt): several processes would wait for its gradient.
+    """
+    was_training, parameters = backbone.training, list(backbone.parameters())
     try:
         features = backbone.eval()(torch.zeros(1, 3, spec.image_px, spec.image_px))
+        gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
     except RequestError as error:
         raise RequestError(f"backbone '{spec.backbone}' has no features '{spec.features}': {error}") from None
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise RequestError(
             f"backbone '{spec.backbone}' can't take pictures of {spec.image_px} px: {_said(error)}"
         ) from None
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
     backbone.train(was_training)
     return int(features.shape[1])
 
@@ -137,23 +143,23 @@ HRNET_OPTIONAL = (
     "tail.",
 )  # fmt: skip
 
-# The tags are those of the study's initialisations, or the nearest that timm has; so is stochastic depth.
+# The tags are those of the study's initialisations, or the nearest that timm has.
 BACKBONES: dict[str, Backbone] = {
     "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
     "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
     "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
     "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
     "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
-    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, {"drop_path_rate": 0.2}, study=tails.plain),
+    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, study=tails.plain),
     "vit_b16": Backbone(
         "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
     ),
     "swin_t": Backbone(
-        "swin_tiny_patch4_window7_224.ms_in1k", 768, {"drop_path_rate": 0.2},
+        "swin_tiny_patch4_window7_224.ms_in1k", 768,
         study=tails.SwinTail, optional=("network.norm.", "tail."),
     ),
-    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, {"drop_path_rate": 0.3}, study=tails.twins_svt),
-    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, {"drop_path_rate": 0.3}, study=tails.twins_pcpvt),
+    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
+    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
     # For a CPU: a ResNet of one block a stage, a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from hmrb.lookup import find
 from hmrb.models.backbones import backbone_name
 from hmrb.models.foreign import THEIRS, parts_of, recognise, renamed
 from hmrb.models.hmr import build_model
-from hmrb.models.weight_files import WeightsError, read_weights, tensors_of
+from hmrb.models.weight_files import BOXES, WeightsError, read_weights, tensors_of
 from hmrb.models.weights import fit
 from hmrb.spec import HeadSpec, ModelSpec
 
@@ -35,7 +35,7 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
     if {"format", "spec", "model"} <= content.keys():
         raise WeightsError(f"{path}: a checkpoint of hmrb already; hmrb eval takes it as it is")
     parts = parts_of(tensors_of(content, path))
-    if parts.kind not in MADE_BY or not {"fc1.weight", "init_pose"} <= parts.head.keys():
+    if parts.kind not in MADE_BY:
         raise WeightsError(f"{path}: {_no_model(parts.backbone, parts.rest)}")
     if wanted not in ("", parts.kind):
         raise WeightsError(f"{path}: looks like a checkpoint of {MADE_BY[parts.kind]}, not of {kind}; leave --as out")
@@ -47,7 +47,7 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
         raise WeightsError(f"{path}: its backbone is none of {', '.join(THEIRS)} (by the shapes of its arrays)")
     if backbone and backbone_name(backbone) != name:
         raise WeightsError(f"{path}: its backbone is '{name}' by the shapes of its arrays, not '{backbone}'")
-    hidden = int(parts.head["fc1.weight"].shape[0])
+    hidden = max(1, *parts.head["decpose.weight"].shape[-1:])
     features = "study" if name in ODD else "mean"
     spec = ModelSpec.model_validate(
         {"backbone": name, "weights": "none", "features": features, "head": HeadSpec(hidden=hidden)}
@@ -63,7 +63,10 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
     }
     lines = [f"{path}: HMR of {MADE_BY[parts.kind]}, backbone {name}, features {features}"]
     lines += [f"  used     {fitted.used:5d}  {part}" for part, fitted in used.items()]
-    lines += [f"  dropped  {count:5d}  {group}: {DROPPED[group]}" for group, count in _sorted(parts.rest + dropped)]
+    lines += [f"  dropped  {n:5d}  {group}: {DROPPED[group]}" for group, n in sorted((parts.rest + dropped).items())]
+    if boxes := [key for key in content if key in BOXES]:
+        beside = [str(key) for key in content if key not in boxes]
+        lines += [f"  not read        {', '.join(beside)}"] if beside else []
     return Imported(spec, model.state_dict(), MADE_BY[parts.kind], "\n".join(lines))
 
 
@@ -77,10 +80,6 @@ def _no_model(backbone: dict[str, Tensor], rest: Counter[str]) -> str:
         )
     has = ", ".join([*rest, *sorted({key.split(".")[0] for key in backbone})][:6])
     return f"no checkpoint of the study, mmhuman3d or SPIN (no backbone and HMR regressor in it); it has {has}"
-
-
-def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items())
 
 
 ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # where features mean is something else

@@ -28,6 +28,7 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
+BOXES = ("state_dict", "model")  # under which tensors lie beside a training's other state
 # What torch's readers raise on files that are cut short or something else.
 UNREADABLE = (
     OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
@@ -63,14 +64,17 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The named tensors, out of the boxes they usually come in. Raises WeightsError where there are none."""
-    for box in ("state_dict", "model"):
+    for box in BOXES:
         if isinstance(content.get(box), Mapping):
             content = content[box]
     tensors = {
         key.removeprefix("module."): value  # as DataParallel names them
         for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
+        if isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
     }
+    for key, value in tensors.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(f"{path}: {key} claims {tuple(value.shape)} numbers, more than the file holds; refused")
     if not tensors:
         keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise WeightsError(

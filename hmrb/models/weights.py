@@ -100,11 +100,13 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
             )
         return path
     path = Path(spec.weights).expanduser()
-    if not path.is_file():
+    found = next((file for file in (path, store.weights / path) if file.is_file()), None)
+    if found is None:
         raise RequestError(
-            f"model.weights: no file {path}; it is none, imagenet, mpii, coco, or a checkpoint's or state dict's path"
+            f"model.weights: no file {path}, here or in {store.weights}; it is none, imagenet, mpii, coco, or a"
+            " checkpoint's or state dict's path"
         )
-    return path
+    return found
 
 
 def _from_timm(row: Backbone, spec: ModelSpec) -> State:

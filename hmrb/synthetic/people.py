@@ -115,6 +115,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
     return Sample(
         jpeg=photograph(photo_rng, image),
         name=f"{split}/{index:06d}",
+        photo_px=(side, side),
         box=np.concatenate([(low + high - size) / 2, size]).astype(np.float32),
         keypoints2d=np.concatenate([keypoints, _inside(keypoints, side)[:, None]], 1).astype(np.float32),
         keypoints3d=np.concatenate([joints, np.ones((len(joints), 1), np.float32)], 1),

@@ -52,8 +52,8 @@ def write(root: Path, split: str = "train", first: int = 0) -> list[list[Scanned
         name = f"{name.format(f'{first:05d}')}.png"
         on_disk = name if view == 2 else name.replace(".png", f"{SMALL}.png")
         picture = draw(people, SIZE, view)
-        if view == 2:
-            picture = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        if on_disk == name:
+            picture = cv2.resize(picture, (3 * SIZE[0], 3 * SIZE[1]))
         save(root / "images" / folder / on_disk, picture)
         row: dict[str, object] = {"imgPath": name}
         if view == 4:

@@ -1,7 +1,55 @@
-"""The catalogue: one file for each dataset or family."""
+"""The catalogue's converters: one file for each dataset or family."""
 
 from hmrb.data.source import Source
-from hmrb.data.sources import agora, eft, openpose, synthetic, up3d
+from hmrb.data.sources import (
+    agora,
+    aic,
+    cmu_mosh,
+    coco,
+    eft,
+    h36m,
+    instavariety,
+    leeds,
+    lip,
+    mpi_inf_3dhp,
+    mpii,
+    muco,
+    mupots3d,
+    ochuman,
+    oh50k3d,
+    openpose,
+    penn_action,
+    people3d,
+    pw3d,
+    spin_mi,
+    surreal,
+    synthetic,
+    up3d,
+)
 
-MODULES = (agora, eft, openpose, synthetic, up3d)
-SOURCES: dict[str, Source] = {source.name: source for module in MODULES for source in module.SOURCES}
+FAMILIES = (
+    agora,
+    aic,
+    cmu_mosh,
+    coco,
+    eft,
+    h36m,
+    instavariety,
+    leeds,
+    lip,
+    mpi_inf_3dhp,
+    mpii,
+    muco,
+    mupots3d,
+    ochuman,
+    oh50k3d,
+    openpose,
+    penn_action,
+    people3d,
+    pw3d,
+    spin_mi,
+    surreal,
+    synthetic,
+    up3d,
+)
+SOURCES: dict[str, Source] = {source.name: source for family in FAMILIES for source in family.SOURCES}

@@ -28,6 +28,7 @@ from hmrb.records import Person, Photo
 FOLDERS = {"train": "train", "val": "validation"}
 LONGEST = 20_000  # bytes of an array that is kept: 127 joints take 3,048, the vertices of a body 165,360
 SMALL = "_1280x720"  # in the names of the smaller pictures; labels are those of the larger
+SIZE = (3840, 2160)  # of the large pictures
 SMALLER = 3.0
 JOINTS = 45
 # Yaw and pitch in degrees and place in cm of a camera, by a part of the picture's name. From the official projection.
@@ -89,8 +90,15 @@ def plan(raw: Raw) -> list[Part]:
 def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterator[Photo]:
     """One picture and everybody in it of whom enough is seen."""
     shrink = SMALLER if SMALL in picture.name else 1.0
-    people = tuple(_person(root, has_smplx, compat, picture, scan, shrink) for scan in picture.scans)
+    size = np.array(SIZE) / shrink
+    scans = [scan for scan in picture.scans if compat or _in_view(scan.joints2d / shrink, size)]
+    people = tuple(_person(root, has_smplx, compat, picture, scan, shrink) for scan in scans)
     yield Photo(name=picture.name, people=people, file=inside(root, picture.name))
+
+
+def _in_view(points: Float[np.ndarray, "J 2"], size: Float[np.ndarray, "2"]) -> bool:
+    """Whether a joint is in the picture: tables have people beside it too."""
+    return bool(((points >= 0) & (points <= size - 1)).all(1).any())
 
 
 def frame_of(name: str, camera: Float[np.ndarray, "4"], place: Float[np.ndarray, "4"]) -> tuple[np.ndarray, Point]:
@@ -236,9 +244,10 @@ SOURCES = (
             "2D joints are those of 3840x2160 pictures, whichever are there.",
             "Confidence is 1 for all joints, also of those that are hidden or outside the picture.",
             "Children (column kid) have an 11th shape number, in extra smpl/betas: with 10 they come out too large.",
+            "People none of whose joints is in the picture are left out.",
             "People hidden for more than 90 percent (isValid) are left out; column occlusion has the percentage.",
         ),
-        study="the root's half turn is on its right, so that people face wrong ways",
+        study="the root's half turn is on its right, so people face wrong ways; those beside pictures are kept",
         benchmarks=("val",),
     ),
 )

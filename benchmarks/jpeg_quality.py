@@ -1,0 +1,87 @@
+"""What the JPEG quality of a training shard costs and spares: bytes and decoding time against the crop's error.
+
+People are rendered at 640 px, packed as `hmrb convert-data` packs a photo, and cropped as training crops them; the
+error is that of the crop's pixels (RMS, of 255) against the crop from the photo itself, and `size alone` is what is
+left of it when nothing is compressed. Run `python benchmarks/jpeg_quality.py`, or with --people 40, --json.
+"""
+
+import argparse
+import json
+import time
+
+import cv2
+import numpy as np
+
+from hmrb.body import load_body
+from hmrb.data.loader import view_of
+from hmrb.data.pack import Packing, decoded, pack
+from hmrb.data.warp import warp
+from hmrb.records import Person, Photo, Sample
+from hmrb.synthetic.people import render_people
+
+PHOTO_PX, CROP_PX = 640, 224
+QUALITIES = (70, 80, 85, 90, 93, 95, 97)
+
+
+def main() -> None:
+    """Measures every quality on the same people."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    asked = parser.parse_args()
+    cv2.setNumThreads(1)
+    photos = [
+        photo(sample) for sample in render_people(load_body("open"), "full", "train", 3, range(asked.people), PHOTO_PX)
+    ]
+    rows = [measured(photos, quality) for quality in QUALITIES]
+    if asked.json:
+        print(json.dumps(rows, indent=1))
+        return
+    line = "{quality:7} {kB:6.1f} {decode_ms:11.2f} {error:7.2f} {size_alone:12.2f}"
+    print("quality     kB   decode ms   error   size alone")
+    for row in rows:
+        print(line.format(**row))
+
+
+def photo(sample: Sample) -> Photo:
+    """A rendered person as a photo that was never compressed further."""
+    person = Person(box=sample.box, keypoints2d=sample.keypoints2d, keypoints3d=sample.keypoints3d)
+    return Photo(name=sample.name, people=(person,), pixels=decoded(sample.jpeg, sample.name))
+
+
+def measured(photos: list[Photo], quality: int) -> dict[str, float]:
+    """Means over all people."""
+    sizes, errors, alone, times = [], [], [], []
+    for whole in photos:
+        (small,) = pack(whole, Packing("region", CROP_PX, quality))
+        (exact,) = pack(whole, Packing("original"))
+        sizes.append(len(small.jpeg))
+        start = time.process_time()
+        for _ in range(10):
+            decoded(small.jpeg, "")
+        times.append((time.process_time() - start) / 10)
+        truth = crop(exact)
+        errors.append(rms(crop(small), truth))
+        (lossless,) = pack(whole, Packing("region", CROP_PX, 100))
+        alone.append(rms(crop(lossless), truth))
+    return {
+        "quality": quality,
+        "kB": float(np.mean(sizes)) / 1e3,
+        "decode_ms": 1e3 * float(np.mean(times)),
+        "error": float(np.mean(errors)),
+        "size_alone": float(np.mean(alone)),
+    }
+
+
+def crop(sample: Sample) -> np.ndarray:
+    """The square around the person, as a network gets it before normalisation."""
+    return warp(view_of(sample, "smpl54", ""), CROP_PX).image.astype(np.float64)
+
+
+def rms(one: np.ndarray, two: np.ndarray) -> float:
+    """Root of the mean square difference."""
+    return float(np.sqrt(((one - two) ** 2).mean()))
+
+
+if __name__ == "__main__":
+    main()

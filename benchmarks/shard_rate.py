@@ -1,0 +1,196 @@
+"""The speed of training's input from shards, as ratios against other ways, in one run and on one core.
+
+(a) whole pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard made of 1920x1080
+    photos, against reading the photos themselves with the same augmentation the plain way (imread, noise on all of the
+    picture in floats, warp), against the limit (bare decoding of the same bytes plus one warp), and against webdataset
+    on the same pictures (pip install webdataset). (b) opening a shard of 300,000 people: time, and memory of its own.
+(c) a draw from a mix of 10 million people.
+Run `python benchmarks/shard_rate.py`, or with --photos 40, --json.
+"""
+
+import argparse
+import importlib.util
+import io
+import json
+import platform
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hmrb.data.loader import DrawDataset
+from hmrb.data.mixture import MixtureSampler
+from hmrb.data.pack import Packing, decoded, pack
+from hmrb.data.shard import Shard
+from hmrb.data.warp import IMAGENET_MEAN, IMAGENET_STD
+from hmrb.data.writer import ShardWriter
+from hmrb.records import Person, Photo, Sample
+from hmrb.spec import DataSpec
+
+SIZE, CROP_PX, MANY = (1920, 1080), 224, 300_000
+ABOUT = {"dataset": "made_up", "split": "train", "skeleton": "smpl_54", "body": "open", "made_by": "a benchmark"}
+
+
+def main() -> None:
+    """Measures all of it, prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of each way")
+    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    asked = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = pipeline(folder, asked.photos, asked.seconds) | opening(folder) | drawing()
+    found |= {"machine": platform.machine(), "opencv": cv2.__version__, "photos": asked.photos}
+    if asked.json:
+        print(json.dumps(found, indent=1))
+        return
+    for key, value in found.items():
+        print(f"{key:44} {value:.3g}" if isinstance(value, float) else f"{key:44} {value}")
+
+
+def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float]:
+    """Images a second of one core, each way on the same people."""
+    photos = [made_up(folder, number) for number in range(count)]
+    path = folder / "made_up_train.h5"
+    with ShardWriter(path, **ABOUT) as out:
+        for photo in photos:
+            for sample in pack(photo, Packing("region", CROP_PX)):
+                out.add(sample)
+    shard = Shard(path)
+    dataset = DrawDataset({"made_up": shard}, DataSpec(mix={"made_up": 1.0}), CROP_PX, 0)
+    ours = rate(lambda i: dataset[i], seconds)
+    plain = rate(lambda i: plainly(photos[i % count], i), seconds)
+    jpegs = [shard.picture(i) for i in range(shard.info.num_images)]
+    matrix = np.array([[0.8, 0.1, 3.0], [-0.1, 0.8, 9.0]])
+
+    def bare(i: int) -> object:
+        image = decoded(jpegs[i % len(jpegs)], "")
+        return cv2.warpAffine(image, matrix, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR)
+
+    limit = rate(bare, seconds)
+    rates = {"images/s, shard": ours, "images/s, photos the plain way": plain, "images/s, bare decode and warp": limit}
+    ratios = {"shard / plain": ours / plain, "shard / limit": ours / limit}
+    sizes = {"kB a person in the shard": path.stat().st_size / 1e3 / len(shard)}
+    sizes["kB a photo"] = sum(p.file.stat().st_size for p in photos if p.file) / 1e3 / count
+    if importlib.util.find_spec("webdataset"):
+        theirs = webdataset_rate(folder, shard, seconds)
+        rates["images/s, webdataset, same steps"] = theirs
+        ratios["shard / webdataset"] = ours / theirs
+    return rates | ratios | sizes
+
+
+def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
+    """The same pictures and labels out of a tar, with the same augmentation."""
+    import webdataset
+
+    tar = folder / "made_up.tar"
+    with tarfile.open(tar, "w") as out:
+        for row in range(len(shard)):
+            labels = io.BytesIO()
+            np.savez(labels, **{key: shard.arrays[key][row] for key in ("box", "keypoints2d", "keypoints3d", "pose")})
+            for kind, data in (("jpg", shard.jpeg(row)), ("npz", labels.getvalue())):
+                member = tarfile.TarInfo(f"{row:06d}.{kind}")
+                member.size = len(data)
+                out.addfile(member, io.BytesIO(data))
+    from numpy.random import default_rng
+
+    from hmrb.data.augment import augmenter
+    from hmrb.data.loader import view_of
+    from hmrb.data.warp import normalise
+
+    augment = augmenter(DataSpec(mix={"made_up": 1.0}).augment, "made_up")
+    people = iter(webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False).repeat())
+
+    def step(i: int) -> object:
+        member = next(people)
+        with np.load(io.BytesIO(member["npz"]), allow_pickle=False) as labels:
+            sample = Sample(jpeg=member["jpg"], name="", **{key: labels[key] for key in labels.files})
+        view = augment(view_of(sample, "smpl_54", "tar"), default_rng([0, i]), CROP_PX)
+        return normalise(view.image, view.gain)
+
+    return rate(step, seconds)
+
+
+def plainly(photo: Photo, seed: int) -> np.ndarray:
+    """As most training code does it: the whole photo, noise on all of it in floats, one warp, normalisation."""
+    rng = np.random.default_rng(seed)
+    person = photo.people[0]
+    image = cv2.cvtColor(cv2.imread(str(photo.file)), cv2.COLOR_BGR2RGB).astype(np.float32)
+    image = np.minimum(255.0, np.maximum(0.0, image * rng.uniform(0.6, 1.4, 3)))
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    x, y, width, height = person.box.tolist()
+    zoom = CROP_PX / (max(width, height) * np.clip(rng.normal(1, 0.25), 0.75, 1.25))
+    angle = np.clip(rng.normal(0, np.pi / 6), -np.pi / 3, np.pi / 3) if rng.random() < 0.6 else 0.0
+    turn = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    shift = CROP_PX / 2 - turn @ [x + width / 2, y + height / 2]
+    crop = cv2.warpAffine(np.ascontiguousarray(image), np.concatenate([turn, shift[:, None]], 1), (CROP_PX, CROP_PX))
+    return ((crop - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1).astype(np.float32)
+
+
+def made_up(folder: Path, number: int) -> Photo:
+    """A photo with texture at every scale, and a person in it."""
+    rng = np.random.default_rng(number)
+    image = np.zeros((SIZE[1], SIZE[0], 3), np.float32)
+    for level in range(8):
+        grain = rng.normal(0, 12, (max(SIZE[1] >> level, 2), max(SIZE[0] >> level, 2), 3)).astype(np.float32)
+        image += cv2.resize(grain * (0.3 + level / 4), SIZE, interpolation=cv2.INTER_CUBIC)
+    file = folder / f"{number:04d}.jpg"
+    cv2.imwrite(str(file), (image + 128).clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    side = rng.uniform(350, 700)
+    x, y = rng.uniform(0, SIZE[0] - side), rng.uniform(0, SIZE[1] - side)
+    points = np.concatenate([rng.uniform([x, y], [x + side, y + side], (54, 2)), np.ones((54, 1))], 1)
+    person = Person(box=np.float32([x, y, side, side]), keypoints2d=points.astype(np.float32), has_body=True)
+    return Photo(name=file.name, people=(person,), file=file)
+
+
+def opening(folder: Path) -> dict[str, float]:
+    """A shard of 300,000 people, opened and mapped in a process of its own that has read one person."""
+    path = folder / "many_train.h5"
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    person = Person(box=np.float32([0, 0, 8, 8]), keypoints2d=np.zeros((54, 3), np.float32))
+    with ShardWriter(path, **ABOUT) as out:
+        (sample,) = pack(Photo(name="a", people=(person,), data=jpeg), Packing())
+        for _ in range(MANY):
+            out.add(sample)
+    script = (
+        "import sys, time; from pathlib import Path; from hmrb.data.shard import Shard\n"
+        "def private():\n"
+        "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Private'))\n"
+        "before = private(); start = time.perf_counter()\n"
+        "shard = Shard(Path(sys.argv[1])); shard.arrays; shard.jpeg(123456); shard.arrays['pose'][200000].sum()\n"
+        "print(1000 * (time.perf_counter() - start), (private() - before) / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    milliseconds, megabytes = map(float, done.stdout.split())
+    return {"ms to open 300,000 people": milliseconds, "MB of its own, a process": megabytes}
+
+
+def drawing() -> dict[str, float]:
+    """A draw from a mix of ten datasets, ten million people."""
+    names = [f"set{i}" for i in range(10)]
+    sampler = MixtureSampler(dict.fromkeys(names, 0.1), dict.fromkeys(names, 1_000_000), 0)
+    return {"us a draw from 10 million": 1e6 / rate(lambda i: sampler.draw(i, 0), 1.0)}
+
+
+def rate(step: Callable[[int], object], seconds: float) -> float:
+    """Steps a second, after a few to warm up."""
+    for i in range(5):
+        step(i)
+    start, steps = time.process_time(), 0
+    while time.process_time() - start < seconds:
+        step(steps)
+        steps += 1
+    return steps / (time.process_time() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""hmrb verify: what is wrong with a shard."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+def verify(
+    shards: Annotated[
+        list[str], typer.Argument(help="Shards: files, or names in the store (3dpw_train).", show_default=False)
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
+) -> None:
+    """Check shards: counts, sums, pictures, boxes, and whether labels are people's. Exit code 1: something is wrong."""
+    import json
+
+    from rich.console import Console
+
+    from hmrb.data.look import contact_sheet
+    from hmrb.data.sources import SOURCES
+    from hmrb.data.verify import find_shard, record
+    from hmrb.data.verify import verify as check_shard
+    from hmrb.errors import RunError
+    from hmrb.store import Store
+
+    store, console = Store.default(), Console(stderr=json_)
+    found = [find_shard(name, store) for name in shards]
+    records = []
+    for shard in found:
+        source = SOURCES.get(shard.info.dataset)
+        known = source.known.get(shard.info.split) if source else None
+        with console.status(shard.path.name) as status:
+            checks = check_shard(shard, store, known, partial(_tell, status, shard.path.name))
+        records.append(record(shard, checks))
+        if json_:
+            continue
+        console.print(f"{shard.path}: {shard.info.num_people} people, sha {shard.info.sha}", highlight=False)
+        colours = {"ok": "green", "wrong": "bold red", "skipped": "dim"}
+        for check in checks:
+            line = f"  [{colours[check.verdict]}]{check.verdict:8}[/] {check.name:18}"
+            console.print(line, end="")
+            console.print(check.detail, markup=False, highlight=False, soft_wrap=True)
+        if shard.arrays["jpeg/offset"][-1]:
+            console.print(f"  look at it: {contact_sheet(Path(shard.path))}", soft_wrap=True, highlight=False)
+    if json_:
+        typer.echo(json.dumps(records, indent=1))
+    if bad := [entry["shard"] for entry in records if not entry["ok"]]:
+        raise RunError(f"something is wrong with {', '.join(bad)}")
+
+
+def _tell(status: "Status", shard: str, check: str) -> None:
+    status.update(f"{shard}: {check}")

@@ -1,0 +1,384 @@
+"""What labels of people have in common, so that wrong ones show: lengths, sides, uprightness, and agreement.
+
+A check says what it found in words. Thresholds are wide: they are for datasets, by medians, not for single people.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from hmrb.body import SMPL
+from hmrb.data.pack import UnreadablePicture, decoded
+from hmrb.data.shard import Shard
+from hmrb.geometry import align_similarity, rotvec_to_rotmat
+from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
+
+J = {name: row for row, name in enumerate(SKELETONS[TRAINING_SKELETON].joints)}
+MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
+ENOUGH = 8  # people that a statement about a dataset needs
+# Bones between SMPL's joints or those that people mark, and lengths (m) that medians of children and adults lie in.
+BONES = {
+    "thigh": ("hip", "knee", 0.25, 0.60),
+    "shin": ("knee", "ankle", 0.25, 0.55),
+    "upper arm": ("shoulder", "elbow", 0.17, 0.42),
+    "forearm": ("elbow", "wrist", 0.14, 0.36),
+}
+UNITS = {1000: "millimetres", 100: "centimetres", 10: "decimetres", 7: "sevenths of a metre"}
+NUMBERS = ("box", "keypoints2d", "keypoints3d", "pose", "betas", "transl")
+LIMBS = [(J[f"{s}_{a}"], J[f"{s}_{b}"]) for s in ("left", "right") for a, b in
+         (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verdict, and what it rests on."""
+
+    name: str
+    verdict: Literal["ok", "wrong", "skipped"]
+    detail: str
+
+
+def ok(name: str, detail: str) -> Check:
+    """As it should be."""
+    return Check(name, "ok", detail)
+
+
+def wrong(name: str, detail: str) -> Check:
+    """Not as it should be."""
+    return Check(name, "wrong", detail)
+
+
+def skipped(name: str, detail: str) -> Check:
+    """Can't be told."""
+    return Check(name, "skipped", detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """People of a shard in the training skeleton; `body54` are the joints of their labelled bodies, in metres."""
+
+    shard: Shard
+    rows: Int[np.ndarray, " N"]
+    box: Float[np.ndarray, "N 4"]
+    keypoints2d: Float[np.ndarray, "N 54 3"]
+    keypoints3d: Float[np.ndarray, "N 54 4"]
+    has_body: Bool[np.ndarray, " N"]
+    root_up: Float[np.ndarray, "N 3"]
+    body54: Float[np.ndarray, "N 54 3"] | None
+
+    @classmethod
+    def of(cls, shard: Shard, rows: Int[np.ndarray, " N"], body: SMPL | None) -> "Labels":
+        """Reads those that are numbers, annotated hips standing in where the body's own are not labelled."""
+        arrays, skeleton = shard.arrays, shard.info.skeleton
+        numbers = [arrays[key][rows].reshape(len(rows), -1) for key in NUMBERS]
+        rows = rows[np.isfinite(np.concatenate(numbers, 1)).all(1)]
+        two, three = (
+            _filled(remap(arrays[key][rows].astype(np.float64), skeleton, TRAINING_SKELETON))
+            for key in ("keypoints2d", "keypoints3d")
+        )
+        has_body = arrays["has_body"][rows].astype(bool)
+        rotmats = rotvec_to_rotmat(torch.from_numpy(arrays["pose"][rows].astype(np.float32)))
+        body54 = None
+        if body is not None and has_body.any():
+            parts = []
+            for start in range(0, len(rows), 64):
+                chunk = slice(start, start + 64)
+                betas = torch.from_numpy(arrays["betas"][rows[chunk]].astype(np.float32))
+                with torch.no_grad():
+                    mesh = body(rotmats[chunk], betas, part="smpl54")
+                    joints = body.joints(mesh, "smpl54").double().numpy()
+                parts.append(joints + arrays["transl"][rows[chunk]][:, None])
+            body54 = np.concatenate(parts)
+        up = rotmats[:, 0, :, 1].double().numpy()
+        return cls(shard, rows, arrays["box"][rows].astype(np.float64), two, three, has_body, up, body54)
+
+
+def box_fit(labels: Labels) -> Check:
+    """A square holds its person's joints, and is not much larger than they reach."""
+    seen = labels.keypoints2d[..., 2] > 0
+    enough = seen.sum(1) >= 6
+    if enough.sum() < ENOUGH:
+        return skipped("box_fit", f"{enough.sum()} people with 6 labelled joints in the picture")
+    points, box = labels.keypoints2d[enough, :, :2], labels.box[enough]
+    center, side = box[:, None, :2] + box[:, None, 2:] / 2, box[:, 2:].max(1)[:, None]
+    inside = (np.abs(points - center) <= 0.6 * side[..., None]).all(2)
+    share = float(inside[seen[enough]].mean())
+    masked = np.where(seen[enough][..., None], points, np.nan)
+    low, high = np.nanmin(masked, 1), np.nanmax(masked, 1)
+    reach = float(np.median((high - low).max(1) / side[:, 0].clip(1e-6)))
+    off = float(np.median(np.linalg.norm((low + high) / 2 - center[:, 0], axis=1) / side[:, 0].clip(1e-6)))
+    said = f"{100 * share:.1f} % of joints inside; people reach over {100 * reach:.0f} % of their squares"
+    said += f", {100 * off:.0f} % off the middle"
+    if share < 0.9 or not 0.3 < reach < 1.3 or off > 0.16:
+        return wrong("box_fit", f"{said}: corners read as sizes, or another picture's boxes?")
+    return ok("box_fit", said)
+
+
+def bone_lengths(labels: Labels) -> Check:
+    """Limbs are as long as people's, in metres."""
+    lengths = {}
+    for bone, (start, end, _, _) in BONES.items():
+        found = [_distance(labels.keypoints3d, J[f"{side}_{start}"], J[f"{side}_{end}"]) for side in ("left", "right")]
+        both = np.concatenate(found)
+        if len(both) >= ENOUGH:
+            lengths[bone] = float(np.median(both))
+    if not lengths:
+        return skipped("bone_lengths", "no limbs with 3D joints")
+    said = ", ".join(f"{bone} {length:.3g} m" for bone, length in lengths.items())
+    odd = [bone for bone, length in lengths.items() if not BONES[bone][2] <= length <= BONES[bone][3]]
+    if not odd:
+        return ok("bone_lengths", said)
+    fits = [factor for factor in UNITS if all(_in(bone, length / factor) for bone, length in lengths.items())]
+    best = min(fits, key=lambda factor: sum(_from_middle(b, n / factor) for b, n in lengths.items()), default=None)
+    return wrong("bone_lengths", f"{said}: {'these are ' + UNITS[best] if best else 'no unit fits'}")
+
+
+def upright(labels: Labels) -> Check:
+    """Most people stand: in the camera's frame, y down, their heads are above their hips."""
+    if labels.shard.info.skeleton == "none":
+        return skipped("upright", "bodies alone have no camera")
+    three = labels.keypoints3d
+    hips, necks = _middle(three, "left_hip", "right_hip"), _middle(three, "left_shoulder", "right_shoulder")
+    has = (hips[:, 3] > 0) & (necks[:, 3] > 0)
+    ups = {"3D joints": (necks - hips)[has, :3], "bodies": labels.root_up[labels.has_body]}
+    said, bad = [], []
+    for name, up in ups.items():
+        if len(up) >= ENOUGH:
+            down = float(np.median(up[:, 1] / np.linalg.norm(up, axis=1).clip(1e-9)))
+            said.append(f"{name}: {'up' if down < 0 else 'down'} by {abs(down):.2f}")
+            bad += [name] if down > -0.3 else []
+    if not said:
+        return skipped("upright", "no 3D joints and no bodies")
+    if bad:
+        return wrong("upright", f"{', '.join(said)}: {' and '.join(bad)} are not in the camera's frame (y down)")
+    return ok("upright", ", ".join(said))
+
+
+def left_right(labels: Labels) -> Check:
+    """Knees bend forward and toes point there; faces that are seen have the person's left at the right."""
+    three = labels.keypoints3d
+    left, right = three[:, J["left_hip"]], three[:, J["right_hip"]]
+    hips, necks = _middle(three, "left_hip", "right_hip"), _middle(three, "left_shoulder", "right_shoulder")
+    across, up = (left - right)[:, :3], (necks - hips)[:, :3]
+    ahead, told = np.zeros_like(across), np.zeros(len(three))
+    for side in ("left", "right"):
+        hip, knee, ankle = (three[:, J[f"{side}_{joint}"]] for joint in ("hip", "knee", "ankle"))
+        has = (hip[:, 3] > 0) & (knee[:, 3] > 0) & (ankle[:, 3] > 0)
+        ahead += np.where(has[:, None], (2 * knee - hip - ankle)[:, :3], 0)
+        told += has
+    has = (told > 0) & (hips[:, 3] > 0) & (necks[:, 3] > 0)
+    votes = np.sign((np.cross(across, up) * ahead).sum(1))[has]
+    said, bad = [], False
+    if len(votes) >= ENOUGH:
+        share = float((votes > 0).mean())
+        said.append(f"knees bend forward in {100 * share:.0f} % of 3D people")
+        bad |= share < 0.5
+    two = labels.keypoints2d
+    shoulders = (two[:, J["left_shoulder"]], two[:, J["right_shoulder"]])
+    face = two[:, [J["nose"], J["left_eye"], J["right_eye"]], 2].min(1) > 0
+    face &= (shoulders[0][:, 2] > 0) & (shoulders[1][:, 2] > 0)
+    if face.sum() >= ENOUGH:
+        share = float((shoulders[0][face, 0] > shoulders[1][face, 0]).mean())
+        said.append(f"{100 * share:.0f} % of people with a face have their left at the right")
+        bad |= share < 0.5
+    if not said:
+        return skipped("left_right", "neither 3D legs nor faces to tell the sides by")
+    if bad:
+        return wrong("left_right", f"{', '.join(said)}: left and right are exchanged, or an axis is mirrored")
+    return ok("left_right", ", ".join(said))
+
+
+def projection(labels: Labels) -> Check:
+    """3D joints, and the joints of bodies, lie on the 2D ones."""
+    said, bad = [], []
+    sides = {"3D joints": labels.keypoints3d}
+    if labels.body54 is not None:
+        sides["bodies"] = np.concatenate([labels.body54, labels.has_body[:, None, None].repeat(54, 1)], 2)
+    for name, three in sides.items():
+        errors = {
+            kind: _miss(labels.keypoints2d, points)
+            for kind, points in {
+                "as they are": three,
+                "with left and right exchanged": three[:, MIRROR],
+                "mirrored": three * np.array([-1, 1, 1, 1]),
+                "upside down": three * np.array([1, -1, -1, 1]),
+            }.items()
+        }
+        if len(errors["as they are"]) < ENOUGH:
+            continue
+        medians = {kind: float(np.median(error)) for kind, error in errors.items()}
+        best = min(medians, key=lambda kind: medians[kind])
+        said.append(f"{name} miss by {100 * medians['as they are']:.1f} % of a person's size")
+        if medians["as they are"] > 0.12 or medians[best] < 0.6 * medians["as they are"] - 0.01:
+            bad.append(f"{name} {best}: {100 * medians[best]:.1f} %" if best != "as they are" else f"{name} don't fit")
+    if not said:
+        return skipped("projection", "no people with both 2D and 3D")
+    return wrong("projection", f"{', '.join(said)}; {', '.join(bad)}") if bad else ok("projection", ", ".join(said))
+
+
+def body_joints(labels: Labels) -> Check:
+    """The joints of labelled bodies are where the annotated 3D joints are."""
+    if labels.body54 is None:
+        return skipped("body_joints", "no body to pose is here" if labels.has_body.any() else "no labelled bodies")
+    limbs = sorted({joint for limb in LIMBS for joint in limb})
+    three = labels.keypoints3d[:, limbs]
+    has = labels.has_body & (three[..., 3] > 0).all(1)
+    if has.sum() < ENOUGH:
+        return skipped("body_joints", "no people with a body and 3D limbs")
+    truth, body = (_centered(points[has]) for points in (three[..., :3], labels.body54[:, limbs]))
+    miss = float(np.median(np.linalg.norm(truth - body, axis=2).mean(1)))
+    aligned = align_similarity(torch.from_numpy(body), torch.from_numpy(truth)).numpy()
+    rest = float(np.median(np.linalg.norm(truth - aligned, axis=2).mean(1)))
+    said = f"bodies are {100 * miss:.1f} cm from 3D joints, {100 * rest:.1f} cm after alignment"
+    if miss > 0.15 or (miss > 0.08 and rest < 0.4 * miss):
+        return wrong("body_joints", f"{said}: another frame, unit or person")
+    return ok("body_joints", said)
+
+
+def pixel_grid(labels: Labels) -> Check:
+    """Pixels count from 0: whole-numbered joints reach 0 and not the picture's width."""
+    arrays = labels.shard.arrays
+    own = arrays["keypoints2d"][labels.rows].astype(np.float64)
+    size = arrays["photo_px"][arrays["image"][labels.rows]].astype(np.float64)
+    seen = own[..., 2] > 0
+    points = _in_photo(labels, own[..., :2])[seen]
+    limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
+    if len(points) < ENOUGH:
+        return skipped("pixel_grid", "no labelled joints in pictures")
+    if (np.abs(points - points.round()) < 0.02).mean() < 0.9:
+        return skipped("pixel_grid", "joints lie between pixels")
+    at_zero, at_size = int((points.round() == 0).any(1).sum()), int((points.round() == limits).any(1).sum())
+    said = f"{at_zero} joints at pixel 0, {at_size} at the picture's width or height"
+    if at_size > at_zero:
+        return wrong("pixel_grid", f"{said}: pixels seem to be counted from 1")
+    return ok("pixel_grid", said) if at_zero else skipped("pixel_grid", said)
+
+
+def picture_fits(labels: Labels, looked: int = 200) -> Check:
+    """Limbs stand out of what is beside them: more than other places do, and more than in the mirrored picture.
+
+    Where only the region around a person is kept, its mirror image is seldom in it, and the first has to tell.
+    """
+    picks = np.linspace(0, len(labels.rows) - 1, min(len(labels.rows), looked)).astype(int)
+    rng = np.random.default_rng(0)
+    found = []
+    for index in picks.tolist():
+        seen = [(a, b) for a, b in LIMBS if min(labels.keypoints2d[index, [a, b], 2]) > 0]
+        row = int(labels.rows[index])
+        data = labels.shard.jpeg(row)
+        if len(seen) < 3 or not data:
+            continue
+        try:
+            picture = decoded(data, "").astype(np.float64)
+        except UnreadablePicture:
+            continue
+        limbs = labels.keypoints2d[index, seen, :2]
+        away = rng.choice([-1.0, 1.0], (len(seen), 1, 2)) * rng.uniform(0.4, 0.9, (len(seen), 1, 2))
+        beside = limbs + away * labels.box[index, 2:].max()
+        left, _, scale = labels.shard.arrays["origin"][labels.shard.arrays["image"][row]].tolist()
+        width = float(labels.shard.arrays["photo_px"][labels.shard.arrays["image"][row], 0])
+        mirrored = limbs * [-1, 1] + [scale * (width - 2 * left) - 1, 0]  # about the photo's middle
+        found.append([_contrast(picture, places) for places in (limbs, beside, mirrored)])
+    here, there, mirror = np.array(found).reshape(-1, 3).T
+    gain, loss = _finite(here - there), _finite(here - mirror)
+    if len(gain) < ENOUGH:
+        return skipped("picture_fits", "too few people with limbs in a picture")
+    said = f"limbs stand out by {np.nanmean(here):.1f} levels, other places by {np.nanmean(there):.1f}"
+    if len(loss) >= ENOUGH and _sure(-loss):
+        return wrong("picture_fits", f"{said}, the mirrored places by {np.nanmean(mirror):.1f}: pictures are mirrored")
+    if not _sure(gain):
+        return wrong("picture_fits", f"{said}: labels are not on people; are pictures mirrored, or others?")
+    return ok("picture_fits", said)
+
+
+def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+    return values[np.isfinite(values)]
+
+
+def _sure(values: Float[np.ndarray, " N"]) -> bool:
+    """Whether their mean is above 0 by two standard errors."""
+    return bool(values.mean() > 2 * values.std(ddof=1) / np.sqrt(len(values)) + 1e-9)
+
+
+def _in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
+    """Pixels of the photos that the shard's pictures were cut from."""
+    origin = labels.shard.arrays["origin"][labels.shard.arrays["image"][labels.rows]].astype(np.float64)
+    return (points + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]
+
+
+def _contrast(picture: np.ndarray, limbs: Float[np.ndarray, "L 2 2"]) -> float:
+    """Mean difference of colour between a limb's axis and both sides of it; NaN where all of it is outside."""
+    start, end = limbs[:, :1], limbs[:, 1:]
+    along = end - start
+    across = np.stack([-along[..., 1], along[..., 0]], -1)
+    places = start + along * np.linspace(0.25, 0.75, 5)[None, :, None]
+    inside = [places, places + 0.45 * across, places - 0.45 * across]
+    height, width = picture.shape[:2]
+    values, valid = [], np.ones(places.shape[:2], bool)
+    for points in inside:
+        x, y = points.round().astype(int)[..., 0], points.round().astype(int)[..., 1]
+        valid &= (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        values.append(picture[y.clip(0, height - 1), x.clip(0, width - 1)])
+    if not valid.any():
+        return float("nan")
+    sides = (np.abs(values[0] - values[1]) + np.abs(values[0] - values[2])).mean(-1) / 2
+    return float(sides[valid].mean())
+
+
+def _miss(two: Float[np.ndarray, "N J 3"], three: Float[np.ndarray, "N J 4"]) -> Float[np.ndarray, " M"]:
+    """Mean distance of scaled and shifted 3D joints from 2D ones, as a share of the 2D ones' size, a person each."""
+    out = []
+    for flat, deep in zip(two, three, strict=True):
+        both = (flat[:, 2] > 0) & (deep[:, 3] > 0)
+        if both.sum() < 6:
+            continue
+        z = deep[both, 2:3]
+        seen = deep[both, :2] / z if z.min() > 0.5 else deep[both, :2]  # in front of a camera, or relative to a root
+        target, source = flat[both, :2] - flat[both, :2].mean(0), seen - seen.mean(0)
+        scale = max((target * source).sum(), 0) / max((source**2).sum(), 1e-12)
+        size = max(float(np.ptp(flat[both, :2], 0).max()), 1e-6)
+        out.append(float(np.linalg.norm(target - scale * source, axis=1).mean()) / size)
+    return np.array(out)
+
+
+def _filled(points: Float[np.ndarray, "N 54 C"]) -> Float[np.ndarray, "N 54 C"]:
+    """Annotated hips in place of the body's where those are not labelled: near enough for every check here."""
+    for side in ("left", "right"):
+        own, extra = J[f"{side}_hip"], J[f"{side}_hip_extra"]
+        unlabelled = points[:, own, -1] <= 0
+        points[unlabelled, own] = points[unlabelled, extra]
+    return points
+
+
+def _distance(three: Float[np.ndarray, "N 54 4"], a: int, b: int) -> Float[np.ndarray, " M"]:
+    both = (three[:, a, 3] > 0) & (three[:, b, 3] > 0)
+    return np.linalg.norm(three[both, a, :3] - three[both, b, :3], axis=1)
+
+
+def _middle(three: Float[np.ndarray, "N 54 4"], a: str, b: str) -> Float[np.ndarray, "N 4"]:
+    middle = (three[:, J[a]] + three[:, J[b]]) / 2
+    middle[:, 3] = np.minimum(three[:, J[a], 3], three[:, J[b], 3])
+    return middle
+
+
+def _centered(points: Float[np.ndarray, "N L 3"]) -> Float[np.ndarray, "N L 3"]:
+    return points - points.mean(1, keepdims=True)
+
+
+def _in(bone: str, length: float) -> bool:
+    return BONES[bone][2] <= length <= BONES[bone][3]
+
+
+def _from_middle(bone: str, length: float) -> float:
+    """How far a length is from the usual one, as a factor's logarithm."""
+    return abs(float(np.log(length / np.sqrt(BONES[bone][2] * BONES[bone][3]))))
+
+
+LABEL_CHECKS: Mapping[str, Callable[[Labels], Check]] = {
+    check.__name__: check
+    for check in (box_fit, bone_lengths, upright, left_right, projection, body_joints, pixel_grid, picture_fits)
+}

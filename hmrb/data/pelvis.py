@@ -1,0 +1,34 @@
+"""Where the pelvis of SMPL is at rest: a body turns about it, so translations into another frame need it."""
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.body import load_body
+from hmrb.body.official import BodyError, find_body
+from hmrb.store import Store
+
+
+def rest_pelvis(betas: Float[np.ndarray, "10"], gender: str, store: Store) -> Float[np.ndarray, "3"] | None:
+    """Metres in the body's own frame; None where the store has no body of this gender."""
+    pelvis = _pelvis(store, gender)
+    return None if pelvis is None else pelvis[0] + pelvis[1] @ betas
+
+
+def transl_to(
+    pelvis: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], gender: str, store: Store
+) -> Float[np.ndarray, "3"]:
+    """The translation that puts the pelvis there; zeros where the store has no body of this gender."""
+    rest = rest_pelvis(betas, gender, store)
+    return np.zeros(3, np.float32) if rest is None else (pelvis - rest).astype(np.float32)
+
+
+@cache
+def _pelvis(store: Store, gender: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 10"]] | None:
+    try:
+        find_body(store.bodies / "smpl", gender)
+    except BodyError:
+        return None
+    body = load_body("smpl", gender, store)
+    return body.rest_joints[0].double().numpy(), body.joint_shapedirs[0].double().numpy()

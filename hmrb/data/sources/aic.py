@@ -1,0 +1,106 @@
+"""AI Challenger key points, from the lists it came as or from their re-release in COCO's format.
+
+Wu et al., AI Challenger: a large-scale dataset for going deeper in image understanding, arXiv 1711.06475, 2017,
+https://github.com/AIChallenger/AI_Challenger_2017. The first host is gone; mirrors exist.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.marked import Columns, entry, gather, hidden_share, numbers, photo, present, read_json
+from hmrb.data.rules import box_corners
+from hmrb.data.source import Part, Raw, Source
+
+# Split: what the challenge calls it, the dates that its folders were given, the date of the pictures.
+FOLDERS = {
+    "train": ("train", ("20170909", "20170902"), "20170902"),
+    "val": ("validation", ("20170911",), "20170911"),
+}
+POINTS = 14
+VISIBLE, HIDDEN, UNLABELLED = 1, 2, 3  # the challenge's codes
+HIDDEN_COCO = 1  # 0 not labelled, 1 hidden, 2 visible: the re-release's
+
+People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]
+
+
+def plan(raw: Raw) -> list[Part]:
+    """Everybody with a labelled point. Which of the two formats a file has is seen in it."""
+    return [_part(raw, split, path) for split, path in present(raw, _files()).items()]
+
+
+def _files() -> dict[str, list[str]]:
+    return {
+        split: [
+            *(f"ai_challenger_keypoint_{name}_{d}/keypoint_{name}_annotations_{d}.json" for d in dates),
+            f"annotations/aic_{split}.json",
+        ]
+        for split, (name, dates, _) in FOLDERS.items()
+    }
+
+
+def _part(raw: Raw, split: str, path: Path) -> Part:
+    name, dates, date = FOLDERS[split]
+    pictures = [f"ai_challenger_keypoint_{name}_{d}/keypoint_{name}_images_{date}" for d in dates]
+    folder = raw.need(*pictures).relative_to(raw.root).as_posix()
+    table = read_json(path)
+    people = _challenge(table, folder, path, raw.compat) if isinstance(table, list) else _coco(table, folder, path)
+    return Part(split, gather(people), partial(photo, raw.root))
+
+
+def _challenge(table: object, folder: str, path: Path, compat: bool) -> People:
+    for picture in table if isinstance(table, list) else []:
+        boxes = entry(picture, "human_annotations", path)
+        marks = entry(picture, "keypoint_annotations", path)
+        for human in marks:
+            corners, points = numbers(boxes, human, (4,), path), numbers(marks, human, (POINTS, 3), path)
+            codes = points[:, 2].copy()
+            labelled = (codes == VISIBLE) | (codes == HIDDEN)
+            if not compat:
+                points[:, 2] = labelled
+                points[~labelled] = 0
+            if labelled.any() or compat:
+                box = corners if compat else box_corners(*corners.tolist())
+                name = f"{folder}/{entry(picture, 'image_id', path)}.jpg"
+                yield name, box, points, hidden_share(labelled, codes == HIDDEN)
+
+
+def _coco(table: object, folder: str, path: Path) -> People:
+    names = {entry(p, "id", path): entry(p, "file_name", path) for p in entry(table, "images", path)}
+    for person in entry(table, "annotations", path):
+        points = numbers(person, "keypoints", (POINTS, 3), path)
+        codes = points[:, 2].copy()
+        points[:, 2] = codes > 0
+        points[codes == 0] = 0
+        if codes.any():
+            name = f"{folder}/{entry(names, entry(person, 'image_id', path), path)}"
+            yield name, numbers(person, "bbox", (4,), path), points, hidden_share(codes > 0, codes == HIDDEN_COCO)
+
+
+SOURCES = (
+    Source(
+        name="aic",
+        title="AI Challenger key points",
+        licence="research",
+        skeleton="aic_14",
+        splits=("train", "val"),
+        plan=plan,
+        tree=(
+            "ai_challenger_keypoint_train_20170909/keypoint_train_annotations_20170909.json\n"
+            "ai_challenger_keypoint_train_20170909/keypoint_train_images_20170902/<image_id>.jpg\n"
+            "ai_challenger_keypoint_validation_20170911/keypoint_validation_annotations_20170911.json\n"
+            "ai_challenger_keypoint_validation_20170911/keypoint_validation_images_20170911/<image_id>.jpg\n"
+            "or, for the labels, annotations/aic_{train,val}.json"
+        ),
+        traps=(
+            "boxes are corners, and points have code 1 visible, 2 hidden, 3 not labelled",
+            "the re-release in COCO's format has x, y, width, height, and codes 0 not labelled, 1 hidden, 2 visible",
+            "a few pictures are damaged: --allow-missing 20",
+        ),
+        study="corners are taken for x, y, width, height, codes for confidence: points not labelled count three times",
+        benchmarks=("val",),
+    ),
+)

@@ -1,0 +1,240 @@
+"""COCO's way to write key points: COCO itself, COCO-WholeBody, CrowdPose and PoseTrack18.
+
+COCO: Lin et al., ECCV 2014, https://cocodataset.org. COCO-WholeBody: Jin et al., ECCV 2020,
+https://github.com/jin-s13/COCO-WholeBody. CrowdPose: Li et al., CVPR 2019, https://github.com/Jeff-sjtu/CrowdPose.
+PoseTrack18: Andriluka et al., CVPR 2018, https://posetrack.net.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.marked import Columns, Marked, entry, gather, hidden_share, numbers, photo, present, read_json
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.records import Photo
+from hmrb.skeleton import SKELETONS
+
+LIMBS = slice(5, 17)  # shoulders to ankles, in COCO's 17 and in PoseTrack's
+BODY = 17
+# The other parts of COCO-WholeBody, in the order of its 133: key, points, whether they are to be used.
+PARTS = (
+    ("foot_kpts", 6, "foot_valid"), ("face_kpts", 68, "face_valid"),
+    ("lefthand_kpts", 21, "lefthand_valid"), ("righthand_kpts", 21, "righthand_valid"),
+)  # fmt: skip
+POSETRACK_NAMES = {"head_bottom_pt": "head_bottom", "headtop": "head_top"}  # ours: theirs
+LABELS = ("", "annotations/", "json/")  # folders that CrowdPose's files are found in
+
+Points = Float[np.ndarray, "K 3"]
+Picture = Mapping[str, Any]
+
+
+def plan_coco(raw: Raw) -> list[Part]:
+    """The pictures of 2014; people whose twelve limb points are all labelled."""
+    files = {
+        split: (f"annotations/person_keypoints_{split}2014.json", f"person_keypoints_{split}2014.json")
+        for split in ("train", "val")
+    }
+    return [
+        _part(raw, split, path, (f"{split}2014", f"images/{split}2014"), _body, _has_limbs)
+        for split, path in present(raw, files).items()
+    ]
+
+
+def plan_wholebody(raw: Raw) -> list[Part]:
+    """The pictures of 2017; people whose twelve limb points are all labelled."""
+    files = {
+        split: (f"annotations/coco_wholebody_{split}_v1.0.json", f"coco_wholebody_{split}_v1.0.json")
+        for split in ("train", "val")
+    }
+    points = partial(_whole_body, 2.0 if raw.compat else 1.0)
+    return [
+        _part(raw, split, path, (f"{split}2017", f"train_2017/{split}2017", f"images/{split}2017"), points, _has_limbs)
+        for split, path in present(raw, files).items()
+    ]
+
+
+def plan_crowdpose(raw: Raw) -> list[Part]:
+    """People whose 14 points are all labelled and inside the picture."""
+    files = {split: [f"{label}crowdpose_{split}.json" for label in LABELS] for split in ("train", "val", "test")}
+    return [
+        _part(raw, split, path, ("images",), partial(_labelled, 14), _is_inside, ("crowdIndex", "crowd"))
+        for split, path in present(raw, files).items()
+    ]
+
+
+def plan_posetrack(raw: Raw) -> list[Part]:
+    """One item a sequence, with its own annotation file."""
+    folders = {split: (f"posetrack_data/annotations/{split}", f"annotations/{split}") for split in ("train", "val")}
+    return [
+        Part(split, raw.some(f"{folder.relative_to(raw.root)}/*.json"), partial(read_sequence, raw.root))
+        for split, folder in present(raw, folders).items()
+    ]
+
+
+def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
+    """The labelled pictures of one of PoseTrack's sequences; people without a box are left out."""
+    table = read_json(path)
+    rows = _posetrack_rows(table, path)
+    names = {entry(p, "id", path): _text(p, "file_name", path) for p in entry(table, "images", path)}
+
+    def people() -> Iterator[tuple[str, Any, Points, Columns]]:
+        for person in entry(table, "annotations", path):
+            points = _labelled(BODY, person, path)[rows]
+            if person.get("bbox") and _has_limbs(points, {}):
+                columns: Columns = {"sequence": path.stem, "track": float(person.get("track_id", -1))}
+                name = entry(names, entry(person, "image_id", path), path)
+                yield name, numbers(person, "bbox", (4,), path), points, columns
+
+    for marked in gather(people()):
+        yield from photo(root, marked)
+
+
+def _part(
+    raw: Raw,
+    split: str,
+    path: Path,
+    folders: Sequence[str],
+    points_of: Callable[[Picture, Path], Points],
+    keeps: Callable[[Points, Picture], bool],
+    column: tuple[str, str] | None = None,
+) -> Part:
+    """One file's people whom `keeps` keeps. `column` is a number of the picture and what it is called here."""
+    folder = raw.need(*folders).relative_to(raw.root).as_posix()
+    table = read_json(path)
+    pictures: dict[int, Picture] = {entry(p, "id", path): p for p in entry(table, "images", path)}
+
+    def people() -> Iterator[tuple[str, Any, Points, Columns]]:
+        for person in entry(table, "annotations", path):
+            if person.get("iscrowd") or not any(person.get("keypoints", ())[2::3]):
+                continue
+            picture = entry(pictures, entry(person, "image_id", path), path)
+            points = points_of(person, path)
+            if not keeps(points, picture):
+                continue
+            codes = np.array(person["keypoints"][2::3])
+            columns: Columns = hidden_share(codes > 0, codes == 1)
+            if column:
+                columns = {**columns, column[1]: float(entry(picture, column[0], path))}
+            yield f"{folder}/{_text(picture, 'file_name', path)}", numbers(person, "bbox", (4,), path), points, columns
+
+    items: list[Marked] = gather(people())
+    return Part(split, items, partial(photo, raw.root))
+
+
+def _labelled(count: int, person: Picture, path: Path) -> Points:
+    """Points of confidence 1 where they are labelled, visible (code 2) or hidden (1)."""
+    points = numbers(person, "keypoints", (count, 3), path)
+    points[:, 2] = points[:, 2] > 0
+    points[points[:, 2] == 0] = 0
+    return points
+
+
+def _body(person: Picture, path: Path) -> Points:
+    return _labelled(BODY, person, path)
+
+
+def _whole_body(most: float, person: Picture, path: Path) -> Points:
+    """Confidence of feet, face and hands is as stored, a score or a code, at most `most`."""
+    points = [_labelled(BODY, person, path)]
+    for key, count, valid in PARTS:
+        part = numbers(person, key, (count, 3), path)
+        part[:, 2] = part[:, 2].clip(0, most) if entry(person, valid, path) else 0
+        part[part[:, 2] == 0] = 0
+        points.append(part)
+    return np.concatenate(points)
+
+
+def _has_limbs(points: Points, _: Picture) -> bool:
+    return bool((points[LIMBS, 2] > 0).all())
+
+
+def _is_inside(points: Points, picture: Picture) -> bool:
+    size = [entry(picture, key, picture["file_name"]) for key in ("width", "height")]
+    return bool((points[:, 2] > 0).all() and (points[:, :2] >= 0).all() and (points[:, :2] < size).all())
+
+
+def _posetrack_rows(table: Any, path: Path) -> list[int]:
+    """Where the file has each of our points: it names them, under `categories`."""
+    theirs = list(entry(entry(entry(table, "categories", path), 0, path), "keypoints", path))
+    ours = [POSETRACK_NAMES.get(joint, joint) for joint in SKELETONS["posetrack"].joints]
+    if missing := [joint for joint in ours if joint not in theirs]:
+        raise RequestError(f"{path}: names no point {', '.join(missing)}; there are {', '.join(theirs)}")
+    return [theirs.index(joint) for joint in ours]
+
+
+def _text(table: Picture, key: str, path: Path) -> str:
+    return str(entry(table, key, path))
+
+
+SOURCES = (
+    Source(
+        name="coco",
+        title="COCO 2014",
+        licence="annotations CC-BY 4.0, images under Flickr's terms",
+        skeleton="coco",
+        splits=("train", "val"),
+        plan=plan_coco,
+        tree="annotations/person_keypoints_{train,val}2014.json\n{train,val}2014/COCO_train2014_000000000009.jpg ...",
+        traps=(
+            "the pictures of 2014: those of 2017 are named without COCO_train2014_ and are split otherwise",
+            "people are kept whose points 5 to 16 are all labelled, hidden ones among them",
+            "the box is the annotators', without a margin",
+        ),
+        benchmarks=("val",),
+    ),
+    Source(
+        name="coco_wholebody",
+        title="COCO-WholeBody 1.0",
+        licence="annotations CC-BY-NC 4.0",
+        skeleton="coco_wholebody",
+        splits=("train", "val"),
+        plan=plan_wholebody,
+        tree=(
+            "annotations/coco_wholebody_{train,val}_v1.0.json\n"
+            "{train,val}2017/000000000009.jpg ...   or train_2017/{train,val}2017/..."
+        ),
+        traps=(
+            "the pictures of COCO 2017, not of 2014",
+            "feet, face and hands count only where the file calls the part valid, with a score or a code",
+            "hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+        ),
+        study="feet, face and hands keep confidences up to 2",
+        benchmarks=("val",),
+    ),
+    Source(
+        name="crowdpose",
+        title="CrowdPose",
+        licence="non-commercial research",
+        skeleton="crowdpose",
+        splits=("train", "val", "test"),
+        plan=plan_crowdpose,
+        tree="crowdpose_{train,val,test}.json   or annotations/..., json/...\nimages/100000.jpg ...",
+        traps=(
+            "people are kept whose 14 points are all labelled and inside the picture",
+            "head, neck and hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+        ),
+        benchmarks=("val", "test"),
+    ),
+    Source(
+        name="posetrack",
+        title="PoseTrack18",
+        licence="CC-BY-NC (unverified)",
+        skeleton="posetrack",
+        splits=("train", "val"),
+        plan=plan_posetrack,
+        tree=(
+            "posetrack_data/annotations/{train,val}/000001_bonn_train.json ...   or annotations/...\n"
+            "images/{train,val}/000001_bonn_train/000000.jpg ..."
+        ),
+        traps=(
+            "some people have no box and are left out; ears are never labelled",
+            "hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+        ),
+        benchmarks=("val",),
+    ),
+)

@@ -1,0 +1,234 @@
+"""Human3.6M: actors in a motion capture studio, seen by four cameras.
+
+Ionescu, Papava, Olaru and Sminchisescu: Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in
+Natural Environments, TPAMI 2014. http://vision.imar.ro/human3.6m/description.php
+Bodies: MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014, where the user has them.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.matlab import open_mat73
+from hmrb.data.optional import needed
+from hmrb.data.rules import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.data.video import read_frames
+from hmrb.errors import RequestError, RunError
+from hmrb.pickles import read_pickle
+from hmrb.records import Person, Photo
+
+SUBJECTS = {"train": (1, 5, 6, 7, 8), "test_p1": (9, 11), "test_p2": (9, 11)}
+CAMERAS = ("54138969", "55011271", "58860488", "60457274")  # MoSh numbers them so, from 0
+FRONT = "60457274"  # the one of protocol 2
+EVERY = 5  # frames: from 50 a second to 10
+JOINTS = [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]  # h36m's 17 among the 32 raw ones
+MASK_FACTOR = 0.9  # masks are looser than people; SPIN's rule, and the study's
+SAME_ACTION = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # called so for S1
+# What cdflib's reading of damaged bytes ends in.
+_DAMAGED = (
+    OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, MemoryError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+NUM_SUBJECTS, EXTRINSICS, INTRINSICS = 11, 6, 9  # the layout of w0 in metadata.xml
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A subject's action before one camera; the camera's fx, fy, cx, cy in pixels, zeros where they are not known."""
+
+    subject: str
+    action: str
+    camera: str
+    intrinsics: tuple[float, ...]
+
+    @property
+    def file(self) -> str:
+        """The name of its files, without ending: Directions 1.60457274."""
+        return f"{self.action}.{self.camera}"
+
+    @property
+    def kind(self) -> str:
+        """The action without its number, under one name for all subjects."""
+        word = self.action.split(" ")[0]
+        return SAME_ACTION.get(word, word)
+
+
+def plan(raw: Raw) -> list[Part]:
+    """A part a split, an item a clip of one camera."""
+    metadata = raw.root / "metadata.xml"
+    cameras = _intrinsics(metadata) if metadata.exists() else {}
+    parts = []
+    for split, subjects in SUBJECTS.items():
+        clips = [clip for number in subjects for clip in _clips(raw, f"S{number}", cameras)]
+        clips = [clip for clip in clips if split != "test_p2" or clip.camera == FRONT]
+        if clips:
+            parts.append(Part(split, clips, partial(read, raw), photos_each=500))
+    if not parts:
+        raw.some("S*/MyPoseFeatures/D3_Positions_mono/*.cdf")
+        raise RequestError(f"{raw.root}: none of the subjects S1, S5 to S9 and S11 in it")
+    return parts
+
+
+def read(raw: Raw, clip: Clip) -> Iterator[Photo]:
+    """Every fifth frame: a picture that was extracted, or the video's."""
+    features = raw.root / clip.subject / "MyPoseFeatures"
+    pixels = _cdf(features / "D2_Positions" / f"{clip.file}.cdf", 2)
+    points = _cdf(features / "D3_Positions_mono" / f"{clip.file}.cdf", 3) / 1000
+    if len(pixels) != len(points):
+        raise RunError(f"{features}: {clip.file}.cdf has {len(pixels)} frames of pixels and {len(points)} in 3D")
+    frames = range(0, len(points), EVERY)
+    mosh = _mosh(raw, clip)
+    boxes = _boxes(_mask_file(raw, clip), frames)
+    for frame, photo, box in zip(frames, _pictures(raw, clip, frames), boxes, strict=True):
+        there = with_confidence(pixels[frame])
+        has_body = mosh is not None and frame // EVERY < len(mosh[0])
+        person = Person(
+            box=box if box.any() else box_around(there),
+            keypoints2d=there,
+            keypoints3d=with_confidence(points[frame]),
+            has_body=has_body,
+            columns={"sequence": f"{clip.subject} {clip.file}", "action": clip.kind},
+            extra={"camera": np.array(clip.intrinsics, np.float32)},
+        )
+        if mosh is not None and has_body:
+            person = replace(person, pose=_upright(mosh[0][frame // EVERY]), betas=mosh[1])
+        yield replace(photo, people=(person,))
+
+
+def _clips(raw: Raw, subject: str, cameras: dict[str, tuple[float, ...]]) -> list[Clip]:
+    clips = []
+    for path in sorted((raw.root / subject / "MyPoseFeatures" / "D3_Positions_mono").glob("*.cdf")):
+        action, _, camera = path.stem.rpartition(".")
+        if camera in CAMERAS and action != "_ALL":
+            clips.append(Clip(subject, action, camera, cameras.get(camera, (0.0,) * 4)))
+            _mask_file(raw, clips[-1])
+    return clips
+
+
+def _mask_file(raw: Raw, clip: Clip) -> Path:
+    folders = (f"{clip.subject}/MySegmentsMat/ground_truth_{kind}" for kind in ("bs", "bb"))
+    return raw.need(*(f"{folder}/{clip.file}.mat" for folder in folders))
+
+
+def _boxes(path: Path, frames: range) -> Iterator[Box]:
+    """The box of each frame's mask, with the rule's margin; zeros where the mask is empty."""
+    with open_mat73(path, "Masks") as file:
+        cells = np.ravel(file["Masks"])
+        if len(cells) <= frames[-1]:
+            raise RunError(f"{path}: {len(cells)} masks, frame {frames[-1]} is labelled; get it again")
+        for frame in frames:
+            yield box_mask(np.asarray(file[cells[frame]]).T > 0, MASK_FACTOR)
+
+
+def _pictures(raw: Raw, clip: Clip, frames: range) -> Iterator[Photo]:
+    """Photos without people, in order."""
+    stem = f"{clip.subject}_{clip.file}".replace(" ", "_")
+    folder = f"{clip.subject}/images/{stem}"
+    if (raw.root / folder).is_dir():
+        digits = 6 if (raw.root / folder / f"{stem}_000001.jpg").exists() else 5
+        for frame in frames:
+            name = f"{folder}/{stem}_{frame + 1:0{digits}d}.jpg"
+            yield Photo(name=name, people=(), file=raw.root / name)
+        return
+    video = f"{clip.subject}/Videos/{clip.file}.mp4"
+    for frame, pixels in zip(frames, read_frames(raw.need(video, folder), frames), strict=True):
+        yield Photo(name=f"{video}/{frame:06d}", people=(), pixels=pixels)
+
+
+def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
+    """The 17 joints of every frame."""
+    cdflib = needed("cdflib")
+    if not path.exists():
+        raise RequestError(f"{path}: no such file")
+    try:
+        pose = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
+    except _DAMAGED as error:
+        raise RequestError(f"{path}: no CDF file with a Pose, or a damaged one ({error}); get it again") from None
+    if pose.ndim != 3 or pose.shape[::2] != (1, 32 * width) or not pose.shape[1]:
+        raise RequestError(f"{path}: Pose has shape {pose.shape}, expected (1, frames, {32 * width})")
+    return pose.reshape(-1, 32, width)[:, JOINTS]
+
+
+def _mosh(raw: Raw, clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
+    """Poses (F, 72) of every fifth frame and shape (10,), in the camera's frame but for the root's half turn."""
+    file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
+    folders = (raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh")
+    path = next((folder / file for folder in folders if (folder / file).exists()), None)
+    if path is None:
+        return None
+    table = read_pickle(path)
+    poses, betas = (np.asarray(table.get(key, ()), np.float32) for key in ("new_poses", "betas"))
+    if poses.ndim != 2 or poses.shape[1] != 72 or betas.size < 10:
+        raise RequestError(f"{path}: new_poses {poses.shape} and betas {betas.shape}, expected (frames, 72) and (10,)")
+    return poses, betas.ravel()[:10]
+
+
+def _upright(pose: Float[np.ndarray, "72"]) -> Float[np.ndarray, "24 3"]:
+    """MoSh's pose with its root turned, on the right: the way that HMR's author gives."""
+    out = pose.reshape(24, 3).copy()
+    out[0] = rotvec(rotmat(pose[:3]) @ X_HALF_TURN)
+    return out
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Entities are declared in a DOCTYPE: none, no bombs."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
+        raise RequestError("has a DOCTYPE, which Human3.6M's has not; refused")
+
+
+def _intrinsics(path: Path) -> dict[str, tuple[float, ...]]:
+    """fx, fy, cx, cy of each camera. `w0` holds 6 numbers for each camera and subject, then 9 for each camera."""
+    try:
+        root = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
+        numbers = [float(word) for word in (root.findtext("w0") or "").strip().strip("[]").split()]
+    except (ElementTree.ParseError, ValueError, OSError, RequestError) as error:
+        raise RequestError(f"{path}: {error}") from None
+    first = NUM_SUBJECTS * len(CAMERAS) * EXTRINSICS
+    if len(numbers) != first + len(CAMERAS) * INTRINSICS:
+        raise RequestError(f"{path}: w0 has {len(numbers)} numbers, cameras need {first + len(CAMERAS) * INTRINSICS}")
+    starts = range(first, len(numbers), INTRINSICS)
+    return {camera: tuple(numbers[start : start + 4]) for camera, start in zip(CAMERAS, starts, strict=True)}
+
+
+TREE = """
+  metadata.xml                                             cameras; without it their numbers are zeros
+  S1/MyPoseFeatures/D2_Positions/Directions 1.54138969.cdf
+  S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf
+  S1/MySegmentsMat/ground_truth_bs/Directions 1.54138969.mat            or ground_truth_bb
+  S1/Videos/Directions 1.54138969.mp4
+  or, extracted:
+  S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg
+  where you have it:
+  mosh/S1/Directions 1_cam0_aligned.pkl                    or h36m_mosh, in the folder or beside it"""
+
+SOURCES = (
+    Source(
+        name="h36m",
+        title="Human3.6M",
+        licence="academic, non-commercial",
+        skeleton="h36m",
+        splits=tuple(SUBJECTS),
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "test_p1 is S9 and S11 before four cameras, test_p2 the same before camera 60457274 alone",
+            "every fifth frame is kept; picture numbers begin with 1, so frame 0 is picture 000001",
+            "SPIN's script extracts pictures one frame late: extract them again, or give the videos",
+            "MoSh has a pose every fifth frame; only files called _aligned are in the camera's frame",
+            "MoSh gives no translation in the camera's frame: it is zeros. Clips without MoSh have no body",
+            "boxes are those of the masks, times 0.9",
+        ),
+        benchmarks=("test_p1", "test_p2"),
+        known={"train": 312188},
+    ),
+)

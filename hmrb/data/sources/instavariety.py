@@ -1,0 +1,119 @@
+"""InstaVariety and VLOG-people: videos with OpenPose's points, in human_dynamics' TFRecords.
+
+Kanazawa et al., Learning 3D human dynamics from video, CVPR 2019, https://github.com/akanazawa/human_dynamics; the
+videos of VLOG: Fouhey et al., From lifestyle vlogs to everyday interactions, CVPR 2018.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import PurePosixPath
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.rules import box_around
+from hmrb.data.source import Part, Raw, Source
+from hmrb.data.tfrecord import Feature, Record, read_example, records
+from hmrb.errors import RequestError
+from hmrb.records import Person, Photo
+
+NEEDED = ("meta/N", "image/encoded", "image/xys", "image/visibilities", "image/face_pts")
+BODY, FACE, TOES = 14, 5, 6
+
+
+def plan(splits: tuple[str, ...], raw: Raw) -> list[Part]:
+    """One item a record, which is a track: a person in a video."""
+    files = {split: sorted(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
+    parts = [
+        Part(split, [record for path in paths for record in records(path)], partial(read, split))
+        for split, paths in files.items()
+        if paths
+    ]
+    return parts or [Part(splits[0], raw.some(f"{splits[0]}/*.tfrecord"), partial(read, splits[0]))]
+
+
+def read(split: str, record: Record) -> Iterator[Photo]:
+    """The frames of a track in which OpenPose saw anything."""
+    features = read_example(record)
+    if missing := [key for key in NEEDED if key not in features]:
+        raise RequestError(f"{record.path}: record {record.number} has no {', '.join(missing)}")
+    pictures = features["image/encoded"]
+    points = _points(record, features)
+    columns = {"sequence": _video(record, features)}
+    for frame, (picture, marks) in enumerate(zip(pictures, points, strict=True)):
+        box = box_around(marks, seen=marks[:, 2] > 0)
+        if box[2:].all():
+            name = f"{split}/{record.path.stem}/{record.number:04d}/{frame:06d}"
+            yield Photo(name=name, people=(Person(box=box, keypoints2d=marks, columns=columns),), data=bytes(picture))
+
+
+def _points(record: Record, features: Mapping[str, Feature]) -> Float[np.ndarray, "N K 3"]:
+    """Body, face and toes; pixels of the crop that the record has."""
+    try:
+        count = int(features["meta/N"][0])
+        body, face = np.reshape(features["image/xys"], (count, 2, BODY)), features["image/face_pts"]
+        visible = np.reshape(features["image/visibilities"], (count, 1, BODY))
+        toes = features.get("image/toe_pts", [])
+        toes = np.reshape(toes, (count, 3, TOES)) if len(toes) else np.zeros((count, 3, TOES))
+        points = np.concatenate(
+            [np.concatenate([body, visible], 1), np.reshape(face, (count, 3, FACE)), toes], 2, dtype=np.float32
+        )
+    except (ValueError, IndexError, TypeError) as error:
+        raise RequestError(f"{record.path}: record {record.number}: points do not fit meta/N ({error})") from None
+    if len(features["image/encoded"]) != count:
+        raise RequestError(
+            f"{record.path}: record {record.number} has {len(features['image/encoded'])} pictures for {count} frames"
+        )
+    points = points.transpose(0, 2, 1)
+    if "image/phis" in features:  # then they went through the authors' network, and count from -1 to 1
+        points[..., :2] = (points[..., :2] + 1) / 2 * _size(record, features)
+    points[..., 2] = points[..., 2] > 0
+    points[points[..., 2] == 0] = 0
+    return points
+
+
+def _size(record: Record, features: Mapping[str, Feature]) -> int:
+    """The side of the crops of a track, which is the same for all."""
+    first = cv2.imdecode(np.frombuffer(features["image/encoded"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    if first is None:
+        raise RequestError(f"{record.path}: record {record.number}: its first picture can't be decoded")
+    return int(first.shape[0])
+
+
+def _video(record: Record, features: Mapping[str, Feature]) -> str:
+    """The last two folders of the pictures' names, of which there may be more than frames: tag and video."""
+    names = features.get("image/filenames", [])
+    folders = PurePosixPath(bytes(names[0]).decode(errors="replace")).parts[-3:-1] if len(names) else ()
+    return "/".join(folders) or f"{record.path.stem}/{record.number:04d}"
+
+
+TRAPS = (
+    "points 0 and 5 are heels; ankles are the last two",
+    "points are in [-1, 1] where a record has image/phis",
+    "the pictures are crops, 224 pixels to train on; the labels are OpenPose's",
+    "image/filenames may have more names than there are frames: only the video is taken from it",
+)
+SOURCES = (
+    Source(
+        name="instavariety",
+        title="InstaVariety",
+        licence="research",
+        skeleton="instavariety_nop",
+        splits=("train", "test"),
+        plan=partial(plan, ("train", "test")),
+        tree="{train,test}/*.tfrecord",
+        traps=TRAPS,
+        benchmarks=("test",),
+    ),
+    Source(
+        name="vlog",
+        title="VLOG-people",
+        licence="research",
+        skeleton="instavariety_nop",
+        splits=("train",),
+        plan=partial(plan, ("train",)),
+        tree="train/*.tfrecord",
+        traps=TRAPS,
+    ),
+)

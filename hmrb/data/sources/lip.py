@@ -1,0 +1,79 @@
+"""LIP, Look Into Person: crops of single people.
+
+Gong et al., Look into person: self-supervised structure-sensitive learning and a new benchmark for human parsing,
+CVPR 2017, https://www.sysu-hcp.net/projects/cv/38.html.
+"""
+
+import csv
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.marked import Columns, gather, hidden_share, photo, present
+from hmrb.data.rules import box_around
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+
+POINTS = 16
+FEWEST = 5  # visible points of a person who is kept, as in the study
+LABELS = ("", "TrainVal_pose_annotations/")
+PICTURES = ("{}_images", "TrainVal_images/TrainVal_images/{}_images", "TrainVal_images/{}_images")
+
+
+def plan(raw: Raw) -> list[Part]:
+    """People with five visible points or more; hidden points do not count."""
+    files = {split: [f"{folder}lip_{split}_set.csv" for folder in LABELS] for split in ("train", "val")}
+    return [_part(raw, split, path) for split, path in present(raw, files).items()]
+
+
+def _part(raw: Raw, split: str, path: Path) -> Part:
+    folder = raw.need(*(name.format(split) for name in PICTURES)).relative_to(raw.root).as_posix()
+    return Part(split, gather(_people(path, folder)), partial(photo, raw.root))
+
+
+def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
+    for line, (name, *cells) in enumerate(_rows(path), 1):
+        try:
+            marks = np.array([float(cell or "nan") for cell in cells]).reshape(POINTS, 3)
+        except ValueError:
+            raise RequestError(f"{path}: line {line} is not a picture's name and {3 * POINTS} numbers") from None
+        labelled = np.isfinite(marks).all(1)
+        visible = labelled & (marks[:, 2] == 0)
+        if visible.sum() >= FEWEST:
+            points = np.where(visible[:, None], np.c_[marks[:, :2], np.ones(POINTS)], 0)
+            columns = hidden_share(labelled, labelled & ~visible)
+            yield f"{folder}/{name}", box_around(points, seen=visible), points, columns
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path}: can't be read as comma-separated values ({error}); get it again") from None
+
+
+SOURCES = (
+    Source(
+        name="lip",
+        title="LIP, Look Into Person",
+        licence="non-commercial research",
+        skeleton="lip_16",
+        splits=("train", "val"),
+        plan=plan,
+        tree=(
+            "lip_{train,val}_set.csv and {train,val}_images/100034_483681.jpg ...\n"
+            "or TrainVal_pose_annotations/lip_{train,val}_set.csv and\n"
+            "   TrainVal_images/TrainVal_images/{train,val}_images/..."
+        ),
+        traps=(
+            "the tables have no header: name, then x, y and a code for each of 16 points",
+            "code 0 is visible, 1 hidden; the cells of a point that is not labelled are empty",
+            "hidden points do not count, as in the study; people with fewer than five visible ones are left out",
+        ),
+        benchmarks=("val",),
+    ),
+)

@@ -1,0 +1,225 @@
+"""MPI-INF-3DHP: actors before a green screen, seen by 14 cameras of which 8 are used; tested in- and outdoors.
+
+Mehta, Rhodin, Casas, Fua, Sotnychenko, Xu and Theobalt: Monocular 3D Human Pose Estimation In The Wild Using Improved
+CNN Supervision, 3DV 2017. http://gvv.mpi-inf.mpg.de/3dhp-dataset/
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hmrb.data.matlab import open_mat73, read_mat
+from hmrb.data.rules import box_around, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.data.video import count_frames, read_frames
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Person, Photo
+from hmrb.skeleton import remap
+
+CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)  # at about the height of a chest
+EVERY = 10  # people inside of the picture, counted through the whole set
+SIDE_PX = 2048  # of training pictures; the study asks it of test pictures too
+MISSING = (0.0,) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A camera's frames of a sequence, S1/Seq1, and its fx, fy, cx, cy in pixels (zeros where they are not known)."""
+
+    sequence: str
+    camera: int
+    frames: Int[np.ndarray, " N"]
+    intrinsics: tuple[float, ...] = MISSING
+
+
+def plan(raw: Raw) -> list[Part]:
+    """Training: an item a camera of a sequence. Test: an item a sequence."""
+    tests = _numbered(raw.root.glob("mpi_inf_3dhp_test_set/TS*/annot_data.mat")) or _numbered(
+        raw.root.glob("TS*/annot_data.mat")
+    )
+    sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat"))
+    parts = [Part("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
+    parts += [Part("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
+    if not parts:
+        raw.some("S*/Seq*/annot.mat")
+        raise RequestError(f"{raw.root}: annot.mat, but neither pictures nor videos of any camera; see --explain")
+    return parts
+
+
+def read(raw: Raw, clip: Clip) -> Iterator[Photo]:
+    """The chosen frames of a clip."""
+    pixels, points = _annotations(raw.root / clip.sequence / "annot.mat")
+    two, three = (_joints(cells, clip.camera) for cells in (pixels, points))
+    for frame, photo in zip(clip.frames, pictures(raw, clip), strict=True):
+        person = Person(
+            box=box_around(two[frame]),
+            keypoints2d=with_confidence(two[frame]),
+            keypoints3d=with_confidence(three[frame] / 1000),
+            columns={"sequence": clip.sequence, "camera": float(clip.camera)},
+            extra={"camera": np.array(clip.intrinsics, np.float32)},
+        )
+        yield replace(photo, people=(person,))
+
+
+def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
+    """The valid frames of a test sequence. Truth is the normalised skeleton; the true one is kept beside it."""
+    names = ("annot2", "annot3", "univ_annot3", "valid_frame")
+    with open_mat73(path, *names) as file:
+        two, three, universal, valid = (np.asarray(file[name], np.float64) for name in names)
+        activity = np.ravel(file["activity_annotation"]) if "activity_annotation" in file else np.zeros(len(two))
+    shapes = [array.shape for array in (two, three, universal)]
+    frames = len(two)
+    if shapes != [(frames, 1, 17, width) for width in (2, 3, 3)] or {valid.size, activity.size} != {frames}:
+        raise RequestError(f"{path}: annotations of shapes {shapes} and {valid.size} flags for {frames} frames")
+    for frame in np.flatnonzero(np.ravel(valid)):
+        pixels = two[frame, 0]
+        if raw.compat and not _are_inside(pixels):
+            continue
+        image = path.parent / "imageSequence" / f"img_{frame + 1:06d}.jpg"
+        person = Person(
+            box=box_around(pixels),
+            keypoints2d=_rows28(with_confidence(pixels)),
+            keypoints3d=_rows28(with_confidence(universal[frame, 0] / 1000)),
+            columns={"sequence": path.parent.name, "activity": float(activity[frame])},
+            extra={"mpi_inf_3dhp_test/annot3": (three[frame, 0] / 1000).astype(np.float32)},
+        )
+        yield Photo(name=image.relative_to(raw.root).as_posix(), people=(person,), file=image)
+
+
+def pictures(raw: Raw, clip: Clip) -> Iterator[Photo]:
+    """A clip's frames as photos without people: extracted as in the study or as in SPIN, or of the video."""
+    extracted = [layout for layout in _layouts(clip) if (raw.root / layout[0]).is_dir()]
+    video = f"{clip.sequence}/imageSequence/video_{clip.camera}.avi"
+    if not extracted and (raw.root / video).exists():
+        for frame, pixels in zip(clip.frames, read_frames(raw.root / video, clip.frames.tolist()), strict=True):
+            yield Photo(name=f"{video}/{frame:06d}", people=(), pixels=pixels)
+        return
+    folder, pattern = (extracted or _layouts(clip))[0]
+    for frame in clip.frames:
+        name = f"{folder}/{pattern.format(frame + 1)}"
+        yield Photo(name=name, people=(), file=raw.file(name))
+
+
+def _layouts(clip: Clip) -> tuple[tuple[str, str], ...]:
+    """Folders of extracted pictures and their names, numbered from 1."""
+    return (
+        (f"{clip.sequence}/video_{clip.camera}", "{:06d}.jpg"),
+        (f"{clip.sequence}/imageFrames/video_{clip.camera}", "frame_{:06d}.jpg"),
+    )
+
+
+def _clips(raw: Raw, sequences: Sequence[Path]) -> list[Clip]:
+    """One of ten frames with everybody inside, counted on from clip to clip in the order of names."""
+    clips, inside = [], 0
+    for path in sequences:
+        pixels, _ = _annotations(path)
+        intrinsics = _intrinsics(path.with_name("camera.calibration"))
+        for camera in CAMERAS:
+            clip = Clip(path.parent.relative_to(raw.root).as_posix(), camera, np.zeros(0, np.int64))
+            two = _joints(pixels, camera)
+            # A few sequences lack their last frames.
+            good = np.array([_are_inside(points) for points in two[: _count(raw, clip)]], bool)
+            frames = np.flatnonzero(good)[-inside % EVERY :: EVERY]
+            inside += int(good.sum())
+            if len(frames):
+                clips.append(replace(clip, frames=frames, intrinsics=intrinsics.get(camera, MISSING)))
+    return clips
+
+
+def _count(raw: Raw, clip: Clip) -> int:
+    """How many frames there are pictures of."""
+    for folder, _ in _layouts(clip):
+        if (raw.root / folder).is_dir():
+            return sum(1 for _ in (raw.root / folder).glob("*.jpg"))
+    video = raw.root / clip.sequence / "imageSequence" / f"video_{clip.camera}.avi"
+    return count_frames(video) if video.exists() else 0
+
+
+@lru_cache(maxsize=1)
+def _annotations(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of pixels and of millimetres in the camera's frame, one a camera; a sequence's clips follow each other."""
+    table = read_mat(path, "annot2", "annot3")
+    cells = tuple(np.ravel(table[name]) for name in ("annot2", "annot3"))
+    if any(len(part) <= max(CAMERAS) for part in cells):
+        raise RequestError(f"{path}: annotations of {[len(part) for part in cells]} cameras, expected 14")
+    for camera in CAMERAS:
+        shapes = [np.shape(part[camera]) for part in cells]
+        if shapes != [(len(cells[0][camera]), 28 * width) for width in (2, 3)]:
+            raise RequestError(f"{path}: camera {camera} has {shapes}, expected (frames, 56) and (frames, 84)")
+    return cells[0], cells[1]
+
+
+def _joints(cells: np.ndarray, camera: int) -> Float[np.ndarray, "F 28 D"]:
+    return np.asarray(cells[camera], np.float64).reshape(len(cells[camera]), 28, -1)
+
+
+def _are_inside(points: Float[np.ndarray, "K 2"]) -> bool:
+    return bool(((points >= 0) & (points < SIDE_PX)).all())
+
+
+def _rows28(points: Float[np.ndarray, "17 C"]) -> Float[np.ndarray, "28 C"]:
+    """The test set's 17 points, all of which are among the training set's 28."""
+    return remap(points, "mpi_inf_3dhp_test", "mpi_inf_3dhp")
+
+
+def _intrinsics(path: Path) -> dict[int, tuple[float, ...]]:
+    """fx, fy, cx, cy of each camera of a calibration file; none where there is no file."""
+    if not path.exists():
+        return {}
+    found: dict[int, tuple[float, ...]] = {}
+    camera = -1
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] == ["name"]:
+                camera = int(words[1])
+            elif words[:1] == ["intrinsic"]:
+                matrix = np.array([float(word) for word in words[1:]]).reshape(4, 4)
+                found[camera] = tuple(matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist())
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: no calibration of cameras ({error})") from None
+    return found
+
+
+def _numbered(paths: Iterator[Path]) -> list[Path]:
+    """In the order of the numbers in their folders."""
+    return sorted(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", "/".join(path.parts[-3:-1]))])
+
+
+TREE = """
+  S1/Seq1/annot.mat
+  S1/Seq1/camera.calibration
+  S1/Seq1/imageSequence/video_0.avi
+  or, extracted:
+  S1/Seq1/video_0/000001.jpg      or  S1/Seq1/imageFrames/video_0/frame_000001.jpg
+  mpi_inf_3dhp_test_set/TS1/annot_data.mat
+  mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg"""
+
+SOURCES = (
+    Source(
+        name="mpi_inf_3dhp",
+        title="MPI-INF-3DHP",
+        licence="non-commercial research",
+        skeleton="mpi_inf_3dhp",
+        splits=("train", "test"),
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "training takes cameras 0, 1, 2, 4 to 8 and every tenth frame with all joints in the picture, counted"
+            " through the whole set in the order of names: with files missing, other frames are chosen",
+            "pictures are numbered from 1, annotations from 0",
+            "test truth is univ_annot3, of a normalised height, which does not project onto the pixels; annot3, which"
+            " does, is extra/mpi_inf_3dhp_test/annot3",
+            "test people have 17 of the 28 joints; the others have confidence 0",
+            "there are no bodies; spin_mi has SPIN's fits",
+        ),
+        study="test frames with joints outside of 2048 x 2048 pixels are left out",
+        benchmarks=("test",),
+        known={"test": 2929},
+    ),
+)

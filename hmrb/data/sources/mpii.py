@@ -1,0 +1,125 @@
+"""MPII Human Pose, from the stacked hourglass's train.h5 and valid.h5 or from its own .mat file.
+
+Andriluka et al., 2D human pose estimation: new benchmark and state of the art analysis, CVPR 2014,
+http://human-pose.mpi-inf.mpg.de. The .h5 files: Newell et al., ECCV 2016, https://github.com/princeton-vl/pose-hg-train.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.marked import Columns, gather, hidden_share, photo, present
+from hmrb.data.matlab import read_mat
+from hmrb.data.rules import box_centered
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+
+POINTS = 16
+FILES = {"train": ("train.h5", "annot/train.h5"), "val": ("valid.h5", "annot/valid.h5")}
+MAT = "mpii_human_pose_v1_u12_1.mat"
+KEYS = ("imgname", "center", "scale", "part", "visible")
+
+People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]
+
+
+def plan(raw: Raw) -> list[Part]:
+    """People whose 16 points are all labelled. The .mat file has one split, the hourglass's two together."""
+    shift = 0.0 if raw.compat else 1.0  # MATLAB counts pixels from 1
+    read = partial(photo, raw.root)
+    if not any((raw.root / name).exists() for names in FILES.values() for name in names):
+        return [Part("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
+    return [Part(split, gather(_hourglass(path, shift)), read) for split, path in present(raw, FILES).items()]
+
+
+def _hourglass(path: Path, shift: float) -> People:
+    try:
+        with h5py.File(path) as file:
+            names, centers, scales, parts, visible = (np.asarray(file[key]) for key in KEYS)
+    except (OSError, KeyError) as error:
+        raise RequestError(f"{path}: {', '.join(KEYS)} can't be read ({error}); get it again") from None
+    counts = [len(rows) for rows in (names, centers, scales, parts, visible)]
+    if len(set(counts)) > 1:
+        raise RequestError(f"{path}: {', '.join(KEYS)} have {', '.join(map(str, counts))} rows; get it again")
+    if parts.shape[1:] != (POINTS, 2):
+        raise RequestError(f"{path}: part of shape {parts.shape}, not (N, {POINTS}, 2)")
+    for row, name in enumerate(names):
+        points = np.c_[parts[row], visible[row].reshape(POINTS)].astype(np.float32)
+        yield from _person(_text(name), centers[row], float(scales[row]), points, shift)
+
+
+def _official(path: Path, shift: float) -> People:
+    release = _first(read_mat(path, "RELEASE"), "RELEASE")
+    pictures, is_train = _all(release, "annolist"), _all(release, "img_train")
+    if not len(pictures) or len(pictures) != len(is_train):
+        raise RequestError(f"{path}: {len(pictures)} pictures in annolist, {len(is_train)} in img_train")
+    for picture in pictures[is_train == 1]:
+        name = str(_first(_first(picture, "image"), "name"))
+        for person in _all(picture, "annorect"):
+            yield from _marked(name, person, path, shift)
+
+
+def _marked(name: str, person: Any, path: Path, shift: float) -> People:
+    """A person of the .mat file, if it is one whom somebody marked: of many there is less."""
+    marks, center, scale = (_first(person, key) for key in ("annopoints", "objpos", "scale"))
+    if marks is None or center is None or scale is None:
+        return
+    points = np.zeros((POINTS, 3), np.float32)
+    for point in _all(marks, "point"):
+        number, x, y, seen = (_first(point, key) for key in ("id", "x", "y", "is_visible"))
+        if number is None or x is None or y is None or not 0 <= number < POINTS:
+            raise RequestError(f"{path}: {name}: a point without id, x and y, or with an id beyond {POINTS - 1}")
+        points[int(number)] = x, y, seen is not None and int(seen)
+    yield from _person(name, np.array([_first(center, "x"), _first(center, "y")]), float(scale), points, shift)
+
+
+def _all(structure: Any, key: str) -> np.ndarray:
+    """What a field of a MATLAB structure has; nothing where there is no such field."""
+    there = isinstance(structure, dict) or key in (getattr(structure, "dtype", np.dtype(int)).names or ())
+    return np.asarray(structure[key]).ravel() if there else np.zeros(0)
+
+
+def _first(structure: Any, key: str) -> Any:
+    """The one value of a field, or None."""
+    return next(iter(_all(structure, key)), None)
+
+
+def _person(
+    name: str, center: Float[np.ndarray, "2"], scale: float, points: Float[np.ndarray, "K 3"], shift: float
+) -> People:
+    """One person, if all of it is labelled; the last column of `points` says what is visible."""
+    if not (points[:, :2] > 0).all():
+        return
+    hidden = points[:, 2] == 0
+    marked = np.c_[points[:, :2] - shift, np.ones(POINTS)]
+    columns = hidden_share(np.ones(POINTS, bool), hidden)
+    yield f"images/{name}", box_centered(np.asarray(center, np.float64) - shift, scale), marked, columns
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+SOURCES = (
+    Source(
+        name="mpii",
+        title="MPII Human Pose",
+        licence="simplified BSD",
+        skeleton="mpii",
+        splits=("train", "val"),
+        plan=plan,
+        tree=f"train.h5, valid.h5 of pose-hg-train   or {MAT}\nimages/015601864.jpg ...",
+        traps=(
+            "pixels count from 1, as MATLAB's do",
+            "people are kept whose 16 points are all labelled, hidden ones among them",
+            "the box is a square of 200 * scale without a margin: head and feet may stick out",
+            "train.h5 lacks the people of valid.h5, the .mat file's training pictures have both",
+        ),
+        study="pixels are left counted from 1",
+        benchmarks=("val",),
+    ),
+)

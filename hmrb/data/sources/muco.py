@@ -1,0 +1,172 @@
+"""MuCo-3DHP: people of MPI-INF-3DHP cut out and put together, one to four a picture; RootNet's pack of it.
+
+Mehta, Sotnychenko, Mueller, Xu, Sridhar, Pons-Moll and Theobalt: Single-Shot Multi-Person 3D Pose Estimation From
+Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPerson/
+Bodies: SMPLify-X fits of Moon and Lee's I2L-MeshNet, ECCV 2020.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.data.rules import with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Person, Photo
+
+PELVIS = 14  # in muco_21
+PICTURES = 200  # an item
+# A person as one row of numbers: what, and its shape.
+ROW = {
+    "bbox": (4,), "keypoints_img": (21, 2), "keypoints_cam": (21, 3), "keypoints_vis": (21,),
+    "pose": (24, 3), "shape": (10,), "trans": (3,),
+}  # fmt: skip
+LABELLED, FITTED = tuple(ROW)[:4], tuple(ROW)[4:]
+ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Some pictures, fx, fy, cx, cy of each (N, 4), how many people each has, and everybody's row of numbers."""
+
+    names: tuple[str, ...]
+    intrinsics: np.ndarray
+    counts: np.ndarray
+    people: np.ndarray
+
+
+def plan(half: str, raw: Raw) -> list[Part]:
+    """`half`: augmented, unaugmented, or "" for both. An item is some pictures."""
+    path = raw.need("MuCo-3DHP.json", "data/MuCo-3DHP.json", "extras/MuCo-3DHP.json", "../extras/MuCo-3DHP.json")
+    fits = _fits(
+        raw.need("smpl_param.json", "data/smpl_param.json", "SMPLX/smpl_param.json", "muco/SMPLX/smpl_param.json")
+    )
+    found = (raw.root / name for name in ("", "data", "images", "muco/images"))
+    folder = next((f for f in found if any((f / f"{kind}_set").is_dir() for kind in HALVES)), None)
+    if folder is None:
+        raise RequestError(f"{raw.root}: neither augmented_set nor unaugmented_set in it, nor in data or images")
+    table = _table(path, "images", "annotations")
+    names = {image["id"]: image for image in table["images"] if half in ("", _half(image["file_name"]))}
+    people: dict[Any, list[np.ndarray]] = {}
+    for annotation in table["annotations"]:
+        fit = fits.get(str(annotation["id"]))
+        if fit is None or annotation["image_id"] not in names or not annotation["keypoints_vis"][PELVIS]:
+            continue
+        row = np.concatenate([_numbers(path, annotation, LABELLED), fit])
+        people.setdefault(annotation["image_id"], []).append(row)
+    kept = [(names[number], rows) for number, rows in people.items()]
+    prefix = folder.relative_to(raw.root)
+    items = [_pictures(kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
+    if not items:
+        raise RequestError(f"{path}: nobody in {half or 'either'} half has a fit and a visible pelvis")
+    return [Part("train", items, partial(read, raw), photos_each=PICTURES)]
+
+
+def read(raw: Raw, pictures: Pictures) -> Iterator[Photo]:
+    """The pictures and everybody in them who has a body."""
+    rows = np.split(pictures.people, np.cumsum(pictures.counts)[:-1])
+    for name, intrinsics, people in zip(pictures.names, pictures.intrinsics, rows, strict=True):
+        about = {"half": _half(name)}
+        yield Photo(
+            name=name, people=tuple(_person(raw, row, intrinsics, about) for row in people), file=raw.file(name)
+        )
+
+
+def _person(raw: Raw, row: np.ndarray, intrinsics: np.ndarray, about: dict[str, str]) -> Person:
+    parts = np.split(row, ENDS[:-1])
+    box, pixels, points, visible, pose, betas, transl = (
+        part.reshape(shape) for part, shape in zip(parts, ROW.values(), strict=True)
+    )
+    keypoints3d = np.zeros((0, 4), np.float32) if raw.compat else with_confidence(points / 1000, visible)
+    return Person(
+        box=box,
+        keypoints2d=with_confidence(pixels, visible),
+        keypoints3d=keypoints3d,
+        pose=pose,
+        betas=betas,
+        transl=transl,
+        has_body=True,
+        columns=about,
+        extra={"camera": intrinsics},
+    )
+
+
+def _pictures(found: list[tuple[dict[str, Any], list[np.ndarray]]], prefix: Path) -> Pictures:
+    return Pictures(
+        names=tuple((prefix / image["file_name"]).as_posix() for image, _ in found),
+        intrinsics=np.array([[*image["f"], *image["c"]] for image, _ in found], np.float32),
+        counts=np.array([len(rows) for _, rows in found]),
+        people=np.concatenate([rows for _, rows in found]),
+    )
+
+
+def _fits(path: Path) -> dict[str, np.ndarray]:
+    """Pose, shape and translation by the annotation's number; fits with NaN are left out."""
+    rows = {number: _numbers(path, fit, FITTED) for number, fit in _table(path).items()}
+    return {number: row for number, row in rows.items() if np.isfinite(row).all()}
+
+
+def _table(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: no JSON file, or one that is cut short ({error}); get it again") from None
+    if not isinstance(table, dict) or (missing := [key for key in keys if key not in table]):
+        raise RequestError(f"{path}: {'no ' + ', '.join(missing) if isinstance(table, dict) else 'no table'} in it")
+    return table
+
+
+def _numbers(path: Path, entry: dict[str, Any], keys: tuple[str, ...]) -> np.ndarray:
+    """The entries one after another, float32."""
+    parts = []
+    for key in keys:
+        try:
+            parts.append(np.array(entry[key], np.float32).reshape(ROW[key]).ravel())
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{path}: {key} of {entry.get('id', 'a fit')} has to be {ROW[key]} numbers ({error})"
+            ) from None
+    return np.concatenate(parts)
+
+
+def _half(name: str) -> str:
+    return "unaugmented" if "unaugmented" in name else "augmented"
+
+
+HALVES = ("augmented", "unaugmented")
+TREE = """
+  MuCo-3DHP.json                     also in data/, or in extras/ beside the folder
+  smpl_param.json                    also in data/, or in SMPLX/
+  augmented_set/...  unaugmented_set/...        also in data/ or images/"""
+
+
+def _source(name: str, title: str, half: str) -> Source:
+    return Source(
+        name=name,
+        title=title,
+        licence="non-commercial research",
+        skeleton="muco_21",
+        splits=("train",),
+        plan=partial(plan, half),
+        tree=TREE,
+        traps=(
+            "this is RootNet's pack, not the output of the official MATLAB code",
+            "bodies are fits by others, found by the number of the annotation; people without one are left out",
+            "people whose pelvis is hidden are left out; others keep points that are hidden with confidence 0",
+            "pictures derive from MPI-INF-3DHP's training set: the two are not independent",
+            "reading both JSON files at once takes several GB of memory",
+        ),
+        study="no 3D key points, as in the file muco3dhp_no3dkp_train of the study's mixes",
+    )
+
+
+SOURCES = (
+    _source("muco", "MuCo-3DHP", ""),
+    _source("muco_augmented", "MuCo-3DHP, augmented half", "augmented"),
+    _source("muco_unaugmented", "MuCo-3DHP, unaugmented half", "unaugmented"),
+)

@@ -1,0 +1,103 @@
+"""MuPoTs-3D: groups of people in- and outdoors, with joints from several cameras. A test set that the study trains on.
+
+Mehta, Sotnychenko, Mueller, Xu, Sridhar, Pons-Moll and Theobalt: Single-Shot Multi-Person 3D Pose Estimation From
+Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPerson/
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.data.matlab import read_mat
+from hmrb.data.rules import box_around, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Person, Photo
+
+SHAPES = {"annot2": (2, 17), "annot3": (3, 17), "univ_annot3": (3, 17), "isValidFrame": (1, 1)}
+
+
+def plan(raw: Raw) -> list[Part]:
+    """An item a sequence."""
+    paths = list(raw.root.glob("TS*/annot.mat")) or raw.some("MultiPersonTestSet/TS*/annot.mat")
+    paths.sort(key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
+    return [Part("train", paths, partial(read, raw), photos_each=400)]
+
+
+def read(raw: Raw, path: Path) -> Iterator[Photo]:
+    """The pictures of a sequence, numbered from 0, and the people who are valid in them."""
+    annotations = read_mat(path, "annotations")["annotations"]
+    hidden = _hidden(path.with_name("occlusion.mat"), annotations.shape)
+    for frame, row in enumerate(annotations):
+        people = []
+        for number, cell in enumerate(row):
+            person = {key: _numbers(path, cell, key) for key in SHAPES}
+            if not person["isValidFrame"].any():
+                continue
+            points = person["univ_annot3" if raw.compat else "annot3"].T / 1000
+            people.append(
+                Person(
+                    box=box_around(person["annot2"].T),
+                    keypoints2d=with_confidence(person["annot2"].T),
+                    keypoints3d=with_confidence(points),
+                    columns={
+                        "sequence": path.parent.name,
+                        "person": float(number),
+                        "occlusion": float(hidden[frame, number]),
+                    },
+                )
+            )
+        image = path.parent / f"img_{frame:06d}.jpg"
+        if people:
+            yield Photo(name=image.relative_to(raw.root).as_posix(), people=tuple(people), file=image)
+
+
+def _hidden(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The share of each person's joints that are hidden, by frame and person; zeros where no file says."""
+    if not path.exists():
+        return np.zeros(shape)
+    labels = read_mat(path, "occlusion_labels")["occlusion_labels"]
+    if labels.shape != shape:
+        raise RunError(f"{path}: occlusion_labels of {labels.shape} frames and people, annot.mat has {shape}")
+    return np.array(
+        [[np.mean(np.asarray(cell, np.float64)) if np.size(cell) else 0.0 for cell in row] for row in labels]
+    )
+
+
+def _numbers(path: Path, cell: Any, key: str) -> np.ndarray:
+    try:
+        value = np.asarray(cell[key][0, 0], np.float64)
+    except (ValueError, IndexError, TypeError):
+        raise RequestError(f"{path}: no {key} in a cell of annotations") from None
+    if value.shape != SHAPES[key]:
+        raise RequestError(f"{path}: {key} has shape {value.shape}, expected {SHAPES[key]}")
+    return value
+
+
+TREE = """
+  MultiPersonTestSet/TS1/annot.mat
+  MultiPersonTestSet/TS1/occlusion.mat           where you have it: the column occlusion
+  MultiPersonTestSet/TS1/img_000000.jpg"""
+
+SOURCES = (
+    Source(
+        name="mupots3d",
+        title="MuPoTs-3D",
+        licence="non-commercial research",
+        skeleton="mpi_inf_3dhp_test",
+        splits=("train",),
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "it is a test set, called train because the study trains on it: report no MuPoTs score of such a model",
+            "3D points are annot3; univ_annot3 is of a normalised height and does not project onto the pixels",
+            "pictures are numbered from 0, as annotations are",
+            "hidden joints keep confidence 1; the column occlusion is the share of them",
+        ),
+        study="3D points are univ_annot3",
+    ),
+)

@@ -1,0 +1,104 @@
+"""OCHuman: people behind people.
+
+Zhang et al., Pose2Seg: detection free human instance segmentation, CVPR 2019,
+https://github.com/liruilong940607/OCHumanApi.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.marked import Columns, entry, gather, hidden_share, numbers, photo, read_json
+from hmrb.data.rules import box_corners
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.skeleton import SKELETONS
+
+FILE = "ochuman.json"
+# The names that this file may give to points of ours.
+NAMES = {"neck_extra": "neck", "headtop": "head", "left_hip_extra": "left_hip", "right_hip_extra": "right_hip"}
+HIDDEN = 2  # codes: 0 missing, 1 visible, 2 hidden by oneself, 3 by others
+VAL_PICTURES = 2500  # the first of those with key points and masks; the others are the test set
+
+
+def plan(raw: Raw) -> list[Part]:
+    """All people with key points as `train`, which is what the study trains on; val and test are parts of them."""
+    path = raw.need(FILE)
+    table = read_json(path)
+    rows = _rows(table, path)
+    pictures = entry(table, "images", path)
+    judged = sorted((p for p in pictures if any(map(_is_judged, _people(p, path)))), key=_number)
+    return [
+        Part(split, gather(_labelled(chosen, rows, path, raw.compat, masked)), partial(photo, raw.root))
+        for split, chosen, masked in (
+            ("train", pictures, False),
+            ("val", judged[:VAL_PICTURES], True),
+            ("test", judged[VAL_PICTURES:], True),
+        )
+        if chosen
+    ]
+
+
+def _labelled(
+    pictures: Sequence[Mapping[str, Any]], rows: Sequence[int], path: Path, compat: bool, masked: bool
+) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
+    """People with key points, or only those with masks too."""
+    for picture in pictures:
+        for person in _people(picture, path):
+            if not (_is_judged(person) if masked else person.get("keypoints")):
+                continue
+            points = numbers(person, "keypoints", (len(rows), 3), path)[rows]
+            corners = numbers(person, "bbox", (4,), path)
+            codes = points[:, 2].copy()
+            points[:, 2] = codes > 0
+            points[codes == 0] = 0
+            columns = {**hidden_share(codes > 0, codes >= HIDDEN), "max_iou": float(entry(person, "max_iou", path))}
+            box = corners if compat else box_corners(*corners.tolist())
+            yield f"images/{entry(picture, 'file_name', path)}", box, points, columns
+
+
+def _people(picture: Mapping[str, Any], path: Path) -> Sequence[Mapping[str, Any]]:
+    people: Sequence[Mapping[str, Any]] = entry(picture, "annotations", path)
+    return people
+
+
+def _is_judged(person: Mapping[str, Any]) -> bool:
+    return bool(person.get("keypoints") and person.get("segms"))
+
+
+def _number(picture: Mapping[str, Any]) -> Any:
+    return entry(picture, "image_id", FILE)
+
+
+def _rows(table: Any, path: Path) -> list[int]:
+    """Where the file has each of our points: it names them."""
+    theirs = list(entry(table, "keypoint_names", path))
+    ours = [NAMES.get(joint, joint) for joint in SKELETONS["ochuman_19"].joints]
+    if missing := [joint for joint in ours if joint not in theirs]:
+        raise RequestError(f"{path}: names no point {', '.join(missing)}; there are {', '.join(theirs)}")
+    return [theirs.index(joint) for joint in ours]
+
+
+SOURCES = (
+    Source(
+        name="ochuman",
+        title="OCHuman",
+        licence="non-commercial research",
+        skeleton="ochuman_19",
+        splits=("train", "val", "test"),
+        plan=plan,
+        tree="ochuman.json\nimages/000001.jpg ...",
+        traps=(
+            "it was made to test on: `train` is all of it, val, test and the pictures of EFT-OCHuman-test included",
+            "boxes are corners",
+            "val and test, the first 2,500 pictures and the other 2,231, have only people with key points and mask",
+        ),
+        study="corners are taken for x, y, width, height: boxes too large, and shifted",
+        benchmarks=("val", "test"),
+        known={"train": 10375},
+    ),
+)

@@ -1,0 +1,167 @@
+"""3DOH50K: people behind objects, indoors, seen by several cameras, with SMPL fits.
+
+Zhang, Huang and Wang: Object-Occluded Human Shape and Pose Estimation from a Single Color Image, CVPR 2020.
+https://www.yangangwang.com/papers/ZHANG-OOH-2020-03.html
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.pelvis import transl_to
+from hmrb.data.rules import box_corners, from_root, turned, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Person, Photo
+
+FOLDERS = {"train": ("trainset", "train"), "test": ("testset", "test")}
+UNITS = 7.0  # of the file's, a metre; as isarandi/posepile has it
+PEOPLE = 200  # an item
+ON_PIXELS = 0.1  # of the box: joints further from their pixels are in another frame
+# A person as one row of numbers: what, and its shape.
+ROW = {
+    "bbox": (2, 2), "pose": (24, 3), "betas": (10,), "smpl_joints_2d": (24, 2), "smpl_joints_3d": (24, 3),
+    "intri": (3, 3), "extri": (4, 4),
+}  # fmt: skip
+ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Some people of a split: their pictures below its folder, their numbers in the file, a row of each."""
+
+    folder: str
+    pictures: tuple[str, ...]
+    numbers: tuple[str, ...]
+    rows: np.ndarray
+
+
+def plan(raw: Raw) -> list[Part]:
+    """A part a split, an item some people."""
+    parts = []
+    for split, folders in FOLDERS.items():
+        paths = [path for folder in folders if (path := raw.root / folder / "annots.json").exists()]
+        if paths:
+            parts.append(Part(split, _people(paths[0]), partial(read, raw), photos_each=PEOPLE))
+    if not parts:
+        raw.need("trainset/annots.json", "testset/annots.json")
+    return parts
+
+
+def read(raw: Raw, people: People) -> Iterator[Photo]:
+    """One person a picture."""
+    for picture, number, row in zip(people.pictures, people.numbers, people.rows, strict=True):
+        choices = [f"{people.folder}/{picture}", f"{people.folder}/images/{number}.jpg"]
+        name = next((name for name in choices if raw.file(name).exists()), choices[0])
+        yield Photo(name=name, people=(_person(raw, row),), file=raw.file(name))
+
+
+def _person(raw: Raw, row: Float[np.ndarray, " N"]) -> Person:
+    parts = zip(ROW, np.split(row.astype(np.float64), ENDS[:-1]), strict=True)
+    label = {key: part.reshape(ROW[key]) for key, part in parts}
+    points = _placed(label)
+    left, top, right, bottom = label["bbox"].ravel().tolist()
+    betas = label["betas"].astype(np.float32)
+    if raw.compat:
+        keypoints3d = with_confidence(from_root(label["smpl_joints_3d"], label["smpl_joints_3d"][0]))
+    else:
+        keypoints3d = np.zeros((0, 4), np.float32) if points is None else with_confidence(points)
+    return Person(
+        box=box_corners(left, top, right, bottom, 1.2),
+        keypoints2d=with_confidence(label["smpl_joints_2d"]),
+        keypoints3d=keypoints3d,
+        pose=turned(label["pose"], label["extri"][:3, :3]),
+        betas=betas,
+        transl=np.zeros(3, np.float32) if points is None else transl_to(points[0], betas, "neutral", raw.store),
+        has_body=True,
+        extra={"camera": label["intri"][[0, 1, 0, 1], [0, 1, 2, 2]].astype(np.float32)},
+    )
+
+
+def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "24 3"] | None:
+    """Joints in metres of the camera's frame. Which frame the file's are in is not written down: the one that lies on
+    the pixels is taken, None where neither does.
+    """
+    raw, camera = label["smpl_joints_3d"], label["extri"]
+    size = np.linalg.norm(label["bbox"][1] - label["bbox"][0])
+    for points in (raw, raw @ camera[:3, :3].T + camera[:3, 3]):
+        if (points[:, 2] > 0).all():
+            pixels = (points / points[:, 2:]) @ label["intri"].T
+            away = np.linalg.norm(pixels[:, :2] - label["smpl_joints_2d"], axis=1)
+            if np.median(away) < ON_PIXELS * size:
+                return points / UNITS
+    return None
+
+
+def _people(path: Path) -> list[People]:
+    try:
+        table = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path}: no JSON file, or one that is cut short ({error}); get it again") from None
+    if not isinstance(table, dict):
+        raise RequestError(f"{path}: no table of people by their numbers")
+    numbers = sorted(table)
+    return [
+        People(
+            path.parent.name,
+            tuple(_picture(path, number, table[number]) for number in numbers[start : start + PEOPLE]),
+            tuple(numbers[start : start + PEOPLE]),
+            np.stack([_row(path, number, table[number]) for number in numbers[start : start + PEOPLE]]),
+        )
+        for start in range(0, len(numbers), PEOPLE)
+    ]
+
+
+def _picture(path: Path, number: str, record: dict[str, Any]) -> str:
+    try:
+        return str(record["img_path"]).replace("\\", "/").removeprefix("./")
+    except (KeyError, TypeError):
+        raise RunError(f"{path}: no img_path of {number}") from None
+
+
+def _row(path: Path, number: str, record: dict[str, Any]) -> Float[np.ndarray, " N"]:
+    parts = []
+    for key, shape in ROW.items():
+        try:
+            values = np.array(record[key], np.float32)
+            if key == "smpl_joints_2d" and values.ndim == 2:
+                values = values[:, :2]
+            parts.append(values.reshape(shape).ravel())
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: {key} of {number} has to be {shape} numbers ({error})") from None
+    return np.concatenate(parts)
+
+
+TREE = """
+  trainset/annots.json
+  trainset/images/0000.jpg           as img_path says, or by the person's number
+  testset/annots.json
+  testset/images/..."""
+
+SOURCES = (
+    Source(
+        name="3doh50k",
+        title="3DOH50K",
+        licence="research",
+        skeleton="smpl",
+        splits=tuple(FOLDERS),
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "3D joints are seven units a metre: they are divided by 7",
+            "the root is in the world's frame: it is turned by extri",
+            "the frame of the 3D joints is not documented: the camera's or the world's, whichever lies on the pixels;"
+            " where neither does, nothing in 3D is labelled but the body",
+            "translations follow from the pelvis and need bodies/smpl/SMPL_NEUTRAL.npz; without it they are zeros",
+            "img_path has back-slashes",
+        ),
+        study="3D joints stay seven units a metre, relative to the pelvis, in whatever frame they are",
+        benchmarks=("test",),
+    ),
+)

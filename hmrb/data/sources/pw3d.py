@@ -1,0 +1,118 @@
+"""3DPW: people outdoors, filmed by a moving phone, their bodies from inertial sensors and the video.
+
+von Marcard, Henschel, Black, Rosenhahn and Pons-Moll: Recovering Accurate 3D Human Pose in the Wild Using IMUs and a
+Moving Camera, ECCV 2018. https://virtualhumans.mpi-inf.mpg.de/3DPW/
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.data.pelvis import rest_pelvis
+from hmrb.data.rules import box_around, moved, turned
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.pickles import read_pickle
+from hmrb.records import Person, Photo
+
+FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+GENDERS = {"m": "male", "f": "female"}
+PER_FRAME = {"poses": (72,), "trans": (3,), "poses2d": (3, 18), "campose_valid": ()}
+
+
+def plan(raw: Raw) -> list[Part]:
+    """A part a split, an item a sequence."""
+    folder = raw.need("sequenceFiles")
+    found = {split: sorted((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
+    if not any(found.values()):
+        raw.some("sequenceFiles/train/*.pkl")
+    return [Part(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]
+
+
+def read(raw: Raw, path: Path) -> Iterator[Photo]:
+    """The pictures of a sequence in which somebody is both detected and placed in the camera's frame."""
+    table = _checked(read_pickle(path), path)
+    name, cameras = str(table["sequence"]), np.asarray(table["cam_poses"], np.float64)
+    for frame in range(len(cameras)):
+        people = [
+            person
+            for number in range(len(table["poses"]))
+            if table["campose_valid"][number][frame] and (person := _person(raw, table, number, frame)) is not None
+        ]
+        image = f"imageFiles/{name}/image_{frame:05d}.jpg"
+        if people:
+            yield Photo(name=image, people=tuple(people), file=raw.file(image))
+
+
+def _person(raw: Raw, table: dict[str, Any], number: int, frame: int) -> Person | None:
+    points = np.array(table["poses2d"][number][frame], np.float32).T
+    points[:, 2] = points[:, 2].clip(0, 1)
+    points[points[:, 2] <= 0] = 0
+    if not points.any():
+        return None
+    camera = np.asarray(table["cam_poses"][frame], np.float64)
+    gender = GENDERS[table["genders"][number]]
+    betas = np.asarray(table["betas"][number], np.float32).ravel()[:10]
+    rest = rest_pelvis(betas, gender, raw.store)
+    transl = np.asarray(table["trans"][number][frame], np.float64)
+    intrinsics = np.asarray(table["cam_intrinsics"], np.float32)
+    return Person(
+        box=box_around(points, seen=points[:, 2] > 0),
+        keypoints2d=points,
+        pose=turned(np.asarray(table["poses"][number][frame]).reshape(24, 3), camera[:3, :3]),
+        betas=betas,
+        transl=np.zeros(3, np.float32) if rest is None else moved(transl, rest, camera[:3, :3], camera[:3, 3]),
+        has_body=True,
+        gender=gender,
+        columns={"sequence": str(table["sequence"]), "person": float(number)},
+        extra={"camera": intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]]},
+    )
+
+
+def _checked(table: Any, path: Path) -> dict[str, Any]:
+    """The sequence, its arrays as long as it is."""
+    needed = (*PER_FRAME, "betas", "genders", "cam_poses", "cam_intrinsics", "sequence")
+    if not isinstance(table, dict) or (missing := [key for key in needed if key not in table]):
+        raise RequestError(f"{path}: {'no ' + ', '.join(missing) if isinstance(table, dict) else 'no table'} in it")
+    frames, people = len(table["cam_poses"]), len(table["poses"])
+    shapes = {key: (frames, *shape) for key, shape in PER_FRAME.items()}
+    for key in (*PER_FRAME, "betas", "genders"):
+        if len(table[key]) != people:
+            raise RequestError(f"{path}: {key} of {len(table[key])} people, poses of {people}")
+        for value in table[key] if key in shapes else ():
+            if np.shape(value) != shapes[key]:
+                raise RequestError(f"{path}: {key} has shape {np.shape(value)}, {frames} frames need {shapes[key]}")
+    if np.shape(table["cam_poses"]) != (frames, 4, 4):
+        raise RequestError(f"{path}: cam_poses has shape {np.shape(table['cam_poses'])}, expected ({frames}, 4, 4)")
+    if odd := [word for word in table["genders"] if word not in GENDERS]:
+        raise RequestError(f"{path}: no gender is called '{odd[0]}'; known: {', '.join(GENDERS)}")
+    return table
+
+
+TREE = """
+  sequenceFiles/train/courtyard_arguing_00.pkl     also validation/ and test/
+  imageFiles/courtyard_arguing_00/image_00000.jpg"""
+
+SOURCES = (
+    Source(
+        name="3dpw",
+        title="3DPW",
+        licence="non-commercial research",
+        skeleton="pw3d",
+        splits=tuple(FOLDERS),
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "bodies are gendered: male and female, never neutral",
+            "raw poses and translations are in the world's frame; here both are in the camera's",
+            "the folder called validation is the split val",
+            "people in frames without a valid camera (campose_valid) or without a detected point are left out",
+            "translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz; without them they are zeros",
+            "key points are OpenPose's detections, with its confidence; there are no 3D ones beside the body",
+        ),
+        benchmarks=("val", "test"),
+    ),
+)

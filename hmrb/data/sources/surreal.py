@@ -1,0 +1,162 @@
+"""SURREAL: SMPL bodies moved by motion capture, rendered over pictures of rooms.
+
+Varol, Romero, Martin, Mahmood, Black, Laptev and Schmid: Learning from Synthetic Humans, CVPR 2017.
+https://www.di.ens.fr/willow/research/surreal/data/
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.matlab import read_mat
+from hmrb.data.pelvis import transl_to
+from hmrb.data.rules import box_around, rotmat, turned, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.data.video import read_frames
+from hmrb.errors import RequestError
+from hmrb.records import Person, Photo
+from hmrb.skeleton import SMPL24_MIRROR
+
+SPLITS = ("train", "val", "test")
+RUN = "run0"  # clips that overlap by half: the one that the study takes
+MALFORMED = ("18_", "19_", "143_21")  # beginnings of sequences; SURREAL's readme names them
+WIDTH, HEIGHT = 320, 240
+CAMERA = np.array([600.0, 600.0, 159.0, 120.0], np.float32)  # fx, fy, cx, cy of the mirrored picture
+GENDERS = ("female", "male")
+# From the world to the camera of the mirrored picture. The one of the released pictures has determinant -1.
+TO_CAMERA = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+UPRIGHT = rotmat(np.array([np.pi / 2, 0, 0]))
+SHAPES = {
+    "joints2D": (2, 24), "joints3D": (3, 24), "pose": (72,), "shape": (10,), "gender": (), "zrot": (), "camLoc": (3,),
+}  # fmt: skip
+
+
+def plan(raw: Raw) -> list[Part]:
+    """A part a split, an item a clip."""
+    parts = []
+    for split in SPLITS:
+        folders = (raw.root / place / split / RUN for place in ("", "cmu", "data/cmu"))
+        paths = [path for folder in folders for path in sorted(folder.glob("*/*_info.mat"))]
+        paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
+        if paths:
+            parts.append(Part(split, paths, partial(read, raw), photos_each=100))
+    if not parts:
+        raw.some(f"train/{RUN}/*/*_info.mat")
+        raise RequestError(f"{raw.root}: only malformed subjects in it; see hmrb convert-data surreal --explain")
+    return parts
+
+
+def read(raw: Raw, path: Path) -> Iterator[Photo]:
+    """A clip's frames, to be mirrored, with the labels of the mirrored pictures."""
+    clip = _clip(path)
+    people = [_study(clip, t) if raw.compat else _person(raw, clip, t) for t in range(clip["pose"].shape[1])]
+    name = path.name.removesuffix("_info.mat")
+    about = {"sequence": name}
+    for photo, person in zip(_pictures(raw, path.with_name(name), len(people)), people, strict=True):
+        inside = (person.keypoints2d[:, :2] >= 0) & (person.keypoints2d[:, :2] < (WIDTH, HEIGHT))
+        if raw.compat or inside.all(1).any():
+            yield replace(photo, people=(replace(person, columns=about),), mirrored=not raw.compat)
+
+
+def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
+    pixels = clip["joints2D"][..., t].T.copy()
+    pixels[:, 0] = WIDTH - 1 - pixels[:, 0]
+    x, y, z = clip["camLoc"][:, 0]
+    points = clip["joints3D"][..., t].T @ TO_CAMERA.T + (-z, -y, x)
+    spin = rotmat(np.array([0, 0, clip["zrot"][t]]))
+    pose = clip["pose"][:, t].reshape(24, 3)
+    betas = clip["shape"][:, t].astype(np.float32)
+    gender = GENDERS[int(clip["gender"][t])]
+    return Person(
+        box=box_around(pixels),
+        keypoints2d=with_confidence(pixels),
+        keypoints3d=with_confidence(points),
+        pose=turned(pose, TO_CAMERA @ UPRIGHT @ spin),
+        betas=betas,
+        transl=transl_to(points[0], betas, gender, raw.store),
+        has_body=True,
+        gender=gender,
+        extra={"camera": CAMERA},
+    )
+
+
+def _study(clip: dict[str, np.ndarray], t: int) -> Person:
+    """Labels as the study has them: pose and 3D mirrored as they lie in the world, pixels of the picture as it is."""
+    pixels = clip["joints2D"][..., t].T
+    points = clip["joints3D"][..., t].T[SMPL24_MIRROR] * (-1, 1, 1)
+    pose = clip["pose"][:, t].reshape(24, 3)[SMPL24_MIRROR] * (1, -1, -1)
+    return Person(
+        box=box_around(pixels),
+        keypoints2d=with_confidence(pixels),
+        keypoints3d=with_confidence(points),
+        pose=pose.astype(np.float32),
+        betas=clip["shape"][:, t].astype(np.float32),
+        has_body=True,
+        gender=GENDERS[int(clip["gender"][t])],
+    )
+
+
+def _pictures(raw: Raw, clip: Path, count: int) -> Iterator[Photo]:
+    """A clip's frames without people: extracted, numbered from 0 or from 1, or of its video."""
+    folder = clip.with_name(f"images_{clip.name}")
+    if folder.is_dir():
+        first = 0 if (folder / "frame_000000.jpg").exists() else 1
+        for number in range(first, first + count):
+            file = folder / f"frame_{number:06d}.jpg"
+            yield Photo(name=file.relative_to(raw.root).as_posix(), people=(), file=file)
+        return
+    video = clip.with_name(f"{clip.name}.mp4")
+    name = video.relative_to(raw.root).as_posix()
+    for number, pixels in enumerate(read_frames(video, range(count))):
+        yield Photo(name=f"{name}/{number:06d}", people=(), pixels=pixels)
+
+
+def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
+    """Arrays whose last axis is time, also where there is one frame and MATLAB dropped the axis."""
+    table = read_mat(path, *SHAPES)
+    count = np.asarray(table["pose"]).size // 72
+    clip = {}
+    for key, shape in SHAPES.items():
+        frames = 1 if key == "camLoc" else count
+        try:
+            clip[key] = np.asarray(table[key], np.float64).reshape(*shape, frames)
+        except (ValueError, TypeError):
+            raise RequestError(f"{path}: {key} has shape {np.shape(table[key])}, expected {(*shape, frames)}") from None
+    if not np.isin(clip["gender"], (0, 1)).all():
+        raise RequestError(f"{path}: gender holds other numbers than 0 (female) and 1 (male)")
+    return clip
+
+
+TREE = f"""
+  train/{RUN}/01_01/01_01_c0001_info.mat          also val/ and test/; all of them also in cmu/
+  train/{RUN}/01_01/01_01_c0001.mp4
+  or, extracted:
+  train/{RUN}/01_01/images_01_01_c0001/frame_000000.jpg"""
+
+SOURCES = (
+    Source(
+        name="surreal",
+        title="SURREAL",
+        licence="non-commercial research",
+        skeleton="smpl",
+        splits=SPLITS,
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "the released pictures are mirror views (their camera has determinant -1): they are mirrored back,"
+            " x becomes 319 - x, and joints keep their sides",
+            "the root is turned by zrot about z and by 90 degrees about x before it is in the world's frame",
+            "bodies are gendered; translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz, else they are zeros",
+            "run0 alone is taken, as in the study: run1 and run2 show the same motions",
+            "subjects 18 and 19 and sequence 143_21 are malformed and left out, and so are frames that nobody is in",
+            "pixels are whole numbers: they are off by half a pixel",
+        ),
+        study="pictures are not mirrored back, pose and 3D points are, without the turns of the root and in the world's"
+        " frame; malformed subjects and empty frames are kept",
+        benchmarks=("val", "test"),
+    ),
+)

@@ -1,0 +1,34 @@
+"""How tests look at what a source makes of a tree."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hmrb.data.shard import ShardInfo
+from hmrb.data.source import Making, Part, Raw, Ticker, convert, pick_parts
+from hmrb.data.sources import SOURCES
+from hmrb.records import Person, Photo
+from hmrb.store import Store
+
+
+def photos_of(parts: Sequence[Part], split: str) -> list[Photo]:
+    """Every photo of a split."""
+    photos = []
+    for part in pick_parts(parts, split):
+        for item in part.items:
+            for photo in part.read(item):
+                assert isinstance(photo, Photo)
+                photos.append(photo)
+    return photos
+
+
+def people_of(parts: Sequence[Part], split: str) -> list[Person]:
+    """Everybody in a split."""
+    return [person for photo in photos_of(parts, split) for person in photo.people]
+
+
+def made(name: str, folder: Path, *, compat: bool = False) -> ShardInfo:
+    """The first shard that the tree in `folder`/raw becomes, in a store beside it."""
+    store = Store(folder / "home")
+    source = SOURCES[name]
+    parts = source.plan(Raw(folder / "raw", compat, store))
+    return convert(source, parts, store, Making(made_by="a test", compat=compat), Ticker())[0]
