@@ -29,8 +29,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo, Sample
 from hmrb.store import Store
 
-BLOCK_ITEMS = 128
-BLOCK_PHOTOS = 256
+BLOCK_PHOTOS = 128
 
 
 @dataclass(frozen=True, slots=True)
