@@ -25,7 +25,9 @@ Names = Annotated[
 
 def convert_data(
     names: Names = [],  # noqa: B006
-    raw: Annotated[Path | None, typer.Option(help="Folder of the raw files.", show_default=False)] = None,
+    raw: Annotated[
+        Path | None, typer.Option(help="Folder of the raw files, or one with a folder each.", show_default=False)
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Whatever is found under --raw, each in a folder.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say how to get a dataset, its files, its traps.")] = False,
     split: Annotated[str | None, typer.Option(help="Make this split only.", show_default=False)] = None,
@@ -139,13 +141,20 @@ def _convert_one(
         )
     if not raw.is_dir():
         raise RequestError(f"{raw}: no such folder")
-    print(f"{source.title}: looking in {raw} for\n{source.tree}")
-    _make(source, source.plan(Raw(raw, making.compat, store)), making, split, store)
+    folder = next(iter(_own_folders(raw, slug)), raw)
+    print(f"{source.title}: looking in {folder} for\n{source.tree}")
+    _make(source, source.plan(Raw(folder, making.compat, store)), making, split, store)
+
+
+def _own_folders(root: Path, slug: str) -> list[Path]:
+    """Folders below `root` that are called as the dataset is."""
+    from hmrb.data.catalogue import DATASETS
+
+    return [root / name for name in (slug, *DATASETS[slug].aliases) if (root / name).is_dir()]
 
 
 def _convert_found(root: Path | None, making: "Making", split: str | None, store: "Store") -> None:
     """Every dataset whose files are in a folder of its name under `root`."""
-    from hmrb.data.catalogue import DATASETS
     from hmrb.data.source import Raw
     from hmrb.data.sources import SOURCES
     from hmrb.errors import RequestError
@@ -154,8 +163,7 @@ def _convert_found(root: Path | None, making: "Making", split: str | None, store
         raise RequestError("--all: --raw DIR has to name the folder in which each dataset has its own")
     found: list[tuple[Source, list[Part]]] = []
     for source in SOURCES.values():
-        folders = [root / name for name in (source.name, *DATASETS[source.name].aliases)]
-        for folder in filter(Path.is_dir, folders):
+        for folder in _own_folders(root, source.name):
             try:
                 found.append((source, source.plan(Raw(folder, making.compat, store))))
             except RequestError as error:

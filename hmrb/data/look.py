@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from hmrb.data.pack import decoded
 from hmrb.data.shard import Shard
+from hmrb.errors import RunError
 from hmrb.records import Sample
 from hmrb.skeleton import TRAINING_SKELETON, remap
 from hmrb.synthetic.people import BONES
@@ -26,7 +27,8 @@ def contact_sheet(path: Path) -> Path:
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     out = path.with_suffix(".png")
-    cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR)):
+        raise RunError(f"{out}: the contact sheet could not be written; the shard is whole")
     return out
 
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a shard, checked: its file here, its labels in hmrb/data/anatomy.py."""
+"""What may be wrong with a shard, checked: its file here, its labels in anatomy.py and pixels.py."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ import numpy as np
 from hmrb.body import SMPL, load_body
 from hmrb.data.anatomy import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.pack import UnreadablePicture, decoded
+from hmrb.data.pixels import PIXEL_CHECKS
 from hmrb.data.shard import Shard
 from hmrb.data.writer import COPY_BYTES, about_of, whole_sha
 from hmrb.errors import RequestError
@@ -30,7 +31,7 @@ def verify(shard: Shard, store: Store, known: int | None, tell: Progress = lambd
         checks.append(check(shard, known))
     rows = np.linspace(0, len(shard) - 1, min(len(shard), SAMPLE)).astype(int)
     labels = Labels.of(shard, rows, _body(shard, store))
-    for name, label_check in LABEL_CHECKS.items():
+    for name, label_check in (LABEL_CHECKS | PIXEL_CHECKS).items():
         tell(name)
         checks.append(label_check(labels))
     return checks
