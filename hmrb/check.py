@@ -109,7 +109,7 @@ def _map(store: Store, name: str, split: str) -> object:
 
 def _command(name: str) -> str:
     command, row = f"hmrb convert-data {name}", DATASETS.get(name)
-    return f"{command} (its files: {row.homepage}, {row.access})" if row and row.homepage else command
+    return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
 def _said(checks: list[Callable[[], object]]) -> list[str]:

@@ -235,8 +235,12 @@ def _foretell(parts: "list[Part]", making: "Making") -> None:
         about = estimate(part, making)
         print(
             f"{part.split}: {len(part.items)} items, about {about.people:.0f} people, {about.bytes / 1e6:.0f} MB,"
-            f" {about.seconds / making.workers / 60:.0f} min in {making.workers} processes"
+            f" {_minutes(about.seconds / making.workers)} in {making.workers} processes"
         )
+
+
+def _minutes(seconds: float) -> str:
+    return "less than a minute" if seconds < 60 else f"{seconds / 60:.0f} min"
 
 
 def _explain(slug: str) -> None:
