@@ -76,7 +76,7 @@ class Labels:
         numbers = [arrays[key][rows].reshape(len(rows), -1) for key in NUMBERS]
         rows = rows[np.isfinite(np.concatenate(numbers, 1)).all(1)]
         two, three = (
-            _filled(remap(arrays[key][rows].astype(np.float64), skeleton, TRAINING_SKELETON))
+            with_hips(remap(arrays[key][rows].astype(np.float64), skeleton, TRAINING_SKELETON))
             for key in ("keypoints2d", "keypoints3d")
         )
         has_body = arrays["has_body"][rows].astype(bool)
@@ -254,7 +254,7 @@ def _miss(two: Float[np.ndarray, "N J 3"], three: Float[np.ndarray, "N J 4"]) ->
     return np.array(out)
 
 
-def _filled(points: Float[np.ndarray, "N 54 C"]) -> Float[np.ndarray, "N 54 C"]:
+def with_hips(points: Float[np.ndarray, "N 54 C"]) -> Float[np.ndarray, "N 54 C"]:
     """Annotated hips in place of the body's where those are not labelled: near enough for every check here."""
     for side in ("left", "right"):
         own, extra = J[f"{side}_hip"], J[f"{side}_hip_extra"]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from hmrb.data.anatomy import with_hips
 from hmrb.data.pack import decoded
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
@@ -46,7 +47,7 @@ def tile(sample: Sample, skeleton: str) -> Picture:
         return round(float(across)), round(float(down))
 
     cv2.rectangle(out, spot(np.array([x, y])), spot(np.array([x + width, y + height])), BOX, 1)
-    points = remap(sample.keypoints2d, skeleton, TRAINING_SKELETON)
+    points = with_hips(remap(sample.keypoints2d, skeleton, TRAINING_SKELETON)[None])[0]
     for a, b in BONES:
         if points[a, 2] > 0 and points[b, 2] > 0:
             cv2.line(out, spot(points[a]), spot(points[b]), RIGHT if b in RIGHT_JOINTS else LEFT, 1, cv2.LINE_AA)
