@@ -89,6 +89,47 @@ def compare(results: Sequence[Result], metric: str, base: str | None) -> list[Co
     return [_comparison(list(group), metric, base or "") for _, group in groupby(ordered, lambda r: r.protocol)]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two checkpoints on the same people by one metric: means, the second less the first, its 95 % interval.
+
+    The interval is a bootstrap of each person's difference; `share_lower` of the people have a lower error with the
+    second.
+    """
+
+    metric: str
+    first: float
+    second: float
+    difference: float
+    ci95: tuple[float, float]
+    share_lower: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return not self.ci95[0] <= 0 <= self.ci95[1]
+
+
+def paired(first: Result, second: Result) -> list[Difference]:
+    """What two results differ by, metric by metric. Raises RequestError with all in which their protocols differ."""
+    names = ("protocol", "shard", "body")
+    odd = [
+        f"{name}: {one}, and {two}"
+        for name, one, two in zip(names, first.protocol, second.protocol, strict=True)
+        if one != two
+    ]
+    if odd:
+        raise RequestError(f"these numbers are not of the same thing and can't be compared: {'; '.join(odd)}")
+    out = []
+    for metric in first.errors:
+        if metric in second.errors:
+            one, two = first.errors[metric], second.errors[metric]
+            away, lower = two - one, float((two < one).mean())
+            means = float(one.mean()), float(two.mean())
+            out.append(Difference(metric, *means, float(away.mean()), interval95(away), lower))
+    return out
+
+
 def _comparison(results: list[Result], metric: str, base: str) -> Comparison:
     runs: dict[str, list[Result]] = {}
     for result in results:

@@ -8,16 +8,18 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from hmrb.cli import app
 from hmrb.errors import RequestError
-from hmrb.tables import as_csv, as_markdown, compare, read_results
+from hmrb.tables import as_csv, as_markdown, compare, paired, read_results
 
 
 def write(folder: Path, name: str, seed: int, errors: np.ndarray, **changes: Any) -> Path:
     """A run's result as `hmrb eval` writes it."""
     record = {
         "experiment": name, "benchmark": "synthetic", "protocol": "synthetic-test/lsp14@1", "body_sha": "b0",
-        "shard": {"sha": "a0"}, "spec": {"name": name, "seed": seed, "published": []},
+        "num_people": len(errors), "shard": {"sha": "a0"}, "spec": {"name": name, "seed": seed, "published": []},
     } | changes  # fmt: skip
     run = folder / f"{name}-{seed}" / "eval"
     run.mkdir(parents=True)
@@ -74,3 +76,28 @@ def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
         read_results([tmp_path / "broken.json"])
     with pytest.raises(RequestError, match="no result in it"):
         read_results([tmp_path / "again"])
+
+
+def test_two_results_are_told_apart_person_by_person(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    people = rng.uniform(20, 120, 300)
+    one, same, better = (
+        write(tmp_path, name, 0, people + change)
+        for name, change in (("one", 0.0), ("same", rng.normal(0, 2, 300)), ("better", rng.normal(-2, 2, 300)))
+    )
+    read = {path.name: read_results([path])[0] for path in (one, same, better)}
+    (chance,), (sure,) = paired(read["one-0"], read["same-0"]), paired(read["one-0"], read["better-0"])
+    assert (chance.is_sure, sure.is_sure) == (False, True)
+    assert sure.difference == pytest.approx(-2, abs=0.4)
+    assert sure.share_lower > 0.75
+    shown = CliRunner().invoke(app, ["compare", str(one), str(better)])
+    assert shown.exit_code == 0
+    assert "PA-MPJPE" in shown.stdout
+    assert "may be chance" not in shown.stdout
+
+
+def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
+    runs = [write(tmp_path, name, 0, np.arange(5.0), protocol=f"{name}@1", body_sha=name) for name in ("one", "two")]
+    done = CliRunner().invoke(app, ["compare", *map(str, runs)])
+    said = "can't be compared: protocol: one@1, and two@1; body: one, and two"
+    assert said in str(done.exception)

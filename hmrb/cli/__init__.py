@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hmrb.cli.compare import compare
 from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
 from hmrb.cli.flops import flops
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(train)
 app.command("eval")(eval_)
 app.command()(flops)
+app.command()(compare)
 app.command()(report)
 app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)

@@ -1,0 +1,45 @@
+"""hmrb compare: two results on the same people."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A result file, or a run's folder with one.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
+    json_: Annotated[bool, typer.Option("--json", help="Print the differences as JSON, nothing else.")] = False,
+) -> None:
+    """Tell two checkpoints apart, person by person; results of different protocols are refused."""
+    import json
+    from dataclasses import asdict
+
+    from hmrb.errors import RequestError
+    from hmrb.metrics import TITLES
+    from hmrb.tables import paired, read_results
+
+    found = [read_results([path]) for path in (first, second)]
+    for path, results in zip((first, second), found, strict=True):
+        if len(results) > 1:
+            benches = ", ".join(result.record["benchmark"] for result in results)
+            raise RequestError(f"{path} has results of {benches}; name one file")
+    (one,), (two,) = found
+    differences = paired(one, two)
+    if json_:
+        typer.echo(json.dumps([asdict(row) | {"is_sure": row.is_sure} for row in differences], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{one.record['protocol']}, {one.record['num_people']} people", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", one.experiment, two.experiment, "difference", "95 %", "people lower", ""):
+        table.add_column(title, justify="right" if title else "left")
+    for row in differences:
+        low, high = row.ci95
+        cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", f"{low:+.1f}..{high:+.1f}"]
+        said = "" if row.is_sure else "may be chance"
+        table.add_row(TITLES[row.metric], *cells, f"{100 * row.share_lower:.0f} %", said)
+    console.print(table)
