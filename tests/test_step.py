@@ -1,11 +1,12 @@
 """What a spec says about the step is what the step does, with the adversary and without."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_tree
+from conftest import body_arrays, body_from, tiny_tree
 
 from hmrb.body import SMPL
 from hmrb.losses import Losses
@@ -144,3 +145,38 @@ def test_parts_are_the_batch_in_order() -> None:
     parts = batch.parts(3)
     assert [part.row.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
     assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
+
+
+def _one_of_two(rank: int, folder: str, accumulate: int) -> None:
+    """A process of two: its half of the batch, in parts; the first writes what the gradients became."""
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    spec = OptimSpec(accumulate=accumulate)
+    one = learner(spec, True)
+    real = one.adversary.real(0)
+    mine = BodyParams(real.pose[rank::2], real.betas[rank::2])
+    one.wrapped = DistributedDataParallel(one.model)
+    one.adversary.wrapped = DistributedDataParallel(one.adversary.network)
+    one.adversary.real = lambda step: mine
+    batch = batch_of(8)._each(lambda tensor: tensor[rank::2])
+    body = body_from(body_arrays())
+    train_step(one, Losses(EXPERIMENT.losses, body), batch, 0, spec, World(rank, 2, torch.device("cpu")))
+    if rank == 0:
+        networks = {"": one.model, "discriminator.": one.adversary.network}
+        grads = {f"{p}{n}": w.grad for p, network in networks.items() for n, w in network.named_parameters()}
+        torch.save(grads, f"{folder}/gradients.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_in_parts_have_the_gradient_of_one(tmp_path: Path) -> None:
+    """Gradients are exchanged once, with the last part, and are those of the whole batch."""
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path), 2), nprocs=2)
+    found = torch.load(tmp_path / "gradients.pt", weights_only=True)
+    whole = gradients(body_from(body_arrays()), True)
+    # The discriminator steps before the last part's loss: the model's adversarial gradient is not quite the whole's.
+    own = {key: value for key, value in whole.items() if key.startswith("discriminator")}
+    assert difference(found, own) < 1e-4
+    assert difference(found, whole) < 1e-2
