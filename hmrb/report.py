@@ -29,7 +29,7 @@ from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluate import Scores
 from hmrb.geometry import FOCAL_PX, camera_translation
-from hmrb.metrics import TITLES
+from hmrb.metrics import TITLES, UNITS
 from hmrb.render import shade_mesh, write_obj
 from hmrb.spec import Experiment, dump_experiment
 from hmrb.store import Store
@@ -210,7 +210,8 @@ def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
     charts = []
     for bench in dict.fromkeys(line["benchmark"] for line in scored):
         facts = _series([line for line in scored if line["benchmark"] == bench])
-        charts += [score_chart(f"{TITLES[name]} on {bench}, mm", *facts[name]) for name in TITLES if name in facts]
+        for name in [name for name in TITLES if name in facts]:
+            charts.append(score_chart(f"{TITLES[name]} on {bench}, {UNITS[name]}", *facts[name]))
     facts = _series(steps)
     losses = [name for name in facts if name not in (*PACE, "step", "epoch")]
     charts += [line_chart(f"loss: {name}", *facts[name], Scale.upright) for name in losses]
@@ -260,7 +261,7 @@ def histogram(scores: Scores, metric: str) -> Chart:
     shapes.append(Shape("outline", _path(np.repeat(at, 2), np.concatenate([[BOTTOM], outline, [BOTTOM]]))))
     keys = {"bar": f"prediction, mean {errors.mean():.1f} mm", "outline": f"mean body, mean {baseline.mean():.1f} mm"}
     note = f"the last bin holds all over {edges[-2]:.0f} mm"
-    return Chart(f"People by {TITLES[metric]}, mm", note, x.ticks(), y.ticks(), shapes, keys)
+    return Chart(f"People by {TITLES[metric]}, {UNITS[metric]}", note, x.ticks(), y.ticks(), shapes, keys)
 
 
 def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from hmrb.errors import RequestError
 from hmrb.lookup import find
-from hmrb.metrics import TITLES, interval95
+from hmrb.metrics import TITLES, UNITS, interval95
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _read(path: Path) -> Result:
 
 def cells(comparison: Comparison) -> list[list[str]]:
     """The table as text: a heading line, then a line each row; columns that are empty everywhere are left out."""
-    title = f"{TITLES[comparison.metric]} mm"
+    title = f"{TITLES[comparison.metric]} {UNITS[comparison.metric]}"
     head = ["experiment", "seeds", title, "95 %", "seeds ±", "difference", "95 %", "published"]
     lines = [head, *(_cells(row) for row in comparison.rows)]
     keep = [column for column in range(len(head)) if any(line[column] for line in lines[1:])]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hmrb.errors import RunError
 from hmrb.evaluate import Scores
-from hmrb.metrics import TITLES
+from hmrb.metrics import TITLES, UNITS
 
 
 class Watcher:
@@ -75,7 +75,7 @@ class RunWatcher(Watcher):
         self._write({"step": step, "benchmark": scores.benchmark.name, "protocol": scores.benchmark.protocol, **means})
         for name, value in means.items():
             self._board.add_scalar(f"{scores.benchmark.name}/{name}", value, step)
-        said = "  ".join(f"{TITLES[name]} {value:.1f} mm" for name, value in means.items())
+        said = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
         self.say(f"step {step}  {scores.benchmark.name}: {said}")
 
     def say(self, line: str) -> None:
