@@ -73,7 +73,7 @@ def score_checkpoint(
             print_table([record for record, _ in scored])
             for record, _ in scored:
                 for reason, count in record["skipped"].items():
-                    print(f"{record['benchmark']}: {count} people skipped: {reason}")
+                    print(f"{record['benchmark']}: skipped {count} of {record['shard']['num_people']} people: {reason}")
             print(f"report: {page}")
     world.barrier()
     return [record for record, _ in scored]
