@@ -1,73 +1,219 @@
 """Benchmarks are protocols, as data: which people, joints from where, which root, whose body. Versioned by name."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hmrb.body import SMPL, Mesh
-from hmrb.metrics import Posed
+from hmrb.lookup import UnknownName, did_you_mean
+from hmrb.metrics import TITLES, Posed
 from hmrb.skeleton import SKELETONS
+
+Truth = Literal["gendered", "neutral", "stored"]
+OF_BODIES, OF_JOINTS = ("mpjpe", "pa_mpjpe", "pve"), ("mpjpe", "pa_mpjpe")
+MESH_METRICS = frozenset({"pve"})
+PELVIS, HIP_MIDDLE = ("pelvis_extra",), ("right_hip_extra", "left_hip_extra")
+SMPL_PELVIS, SMPL_HIP_MIDDLE = ("pelvis",), ("right_hip", "left_hip")
+SHORT = {"h36m17": "h36mreg", "mpi_inf_3dhp_test": "3dhp17"}  # what regressors and joints are called in protocols
+REGRESSORS = {
+    "h36m17": "the 17 rows of J_regressor_h36m on the vertices",
+    "smpl24": "the 24 kinematic joints",
+    "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra",
+}
+TRUTHS = {
+    "gendered": "the labelled body, posed with the body of the person's gender; where that is not labelled, with the"
+    " neutral one, and counted in the record",
+    "neutral": "the labelled body, posed with the neutral body",
+    "stored": "the labelled 3D key points of the shard, by name; joints that are not labelled do not count",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One protocol. Joints are regressed from the mesh on both sides; the root is subtracted before joints are picked.
+    """One protocol.
 
-    `gendered` truth is posed with the body of the labelled gender, the prediction always with the neutral one.
+    The prediction is always the neutral body, its joints those of `regressor`. `truth` is the labelled body, whose
+    joints come from the same regressor, or the stored key points. The mean of the `root` joints is subtracted on both
+    sides before `joints` are picked. People with fewer than `min_labelled` of their joints, without a root or without
+    a body are skipped and counted. `after` says whose evaluation it is.
     """
 
     name: str
     dataset: str
     split: str
+    after: str
     is_test: bool = True
-    gendered: bool = False
+    truth: Truth = "neutral"
     regressor: str = "h36m17"
-    root: str = "pelvis_extra"
+    root: tuple[str, ...] = PELVIS
     joints: str = "lsp14"
-    metrics: tuple[str, ...] = ("mpjpe", "pa_mpjpe", "pve")
+    metrics: tuple[str, ...] = OF_BODIES
+    min_labelled: float = 0.5
     version: int = 1
 
     @property
+    def is_variant(self) -> bool:
+        """Whether its name is that of its choices, the dataset's own name being another row's."""
+        return "/" in self.name
+
+    @property
+    def full_name(self) -> str:
+        """The name that says every choice, under which no other protocol will ever be found."""
+        return f"{self.name.partition('/')[0]}/{self._choices}@{self.version}"
+
+    @property
     def protocol(self) -> str:
-        """The name that travels with every number."""
-        body = "gendered" if self.gendered else "neutral"
-        return f"{self.dataset}-{self.split}/{self.joints}-{self.regressor}-{self.root}-{body}@{self.version}"
+        """What travels with every number: people, choices, version, and 6 hex digits over all that decides it."""
+        decides = [
+            self.dataset, self.split, self.truth, self.regressor, self.root, self.joint_names, self.min_labelled,
+            self.version,
+        ]  # fmt: skip
+        sha = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:6]
+        return f"{self.dataset}-{self.split}/{self._choices}@{self.version}+{sha}"
+
+    @property
+    def file_stem(self) -> str:
+        """Its name as that of a file."""
+        return self.name.replace("/", "-")
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         """The joints that errors are taken of, in order."""
         return SKELETONS[self.joints].joints
 
+    @property
+    def has_mesh(self) -> bool:
+        """Whether a metric asks for vertices."""
+        return not MESH_METRICS.isdisjoint(self.metrics)
+
+    @property
+    def part(self) -> str:
+        """The part of the mesh that has to be posed, as `SMPL` names it."""
+        return "" if self.has_mesh else self.regressor
+
     def posed(self, body: SMPL, mesh: Mesh) -> Posed:
         """A mesh relative to the protocol's root, and its joints."""
         points = body.joints(mesh, self.regressor)
-        skeleton = SKELETONS[self.regressor]
-        root = points[:, None, skeleton.index(self.root)]
-        rows = [skeleton.index(joint) for joint in self.joint_names]
-        return Posed(points[:, rows] - root, mesh.vertices - root)
+        joints, root = self.rooted(points, self.regressor)
+        return Posed(joints, mesh.vertices - root if self.has_mesh else None)
+
+    def rooted(
+        self, points: Float[Tensor, "B K 3"], skeleton: str
+    ) -> tuple[Float[Tensor, "B J 3"], Float[Tensor, "B 1 3"]]:
+        """Of points in the rows of `skeleton` the protocol's joints relative to its root, and the root."""
+        index = SKELETONS[skeleton].index
+        root = points[:, [index(joint) for joint in self.root]].mean(1, keepdim=True)
+        return points[:, [index(joint) for joint in self.joint_names]] - root, root
+
+    def explained(self) -> dict[str, str]:
+        """Every choice in words."""
+        people = f"split {self.split} of {self.dataset}"
+        root = self.root[0] if len(self.root) == 1 else f"the middle of {' and '.join(self.root)}"
+        skipped = (
+            f"people without a labelled root, or with fewer than {self.min_labelled:.0%} of the joints labelled"
+            if self.truth == "stored"
+            else "people without a labelled body"
+        )
+        return {
+            "protocol": self.protocol,
+            "full name": self.full_name,
+            "after": self.after,
+            "people": people + (", a test split: no checkpoint may be chosen on it" if self.is_test else ""),
+            "truth": TRUTHS[self.truth],
+            "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}",
+            "joints": f"{len(self.joint_names)} of {self.joints}: {', '.join(self.joint_names)}",
+            "root": f"{root}, of truth and prediction each its own, subtracted before the joints are picked",
+            "metrics": f"{', '.join(TITLES[name] for name in self.metrics)} in mm; means of people's means",
+            "skipped": f"{skipped}; counted in the record",
+            "picture": "the square around the shard's box, whose margin the dataset's rule has put there",
+        }
+
+    @property
+    def _choices(self) -> str:
+        joints = [self.joints] if self.joints == self.regressor else [self.joints, self.regressor]
+        root = "hipmid" if len(self.root) == 2 else self.root[0].removesuffix("_extra")
+        return "-".join([*(SHORT.get(name, name) for name in joints), root, self.truth])
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The row called `name`, short or in full; `-` and `_` are the same. Raises UnknownName with the nearest names."""
+    key = name.replace("-", "_")
+    if key in BENCHMARKS:
+        return BENCHMARKS[key]
+    known = [other for other in BENCHMARKS if ("@" in other) == ("@" in key)]
+    raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches shows all there are")
+
+
+def regressor_sha(body: SMPL, regressor: str) -> str:
+    """16 hex digits over a regressor. Kinematic joints are the body's own and have its hash."""
+    if regressor == "smpl24":
+        return body.sha
+    digest = hashlib.sha256()
+    for part in ("support", "rows"):
+        digest.update(getattr(body, f"{regressor}_{part}").cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def by_gender(
-    bodies: dict[str, SMPL], gender: list[str], rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"]
+    bodies: dict[str, SMPL],
+    gender: list[str],
+    rotmats: Float[Tensor, "B 24 3 3"],
+    betas: Float[Tensor, "B 10"],
+    part: str = "",
 ) -> Mesh:
-    """Each person posed with the body of its own gender."""
-    neutral = bodies["neutral"]
-    vertices, chain = rotmats.new_empty(len(gender), neutral.num_vertices, 3), rotmats.new_empty(len(gender), 24, 3)
-    for name in sorted(set(gender)):
-        rows = torch.tensor([i for i, g in enumerate(gender) if g == name], device=rotmats.device)
-        mesh = bodies[name](rotmats[rows], betas[rows])
-        vertices[rows], chain[rows] = mesh.vertices, mesh.chain
-    return Mesh(vertices, chain, neutral.name)
+    """Each person posed with the body of its own gender; with `part` only its vertices."""
+    groups = {name: [i for i, g in enumerate(gender) if g == name] for name in sorted(set(gender))}
+    meshes = [bodies[name](rotmats[rows], betas[rows], part) for name, rows in groups.items()]
+    order = torch.tensor([row for rows in groups.values() for row in rows], device=rotmats.device).argsort()
+    vertices, chain = (torch.cat([getattr(mesh, key) for mesh in meshes])[order] for key in ("vertices", "chain"))
+    return Mesh(vertices, chain, meshes[0].body, part)
 
 
-_ROWS = (
-    Benchmark("synthetic", "synthetic", "test"),
-    Benchmark("synthetic_val", "synthetic", "val", is_test=False),
-    Benchmark("synthetic_full", "synthetic_full", "test"),
-    Benchmark("synthetic_full_val", "synthetic_full", "val", is_test=False),
-    Benchmark("3dpw", "3dpw", "test", gendered=True),
-    Benchmark("3dpw_val", "3dpw", "val", is_test=False, gendered=True),
-)
-BENCHMARKS = {row.name: row for row in _ROWS}
+_OURS = "hmrb: rendered people, whose labels are exact"
+_SPIN = "the study, SPIN, BEDLAM and CameraHMR"
+_EFT = "the study, most likely: it published no evaluator for this set"
+_FROM_SPIN = "SPIN's truth and root, on the joints that 3DPW is scored on"
+_AGORA = "AGORA's joints and root, children included; people are given, not detected, so there is no F1"
+ROWS = (
+    Benchmark("3dpw", "3dpw", "test", _SPIN, truth="gendered"),
+    Benchmark("3dpw/lsp14_h36mreg_hipmid_gendered", "3dpw", "test", "WHAM", truth="gendered", root=HIP_MIDDLE),
+    Benchmark(
+        "3dpw/smpl24_hipmid_gendered", "3dpw", "test", "the rules of EMDB and RICH", truth="gendered",
+        regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24",
+    ),
+    Benchmark(
+        "3dpw/smpl24_pelvis_neutral", "3dpw", "test", "HybrIK",
+        regressor="smpl24", root=SMPL_PELVIS, joints="smpl24",
+    ),
+    Benchmark("3dpw_val", "3dpw", "val", _SPIN, is_test=False, truth="gendered"),
+    Benchmark("h36m", "h36m", "test_p2", "the study and SPIN", truth="stored", metrics=OF_JOINTS),
+    Benchmark(
+        "h36m/lsp14_h36mreg_hipmid_stored", "h36m", "test_p2", "BEDLAM", truth="stored",
+        root=HIP_MIDDLE, metrics=OF_JOINTS,
+    ),
+    Benchmark("h36m_p1", "h36m", "test_p1", "SPIN", truth="stored", metrics=OF_JOINTS),
+    Benchmark("eft_coco", "eft_coco", "val", _EFT),
+    Benchmark("eft_lspet", "eft_lspet", "test", _EFT),
+    Benchmark("eft_ochuman", "eft_ochuman", "test", _EFT),
+    Benchmark("mpi_inf_3dhp", "mpi_inf_3dhp", "test", _FROM_SPIN, truth="stored", metrics=OF_JOINTS),
+    Benchmark(
+        "mpi_inf_3dhp/3dhp17_h36mreg_pelvis_stored", "mpi_inf_3dhp", "test", "SPIN", truth="stored",
+        joints="mpi_inf_3dhp_test", metrics=OF_JOINTS,
+    ),
+    Benchmark(
+        "agora_val", "agora", "val", _AGORA, is_test=False, truth="stored",
+        regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24", metrics=OF_JOINTS,
+    ),
+    Benchmark("synthetic", "synthetic", "test", _OURS),
+    Benchmark("synthetic_val", "synthetic", "val", _OURS, is_test=False),
+    Benchmark("synthetic_full", "synthetic_full", "test", _OURS),
+    Benchmark("synthetic_full_val", "synthetic_full", "val", _OURS, is_test=False),
+)  # fmt: skip
+_FULL = {row.full_name.replace("-", "_"): row for row in ROWS}
+BENCHMARKS = {row.name: row for row in ROWS} | {name.partition("@")[0]: row for name, row in _FULL.items()} | _FULL
+GROUPS = {"study": ("3dpw", "h36m", "eft_coco", "eft_lspet", "eft_ochuman")}

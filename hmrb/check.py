@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hmrb.benchmarks import BENCHMARKS
+from hmrb.benchmarks import BENCHMARKS, find_benchmark
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.catalogue import DATASETS, train_set
@@ -30,7 +30,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         partial(find, "head", model.head.name, HEADS),
         *(partial(train_set, name) for name in experiment.data.mix),
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
-        *(partial(find, "benchmark", name, BENCHMARKS) for name in _benches(experiment)),
+        *(partial(find_benchmark, name) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
     ]
     problems = _said(checks) + _outside_the_mix(experiment.data)

@@ -279,7 +279,8 @@ def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict
 
 def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
     """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
-    view = read_view(scores.shard, row)
+    in_shard = int(scores.people.rows[row])
+    view = read_view(scores.shard, in_shard)
     photo = np.asarray(cv2.warpAffine(view.image, crop_matrix(view, TILE_PX), (TILE_PX, TILE_PX)))
     drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
     vertices = _pose(body, scores.rotmats[row], scores.betas[row])
@@ -289,7 +290,9 @@ def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int)
     _put(Path(f"{stem}.png"), lambda part: part.write_bytes(png.tobytes()))
     _put(Path(f"{stem}.obj"), lambda part: write_obj(part, upright, body.faces))
     uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
-    return Person(scores.shard.name(row), {name: float(values[row]) for name, values in scores.errors.items()}, uri)
+    return Person(
+        scores.shard.name(in_shard), {name: float(values[row]) for name, values in scores.errors.items()}, uri
+    )
 
 
 def _pose(body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "V 3"]:

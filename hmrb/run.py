@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from hmrb.benchmarks import BENCHMARKS, Benchmark
+from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
-from hmrb.evaluate import Scores, evaluate_checkpoint, save_scores
-from hmrb.lookup import find
+from hmrb.data.shard import open_shard
+from hmrb.errors import RequestError
+from hmrb.evaluate import Bodies, People, Scores, evaluate_checkpoint, save_scores
 from hmrb.report import print_table, write_report
 from hmrb.spec import Experiment
 from hmrb.store import Store
@@ -29,8 +30,26 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
         train(experiment, run, store, world, Watcher())
     world.barrier()
     path = run.best if run.best.exists() else run.last
-    benchmarks = [find("benchmark", name, BENCHMARKS) for name in experiment.evals.benches]
+    benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
     score_checkpoint(path, benchmarks, store, world, run.folder)
+
+
+def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store) -> None:
+    """Raises RequestError with every shard and body that is missing or does not fit, before anything runs."""
+    problems: list[str] = []
+    body = checkpoint.experiment().body
+    for benchmark in benchmarks:
+        try:
+            People.of(benchmark, open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset))
+        except RequestError as error:
+            problems.append(str(error))
+    for benchmark in {benchmark.truth: benchmark for benchmark in benchmarks}.values():
+        try:
+            Bodies.load(body, benchmark, store, torch.device("cpu"))
+        except RequestError as error:
+            problems.append(str(error))
+    if problems:
+        raise RequestError("\n".join(dict.fromkeys(problems)))
 
 
 def score_checkpoint(
@@ -44,12 +63,17 @@ def score_checkpoint(
         scores = evaluate_checkpoint(checkpoint, benchmark, store, world)
         seconds = time.perf_counter() - start
         if world.is_main:
-            about = about_checkpoint(checkpoint, path, world) | {"images_per_s": round(len(scores.shard) / seconds, 1)}
+            about = about_checkpoint(checkpoint, path, world) | {
+                "images_per_s": round(len(scores.people.rows) / seconds, 1)
+            }
             scored.append((save_scores(scores, folder / "eval", about), scores))
     if world.is_main:
         page = write_report(folder, checkpoint.experiment(), scored, store)
         if not quiet:
             print_table([record for record, _ in scored])
+            for record, _ in scored:
+                for reason, count in record["skipped"].items():
+                    print(f"{record['benchmark']}: skipped {count} of {record['shard']['num_people']} people: {reason}")
             print(f"report: {page}")
     world.barrier()
     return [record for record, _ in scored]

@@ -173,7 +173,7 @@ def _row(name: str, group: list[Result], errors: np.ndarray, base: np.ndarray | 
 def _read(path: Path) -> Result:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        samples = path.with_name(f"{record['benchmark']}_samples.h5")
+        samples = path.with_name(f"{path.stem}_samples.h5")
         with h5py.File(samples, "r") as file:
             errors = {name: file["error_mm"][name][:] for name in file["error_mm"]}
         assert {"experiment", "protocol", "shard", "body_sha", "spec"} <= record.keys()

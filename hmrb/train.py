@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmrb.benchmarks import BENCHMARKS, Benchmark
+from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.body import SMPL, load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint, load_weights_into, save_checkpoint
 from hmrb.data.loader import (
@@ -26,7 +26,6 @@ from hmrb.data.loader import (
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluate import Bodies, evaluate_model
-from hmrb.lookup import find
 from hmrb.losses import Losses
 from hmrb.records import Batch
 from hmrb.spec import Experiment
@@ -115,7 +114,7 @@ class Selection:
         """None where the spec keeps the last weights."""
         if experiment.evals.select_on is None:
             return None
-        benchmark = find("benchmark", experiment.evals.select_on, BENCHMARKS)
+        benchmark = find_benchmark(experiment.evals.select_on)
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
         evals, workers = experiment.evals, experiment.data.workers

@@ -16,7 +16,7 @@ from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import SMPL, load_body
 from hmrb.data.shard import open_shard
 from hmrb.errors import RunError
-from hmrb.evaluate import Scores, save_scores
+from hmrb.evaluate import People, Scores, save_scores
 from hmrb.geometry import project
 from hmrb.report import Scale, curves, overlay, print_table, write_report
 from hmrb.spec import Experiment, parse_experiment
@@ -111,7 +111,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Ma
     scores = Scores(
         benchmark=benchmark,
         shard=shard,
+        people=People(np.arange(NUM_PEOPLE), np.ones((NUM_PEOPLE, len(benchmark.joint_names)), bool), {}),
         body_sha="b0d1e5b0d1e5b0d1",
+        regressor_sha="0e90e550e90e550e",
+        truth_bodies={},
         errors={name: rng.uniform(30, 60, NUM_PEOPLE) for name in benchmark.metrics},
         joint_errors=rng.uniform(20, 90, (NUM_PEOPLE, len(benchmark.joint_names))),
         baseline={name: rng.uniform(100, 200, NUM_PEOPLE) for name in benchmark.metrics},

@@ -100,6 +100,7 @@ class SMPL(nn.Module):
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
+        self._keep("smpl24_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
 
     @property
     def num_vertices(self) -> int:

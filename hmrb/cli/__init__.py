@@ -11,6 +11,7 @@ from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
 from hmrb.cli.flops import flops
 from hmrb.cli.import_checkpoint import import_checkpoint
+from hmrb.cli.list_benches import list_benches
 from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.report import report
@@ -35,6 +36,7 @@ app.command()(report)
 app.command("list-specs")(list_specs)
 app.command("convert-data")(convert_data)
 app.command()(verify)
+app.command("list-benches")(list_benches)
 app.command("list-datasets")(list_datasets)
 app.command("show-augment")(show_augment)
 app.command("import-checkpoint")(import_checkpoint)

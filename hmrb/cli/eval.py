@@ -1,46 +1,77 @@
 """hmrb eval: a checkpoint on benchmarks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from hmrb.benchmarks import Benchmark
+    from hmrb.store import Store
+
+ALL_PRESENT = "all-present"
+
 
 def eval_(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run's folder.", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A checkpoint, or a run's folder.", show_default=False)
+    ] = None,
     more: Annotated[list[str], typer.Argument(help="More benchmarks.", metavar="[BENCH]...", show_default=False)] = [],  # noqa: B006
     bench: Annotated[
-        list[str], typer.Option("--bench", help="Benchmarks: one or several names.", show_default=False)
+        list[str],
+        typer.Option("--bench", help="Benchmarks: names, study (its five) or all-present.", show_default=False),
     ] = [],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's]", show_default=False)
     ] = None,
+    explain: Annotated[
+        str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the records as JSON, nothing else.")] = False,
 ) -> None:
-    """Score a checkpoint on benchmarks: --bench 3dpw h36m."""
-    from hmrb.benchmarks import BENCHMARKS
-    from hmrb.checkpoint import Run, load_checkpoint
-    from hmrb.data.shard import open_shard
+    """Score a checkpoint on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
+    from hmrb.benchmarks import ROWS, find_benchmark
     from hmrb.errors import RequestError
-    from hmrb.lookup import find
-    from hmrb.run import score_checkpoint
+
+    if explain is not None:
+        for what, words in find_benchmark(explain).explained().items():
+            typer.echo(f"{what + ':':<12} {words}")
+        return
+    if checkpoint is None:
+        raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
+    names = [*bench, *more]
+    if not names:
+        known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
+        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. Known: {known}; hmrb list-benches has more")
+
+    from hmrb.checkpoint import Run, load_checkpoint
+    from hmrb.run import check_files, score_checkpoint
     from hmrb.store import Store
     from hmrb.world import start_world
 
-    names = [*bench, *more]
-    if not names:
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. Known: {', '.join(sorted(BENCHMARKS))}")
-    benchmarks = [find("benchmark", name, BENCHMARKS) for name in names]
+    store = Store.default()
+    benchmarks = _chosen(names, store)
     path = checkpoint
     if checkpoint.is_dir():
         run = Run(checkpoint)
         path = run.best if run.best.exists() else run.last
-    load_checkpoint(path)
-    store = Store.default()
-    for benchmark in benchmarks:
-        open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    check_files(benchmarks, load_checkpoint(path), store)
     records = score_checkpoint(path, benchmarks, store, start_world(), out or path.parent, quiet=json_)
     if json_:
         import json
 
         typer.echo(json.dumps(records, indent=1))
+
+
+def _chosen(names: Sequence[str], store: "Store") -> "list[Benchmark]":
+    """The benchmarks by their names and those of groups, each once."""
+    from hmrb.benchmarks import GROUPS, ROWS, find_benchmark
+    from hmrb.errors import RequestError
+
+    here = [row.name for row in ROWS if not row.is_variant and store.shard(row.dataset, row.split).exists()]
+    groups = {**GROUPS, ALL_PRESENT: here}
+    members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
+    if not members:
+        raise RequestError(f"{ALL_PRESENT}: no benchmark's shard is in {store.root / 'shards'}; hmrb convert-data")
+    return list(dict.fromkeys(find_benchmark(name) for name in members))

@@ -118,10 +118,12 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int) -> DataLo
     )
 
 
-def bench_loader(shard: Shard, image_px: int, batch: int, rank: int, size: int, workers: int) -> DataLoader[Batch]:
-    """Rows rank, rank + size, ... of a shard: no padding, no row twice."""
-    rows = range(rank, len(shard), size)
-    batches = [list(rows[i : i + batch]) for i in range(0, len(rows), batch)]
+def bench_loader(
+    shard: Shard, rows: Sequence[int], image_px: int, batch: int, rank: int, size: int, workers: int
+) -> DataLoader[Batch]:
+    """One process's share of these rows of a shard, every `size`-th: no padding, no row twice."""
+    mine = rows[rank::size]
+    batches = [list(mine[i : i + batch]) for i in range(0, len(mine), batch)]
     return DataLoader(
         RowDataset(shard, image_px),
         batch_sampler=batches,
