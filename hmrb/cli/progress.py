@@ -34,10 +34,10 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, Ticker]]":
 
         def done(self, item: object) -> None:
             task = progress.tasks[-1]
-            speed = task.finished_speed or task.speed or 0.0
+            speed = (task.completed + 1) / max(task.elapsed or 0.0, 1e-3)  # from the start: items come in blocks
             progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
             if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
-                left = f", {task.time_remaining} s left" if task.time_remaining else ""
+                left = f", {(task.total - task.completed) / speed:.0f} s left" if task.completed < task.total else ""
                 console.print(
                     f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} {what}/s{left}",
                     highlight=False,
