@@ -17,7 +17,7 @@ from hmrb.losses import LOSSES
 from hmrb.models.backbones import find_backbone
 from hmrb.models.head import HEADS
 from hmrb.models.hmr import MODELS, build_model
-from hmrb.spec import DataSpec, Experiment, Op
+from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
 from hmrb.store import Store
 
 
@@ -32,6 +32,8 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
         *(partial(find_benchmark, name) for name in _benches(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
+        *(partial(_measures, row) for row in experiment.published),
+        *(partial(_measures, row) for row in experiment.expected),
     ]
     problems = _said(checks) + _outside_the_mix(experiment.data)
     if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
@@ -90,6 +92,12 @@ def _benches(experiment: Experiment) -> list[str]:
 
 def _bind(op: Op) -> dict[str, Any]:
     return bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args)
+
+
+def _measures(row: Published | Expected) -> object:
+    """A number that a benchmark can give."""
+    benchmark = find_benchmark(row.benchmark)
+    return find(f"metric of {benchmark.name}", row.metric, {name: name for name in benchmark.metrics})
 
 
 def _outside_the_mix(data: DataSpec) -> list[str]:

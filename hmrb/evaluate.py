@@ -89,6 +89,12 @@ class Scores:
         """The benchmark's number."""
         return float(self.errors[metric].mean())
 
+    @property
+    def sequences(self) -> Int[np.ndarray, " N"] | None:
+        """The sequence of each person, whose frames are alike; None where the shard has none."""
+        codes = self.shard.arrays.get("columns/sequence")
+        return None if codes is None else codes[self.people.rows].astype(np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
@@ -182,9 +188,9 @@ def save_scores(scores: Scores, folder: Path, about: dict[str, Any]) -> dict[str
     """Writes NAME.json and NAME_samples.h5 into `folder`, each complete or not at all; gives the JSON's content."""
     folder.mkdir(parents=True, exist_ok=True)
     benchmark, people = scores.benchmark, scores.people
-    metrics = {}
+    metrics, sequences = {}, scores.sequences
     for name in benchmark.metrics:
-        low, high = interval95(scores.errors[name])
+        low, high = interval95(scores.errors[name], sequences)
         metrics[name] = {
             "mm": scores.mean(name),
             "ci95": [low, high],
@@ -197,6 +203,7 @@ def save_scores(scores: Scores, folder: Path, about: dict[str, Any]) -> dict[str
         "benchmark": benchmark.name,
         "protocol": benchmark.protocol,
         "metrics": metrics,
+        "intervals_over": "people" if sequences is None else f"{len(np.unique(sequences))} sequences",
         "per_joint_mpjpe_mm": {name: float(total / count) for name, total, count in joints if count},
         "num_people": len(people.rows),
         "skipped": people.skipped,
@@ -214,6 +221,8 @@ def save_scores(scores: Scores, folder: Path, about: dict[str, Any]) -> dict[str
             file.attrs["protocol"] = benchmark.protocol
             file["name"] = scores.shard.arrays["name"][people.rows]
             file["row"] = people.rows
+            if sequences is not None:
+                file["sequence"] = sequences
             for name in benchmark.metrics:
                 file[f"error_mm/{name}"] = scores.errors[name]
                 file[f"mean_body_error_mm/{name}"] = scores.baseline[name]

@@ -13,8 +13,9 @@ from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluate import Bodies, People, Scores, evaluate_checkpoint, save_scores
+from hmrb.metrics import TITLES
 from hmrb.report import print_table, write_report
-from hmrb.spec import Experiment
+from hmrb.spec import Expected, Experiment
 from hmrb.store import Store
 from hmrb.train import train
 from hmrb.watch import Watcher, watching
@@ -106,3 +107,17 @@ def file_sha(path: Path) -> str:
 
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def unmet(expected: Sequence[Expected], records: Sequence[dict[str, Any]]) -> list[str]:
+    """What a spec expects of its checkpoint and these records do not show, in words; empty where all is met."""
+    out = []
+    for row in expected:
+        name = find_benchmark(row.benchmark).name
+        found = [record["metrics"][row.metric] for record in records if record["benchmark"] == name]
+        what = f"{name} {TITLES[row.metric]} {row.value:g} ± {row.tolerance:g} ({row.source})"
+        if not found:
+            out.append(f"{what}: not measured")
+        elif abs(found[0]["mm"] - row.value) > row.tolerance:
+            out.append(f"{what}: {found[0]['mm']:.2f}")
+    return out

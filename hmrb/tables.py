@@ -11,7 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hmrb.errors import RequestError
 from hmrb.lookup import find
@@ -20,10 +20,14 @@ from hmrb.metrics import TITLES, UNITS, interval95
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One checkpoint on one benchmark: its record, and each person's error in mm by metric."""
+    """One checkpoint on one benchmark: its record, each person's error in mm by metric, and its sequence if it has one.
+
+    Intervals are over sequences where there are any: frames of one are alike.
+    """
 
     record: dict[str, Any]
     errors: dict[str, Float[np.ndarray, " N"]]
+    sequences: Int[np.ndarray, " N"] | None = None
 
     @property
     def experiment(self) -> str:
@@ -124,9 +128,9 @@ def paired(first: Result, second: Result) -> list[Difference]:
     for metric in first.errors:
         if metric in second.errors:
             one, two = first.errors[metric], second.errors[metric]
-            away, lower = two - one, float((two < one).mean())
-            means = float(one.mean()), float(two.mean())
-            out.append(Difference(metric, *means, float(away.mean()), interval95(away), lower))
+            away, ci95 = two - one, interval95(two - one, first.sequences)
+            means, lower = (float(one.mean()), float(two.mean())), float((two < one).mean())
+            out.append(Difference(metric, *means, float(away.mean()), ci95, lower))
     return out
 
 
@@ -161,10 +165,10 @@ def _row(name: str, group: list[Result], errors: np.ndarray, base: np.ndarray | 
         experiment=name,
         seeds=tuple(sorted(r.record["spec"]["seed"] for r in group)),
         value=float(errors.mean()),
-        ci95=interval95(errors),
+        ci95=interval95(errors, group[0].sequences),
         spread=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         difference=None if away is None else float(away.mean()),
-        difference_ci95=None if away is None else interval95(away),
+        difference_ci95=None if away is None else interval95(away, group[0].sequences),
         published=published[0]["value"] if published else None,
         doubt=published[0]["doubt"] if published else "",
     )
@@ -176,10 +180,11 @@ def _read(path: Path) -> Result:
         samples = path.with_name(f"{path.stem}_samples.h5")
         with h5py.File(samples, "r") as file:
             errors = {name: file["error_mm"][name][:] for name in file["error_mm"]}
+            sequences = file["sequence"][:] if "sequence" in file else None
         assert {"experiment", "protocol", "shard", "body_sha", "spec"} <= record.keys()
     except (OSError, ValueError, KeyError, TypeError, AssertionError):
         raise RequestError(f"{path}: no result of hmrb, or its _samples.h5 is not beside it") from None
-    return Result(record, errors)
+    return Result(record, errors, sequences)
 
 
 def cells(comparison: Comparison) -> list[list[str]]:

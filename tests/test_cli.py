@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -220,3 +221,35 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
     assert "PA-MPJPE" in done.stdout
     again = hmrb("train", spec, "--out", str(tmp_path / "run2"), home=tmp_path / "empty")
     assert "not there yet" not in again.stdout
+
+
+def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, tmp_path: Path) -> None:
+    from hmrb.body import load_body
+    from hmrb.checkpoint import Checkpoint, save_checkpoint
+    from hmrb.models.hmr import build_model
+    from hmrb.spec import parse_experiment
+
+    def saved(value: float) -> str:
+        row = {"benchmark": "synthetic", "value": value, "tolerance": 1.0, "source": "a test"}
+        experiment = parse_experiment(tiny_tree() | {"expected": [row]}, "tiny")
+        body = {"name": "open", "sha": load_body("open").sha}
+        content = Checkpoint(
+            spec=experiment.model_dump_json(), model=build_model(experiment.model).state_dict(), training={}, step=1,
+            body=body, shards={}, chosen_by="a test", score=None, code_version="", torch_version="",
+        )  # fmt: skip
+        save_checkpoint(content, tmp_path / "ours.pt")
+        return str(tmp_path / "ours.pt")
+
+    refused(hmrb("eval", saved(1.0), "--check", home=tiny_store.root), "the spec expects other numbers", code=1)
+    done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)
+    value = json.loads(done.stdout)[0]["metrics"]["pa_mpjpe"]["mm"]
+    from hmrb.run import unmet
+    from hmrb.spec import Expected
+
+    def row(number: float) -> Expected:
+        return Expected(benchmark="synthetic", value=number, tolerance=1.0, source="a test")
+
+    records = json.loads(done.stdout)
+    assert unmet([row(value + 0.9)], records) == []
+    assert unmet([row(value + 1.1)], records) == [f"synthetic PA-MPJPE {value + 1.1:g} ± 1 (a test): {value:.2f}"]
+    assert unmet([row(1.0)], [])[0].endswith("not measured")

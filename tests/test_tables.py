@@ -101,3 +101,16 @@ def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["compare", *map(str, runs)])
     said = "can't be compared: protocol: one@1, and two@1; body: one, and two"
     assert said in str(done.exception)
+
+
+def test_frames_of_a_sequence_are_drawn_together(tmp_path: Path) -> None:
+    """Forty frames of ten sequences, alike within each: ten numbers, not forty."""
+    rng = np.random.default_rng(0)
+    errors = np.repeat(rng.uniform(20, 120, 10), 4)
+    run = write(tmp_path, "one", 0, errors)
+    (alone,) = compare(read_results([run]), "pa_mpjpe", None)
+    with h5py.File(run / "eval" / "synthetic_samples.h5", "r+") as file:
+        file["sequence"] = np.repeat(np.arange(10), 4)
+    (grouped,) = compare(read_results([run]), "pa_mpjpe", None)
+    widths = [table.rows[0].ci95[1] - table.rows[0].ci95[0] for table in (alone, grouped)]
+    assert widths[1] > 1.6 * widths[0]  # twice, but for the bootstrap's own noise

@@ -28,11 +28,14 @@ def eval_(
     explain: Annotated[
         str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the records as JSON, nothing else.")] = False,
 ) -> None:
     """Score a checkpoint on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
     from hmrb.benchmarks import ROWS, find_benchmark
-    from hmrb.errors import RequestError
+    from hmrb.errors import RequestError, RunError
 
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
@@ -41,12 +44,14 @@ def eval_(
     if checkpoint is None:
         raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
     names = [*bench, *more]
+    if check and not names:
+        names = _expected(checkpoint)
     if not names:
         known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
         raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. Known: {known}; hmrb list-benches has more")
 
     from hmrb.checkpoint import Run, load_checkpoint
-    from hmrb.run import check_files, score_checkpoint
+    from hmrb.run import check_files, score_checkpoint, unmet
     from hmrb.store import Store
     from hmrb.world import start_world
 
@@ -56,12 +61,26 @@ def eval_(
     if checkpoint.is_dir():
         run = Run(checkpoint)
         path = run.best if run.best.exists() else run.last
-    check_files(benchmarks, load_checkpoint(path), store)
+    loaded = load_checkpoint(path)
+    check_files(benchmarks, loaded, store)
     records = score_checkpoint(path, benchmarks, store, start_world(), out or path.parent, quiet=json_)
     if json_:
         import json
 
         typer.echo(json.dumps(records, indent=1))
+    if check and (problems := unmet(loaded.experiment().expected, records)):
+        raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+
+
+def _expected(checkpoint: Path) -> list[str]:
+    """The benchmarks of the rows that the checkpoint's spec expects."""
+    from hmrb.checkpoint import load_checkpoint
+    from hmrb.errors import RequestError
+
+    names = list(dict.fromkeys(row.benchmark for row in load_checkpoint(checkpoint).experiment().expected))
+    if not names:
+        raise RequestError(f"--check: the spec of {checkpoint} expects no number; give it rows in `expected:`")
+    return names
 
 
 def _chosen(names: Sequence[str], store: "Store") -> "list[Benchmark]":
