@@ -146,6 +146,22 @@ def print_table(records: Sequence[dict[str, Any]]) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
+def print_slices(records: Sequence[dict[str, Any]]) -> None:
+    """A table for each benchmark and column that its people were told apart by."""
+    console = Console()
+    for record in records:
+        for column, parts in record["slices"].items():
+            table = Table(column, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+            table.add_column("people", justify="right")
+            for name in record["metrics"]:
+                table.add_column(f"{TITLES[name]}, 95 %", justify="right", no_wrap=True)
+            for part in parts:
+                numbers = [f"{mean:.1f}  {low:.0f}..{high:.0f}" for mean, (low, high) in part["metrics"].values()]
+                table.add_row(*map(Text, [part["label"], str(part["num_people"]), *numbers]))
+            console.print(f"{record['benchmark']} by {column}", highlight=False)
+            console.print(table)
+
+
 def write_report(
     folder: Path, experiment: Experiment, scored: Sequence[tuple[dict[str, Any], Scores]], store: Store
 ) -> Path:

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluate import Bodies, People, Scores, evaluate_checkpoint, save_scores
 from hmrb.metrics import TITLES
-from hmrb.report import print_table, write_report
+from hmrb.report import print_slices, print_table, write_report
+from hmrb.slices import check_column, slices
 from hmrb.spec import Expected, Experiment
 from hmrb.store import Store
 from hmrb.train import train
@@ -35,13 +37,16 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
     score_checkpoint(path, benchmarks, store, world, run.folder)
 
 
-def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store) -> None:
-    """Raises RequestError with every shard and body that is missing or does not fit, before anything runs."""
+def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:
+    """Raises RequestError with every shard, body and column that is missing or does not fit, before anything runs."""
     problems: list[str] = []
     body = checkpoint.experiment().body
     for benchmark in benchmarks:
         try:
-            People.of(benchmark, open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset))
+            shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+            People.of(benchmark, shard)
+            for column in by:
+                check_column(shard, column)
         except RequestError as error:
             problems.append(str(error))
     for benchmark in {benchmark.truth: benchmark for benchmark in benchmarks}.values():
@@ -54,9 +59,15 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
 
 
 def score_checkpoint(
-    path: Path, benchmarks: Sequence[Benchmark], store: Store, world: World, folder: Path, quiet: bool = False
+    path: Path,
+    benchmarks: Sequence[Benchmark],
+    store: Store,
+    world: World,
+    folder: Path,
+    quiet: bool = False,
+    by: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Scores a checkpoint and writes results and report into `folder`; gives the records."""
+    """Scores a checkpoint and writes results and report into `folder`; gives the records, sliced `by` columns too."""
     checkpoint = load_checkpoint(path)
     scored: list[tuple[dict[str, Any], Scores]] = []
     for benchmark in benchmarks:
@@ -65,13 +76,15 @@ def score_checkpoint(
         seconds = time.perf_counter() - start
         if world.is_main:
             about = about_checkpoint(checkpoint, path, world) | {
-                "images_per_s": round(len(scores.people.rows) / seconds, 1)
+                "images_per_s": round(len(scores.people.rows) / seconds, 1),
+                "slices": {column: [asdict(part) for part in slices(scores, column)] for column in by},
             }
             scored.append((save_scores(scores, folder / "eval", about), scores))
     if world.is_main:
         page = write_report(folder, checkpoint.experiment(), scored, store)
         if not quiet:
             print_table([record for record, _ in scored])
+            print_slices([record for record, _ in scored])
             for record, _ in scored:
                 for reason, count in record["skipped"].items():
                     print(f"{record['benchmark']}: skipped {count} of {record['shard']['num_people']} people: {reason}")

@@ -28,6 +28,10 @@ def eval_(
     explain: Annotated[
         str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
     ] = None,
+    by: Annotated[
+        list[str],
+        typer.Option("--by", help="Tell people apart by a column: occlusion, gender, box_px.", show_default=False),
+    ] = [],  # noqa: B006
     check: Annotated[
         bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
     ] = False,
@@ -62,8 +66,8 @@ def eval_(
         run = Run(checkpoint)
         path = run.best if run.best.exists() else run.last
     loaded = load_checkpoint(path)
-    check_files(benchmarks, loaded, store)
-    records = score_checkpoint(path, benchmarks, store, start_world(), out or path.parent, quiet=json_)
+    check_files(benchmarks, loaded, store, by)
+    records = score_checkpoint(path, benchmarks, store, start_world(), out or path.parent, quiet=json_, by=by)
     if json_:
         import json
 

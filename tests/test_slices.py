@@ -1,0 +1,69 @@
+"""Numbers by what the shard says of its people."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import person
+from test_cli import hmrb, refused
+from test_evaluate import scores_of, truth
+
+from hmrb.data.writer import ShardWriter
+from hmrb.errors import RequestError
+from hmrb.records import Batch, Prediction
+from hmrb.slices import slices
+from hmrb.store import Store
+
+
+def wrong_for_some(batch: Batch) -> Prediction:
+    """A worse shape the later a person comes in the shard."""
+    right = truth(batch)
+    return Prediction(right.rotmats, right.betas + batch.row[:, None] * 0.3, right.camera)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Twenty people of four sequences, men and women, hidden by more and more."""
+    from dataclasses import replace
+
+    store = Store(tmp_path / "home")
+    about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
+    with ShardWriter(store.shard("synthetic", "test"), **about) as out:
+        for i in range(20):
+            columns = {"sequence": f"walk_{i % 4}", "occlusion": i / 20}
+            out.add(replace(person(i), has_body=True, gender=("male", "female")[i % 2], columns=columns))
+    return store
+
+
+def test_names_are_slices_and_numbers_are_cut_at_their_quartiles(store: Store) -> None:
+    scores = scores_of(store, wrong_for_some)
+    errors = scores.errors["pve"]
+    by_sequence = slices(scores, "sequence")
+    assert [(part.label, part.num_people) for part in by_sequence] == [(f"walk_{i}", 5) for i in range(4)]
+    assert by_sequence[1].metrics["pve"][0] == pytest.approx(errors[1::4].mean())
+    assert [part.label for part in slices(scores, "gender")] == ["male", "female"]
+    by_occlusion = slices(scores, "occlusion")
+    assert [part.num_people for part in by_occlusion] == [5, 5, 5, 5]
+    means = [part.metrics["pve"][0] for part in by_occlusion]
+    assert means == sorted(means)
+    assert means[3] == pytest.approx(errors[15:].mean())
+    (low, high) = by_occlusion[3].metrics["pve"][1]
+    assert low <= means[3] <= high
+    assert sum(part.num_people for part in slices(scores, "box_px")) == 20
+
+
+def test_an_interval_over_sequences_is_said_to_be_one(store: Store, tmp_path: Path) -> None:
+    from hmrb.evaluate import save_scores
+
+    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", {})
+    assert record["intervals_over"] == "4 sequences"
+    import h5py
+
+    with h5py.File(tmp_path / "eval" / "synthetic_samples.h5", "r") as file:
+        np.testing.assert_array_equal(file["sequence"][:], np.arange(20) % 4)
+
+
+def test_a_column_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"has no such column\. Did you mean 'occlusion'\? It has: box_px, gender"):
+        slices(scores_of(store, truth), "oclusion")
+    refused(hmrb("eval", str(tmp_path / "no.pt"), "--bench", "synthetic", home=store.root), "no such checkpoint")
