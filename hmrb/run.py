@@ -13,8 +13,9 @@ from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
-from hmrb.evaluate import Bodies, People, Scores, evaluate_checkpoint, save_scores
+from hmrb.evaluate import Bodies, People, Scores, evaluate, evaluate_checkpoint, save_scores
 from hmrb.metrics import TITLES
+from hmrb.predictions import read_predictions
 from hmrb.report import print_slices, print_table, write_report
 from hmrb.slices import check_column, slices
 from hmrb.spec import Expected, Experiment
@@ -22,6 +23,8 @@ from hmrb.store import Store
 from hmrb.train import train
 from hmrb.watch import Watcher, watching
 from hmrb.world import World
+
+PREDICTED_PX = 32  # pictures are not looked at
 
 
 def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
@@ -93,6 +96,36 @@ def score_checkpoint(
     return [record for record, _ in scored]
 
 
+def score_predictions(
+    path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, quiet: bool = False, by: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Scores the bodies in a file of predictions, without the model that made them; writes and gives the records."""
+    records = []
+    world = World(0, 1, torch.device("cpu"))
+    for benchmark in benchmarks:
+        shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+        bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
+        found = read_predictions(path, shard)
+        scores = evaluate(found.of, found.mean, benchmark, shard, bodies, world, image_px=PREDICTED_PX)
+        neutral = bodies.by_gender["neutral"]
+        about = {
+            "experiment": path.stem,
+            "checkpoint": {"path": str(path), "sha": file_sha(path), "step": 0},
+            "chosen_by": f"unknown: predictions in {path.name}",
+            "body": {"name": neutral.name, "sha": "unknown"},
+            "trained_on": {},
+            "spec": {"name": path.stem, "seed": 0, "published": []},
+            "mean_body": "the mean of the predictions",
+            "slices": {column: [asdict(part) for part in slices(scores, column)] for column in by},
+            **_here(world),
+        }
+        records.append(save_scores(scores, folder / "eval", about))
+    if not quiet:
+        print_table(records)
+        print_slices(records)
+    return records
+
+
 def about_checkpoint(checkpoint: Checkpoint, path: Path, world: World) -> dict[str, Any]:
     """What a record says of where its number comes from."""
     experiment = checkpoint.experiment()
@@ -103,6 +136,13 @@ def about_checkpoint(checkpoint: Checkpoint, path: Path, world: World) -> dict[s
         "body": checkpoint.body,
         "trained_on": checkpoint.shards,
         "spec": experiment.model_dump(mode="json"),
+        **_here(world),
+    }
+
+
+def _here(world: World) -> dict[str, Any]:
+    """What a record says of where it was made."""
+    return {
         "device": torch.cuda.get_device_name(world.device)
         if world.device.type == "cuda"
         else platform.processor() or "cpu",

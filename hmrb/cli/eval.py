@@ -25,6 +25,10 @@ def eval_(
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's]", show_default=False)
     ] = None,
+    from_predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score the bodies in this file instead: .npz, .pkl, _samples.h5.", show_default=False),
+    ] = None,
     explain: Annotated[
         str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
     ] = None,
@@ -44,6 +48,9 @@ def eval_(
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
             typer.echo(f"{what + ':':<12} {words}")
+        return
+    if from_predictions is not None:
+        _score_file(from_predictions, [*bench, *([str(checkpoint)] if checkpoint else []), *more], out, json_, by)
         return
     if checkpoint is None:
         raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
@@ -74,6 +81,21 @@ def eval_(
         typer.echo(json.dumps(records, indent=1))
     if check and (problems := unmet(loaded.experiment().expected, records)):
         raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+
+
+def _score_file(path: Path, names: list[str], out: Path | None, json_: bool, by: list[str]) -> None:
+    import json
+
+    from hmrb.errors import RequestError
+    from hmrb.run import score_predictions
+    from hmrb.store import Store
+
+    if not names:
+        raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
+    store = Store.default()
+    records = score_predictions(path, _chosen(names, store), store, out or path.parent / path.stem, quiet=json_, by=by)
+    if json_:
+        typer.echo(json.dumps(records, indent=1))
 
 
 def _expected(checkpoint: Path) -> list[str]:
