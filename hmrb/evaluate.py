@@ -91,9 +91,11 @@ class Scores:
 
     @property
     def sequences(self) -> Int[np.ndarray, " N"] | None:
-        """The sequence of each person, whose frames are alike; None where the shard has none."""
-        codes = self.shard.arrays.get("columns/sequence")
-        return None if codes is None else codes[self.people.rows].astype(np.int64)
+        """The sequence of each person, whose frames are alike; None where there are not two to draw from."""
+        if "sequence" not in self.shard.columns:
+            return None
+        codes = self.shard.arrays["columns/sequence"][self.people.rows].astype(np.int64)
+        return codes if len(np.unique(codes)) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Numbers by what the shard says of its people."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,6 @@ def wrong_for_some(batch: Batch) -> Prediction:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Twenty people of four sequences, men and women, hidden by more and more."""
-    from dataclasses import replace
-
     store = Store(tmp_path / "home")
     about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
     with ShardWriter(store.shard("synthetic", "test"), **about) as out:
@@ -61,6 +60,20 @@ def test_an_interval_over_sequences_is_said_to_be_one(store: Store, tmp_path: Pa
 
     with h5py.File(tmp_path / "eval" / "synthetic_samples.h5", "r") as file:
         np.testing.assert_array_equal(file["sequence"][:], np.arange(20) % 4)
+
+
+def test_one_sequence_is_no_sample_of_sequences(store: Store, tmp_path: Path) -> None:
+    """Its interval would be a point; people are drawn instead, and the record says so."""
+    from hmrb.evaluate import save_scores
+
+    about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
+    with ShardWriter(store.shard("synthetic", "test"), **about) as out:
+        for i in range(6):
+            out.add(replace(person(i), has_body=True, columns={"sequence": "walk"}))
+    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", {})
+    low, high = record["metrics"]["pve"]["ci95"]
+    assert low < high
+    assert record["intervals_over"] == "people"
 
 
 def test_a_column_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:

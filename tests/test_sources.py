@@ -13,7 +13,9 @@ import pytest
 import raw
 
 from hmrb.body import OPEN_BODY
+from hmrb.data.augment import AUGMENTS
 from hmrb.data.catalogue import DATASETS
+from hmrb.data.loader import DrawDataset, collate
 from hmrb.data.pack import Packing, decoded
 from hmrb.data.rules import turned
 from hmrb.data.shard import Shard
@@ -23,6 +25,7 @@ from hmrb.data.verify import verify
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 from hmrb.skeleton import SKELETONS
+from hmrb.spec import DataSpec, Op
 from hmrb.store import Store
 
 TREES: dict[str, Callable[[Path], Any]] = {}
@@ -79,6 +82,20 @@ def test_a_raw_tree_becomes_shards_that_verify(slug: str, tmp_path: Path, store:
     for part in parts:
         found = checked(source, part, store)
         assert not wrongs(found), f"{part.split}: {found}"
+        if source.skeleton != "none" and part.split == "train":
+            drawn(Shard(store.shard(source.name, part.split)))
+
+
+def drawn(shard: Shard) -> None:
+    """What training reads of it, every augmentation on: finite, labels that are not there zero."""
+    ops = tuple(Op(name=name, args={"occluders": "procedural"} if "occlude" in name else {}) for name in AUGMENTS)
+    spec = DataSpec(mix={"it": 1.0}, augment=ops)
+    dataset = DrawDataset({"it": shard}, spec, 64, 0)
+    batch = collate([dataset[draw] for draw in range(4)])
+    for part in (batch.image, batch.keypoints2d, batch.keypoints3d, batch.pose, batch.betas):
+        assert part.isfinite().all()
+    assert not batch.keypoints3d[batch.keypoints3d[..., 3] <= 0].any()
+    assert (batch.keypoints2d[..., 2] > 0).any()
 
 
 def each(change: Callable[[Person, Photo, str], Person]) -> Callable[[Photo, str], Photo]:

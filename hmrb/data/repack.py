@@ -8,7 +8,7 @@ from hmrb.data.catalogue import DATASETS, dataset
 from hmrb.data.pack import pack
 from hmrb.data.packed import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
 from hmrb.data.shard import ShardInfo
-from hmrb.data.source import Making, Ticker
+from hmrb.data.source import ORIGINAL, Making, Ticker
 from hmrb.data.writer import ShardWriter
 from hmrb.errors import RequestError
 from hmrb.lookup import find
@@ -17,7 +17,6 @@ from hmrb.skeleton import TRAINING_SKELETON
 from hmrb.store import Store
 
 PERSON = tuple(Person.__dataclass_fields__)
-BENCHMARK_SPLITS = ("val", "test", "test_p1", "test_p2")
 
 
 def repack(
@@ -28,8 +27,10 @@ def repack(
     known = {row_split for row in DATASETS.values() for owner, row_split in row.shards if owner == slug}
     if split not in known:
         raise RequestError(f"{slug} has no split '{split}'; it has {', '.join(sorted(known))}")
+    if making.compat or making.missing_limit:
+        raise RequestError(f"{kind}: --compat and --allow-missing are for raw files; they would have no effect here")
     read = reader(kind, file, images)
-    packing = making.packing if split not in BENCHMARK_SPLITS else type(making.packing)()
+    packing = making.packing if split == "train" else ORIGINAL
     path = store.shard(slug, split)
     ticker.part(path, 0)
     with ShardWriter(

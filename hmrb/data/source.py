@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
 from itertools import islice
@@ -322,8 +322,3 @@ def estimate(part: Part, making: Making, num_items: int = 4, num_photos: int = 2
     share = len(part.items) / seen * making.selection.fraction / making.selection.every if seen else 0.0
     size = sum(len(sample.jpeg) for sample in samples)
     return Estimate(len(samples) * share, size * share, (time.perf_counter() - begin) * share)
-
-
-def describe(info: ShardInfo) -> dict[str, Any]:
-    """What a shard says of itself, as plain values."""
-    return asdict(info)

@@ -38,7 +38,8 @@ class JointScores(nn.Module):
 
     def forward(self, rotmats: Float[Tensor, "B 23 3 3"]) -> tuple[Float[Tensor, "B 23"], Float[Tensor, "B 32 23"]]:
         """Scores, and the hidden values that the whole pose is judged by."""
-        hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None])[:, :, 0]
+        # Contiguous, or the gradient's layout is not the one that several processes exchange.
+        hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None].contiguous())[:, :, 0]
         scores = torch.cat([layer(hidden[:, :, joint]) for joint, layer in enumerate(self.fc_layer)], 1)
         return scores, hidden
 
