@@ -25,7 +25,8 @@ from hmrb.data.loader import (
 )  # fmt: skip
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluate import Bodies, evaluate_model
+from hmrb.evaluate import evaluate_model
+from hmrb.judge import Bodies
 from hmrb.losses import Losses
 from hmrb.records import Batch
 from hmrb.spec import Experiment
@@ -34,6 +35,7 @@ from hmrb.store import Store
 from hmrb.watch import Watcher
 from hmrb.world import World
 
+SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
 LOG_EVERY = 20  # steps between two lines of the log
 
 
@@ -114,7 +116,8 @@ class Selection:
         """None where the spec keeps the last weights."""
         if experiment.evals.select_on is None:
             return None
-        benchmark = find_benchmark(experiment.evals.select_on)
+        row = find_benchmark(experiment.evals.select_on)
+        benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
         evals, workers = experiment.evals, experiment.data.workers

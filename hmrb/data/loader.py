@@ -70,16 +70,17 @@ class DrawDataset(Dataset[Any]):
 
 
 class RowDataset(Dataset[Any]):
-    """Item i is row i of a shard, not augmented."""
+    """Item i is row i of a shard, not augmented; the square around its box is `box_scale` times as wide."""
 
-    def __init__(self, shard: Shard, image_px: int) -> None:
-        self._shard, self._image_px = shard, image_px
+    def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0) -> None:
+        self._shard, self._image_px, self._box_scale = shard, image_px, box_scale
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
-        return _finish(self._shard, row, warp(read_view(self._shard, row), self._image_px))
+        view = read_view(self._shard, row)
+        return _finish(self._shard, row, warp(replace(view, side=self._box_scale * view.side), self._image_px))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +120,12 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int) -> DataLo
 
 
 def bench_loader(
-    shard: Shard, rows: Sequence[int], image_px: int, batch: int, rank: int, size: int, workers: int
+    shard: Shard, blocks: Sequence[np.ndarray], image_px: int, workers: int, box_scale: float = 1.0
 ) -> DataLoader[Batch]:
-    """One process's share of these rows of a shard, every `size`-th: no padding, no row twice."""
-    mine = rows[rank::size]
-    batches = [list(mine[i : i + batch]) for i in range(0, len(mine), batch)]
+    """A batch for each block of rows of a shard, in order."""
     return DataLoader(
-        RowDataset(shard, image_px),
-        batch_sampler=batches,
+        RowDataset(shard, image_px, box_scale),
+        batch_sampler=[block.tolist() for block in blocks],
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_one_thread,
