@@ -37,7 +37,9 @@ def changed(raw: Raw, **values: Any) -> Raw:
 
 def test_a_sequence_is_in_the_sets_that_it_names(raw: Raw) -> None:
     found = {part.split: [path.parent.name for path in part.items] for part in plan(raw)}
-    assert found == {"emdb1": ["00_outdoor_climb", "02_outdoor_stairs"], "emdb2": ["01_indoor_walk", "02_outdoor_stairs"]}
+    assert found["emdb1"] == ["00_outdoor_climb", "02_outdoor_stairs"]
+    assert found["emdb2"] == ["01_indoor_walk", "02_outdoor_stairs"]
+    assert len(found) == 2
 
 
 def test_frames_that_are_not_good_or_have_no_box_are_left_out_and_the_others_keep_their_numbers(raw: Raw) -> None:
