@@ -32,6 +32,7 @@ SHORT = {
 REGRESSORS = {
     "h36m17": "the 17 rows of J_regressor_h36m on the vertices",
     "smpl24": "the 24 kinematic joints",
+    "mesh24": "the 24 rows of J_regressor on the posed vertices, which differ from the kinematic joints",
     "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra",
     "spin19": "the 19 rows of SMPL_to_J19 on the vertices",
 }
@@ -236,7 +237,9 @@ _SPIN = "SPIN, BEDLAM and CameraHMR; the study's but for its PVE"
 _EFT = "the study, most likely: it published no evaluator for this set"
 _FROM_SPIN = "SPIN's truth and root, on the joints that 3DPW is scored on"
 _AGORA = "AGORA's joints and root, children included; people are given, not detected, so there is no F1"
-_PCK = "4D-Humans' PCK: shares of the longer side of the annotators' box; here of people with all twelve limb points"
+_PCK = "4D-Humans: shares of the longer side of 1.2 times the annotators' box, of people with all twelve limb points"
+_EMDB = "EMDB's own evaluator"
+_MESH24 = "WHAM, GVHMR, CameraHMR: the neutral J_regressor on the vertices of both sides"
 _3DHP_PEOPLE = ("muco", "muco_augmented", "muco_unaugmented", "spin_mi")
 _COCO_PHOTOS = ("coco", "coco_wholebody", "eft_coco", "eft_coco_part")
 _MOVING = (*OF_BODIES, *MOTION)
@@ -288,6 +291,26 @@ ROWS = (
         "coco_val", "coco", "val", _PCK, truth="marked", regressor="smpl54", root=(), joints="coco",
         metrics=OF_POINTS, box_scale=1.2, siblings=_COCO_PHOTOS[1:],
     ),
+    Benchmark(
+        "coco_val2017", "coco", "val2017", _PCK, truth="marked", regressor="smpl54", root=(), joints="coco",
+        metrics=OF_POINTS, box_scale=1.2, siblings=_COCO_PHOTOS[1:],
+    ),
+    Benchmark(
+        "emdb1", "emdb", "emdb1", _EMDB, truth="gendered", regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24",
+        metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "emdb1/mesh24_hipmid_gendered", "emdb", "emdb1", _MESH24, truth="gendered", regressor="mesh24",
+        root=SMPL_HIP_MIDDLE, joints="mesh24", metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "emdb2", "emdb", "emdb2", "hmrb: EMDB-1's rules; what is published of EMDB-2 is in the world's frame",
+        truth="gendered", regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24", metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "rich", "rich", "test", _MESH24 + "; the truth's from SMPL-X, mapped to SMPL", truth="stored",
+        regressor="mesh24", root=SMPL_HIP_MIDDLE, joints="mesh24", metrics=OF_JOINTS,
+    ),
     Benchmark("synthetic", "synthetic", "test", _OURS),
     Benchmark("synthetic_val", "synthetic", "val", _OURS, is_test=False),
     Benchmark("synthetic_full", "synthetic_full", "test", _OURS),
@@ -299,6 +322,7 @@ ALIASES = {
     "3dpw/study": "3dpw/lsp14_h36mreg_pelvis_gendered_study",
     "3dpw/hipmid": "3dpw/lsp14_h36mreg_hipmid_gendered",
     "3dpw/smpl24": "3dpw/smpl24_hipmid_gendered",
+    "emdb1/mesh24": "emdb1/mesh24_hipmid_gendered",
     "3dpw/4dhumans": "3dpw/hmr14_j19_pelvis_gendered",
     "h36m/hipmid": "h36m/lsp14_h36mreg_hipmid_stored",
 }

@@ -128,12 +128,12 @@ class Judge:
         return benchmark.posed(neutral, mesh, guess.rotmats)
 
     def _in_picture(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> list[Tensor]:
-        """Key points in pixels of a crop as wide as the box is long."""
+        """Key points in sides of the square, from its middle."""
         if isinstance(guess, Points):
             raise RequestError(f"{self.benchmark.name} projects bodies by their camera; points have none")
         arrays, num_joints = self.shard.arrays, len(self.benchmark.joint_names)
         box = torch.from_numpy(arrays["box"][rows]).to(self.device)
-        side = box[:, 2:].amax(1)
+        side = self.benchmark.box_scale * box[:, 2:].amax(1)
         marks = torch.from_numpy(arrays["keypoints2d"][rows][:, stored_rows(self.benchmark, self.shard), :2])
         center = (box[:, :2] + box[:, 2:] / 2)[:, None]
         truth = (marks.to(self.device) - center) / side[:, None, None]
@@ -148,12 +148,12 @@ class Judge:
         return [torch.stack(both[0], 1), torch.stack(both[1], 1), 100 * right[:, :num_joints] * confidence, odd]
 
     def _places(self, given: Prediction) -> Float[Tensor, "B J 2"]:
-        """The projected joints from the box's middle, in box sides; the picture's middle is (image_px - 1) / 2."""
+        """The projected joints; the picture's middle is at (image_px - 1) / 2, that of the square at image_px / 2."""
         benchmark, body = self.benchmark, self.bodies.neutral
         points = body.joints(body(given.rotmats, given.betas, benchmark.part), benchmark.regressor)
         index = SKELETONS[benchmark.regressor].index
         pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], given.camera, self.image_px)
-        return (pixels - 0.5) / self.image_px * benchmark.box_scale
+        return (pixels - 0.5) / self.image_px
 
     def _stop_unless_finite(self, guess: Guess, numbers: Float[Tensor, "B C"], rows: Int[np.ndarray, " B"]) -> None:
         parts = (

@@ -234,7 +234,8 @@ def pck2d(
 ) -> Float[Tensor, " B"]:
     """Per cent of the labelled joints less than `share` of the box's side from their place; 0 where none is labelled.
 
-    All in pixels of the same picture; `box_px` is the longer side of the tight box (4D-Humans).
+    All in pixels of the same picture; `box_px` is the longer side of 1.2 times the annotated box in 4D-Humans, which
+    takes means over people first, joint by joint.
     """
     seen = (confidence > 0).to(pred_px.dtype)
     right = ((pred_px - truth_px).norm(dim=-1) < share * box_px[:, None]).to(pred_px.dtype)

@@ -159,6 +159,7 @@ SKELETONS = {
     for name, joints in {
         # What bodies give.
         "smpl24": _SMPL,  # the kinematic joints, which is not smpl_24
+        "mesh24": _SMPL,  # the same, regressed from the posed vertices
         "smpl45": _SMPL45,
         "smpl54": _SMPL54,
         "h36m17": _H36M,

@@ -103,6 +103,7 @@ class SMPL(nn.Module):
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
+        self._keep_rows("mesh24", file.joint_regressor)
         if file.spin19_regressor is not None:
             self._keep_rows("spin19", file.spin19_regressor)
         self._keep("smpl24_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
@@ -130,7 +131,7 @@ class SMPL(nn.Module):
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
-        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), smpl54, h36m17 or spin19. Metres."""
+        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), mesh24, smpl54, h36m17 or spin19."""
         if mesh.body != self.name:
             raise BodyError(f"a mesh of body '{mesh.body}' was given to the regressors of body '{self.name}'")
         if skeleton == "smpl24":
