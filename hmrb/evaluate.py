@@ -24,7 +24,7 @@ from hmrb.world import World
 
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
 IMAGE_PX = 224  # of the crop that a camera without a model is for
-Guesses = Callable[[Sequence[Int[np.ndarray, " B"]]], Iterator[Guess]]
+Guesses = Callable[[Sequence[np.ndarray]], Iterator[Guess]]
 """What a method says of people, for each of some blocks of rows of a shard, in order."""
 
 
@@ -148,7 +148,7 @@ def looking(
 ) -> Guesses:
     """Guesses of what looks at pictures: `predict` maps a batch to bodies."""
 
-    def guesses(blocks: Sequence[Int[np.ndarray, " B"]]) -> Iterator[Guess]:
+    def guesses(blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
         for batch in bench_loader(shard, blocks, image_px, workers, benchmark.box_scale):
             yield predict(batch.to(device))
 

@@ -42,7 +42,7 @@ class Predictions:
     """Where each of the shard's people is among them; -1: not predicted."""
     label: str
 
-    def guesses(self, blocks: Sequence[Int[np.ndarray, " B"]]) -> Iterator[Guess]:
+    def guesses(self, blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
         """For `evaluate`. Raises RequestError for somebody who is not predicted."""
         missing = [row for rows in blocks for row in rows[self.place[rows] < 0].tolist()]
         if missing:
