@@ -80,8 +80,8 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     folder = hmrb_train.folder / "whole"
     record = json.loads((folder / "eval" / "synthetic.json").read_text())
     assert record["protocol"] in done.stdout.replace("\n", "")
-    assert record["chosen_by"].startswith("synthetic-val/")
-    assert record["trained_on"].keys() == {"synthetic"}
+    assert record["source"]["chosen_by"].startswith("synthetic-val/")
+    assert record["source"]["trained_on"].keys() == {"synthetic"}
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "tensorboard").iterdir())
     assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
@@ -103,7 +103,7 @@ def test_two_processes_make_the_draws_of_one_and_score_every_row_once(hmrb_train
     for run in ("one", "two"):
         record = json.loads((hmrb_train.folder / run / "eval" / "synthetic.json").read_text())
         assert record["num_people"] == 7
-        assert record["processes"] == (2 if run == "two" else 1)
+        assert record["machine"]["processes"] == (2 if run == "two" else 1)
     # The weights differ (BatchNorm sees half a batch); the evaluation of the same weights does not.
     alone = subprocess.run(
         [sys.executable, "-m", "hmrb", "eval", str(hmrb_train.folder / "two"), "--bench", "synthetic", "--json"],
@@ -150,5 +150,5 @@ def test_a_gpu_trains_and_scores(hmrb_train: Command) -> None:
     done = hmrb_train("gpu", "--gpus", "1")
     assert done.returncode == 0, done.stderr
     record = json.loads((hmrb_train.folder / "gpu" / "eval" / "synthetic.json").read_text())
-    assert record["device"] == torch.cuda.get_device_name(0)
+    assert record["machine"]["device"] == torch.cuda.get_device_name(0)
     assert record["num_people"] == 7
