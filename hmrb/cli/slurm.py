@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +105,7 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
         raise RequestError("--slurm: there is no srun here; run this on a machine that submits to Slurm") from None
     executor.update_parameters(job_name=commands[0].name if len(commands) == 1 else "hmrb", **asked)
     try:
-        with executor.batch():
+        with redirect_stderr(StringIO()), executor.batch():  # submitit prints what it raises
             jobs = [executor.submit(Node(command, asked["nodes"])) for command in commands]
     except FailedJobError as error:
         raise RequestError(_refusal(str(error), asked)) from None
@@ -117,10 +119,10 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
 def _refusal(said: str, asked: dict[str, Any]) -> str:
     """Why sbatch refused a job, in one message."""
     reasons = re.findall(r"sbatch: (?:error: )?(.+)", said) or [said.strip().splitlines()[-1]]
-    message = f"Slurm refused the job: {'; '.join(dict.fromkeys(reasons))}"
+    message = f"Slurm refused the job: {reasons[-1].removeprefix('Batch job submission failed: ')}"
     if "partition" in message and "partition" in asked:
         there = _ask("sinfo", "--noheader", "--format=%R").split()
-        message += f". There is no partition '{asked['partition']}' for it; there are {', '.join(sorted(set(there)))}"
+        message += f": --partition {asked['partition']}; there are {', '.join(sorted(set(there)))}"
     return message
 
 
@@ -148,9 +150,7 @@ class Node:
         _wait(self._pid)
         code = process.wait()
         if code in (130, 143):
-            if node == "0" and _ask("squeue", "--noheader", f"--jobs={_job_id()}", "--format=%T").strip() == "RUNNING":
-                _ask("scontrol", "requeue", _job_id())  # Slurm itself does so only with a job that outlives its grace
-            time.sleep(LAST_WORDS_S)  # until Slurm ends this job: it must not end well
+            _queue_again(is_first=node == "0")
         if code:
             sys.exit(code if code > 0 else 128 - code)
 
@@ -169,8 +169,16 @@ def _wait(pid: int) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def _job_id() -> str:
-    return os.environ["SLURM_JOB_ID"]
+def _queue_again(is_first: bool) -> None:
+    """Queues this job again if Slurm means it to run: it was told to stop in its grace before preemption.
+
+    Slurm itself would do so only with a job that outlives the grace. The other nodes wait for the first to do it.
+    """
+    job, deadline = os.environ["SLURM_JOB_ID"], time.time() + LAST_WORDS_S
+    while _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip() == "RUNNING" and time.time() < deadline:
+        if is_first:
+            _ask("scontrol", "requeue", job)
+        time.sleep(LOOK_S)
 
 
 def _follow(commands: Sequence[Command], ids: dict[str, str]) -> None:
