@@ -7,7 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
@@ -48,6 +48,7 @@ class Processes:
         return "--gpus", "0", "--cpu-procs", str(self.count)
 
 
+@runtime_checkable  # tests check types
 class Job(Protocol):
     """What the processes of a world do together; pickled on its way to them."""
 
