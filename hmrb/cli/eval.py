@@ -1,17 +1,87 @@
 """hmrb eval: a checkpoint on benchmarks."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmrb.cli.launch import CpuProcs, Gpus
+from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
+
 if TYPE_CHECKING:
     from hmrb.benchmarks import Benchmark
+    from hmrb.cli.launch import Processes
+    from hmrb.cli.many import Command
     from hmrb.results import Record
+    from hmrb.run import Wanted
     from hmrb.store import Store
+    from hmrb.world import World
 
 ALL_PRESENT = "all-present"
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Checkpoints on benchmarks, for every process of a world. Results go into `out`, or beside each checkpoint."""
+
+    paths: "tuple[Path, ...]"
+    benchmarks: "tuple[Benchmark, ...]"
+    wanted: "Wanted"
+    out: Path | None
+    store: "Store"
+    check: bool
+    metrics: tuple[str, ...] = ()
+    """Those that were asked for; none: all that the benchmarks have."""
+
+    @property
+    def name(self) -> str:
+        """For people, in Slurm's queue."""
+        first = self.paths[0]
+        return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
+
+    def prepare(self) -> None:
+        """Looks for all that is needed. Raises RequestError with what is missing."""
+        from hmrb.checkpoint import load_checkpoint
+        from hmrb.run import check_files
+
+        for path in self.paths:
+            check_files(self.benchmarks, load_checkpoint(path), self.store, self.wanted.by)
+
+    def run(self, world: "World") -> None:
+        """Scores. Raises RunError where a spec expects other numbers and `check` asks for them."""
+        from hmrb.checkpoint import load_checkpoint
+        from hmrb.errors import RunError
+        from hmrb.run import score_checkpoint, unmet
+
+        records, problems = [], []
+        for path in self.paths:
+            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.wanted)
+            records += found
+            if self.check and world.is_main:
+                problems += unmet(load_checkpoint(path).experiment().expected, found)
+        if not world.is_main:
+            return
+        if self.wanted.quiet:
+            _print_json(records)
+        elif len(self.paths) > 1:
+            _print_means(self.paths, self.benchmarks)
+        if problems:
+            raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+
+    def command(self, processes: "Processes") -> "Command":
+        """The same as a command line."""
+        from hmrb.cli.many import Command
+
+        folder, wanted = (self.out or self.paths[0].parent).absolute(), self.wanted
+        words = ["eval", *(str(path.absolute()) for path in self.paths), *processes.words()]
+        words += ["--out", str(folder)] if self.out else []
+        words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in wanted.by]
+        words += [f"--metrics={name}" for name in self.metrics]
+        words += ["--check"] * self.check + ["--json"] * wanted.quiet + ["--lean"] * wanted.lean
+        words += [f"--worst={wanted.worst}"] * bool(wanted.worst)
+        return Command(self.name, tuple(words), folder / "eval.log")
 
 
 def eval_(
@@ -50,10 +120,17 @@ def eval_(
         bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the records as JSON, nothing else.")] = False,
+    gpus: Gpus = None,
+    cpu_procs: CpuProcs = 1,
+    slurm: Slurm = False,
+    partition: Partition = None,
+    time: Time = "1-00:00:00",
+    sbatch: Sbatch = [],  # noqa: B006
+    follow: Follow = False,
 ) -> None:
     """Score checkpoints on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
     from hmrb.benchmarks import find_benchmark
-    from hmrb.errors import RequestError, RunError
+    from hmrb.errors import RequestError
 
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
@@ -81,7 +158,7 @@ def eval_(
         if json_:
             _print_json(records)
         return
-    paths = [_file(path) for path in (checkpoint, *others)]
+    paths = tuple(_file(path) for path in (checkpoint, *others))
     if out and len(paths) > 1:
         raise RequestError("--out is for one checkpoint; results of several go beside each")
     if check and not names:
@@ -89,35 +166,26 @@ def eval_(
     if not names:
         raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
 
-    from hmrb.checkpoint import load_checkpoint
-    from hmrb.run import check_files, score_checkpoint, unmet
-    from hmrb.world import start_world
+    from hmrb.cli.launch import launch, plan_processes
+    from hmrb.cli.slurm import plan_nodes, request, submit
 
-    benchmarks, records, problems = _chosen(names, asked, store), [], []
-    loaded = [load_checkpoint(path) for path in paths]
-    for one in loaded:
-        check_files(benchmarks, one, store, by)
-    world = start_world()
-    for path, one in zip(paths, loaded, strict=True):
-        found = score_checkpoint(path, benchmarks, store, world, out or path.parent, wanted)
-        records += found
-        if check:
-            problems += unmet(one.experiment().expected, found)
-    if json_:
-        _print_json(records)
-    elif len(paths) > 1 and world.is_main:
-        _print_means(paths, benchmarks)
-    if problems:
-        raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), wanted, out, store, check, tuple(asked))
+    if not slurm:
+        launch(plan_processes(gpus, cpu_procs), scoring)
+        return
+    processes = plan_nodes(gpus, cpu_procs)
+    submission = request(processes, 0, partition, time, sbatch, 1)
+    scoring.prepare()
+    submit([scoring.command(processes)], submission, (out or paths[0].parent).absolute() / "slurm", follow)
 
 
-def _print_json(records: "list[Record]") -> None:
+def _print_json(records: "Sequence[Record]") -> None:
     import json
 
     typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
 
 
-def _print_means(paths: list[Path], benchmarks: "list[Benchmark]") -> None:
+def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
     """Checkpoints of one experiment with several seeds as one row: mean, spread over seeds, interval."""
     from hmrb.cli.report import show
     from hmrb.results import read_results
@@ -160,7 +228,7 @@ def _known() -> str:
     return f"Known: {known}; hmrb list-benches has more"
 
 
-def _expected(checkpoints: list[Path]) -> list[str]:
+def _expected(checkpoints: Sequence[Path]) -> list[str]:
     """The benchmarks of the rows that the checkpoints' specs expect."""
     from hmrb.checkpoint import load_checkpoint
     from hmrb.errors import RequestError

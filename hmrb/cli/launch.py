@@ -1,68 +1,134 @@
-"""One process for each device, by torch elastic; or this one, where a launcher has started it already."""
+"""One job in many processes: by torch elastic on one machine or several; or as torchrun or srun has started them."""
 
-import json
 import logging
 import os
+import re
+import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
-from hmrb.checkpoint import Run, hold
+import typer
+
 from hmrb.errors import RequestError, RunError
-from hmrb.spec import Experiment, parse_experiment
-from hmrb.store import Store
+
+if TYPE_CHECKING:
+    from hmrb.world import World
 
 FAILED, REFUSED = 1, 2
+MEETING_S = 300  # how long a machine waits for the one that all meet at
+LAST_WORDS_S = 120  # how long a process may take to write its checkpoint once it is told to stop
+
+Gpus = Annotated[
+    int | None,
+    typer.Option(min=0, help="GPUs of a machine, one process each; 0: the CPU.  [default: all]", show_default=False),
+]
+CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes of one thread each.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many training processes, and on what."""
+    """How many processes on each machine, and on what; how many machines, and the HOST:PORT that they meet at."""
 
     count: int
     use_gpu: bool
+    nodes: int = 1
+    rdzv: str = ""
+
+    @property
+    def total(self) -> int:
+        """Processes on all machines."""
+        return self.count * self.nodes
+
+    def words(self) -> tuple[str, ...]:
+        """As flags of hmrb."""
+        if self.use_gpu:
+            return "--gpus", str(self.count)
+        return "--gpus", "0", "--cpu-procs", str(self.count)
 
 
-def plan_processes(gpus: int | None, cpu_procs: int) -> Processes:
+@runtime_checkable  # tests check types
+class Job(Protocol):
+    """What the processes of a world do together; pickled on its way to them."""
+
+    @property
+    def name(self) -> str:
+        """By this the machines of a job know one another."""
+
+    def prepare(self) -> None:
+        """What one process does for all before they start. Raises RequestError and RunError."""
+
+    def run(self, world: "World") -> None:
+        """What each of them does."""
+
+
+def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str = "") -> Processes:
     """What was asked for, held against the machine; no number of GPUs is all there are. Raises RequestError."""
     import torch
 
-    if "WORLD_SIZE" in os.environ:
-        return Processes(int(os.environ["WORLD_SIZE"]), torch.cuda.is_available())
+    from hmrb.world import launched
+
+    if launched():
+        if nodes > 1:
+            raise RequestError(f"--nodes {nodes}: torchrun or srun has started the processes already; leave it out")
+        return Processes(int(os.environ["WORLD_SIZE"]), torch.cuda.is_available() and gpus != 0)
+    if nodes > 1 and not rdzv:
+        raise RequestError(f"--nodes {nodes}: --rdzv HOST:PORT has to say where they meet; or --slurm")
+    if rdzv and nodes == 1:
+        raise RequestError(f"--rdzv {rdzv}: --nodes N has to say how many machines meet there")
+    if rdzv and not re.fullmatch(r"[^:\s]+:\d{1,5}", rdzv):
+        raise RequestError(f"--rdzv {rdzv}: write it as HOST:PORT, one of the machines and a free port of it")
     there = torch.cuda.device_count()
     if gpus is not None and gpus > there:
         has = f"has {there}" if there else "has none"
         raise RequestError(f"--gpus {gpus}: this machine {has}; use fewer, or --cpu-procs N to train on the CPU")
     count = there if gpus is None else gpus
-    return Processes(count, True) if count else Processes(cpu_procs, False)
+    return Processes(count, True, nodes, rdzv) if count else Processes(cpu_procs, False, nodes, rdzv)
 
 
-def launch(processes: Processes, experiment: Experiment, run: Run, store: Store) -> None:
-    """Runs the experiment in as many processes as planned. Raises what went wrong in them."""
+def launch(processes: Processes, job: Job) -> None:
+    """Does the job in as many processes as planned. Raises what went wrong in them.
+
+    Who starts the processes prepares the job. Where that is torchrun, srun or one hmrb on each of several machines,
+    the first of all processes does, and the others wait.
+    """
+    from hmrb.world import launched
+
     os.environ["HMRB_DEVICE"] = "cuda" if processes.use_gpu else "cpu"
-    if processes.count == 1 or "WORLD_SIZE" in os.environ:
-        code = work(experiment.model_dump_json(), str(run.folder), str(store.root))
-        if code:
-            sys.exit(code)
-        return
+    is_one_of_many = launched() or processes.nodes > 1
+    if not is_one_of_many:
+        job.prepare()
+    start = work if launched() or processes.total == 1 else partial(_by_elastic, processes)
+    if code := start(job, not is_one_of_many):
+        sys.exit(code)
+
+
+def _by_elastic(processes: Processes, job: Job, is_prepared: bool) -> int:
+    """The job in processes that torch elastic starts, watches and ends; the worst of their exit codes."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers say what went wrong
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(LAST_WORDS_S))
     config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=processes.count,
-        rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=f"hmrb-{os.getpid()}",
+        min_nodes=processes.nodes, max_nodes=processes.nodes, nproc_per_node=processes.count,
+        rdzv_backend="c10d", **_meeting(processes, job),
         max_restarts=0, monitor_interval=0.5, start_method="spawn",
     )  # fmt: skip
     try:
-        codes = elastic_launch(config, work)(experiment.model_dump_json(), str(run.folder), str(store.root))
+        codes = elastic_launch(config, work)(job, is_prepared)
     except SignalException as stopped:
-        sys.exit(128 + stopped.sigval)
+        return 128 + stopped.sigval
+    except (RendezvousConnectionError, RendezvousTimeoutError):
+        raise RunError(
+            f"the {processes.nodes} machines did not meet at {processes.rdzv}: is hmrb started on each of them with"
+            " the same line, and is the port open?"
+        ) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
@@ -70,41 +136,77 @@ def launch(processes: Processes, experiment: Experiment, run: Run, store: Store)
         told: Any = failure.message
         if isinstance(told, dict) and "SystemExit" not in told["message"]:
             _say(f"process {rank} failed, a bug in hmrb:\n{told['extraInfo']['py_callstack']}")
-        sys.exit(failure.exitcode)
-    if worst := max(codes.values()):
-        sys.exit(worst)
+        return failure.exitcode
+    return max(codes.values())
 
 
-def work(experiment_json: str, folder: str, store_root: str) -> int:
-    """One process of a run; gives its exit code, after saying on stderr why it is not 0."""
-    from hmrb.run import run_experiment
-    from hmrb.train import Stopped
-    from hmrb.world import end_world, start_world
+def _meeting(processes: Processes, job: Job) -> dict[str, Any]:
+    """Where torch elastic's agents meet: on one machine at a port that is free, on several at one of them."""
+    if processes.nodes == 1:
+        return {"rdzv_endpoint": "127.0.0.1:0", "run_id": f"hmrb-{os.getpid()}"}
+    host, _, port = processes.rdzv.partition(":")
+    try:
+        family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+    except OSError as error:
+        raise RequestError(f"--rdzv {processes.rdzv}: there is no machine '{host}' ({error.strerror})") from None
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address[0], 0))  # only its owner can
+            is_host, mine = True, host
+        except OSError:
+            probe.connect(address)  # sends nothing; tells which of this machine's addresses looks towards the host
+            is_host, mine = False, probe.getsockname()[0]
+    _say(f"waiting for {processes.nodes} machines at {processes.rdzv}; this one is {mine}")
+    return {
+        "rdzv_endpoint": processes.rdzv,
+        "run_id": job.name,
+        "local_addr": mine,  # torch would ask for the host's name, which need not be known to the others
+        "rdzv_configs": {"is_host": is_host, "read_timeout": MEETING_S},
+    }
+
+
+def work(job: Job, is_prepared: bool) -> int:
+    """One process of a job; gives its exit code, after saying on stderr why it is not 0."""
+    from hmrb.world import start_world
 
     world = start_world()
-    experiment = parse_experiment(json.loads(experiment_json), "spec")
-    code = 0
-    # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
-    held: AbstractContextManager[None] = hold(Path(folder)) if world.is_main else nullcontext()
-    try:
-        with held:
-            run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
-        end_world()
-    except Stopped as stopped:
-        code = 128 + stopped.signum
-        if world.is_main:
-            _say(str(stopped))
-    except (RequestError, RunError) as error:
-        code = REFUSED if isinstance(error, RequestError) else FAILED
-        _say(str(error))
-    except RuntimeError as error:  # gloo and NCCL raise nothing more special
-        if not any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
-            raise
-        code = FAILED
-        _say(f"process {world.rank} lost the others: {str(error).splitlines()[0]}")
+    code = _run(job, is_prepared, world)
     if code and world.size > 1:
         os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
     return code
+
+
+def _prepare(job: Job) -> int:
+    try:
+        job.prepare()
+    except (RequestError, RunError) as error:
+        _say(str(error))
+        return REFUSED if isinstance(error, RequestError) else FAILED
+    return 0
+
+
+def _run(job: Job, is_prepared: bool, world: "World") -> int:
+    from hmrb.train import Stopped
+    from hmrb.world import end_world
+
+    try:
+        if not is_prepared and (code := world.of_first(partial(_prepare, job))):
+            return code
+        job.run(world)
+        end_world()
+    except Stopped as stopped:
+        if world.is_main:
+            _say(str(stopped))
+        return 128 + stopped.signum
+    except (RequestError, RunError) as error:
+        _say(str(error))
+        return REFUSED if isinstance(error, RequestError) else FAILED
+    except RuntimeError as error:  # gloo and NCCL raise nothing more special
+        if not any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
+            raise
+        _say(f"process {world.rank} lost the others: {str(error).splitlines()[0]}")
+        return FAILED
+    return 0
 
 
 def _say(message: str) -> None:
