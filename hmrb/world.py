@@ -1,7 +1,8 @@
 """Who this process is among those of a run, and what they tell one another."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import numpy as np
@@ -10,8 +11,9 @@ from jaxtyping import Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RunError
+from hmrb.pulse import PATIENCE_S, Pulse
 
-TIMEOUT = timedelta(minutes=10)  # longest wait for another process before it is called lost
+TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    pulse: Pulse = field(default_factory=Pulse, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -31,6 +34,7 @@ class World:
         """The largest flag of all processes."""
         if self.size == 1:
             return flag
+        self.pulse.meetings += 1
         told = torch.tensor(flag, device=self.device)
         distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return int(told)
@@ -38,7 +42,15 @@ class World:
     def barrier(self) -> None:
         """Waits until every process is here."""
         if self.size > 1:
+            self.pulse.meetings += 1
             distributed.barrier()
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrites these tensors by those of the first process."""
+        if self.size > 1:
+            self.pulse.meetings += 1
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
     def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
         """`values` of all processes in the order of their rows 0 .. total - 1, on every process, on the CPU.
@@ -48,6 +60,7 @@ class World:
         mine = (rows.cpu().numpy(), values.cpu().numpy())
         parts = [mine] * self.size
         if self.size > 1:
+            self.pulse.meetings += 1
             distributed.all_gather_object(parts, mine)
         all_rows = torch.from_numpy(np.concatenate([part[0] for part in parts])).long()
         counts = torch.bincount(all_rows, minlength=total)

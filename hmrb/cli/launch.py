@@ -4,17 +4,19 @@ import json
 import logging
 import os
 import sys
+import traceback
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hmrb.checkpoint import Run, hold
+from hmrb.checkpoint import Run, clear_verdict, give_verdict, hold, verdict
 from hmrb.errors import RequestError, RunError
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
 
 FAILED, REFUSED = 1, 2
+# Nothing more special than RuntimeError is raised where a process, its device or the network has died.
+LOST = ("gloo", "NCCL", "onnection", "CUDA error", "DataLoader worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,13 @@ def plan_processes(gpus: int | None, cpu_procs: int) -> Processes:
     return Processes(count, True) if count else Processes(cpu_procs, False)
 
 
-def launch(processes: Processes, experiment: Experiment, run: Run, store: Store) -> None:
-    """Runs the experiment in as many processes as planned. Raises what went wrong in them."""
+def launch(processes: Processes, experiment: Experiment, run: Run, store: Store, max_restarts: int) -> None:
+    """Runs the experiment in as many processes as planned, again where some die. Raises what went wrong in them.
+
+    A single process with no restarts runs here, without another to watch over it.
+    """
     os.environ["HMRB_DEVICE"] = "cuda" if processes.use_gpu else "cpu"
-    if processes.count == 1 or "WORLD_SIZE" in os.environ:
+    if (processes.count == 1 and not max_restarts) or "WORLD_SIZE" in os.environ:
         code = work(experiment.model_dump_json(), str(run.folder), str(store.root))
         if code:
             sys.exit(code)
@@ -57,37 +62,50 @@ def launch(processes: Processes, experiment: Experiment, run: Run, store: Store)
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes.count,
         rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=f"hmrb-{os.getpid()}",
-        max_restarts=0, monitor_interval=0.5, start_method="spawn",
+        max_restarts=max_restarts, monitor_interval=0.5, start_method="spawn",
     )  # fmt: skip
     try:
-        codes = elastic_launch(config, work)(experiment.model_dump_json(), str(run.folder), str(store.root))
+        codes = elastic_launch(config, work)(
+            experiment.model_dump_json(), str(run.folder), str(store.root), os.getpid()
+        )
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            raise RunError(f"process {rank} was killed by signal {-failure.exitcode}; go on with --resume") from None
-        told: Any = failure.message
-        if isinstance(told, dict) and "SystemExit" not in told["message"]:
-            _say(f"process {rank} failed, a bug in hmrb:\n{told['extraInfo']['py_callstack']}")
-        sys.exit(failure.exitcode)
+        if failure.exitcode > 0:
+            sys.exit(failure.exitcode)  # it has said why
+        after = f" after {max_restarts} restarts" if max_restarts else ""
+        raise RunError(f"process {rank} was killed by signal {-failure.exitcode}{after}; go on with --resume") from None
     if worst := max(codes.values()):
         sys.exit(worst)
 
 
-def work(experiment_json: str, folder: str, store_root: str) -> int:
-    """One process of a run; gives its exit code, after saying on stderr why it is not 0."""
+def work(experiment_json: str, folder: str, store_root: str, launcher: int = 0) -> int:
+    """One process of a run; gives its exit code, after saying on stderr why it is not 0.
+
+    A process that dies without a verdict is started again with all others. `launcher` is the process that watches it.
+    """
+    from hmrb.pulse import beating
     from hmrb.run import run_experiment
     from hmrb.train import Stopped
     from hmrb.world import end_world, start_world
 
-    world = start_world()
-    experiment = parse_experiment(json.loads(experiment_json), "spec")
+    if launcher not in (0, os.getppid()):
+        return FAILED  # it died while this process started
+    restarts, at_most = (int(os.environ.get(f"TORCHELASTIC_{key}", 0)) for key in ("RESTART_COUNT", "MAX_RESTARTS"))
+    if restarts and (code := verdict(Path(folder))) is not None:
+        return code
     code = 0
-    # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
-    held: AbstractContextManager[None] = hold(Path(folder)) if world.is_main else nullcontext()
     try:
-        with held:
+        world = start_world()
+        # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
+        held: AbstractContextManager[None] = hold(Path(folder)) if world.is_main else nullcontext()
+        with held, beating(world.pulse, world.rank, world.size):
+            if world.is_main and restarts:
+                _say(f"a process was lost: restart {restarts} of {at_most}, from the last checkpoint")
+            elif world.is_main:
+                clear_verdict(Path(folder))
+            experiment = parse_experiment(json.loads(experiment_json), "spec")
             run_experiment(experiment, Run(Path(folder)), Store(Path(store_root)), world)
         end_world()
     except Stopped as stopped:
@@ -97,12 +115,22 @@ def work(experiment_json: str, folder: str, store_root: str) -> int:
     except (RequestError, RunError) as error:
         code = REFUSED if isinstance(error, RequestError) else FAILED
         _say(str(error))
-    except RuntimeError as error:  # gloo and NCCL raise nothing more special
-        if not any(word in str(error) for word in ("gloo", "NCCL", "onnection")):
+    except Exception as error:
+        if "WORLD_SIZE" not in os.environ:
             raise
+        if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
+            if verdict(Path(folder)) is None:
+                _say(f"process {os.environ['RANK']} lost the others: {str(error).splitlines()[0]}")
+            return _leave(FAILED)
         code = FAILED
-        _say(f"process {world.rank} lost the others: {str(error).splitlines()[0]}")
-    if code and world.size > 1:
+        _say(f"process {os.environ['RANK']} failed, a bug in hmrb:\n{traceback.format_exc()}")
+    if code and "TORCHELASTIC_RUN_ID" in os.environ:
+        give_verdict(Path(folder), code)
+    return _leave(code)
+
+
+def _leave(code: int) -> int:
+    if code and "WORLD_SIZE" in os.environ:
         os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
     return code
 

@@ -17,6 +17,15 @@ def train(
         Path | None, typer.Option(help="The run's folder.  [default: runs/NAME]", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    max_restarts: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="How often a run of which a process dies goes on by itself from its last checkpoint."
+            "  [default: 3; with one process 0, which starts no other to watch over it]",
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
     ] = [],  # noqa: B006
@@ -51,4 +60,6 @@ def train(
     folder = out or Path("runs") / experiment.name
     with hold(folder):
         run = open_run(folder, experiment, resume)
-    launch(processes, experiment, run, store)
+    if max_restarts is None:
+        max_restarts = 3 if processes.count > 1 else 0
+    launch(processes, experiment, run, store, max_restarts)
