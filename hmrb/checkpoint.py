@@ -201,8 +201,19 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = Non
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         part.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise RunError(f"{path}: the checkpoint could not be written ({reason}); the one before is kept") from None
+        raise RunError(
+            f"{path}: the checkpoint could not be written ({_reason(error)}); the one before is kept"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where torch has wrapped it."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error).splitlines()[0]
 
 
 def _flush_folder(folder: Path) -> None:

@@ -80,7 +80,7 @@ class RunWatcher(Watcher):
 
     def say(self, line: str) -> None:
         """Above the bar."""
-        self._console.print(line, soft_wrap=True, highlight=False)
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         """Flushes TensorBoard. Raises RunError where lines of the log are still not on the disk."""

@@ -16,7 +16,7 @@ from hmrb.store import Store
 
 FAILED, REFUSED = 1, 2
 # Nothing more special than RuntimeError is raised where a process, its device or the network has died.
-LOST = ("gloo", "NCCL", "onnection", "CUDA error", "DataLoader worker")
+LOST = ("gloo", "NCCL", "onnection", "EADDRINUSE", "CUDA error", "DataLoader worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ def launch(processes: Processes, experiment: Experiment, run: Run, store: Store,
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers say what went wrong
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A store that the launcher keeps over restarts tells new processes the addresses of dead ones (torch 2.14).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes.count,
         rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", run_id=f"hmrb-{os.getpid()}",
