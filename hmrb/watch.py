@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,13 +83,13 @@ class RunWatcher(Watcher):
         """Above the bar."""
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def close(self) -> None:
-        """Flushes TensorBoard. Raises RunError where lines of the log are still not on the disk."""
+    def close(self) -> str:
+        """Flushes TensorBoard; gives a message where lines of the log are still not on the disk."""
         with self._or_no_board():
             if self._board is not None:
                 self._board.close()
-        if self._unwritten and (reason := self._append()):
-            raise RunError(f"{self._log}: its last lines could not be written ({reason})")
+        reason = self._append()
+        return f"{self._log}: its last lines could not be written ({reason})" if reason else ""
 
     def _draw(self, group: str, facts: Mapping[str, float], step: int) -> None:
         with self._or_no_board():
@@ -113,6 +114,8 @@ class RunWatcher(Watcher):
 
     def _append(self) -> str | None:
         """Writes what is not on the disk yet, all or nothing; gives the reason where it could not."""
+        if not self._unwritten:
+            return None
         try:
             with open(self._log, "ab", buffering=0) as log:
                 end, lines = log.tell(), self._unwritten.encode()
@@ -139,10 +142,20 @@ def watching(folder: Path) -> Iterator[RunWatcher]:
     )
     with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:
         watcher = RunWatcher(folder, console, bar)
+        threading.excepthook = _only_bugs
         try:
             yield watcher
         finally:
-            watcher.close()
+            unwritten = watcher.close()
+            threading.excepthook = threading.__excepthook__
+    if unwritten:
+        raise RunError(unwritten)
+
+
+def _only_bugs(error: threading.ExceptHookArgs) -> None:
+    """Leaves out a full disk: TensorBoard's thread tells of it once more when it is written to."""
+    if not issubclass(error.exc_type, OSError):
+        threading.__excepthook__(error)
 
 
 class FactsBelow(Progress):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -225,6 +226,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, small_disk: Path
     assert process.returncode == 0, said
     assert "last.pt: the checkpoint could not be written (No space left on device); the one before is kept" in out
     assert_same(left_by(small_disk / "run"), left_by(disturbed.folder / "alone"))
+    shutil.rmtree(small_disk / "run")
     process = disturbed.start(str(small_disk / "again"))
     wait_for(small_disk / "again" / "last.pt")
     ballast = fill(small_disk)
@@ -260,3 +262,4 @@ def test_a_disturbed_run_ends_as_the_undisturbed(
     said = disturb(disturbed, kind, run, rng, whole[1], small_disk)
     assert "Traceback" not in said
     assert_same(left_by(disturbed.folder / run), whole[0])
+    shutil.rmtree(disturbed.folder / run)
