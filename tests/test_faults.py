@@ -22,7 +22,14 @@ from hmrb.checkpoint import Run, load_checkpoint
 
 SEED = int(os.environ.get("HMRB_KILL_SEED", time.time_ns() % 2**31))
 EPOCHS = 8  # of 5 steps
-KINDS = ("worker", "launcher", "all", "checkpoint", "full disk")
+CODES = {  # how a disturbance may end a run that has to be resumed; all but the first two may come too late
+    "worker": (0,),
+    "checkpoint": (0,),
+    "launcher": (0, -signal.SIGKILL),
+    "all": (0, -signal.SIGKILL),
+    "full disk": (0, 1),
+    "stop": (0, 128 + signal.SIGTERM),
+}
 
 
 class Disturbed(Command):
@@ -112,6 +119,14 @@ def whole(disturbed: Disturbed) -> tuple[dict[str, Any], float]:
     return left, time.monotonic() - start
 
 
+@pytest.fixture(scope="module")
+def alone(disturbed: Disturbed) -> dict[str, Any]:
+    """What the undisturbed run of one process leaves."""
+    done = disturbed("alone")
+    assert done.returncode == 0, done.stderr
+    return left_by(disturbed.folder / "alone")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk in memory with room for four checkpoints of 42 MB; a run needs three."""
@@ -146,10 +161,12 @@ def disturb(command: Disturbed, kind: str, run: str, rng: random.Random, seconds
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
         if kind == "worker":
-            for victim in rng.sample(command.workers(process.pid)[:2], 1) if command.workers(process.pid) else []:
+            for victim in rng.sample(command.workers(process.pid), 1) if command.workers(process.pid) else []:
                 os.kill(victim, signal.SIGKILL)
         if kind == "launcher":
             process.kill()
+        if kind == "stop":
+            os.kill(rng.choice([process.pid, *command.workers(process.pid)]), signal.SIGTERM)
         if kind == "all":
             for pid in command.alive():
                 os.kill(pid, signal.SIGKILL)
@@ -160,10 +177,9 @@ def disturb(command: Disturbed, kind: str, run: str, rng: random.Random, seconds
     said = process.communicate(timeout=300)[1]
     print(said)
     command.wait_for_end_of_all()
-    if process.returncode == 0 and kind in ("worker", "checkpoint"):
-        return said
+    assert process.returncode in CODES[kind], said
     if process.returncode:
-        again = command(run, "--resume" if Run(command.folder / run).last.exists() else "--max-restarts=1", *options)
+        again = command(run, "--resume", *options)
         assert again.returncode == 0, said + again.stderr
         command.wait_for_end_of_all()
     return said
@@ -203,6 +219,30 @@ def test_a_process_that_hangs_is_named_and_the_run_goes_on(
     assert_same(left_by(disturbed.folder / "hung"), whole[0])
 
 
+def test_one_process_is_started_again_where_that_was_asked_for(disturbed: Disturbed, alone: dict[str, Any]) -> None:
+    disturbed.environment["FAULT_ONCE"] = str(disturbed.folder / "struck alone")
+    done = disturbed("one", "--max-restarts", "1", fault="kill_step:13")
+    assert done.returncode == 0, done.stderr
+    assert "restart 1 of 1" in done.stderr
+    assert_same(left_by(disturbed.folder / "one"), alone)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(disturbed: Disturbed, alone: dict[str, Any]) -> None:
+    disturbed.environment["FAULT_ONCE"] = ""
+    assert disturbed("damaged", fault="kill_step:23").returncode == -signal.SIGKILL
+    run = Run(disturbed.folder / "damaged")
+    older, content = load_checkpoint(run.before), bytearray(run.last.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    run.last.write_bytes(content)
+    again = disturbed("damaged", "--resume")
+    assert again.returncode == 0, again.stderr
+    said = again.stdout.replace("\n", "")
+    assert "damaged/last.pt: no checkpoint of hmrb, cut short, or it asks to run code; refused" in said
+    assert f"the run goes on from last.1.pt, of step {older.step}" in said
+    assert_same(left_by(run.folder), alone)
+    assert run.damaged.read_bytes() == content
+
+
 def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     disturbed.environment["FAULT_ONCE"] = ""
     failed = disturbed("nan", "--cpu-procs", "2", fault="nan_step:6")
@@ -212,10 +252,8 @@ def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     assert "lost the others" not in failed.stderr
 
 
-def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, small_disk: Path) -> None:
+def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str, Any], small_disk: Path) -> None:
     """A run of one process whose disk is full for a while, and one whose disk stays full."""
-    expected = disturbed("alone")
-    assert expected.returncode == 0, expected.stderr
     disturbed.environment["PACE_S"] = "0.2"
     process = disturbed.start(str(small_disk / "run"))
     wait_for(small_disk / "run" / "last.pt")
@@ -225,7 +263,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, small_disk: Path
     out, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "last.pt: the checkpoint could not be written (No space left on device); the one before is kept" in out
-    assert_same(left_by(small_disk / "run"), left_by(disturbed.folder / "alone"))
+    assert_same(left_by(small_disk / "run"), alone)
     shutil.rmtree(small_disk / "run")
     process = disturbed.start(str(small_disk / "again"))
     wait_for(small_disk / "again" / "last.pt")
@@ -239,7 +277,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, small_disk: Path
     disturbed.environment["PACE_S"] = "0.05"
     again = disturbed(str(small_disk / "again"), "--resume")
     assert again.returncode == 0, again.stderr
-    assert_same(left_by(small_disk / "again"), left_by(disturbed.folder / "alone"))
+    assert_same(left_by(small_disk / "again"), alone)
 
 
 def wait_for(path: Path) -> None:
@@ -250,7 +288,7 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CODES)
 @pytest.mark.parametrize("time_of_20", range(20))
 def test_a_disturbed_run_ends_as_the_undisturbed(
     kind: str, time_of_20: int, disturbed: Disturbed, whole: tuple[dict[str, Any], float], small_disk: Path
