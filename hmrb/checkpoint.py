@@ -6,7 +6,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +18,16 @@ from hmrb.errors import RequestError, RunError
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
+VERDICT = ".ended"
 UNKNOWN_BODY = "unknown"  # the sha of the body that somebody else's model was trained with
 
 
 class CheckpointError(RequestError):
     """A checkpoint that can't be read, or that belongs to something else."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A file that is no whole checkpoint of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,28 @@ class Run:
         return self.folder / "last.pt"
 
     @property
+    def before(self) -> Path:
+        """The checkpoint before the last: where a resumed run goes on if the last is damaged."""
+        return self.folder / "last.1.pt"
+
+    @property
+    def damaged(self) -> Path:
+        """A last checkpoint that could not be read, put aside."""
+        return self.folder / "last.damaged.pt"
+
+    @property
     def best(self) -> Path:
-        """The checkpoint that the selection benchmark chose."""
+        """The weights that the selection benchmark chose."""
         return self.folder / "best.pt"
+
+    def of_epoch(self, epoch: int) -> Path:
+        """The weights after an epoch, where the spec keeps them."""
+        return self.folder / f"epoch_{epoch:04d}.pt"
+
+    @property
+    def of_epochs(self) -> list[Path]:
+        """All that there are of these, oldest first."""
+        return sorted(self.folder.glob("epoch_*.pt"), key=lambda path: (len(path.name), path.name))
 
     @property
     def log(self) -> Path:
@@ -76,18 +100,48 @@ class Run:
 def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
     """The folder of a run, made where it is not there. Raises RequestError where it holds another run."""
     run = Run(folder)
-    if run.last.exists() and not resume:
+    if (run.last.exists() or run.before.exists()) and not resume:
         raise RequestError(f"{folder} holds a run already: go on with --resume, or choose another folder with --out")
-    if run.last.exists():
-        before = load_checkpoint(run.last).experiment()
+    if found := newest_checkpoint(run):
+        before = found.checkpoint.experiment()
         if before.recipe() != experiment.recipe():
             raise RequestError(f"{folder} holds a run of another spec:\n{_differences(before, experiment)}")
+    part = folder / ".spec.yaml.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "spec.yaml").write_text(dump_experiment(experiment))
+        part.write_text(dump_experiment(experiment))
+        os.replace(part, folder / "spec.yaml")
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise RunError(f"{folder}: the spec could not be written there ({error.strerror})") from None
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a run goes on: its newest whole checkpoint, and what is said of a newer one that is not."""
+
+    checkpoint: Checkpoint
+    damage: str = ""
+
+
+def newest_checkpoint(run: Run) -> Found | None:
+    """The last checkpoint of a run, or the one before where the last is damaged; None where there is none.
+
+    Raises DamagedCheckpoint where no other is left.
+    """
+    if not run.last.exists():  # a process that dies between two renames leaves only the one before
+        return Found(load_checkpoint(run.before)) if run.before.exists() else None
+    try:
+        return Found(load_checkpoint(run.last))
+    except DamagedCheckpoint as error:
+        if not run.before.exists():
+            raise
+        older = load_checkpoint(run.before)
+        return Found(
+            older,
+            f"{error}; it is {run.damaged.name} now, and the run goes on from {run.before.name}, of step {older.step}",
+        )
 
 
 @contextmanager
@@ -111,19 +165,64 @@ def hold(folder: Path) -> Iterator[None]:
         yield
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes under a temporary name, flushes to the disk, renames. Raises RunError, the old file untouched."""
+def give_verdict(folder: Path, code: int) -> None:
+    """Notes that a run ends for a known reason: restarted processes end with its code instead of trying again."""
+    with suppress(OSError):  # without it they try again, and fail again
+        (folder / VERDICT).symlink_to(str(code))  # a link that leads nowhere takes no room on a full disk
+
+
+def verdict(folder: Path) -> int | None:
+    """The exit code of a run that ended for a known reason, or None."""
+    try:
+        return int(os.readlink(folder / VERDICT))
+    except OSError:
+        return None
+
+
+def clear_verdict(folder: Path) -> None:
+    """Forgets how an earlier run ended."""
+    (folder / VERDICT).unlink(missing_ok=True)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = None) -> None:
+    """Writes under a temporary name, flushes to the disk, renames. Raises RunError, the old file untouched.
+
+    The file that was there gets the name `older`, where one is given.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         with open(part, "wb") as file:
             torch.save(asdict_shallow(checkpoint), file)
             file.flush()
             os.fsync(file.fileno())
+        if older and path.exists():
+            os.replace(path, older)
         os.replace(part, path)
+        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         part.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise RunError(f"{path}: the checkpoint could not be written ({reason}); the one before is kept") from None
+        raise RunError(
+            f"{path}: the checkpoint could not be written ({_reason(error)}); the one before is kept"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where torch has wrapped it."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error).splitlines()[0]
+
+
+def _flush_folder(folder: Path) -> None:
+    """A name is on the disk only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -134,18 +233,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     refusal = f"{path}: no checkpoint of hmrb, cut short, or it asks to run code; refused"
-    if not zipfile.is_zipfile(path):  # torch's older formats are bare pickles; ours never were
-        raise CheckpointError(refusal)
+    if not _is_whole_zip(path):  # torch's older formats are bare pickles; ours never were
+        raise DamagedCheckpoint(refusal)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         given = content.get("format")
     except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
-        raise CheckpointError(refusal) from None
+        raise DamagedCheckpoint(refusal) from None
     if given != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {given}, this hmrb reads {FORMAT_VERSION}")
     if content.keys() != Checkpoint.__dataclass_fields__.keys():
-        raise CheckpointError(refusal)
+        raise DamagedCheckpoint(refusal)
     return Checkpoint(**content)
+
+
+def _is_whole_zip(path: Path) -> bool:
+    """Whether every part of a zip file has its check sum: torch does not look at them when it reads."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+        return False
 
 
 def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str) -> None:

@@ -180,6 +180,23 @@ class EvalSpec(Strict):
     """True says in words that a test split may choose the checkpoint."""
 
 
+class CheckpointSpec(Strict):
+    """What of a run is on disk besides the last two checkpoints and the best weights: no number depends on it."""
+
+    minutes: Rate = 15.0
+    """Longest training between two checkpoints; the end of an epoch always writes one."""
+    every_epochs: Positive | None = None
+    """Epochs between two sets of weights that are kept as `epoch_0010.pt`; left out, none are."""
+    keep: Positive | None = None
+    """How many of those are kept, the newest; left out, all."""
+
+    @model_validator(mode="after")
+    def _keeps_what_there_is(self) -> "CheckpointSpec":
+        if self.keep and not self.every_epochs:
+            raise ValueError("keep would have no effect without every_epochs, the epochs between two that are kept")
+        return self
+
+
 class Published(Strict):
     """A number that others published for this experiment. `doubt` says why it is no target; empty, none is known."""
 
@@ -221,12 +238,13 @@ class Experiment(Strict):
     adversary: AdversarySpec = AdversarySpec()
     optim: OptimSpec = OptimSpec()
     evals: EvalSpec = EvalSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
     published: tuple[Published, ...] = ()
     expected: tuple[Expected, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the run's numbers, as plain values: all but the numbers it is held against."""
-        return self.model_dump(mode="json", exclude={"published", "expected"})
+        """What decides the run's numbers, as plain values: neither its files nor the numbers it is held against."""
+        return self.model_dump(mode="json", exclude={"checkpoints", "published", "expected"})
 
     def sha(self) -> str:
         """12 hex digits over the recipe: the same for the same run."""

@@ -15,7 +15,17 @@ from torch import Tensor
 
 from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.body import SMPL, load_body
-from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint, load_weights_into, save_checkpoint
+from hmrb.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Found,
+    Run,
+    code_version,
+    load_checkpoint,
+    load_weights_into,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
@@ -27,6 +37,7 @@ from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluate import evaluate_model
 from hmrb.judge import Bodies
+from hmrb.keeper import Keeper
 from hmrb.losses import Losses
 from hmrb.records import Batch
 from hmrb.spec import Experiment
@@ -37,13 +48,15 @@ from hmrb.world import World
 
 SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
 LOG_EVERY = 20  # steps between two lines of the log
+CHECKPOINT = 1  # what the first process says where one is due: less than any signal that stops a run
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop; its checkpoint is written."""
+    """A signal asked the run to stop; its checkpoint is written, if the disk let it."""
 
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped at step {step} by {signal.Signals(signum).name}; go on with --resume")
+    def __init__(self, signum: int, step: int, written: int) -> None:
+        where = "" if written == step else f", from step {written}"
+        super().__init__(f"stopped at step {step} by {signal.Signals(signum).name}; go on with --resume{where}")
         self.signum = signum
 
 
@@ -61,7 +74,11 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     learner = build_learner(experiment, shards, store, world)
     losses = Losses(experiment.losses, body)
     select = Selection.build(experiment, store, world)
-    step = _restore(learner, run, body, shards, select)
+    step = 0
+    if found := newest_checkpoint(run):
+        step = found.checkpoint.step
+        _restore(found, learner, run, body, shards, select, world, watcher)
+    keeper = Keeper(run, experiment.checkpoints, step, watcher.say)
 
     # ---- loop
     watcher.start(step, total, steps_per_epoch)
@@ -82,18 +99,19 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
                 watcher.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
-            stop = world.most(signals.received)
+            asked = world.most(signals.received or (CHECKPOINT if world.is_main and keeper.is_due else 0))
             if ends_epoch and select:
                 select.consider(learner, step, step // steps_per_epoch, step == total, watcher)
-            if ends_epoch or stop:
+            if ends_epoch or asked:
                 last = _checkpoint(experiment, learner, step, body, shards, select)
                 if world.is_main:
-                    if select and select.best_step == step:
-                        save_checkpoint(replace(last, training={}), run.best)
-                    save_checkpoint(last, run.last)
+                    is_best = select is not None and select.best_step == step
+                    keeper.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
+                    if keeper.failure and step == total:
+                        raise keeper.failure
                 world.barrier()
-            if stop and step < total:
-                raise Stopped(stop, step)
+            if asked > CHECKPOINT and step < total:
+                raise Stopped(asked, step, keeper.step if world.is_main else step)
     return last or load_checkpoint(run.last)
 
 
@@ -127,6 +145,7 @@ class Selection:
         """Scores the weights every `every` epochs and at the end."""
         if epoch % self.every and not is_end:
             return
+        self.world.share(learner.to_evaluate.buffers())  # each process has seen its own part of the batches
         scores = evaluate_model(
             learner.to_evaluate, self.benchmark, self.shard, self.bodies, self.world, self.image_px, self.workers
         )
@@ -196,12 +215,21 @@ class Meter:
         return out
 
 
-def _restore(learner: Learner, run: Run, body: SMPL, shards: Mapping[str, Shard], select: Selection | None) -> int:
-    """Loads the run's last checkpoint, if there is one; gives the step to go on from."""
-    if not run.last.exists():
-        return 0
-    checkpoint = load_checkpoint(run.last)
-    load_weights_into(learner.to_evaluate, checkpoint, str(run.last))
+def _restore(
+    found: Found,
+    learner: Learner,
+    run: Run,
+    body: SMPL,
+    shards: Mapping[str, Shard],
+    select: Selection | None,
+    world: World,
+    watcher: Watcher,
+) -> None:
+    """Takes up a run where a checkpoint of it left off. Raises RequestError where data or body have changed since."""
+    checkpoint = found.checkpoint
+    if found.damage:
+        watcher.say(found.damage)
+    load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
     now = {name: shard.info.sha for name, shard in shards.items()}
     if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
         raise RequestError(
@@ -210,9 +238,31 @@ def _restore(learner: Learner, run: Run, body: SMPL, shards: Mapping[str, Shard]
         )
     learner.load(checkpoint.training)
     if select:
-        select.best = checkpoint.training["best"]
-        select.best_step = checkpoint.training["best_step"]
-    return checkpoint.step
+        _restore_choice(select, checkpoint, run, world, watcher)
+    world.barrier()
+    if found.damage and world.is_main:
+        os.replace(run.last, run.damaged)  # or it would become the one before the next
+
+
+def _restore_choice(select: Selection, checkpoint: Checkpoint, run: Run, world: World, watcher: Watcher) -> None:
+    """The best so far, as far as best.pt bears it out."""
+    select.best, select.best_step = checkpoint.training["best"], checkpoint.training["best_step"]
+    try:
+        best = load_checkpoint(run.best)
+        score, step, reason = best.score, best.step, f"{run.best} is of step {best.step}"
+    except CheckpointError as error:
+        score, step, reason = None, -1, str(error)
+    if step == select.best_step:
+        return
+    if score is not None and step > checkpoint.step:  # best.pt is written before last.pt: the run died between them
+        select.best, select.best_step = score, step
+    elif select.best_step == checkpoint.step:
+        world.barrier()  # everyone has looked
+        if world.is_main:
+            save_checkpoint(replace(checkpoint, training={}), run.best)
+    else:
+        watcher.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
+        select.best, select.best_step = math.inf, -1
 
 
 def _checkpoint(

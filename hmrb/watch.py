@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ class RunWatcher(Watcher):
     def __init__(self, folder: Path, console: Console, progress: Progress) -> None:
         self._folder, self._console, self._progress = folder, console, progress
         self._log = folder / "log.jsonl"
+        self._unwritten = ""
         self._board: Any = None
         self._task: Any = None
         self._steps_per_epoch = 1
@@ -48,7 +50,8 @@ class RunWatcher(Watcher):
         from torch.utils.tensorboard import SummaryWriter
 
         keep_log_until(self._log, done)
-        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=done or None)
+        with self._or_no_board():
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=done or None)
         self._steps_per_epoch = steps_per_epoch
         self._printed = done // steps_per_epoch
         self._task = self._progress.add_task("train", total=total, completed=done, facts="")
@@ -56,8 +59,7 @@ class RunWatcher(Watcher):
     def step(self, step: int, facts: Mapping[str, float]) -> None:
         """One line of the log; the bar moves."""
         self._write({"step": step, **facts})
-        for name, value in facts.items():
-            self._board.add_scalar(f"train/{name}", value, step)
+        self._draw("train", facts, step)
         losses = {k: v for k, v in facts.items() if k not in ("images_per_s", "data_wait", "lr", "epoch")}
         line = (
             f"epoch {facts['epoch']:.1f}  step {step}  {facts['images_per_s']:.0f} images/s"
@@ -73,26 +75,57 @@ class RunWatcher(Watcher):
         """One line of the log and of the console."""
         means = {name: scores.mean(name) for name in scores.errors}
         self._write({"step": step, "benchmark": scores.benchmark.name, "protocol": scores.benchmark.protocol, **means})
-        for name, value in means.items():
-            self._board.add_scalar(f"{scores.benchmark.name}/{name}", value, step)
+        self._draw(scores.benchmark.name, means, step)
         said = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
         self.say(f"step {step}  {scores.benchmark.name}: {said}")
 
     def say(self, line: str) -> None:
         """Above the bar."""
-        self._console.print(line, soft_wrap=True, highlight=False)
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def close(self) -> None:
-        """Flushes TensorBoard."""
-        if self._board is not None:
-            self._board.close()
+    def close(self) -> str:
+        """Flushes TensorBoard; gives a message where lines of the log are still not on the disk."""
+        with self._or_no_board():
+            if self._board is not None:
+                self._board.close()
+        reason = self._append()
+        return f"{self._log}: its last lines could not be written ({reason})" if reason else ""
+
+    def _draw(self, group: str, facts: Mapping[str, float], step: int) -> None:
+        with self._or_no_board():
+            if self._board is not None:
+                for name, value in facts.items():
+                    self._board.add_scalar(f"{group}/{name}", value, step)
+
+    @contextmanager
+    def _or_no_board(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._board = None
+            self.say(f"{self._folder / 'tensorboard'}: could not be written ({error.strerror}); no more of it")
 
     def _write(self, facts: Mapping[str, Any]) -> None:
+        was_written = not self._unwritten
+        self._unwritten += json.dumps(facts) + "\n"
+        reason = self._append()
+        if reason and was_written:
+            self.say(f"{self._log}: could not be written ({reason}); its lines are kept until it can")
+
+    def _append(self) -> str | None:
+        """Writes what is not on the disk yet, all or nothing; gives the reason where it could not."""
+        if not self._unwritten:
+            return None
         try:
-            with open(self._log, "a", encoding="utf-8") as log:
-                log.write(json.dumps(facts) + "\n")
+            with open(self._log, "ab", buffering=0) as log:
+                end, lines = log.tell(), self._unwritten.encode()
+                if log.write(lines) < len(lines):
+                    log.truncate(end)
+                    return "the disk is full"
         except OSError as error:
-            raise RunError(f"{self._log}: could not be written ({error.strerror})") from None
+            return error.strerror
+        self._unwritten = ""
+        return None
 
 
 @contextmanager
@@ -109,10 +142,20 @@ def watching(folder: Path) -> Iterator[RunWatcher]:
     )
     with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:
         watcher = RunWatcher(folder, console, bar)
+        threading.excepthook = _only_bugs
         try:
             yield watcher
         finally:
-            watcher.close()
+            unwritten = watcher.close()
+            threading.excepthook = threading.__excepthook__
+    if unwritten:
+        raise RunError(unwritten)
+
+
+def _only_bugs(error: threading.ExceptHookArgs) -> None:
+    """Leaves out a full disk: TensorBoard's thread tells of it once more when it is written to."""
+    if not issubclass(error.exc_type, OSError):
+        threading.__excepthook__(error)
 
 
 class FactsBelow(Progress):

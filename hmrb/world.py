@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,9 @@ from jaxtyping import Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RequestError, RunError
+from hmrb.pulse import PATIENCE_S, Pulse
 
-TIMEOUT = timedelta(minutes=10)  # longest wait for another process before it is called lost
+TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
 PATIENCE = timedelta(days=1)  # the same while the first process makes a dataset for all
 FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that Linux gives to whoever asks for any, 32,768 and up
 
@@ -26,6 +27,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    pulse: Pulse = field(default_factory=Pulse, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -36,6 +38,7 @@ class World:
         """The largest flag of all processes."""
         if self.size == 1:
             return flag
+        self.pulse.meetings += 1
         told = torch.tensor(flag, device=self.device)
         distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return int(told)
@@ -43,6 +46,7 @@ class World:
     def barrier(self) -> None:
         """Waits until every process is here."""
         if self.size > 1:
+            self.pulse.meetings += 1
             distributed.barrier()
 
     def of_first(self, act: Callable[[], int]) -> int:
@@ -55,6 +59,13 @@ class World:
         distributed.destroy_process_group(patient)
         return int(told)
 
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrites these tensors by those of the first process."""
+        if self.size > 1:
+            self.pulse.meetings += 1
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
+
     def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
         """`values` of all processes in the order of their rows 0 .. total - 1, on every process, on the CPU.
 
@@ -63,6 +74,7 @@ class World:
         mine = (rows.cpu().numpy(), values.cpu().numpy())
         parts = [mine] * self.size
         if self.size > 1:
+            self.pulse.meetings += 1
             distributed.all_gather_object(parts, mine)
         all_rows = torch.from_numpy(np.concatenate([part[0] for part in parts])).long()
         counts = torch.bincount(all_rows, minlength=total)

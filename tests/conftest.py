@@ -115,8 +115,12 @@ def write_shard(path: Path, people: list[Sample], dataset: str = "synthetic", sp
 
 @pytest.fixture
 def tiny_store(tmp_path: Path) -> Store:
+    return write_tiny_store(tmp_path / "home")
+
+
+def write_tiny_store(root: Path) -> Store:
     """A store with a synthetic dataset of 20 people to train on, 6 to choose by and 7 to test on."""
-    store = Store(tmp_path / "home")
+    store = Store(root)
     for seed, (split, count) in enumerate({"train": 20, "val": 6, "test": 7}.items()):
         people = [person(i, seed=seed) for i in range(count)]
         if split != "train":

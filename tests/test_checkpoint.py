@@ -10,15 +10,19 @@ from hmrb.checkpoint import (
     Checkpoint,
     CheckpointError,
     Run,
+    clear_verdict,
+    give_verdict,
     hold,
     load_checkpoint,
     load_weights_into,
+    newest_checkpoint,
     open_run,
     save_checkpoint,
+    verdict,
 )
 from hmrb.errors import RequestError, RunError
 from hmrb.models.hmr import build_model
-from hmrb.spec import Experiment, HeadSpec
+from hmrb.spec import CheckpointSpec, Experiment, HeadSpec
 
 
 @pytest.fixture
@@ -67,6 +71,40 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         save_checkpoint(replace(checkpoint, step=8), tmp_path / "last.pt")
     assert load_checkpoint(tmp_path / "last.pt").step == 7
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_checkpoint_before_stands_in_for_a_damaged_last(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert newest_checkpoint(run) is None
+    save_checkpoint(replace(checkpoint, step=6), run.last, older=run.before)
+    save_checkpoint(checkpoint, run.last, older=run.before)
+    found = newest_checkpoint(run)
+    assert found
+    assert (found.checkpoint.step, found.damage) == (7, "")
+    content = bytearray(run.last.read_bytes())
+    content[len(content) // 2] ^= 1
+    run.last.write_bytes(content)
+    found = newest_checkpoint(run)
+    assert found
+    assert found.checkpoint.step == 6
+    assert "last.pt: no checkpoint of hmrb, cut short" in found.damage
+    assert found.damage.endswith("the run goes on from last.1.pt, of step 6")
+    run.last.unlink()  # as a process that died between two renames leaves them
+    found = newest_checkpoint(run)
+    assert found
+    assert (found.checkpoint.step, found.damage) == (6, "")
+    run.before.rename(run.last)
+    run.last.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="last.pt: no checkpoint of hmrb"):
+        newest_checkpoint(run)
+
+
+def test_a_checkpoint_of_another_format_is_no_damage(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    save_checkpoint(checkpoint, run.last, older=run.before)
+    save_checkpoint(replace(checkpoint, format=99), run.last, older=run.before)
+    with pytest.raises(CheckpointError, match=r"last\.pt: checkpoint format 99, this hmrb reads 1"):
+        newest_checkpoint(run)
 
 
 class Bomb:
@@ -126,6 +164,24 @@ def test_a_folder_with_a_run_is_not_overwritten(
     other = tiny_experiment.model_copy(update={"seed": 5})
     with pytest.raises(RequestError, match="holds a run of another spec:\n  seed: 0 there, 5 asked"):
         open_run(tmp_path / "run", other, resume=True)
+
+
+def test_a_spec_that_keeps_other_checkpoints_is_the_same_run(
+    checkpoint: Checkpoint, tiny_experiment: Experiment, tmp_path: Path
+) -> None:
+    save_checkpoint(checkpoint, Run(open_run(tmp_path / "run", tiny_experiment, resume=False).folder).last)
+    other = tiny_experiment.model_copy(update={"checkpoints": CheckpointSpec(minutes=1, every_epochs=2)})
+    assert open_run(tmp_path / "run", other, resume=True).last.exists()
+
+
+def test_a_verdict_is_the_first_one_given(tmp_path: Path) -> None:
+    assert verdict(tmp_path) is None
+    give_verdict(tmp_path, 2)
+    give_verdict(tmp_path, 1)
+    assert verdict(tmp_path) == 2
+    clear_verdict(tmp_path)
+    clear_verdict(tmp_path)
+    assert verdict(tmp_path) is None
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

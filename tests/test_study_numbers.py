@@ -2,8 +2,8 @@
 
 The bodies that the numbers were recorded with are random and too large to keep. tests/goldens has what their H36M
 joints are made of, exactly: for each joint and bone one vertex, the weighted mean of those that the regressor takes
-from that bone; and the joints of the skeleton. So six of the seven numbers are had from small files; the seventh, PVE, needs
-every vertex: $HMRB_REFERENCE_BODY names the folder with the whole bodies, and the test then asks for all seven.
+from that bone; and the joints of the skeleton. So six of the seven numbers are had from small files; the seventh, PVE,
+needs every vertex: $HMRB_REFERENCE_BODY names the folder with the whole bodies, and the test then asks for all seven.
 """
 
 import json

@@ -41,6 +41,11 @@ class Scoring:
         first = self.paths[0]
         return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
 
+    @property
+    def folder(self) -> None:
+        """It is not started again."""
+        return None
+
     def prepare(self) -> None:
         """Looks for all that is needed. Raises RequestError with what is missing."""
         from hmrb.checkpoint import load_checkpoint

@@ -1,6 +1,5 @@
 """hmrb train: specs to trained, scored and drawn models, here or under Slurm."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +28,7 @@ class Training:
     folder: Path
     store: "Store"
     resume: bool
+    max_restarts: int
 
     @property
     def name(self) -> str:
@@ -47,14 +47,15 @@ class Training:
     def open_folder(self) -> None:
         """The run's folder with its resolved spec. Raises RequestError where it holds another run or is in use."""
         from hmrb.checkpoint import hold, open_run
+        from hmrb.cli.launch import restarts
 
-        is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"  # of torchrun --max-restarts
         with hold(self.folder):
-            open_run(self.folder, self.experiment, self.resume or is_restart)
+            open_run(self.folder, self.experiment, self.resume or bool(restarts()))
 
     def run(self, world: "World") -> None:
         """Trains, scores and draws."""
-        from hmrb.checkpoint import Run, hold
+        from hmrb.checkpoint import Run, clear_verdict, hold
+        from hmrb.cli.launch import restarts, say
         from hmrb.run import run_experiment
 
         if world.most(int(not (self.folder / "spec.yaml").exists())):
@@ -64,6 +65,10 @@ class Training:
         # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
         held: AbstractContextManager[None] = hold(self.folder) if world.is_main else nullcontext()
         with held:
+            if world.is_main and restarts():
+                say(f"a process was lost: restart {restarts()}, from the last checkpoint")
+            elif world.is_main:
+                clear_verdict(self.folder)
             run_experiment(self.experiment, Run(self.folder), self.store, world)
 
     def command(self, processes: Processes) -> "Command":
@@ -72,6 +77,7 @@ class Training:
 
         folder = self.folder.absolute()
         words = ("train", str(folder / "spec.yaml"), "--out", str(folder), "--resume", *processes.words())
+        words += ("--max-restarts", str(self.max_restarts))
         return Command(self.experiment.name, words, folder / "output.log", self.experiment.optim.epochs)
 
 
@@ -91,6 +97,15 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    max_restarts: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="How often a run of which a process dies goes on by itself from its last checkpoint."
+            "  [default: 3; with one process 0, which starts no other to watch over it]",
+            show_default=False,
+        ),
+    ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
     ] = [],  # noqa: B006
@@ -118,9 +133,13 @@ def train(
         return
     store = Store.default()
     folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
-    trainings = [Training(e, folder, store, resume) for e, folder in zip(experiments, folders, strict=True)]
+    if max_restarts is None:
+        max_restarts = 3 if processes.total > 1 else 0
+    trainings = [
+        Training(e, folder, store, resume, max_restarts) for e, folder in zip(experiments, folders, strict=True)
+    ]
     if not is_many and not slurm:
-        launch(processes, trainings[0])
+        launch(processes, trainings[0], max_restarts)
         return
     workers = max(experiment.data.workers for experiment in experiments)
     asked = request(processes, workers, partition, time, sbatch, parallel) if slurm else None
