@@ -117,6 +117,8 @@ class Batch:
     row: Int[Tensor, " B"]
     skipped: tuple[str, ...] = ()
     """Pictures that could not be decoded, whose places other draws took."""
+    key: Int[Tensor, " B"] | None = None
+    """Random bits of each draw, for what training leaves to chance; none where nothing is trained."""
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device."""

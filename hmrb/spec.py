@@ -87,6 +87,8 @@ class ModelSpec(Strict):
     mean: Literal["file", "labels"] = "file"
     """Where the regressor starts: the body's smpl_mean_params.npz, or the mean of the training labels."""
     sync_bn: bool = True
+    freeze_bn: bool = False
+    """BatchNorm keeps the statistics it starts with: a picture's features do not depend on who shares its batch."""
 
 
 def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
@@ -154,8 +156,14 @@ class OptimSpec(Strict):
     """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """What the network computes in; weights, body and losses stay in fp32."""
-    accumulate: Positive = 1
-    """Equal parts that a process takes its share of a batch in; their gradients are averaged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_accumulate(cls, value: Any) -> Any:
+        """Specs in older checkpoints have `accumulate: 1`, which is derived now."""
+        if isinstance(value, dict) and value.get("accumulate") == 1:
+            return {key: field for key, field in value.items() if key != "accumulate"}
+        return value
 
     @model_validator(mode="after")
     def _schedule_has_its_steps(self) -> "OptimSpec":
@@ -165,6 +173,28 @@ class OptimSpec(Strict):
         if self.schedule != "step" and given and (self.step_epochs or self.step_factor != 0.1):
             raise ValueError(f"{' and '.join(given)} would have no effect: schedule is {self.schedule}, not step")
         return self
+
+
+class SpeedSpec(Strict):
+    """How a step is computed, not what: outside the recipe, for it moves numbers by no more than rounding."""
+
+    device_batch: Positive | None = None
+    """Most pictures that a device takes at once: a process takes its share of a batch in as few equal parts as that
+    allows. Left out, at once. BatchNorm that is not frozen sees a part at a time."""
+
+    def parts(self, batch: int, processes: int) -> int:
+        """Parts that a process takes its share of a batch in. Raises ValueError where that does not come out even."""
+        if batch % processes:
+            raise ValueError(f"optim.batch: {batch} can't be shared evenly by {processes} processes")
+        share = batch // processes
+        parts = -(-share // (self.device_batch or share))
+        if share % parts:
+            fitting = [size for size in range(1, share + 1) if share % size == 0]
+            raise ValueError(
+                f"speed.device_batch: the {share} pictures of a process can't be taken in {parts} equal parts of at"
+                f" most {self.device_batch}; take one of {', '.join(map(str, fitting))}"
+            )
+        return parts
 
 
 class EvalSpec(Strict):
@@ -221,12 +251,14 @@ class Experiment(Strict):
     adversary: AdversarySpec = AdversarySpec()
     optim: OptimSpec = OptimSpec()
     evals: EvalSpec = EvalSpec()
+    speed: SpeedSpec = SpeedSpec()
     published: tuple[Published, ...] = ()
     expected: tuple[Expected, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the run's numbers, as plain values: all but the numbers it is held against."""
-        return self.model_dump(mode="json", exclude={"published", "expected"})
+        """What decides the run's numbers, as plain values: neither its speed nor what it is held against."""
+        left_out: dict[str, Any] = {"published": True, "expected": True, "speed": True, "data": {"workers"}}
+        return self.model_dump(mode="json", exclude=left_out)
 
     def sha(self) -> str:
         """12 hex digits over the recipe: the same for the same run."""

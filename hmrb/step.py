@@ -16,7 +16,7 @@ from hmrb.data.loader import bodiless, mean_body, mixture, real_poses, stream_se
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
-from hmrb.losses import Losses, fake_loss, real_loss
+from hmrb.losses import Labelled, Losses, fake_loss, real_loss
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
@@ -50,6 +50,8 @@ class Learner:
     average: AveragedModel | None
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     """Keeps fp16 gradients from vanishing; off in the other precisions."""
+    num_parts: int = 1
+    """Equal parts that a process takes its share of a batch in; their gradients are averaged."""
 
     @property
     def to_evaluate(self) -> HMR:
@@ -100,17 +102,18 @@ def train_step(
 ) -> dict[str, Float[Tensor, ""]]:
     """One step of discriminator and model; gives each weighted term of the loss, its mean over the parts of the batch.
 
-    As in the study the discriminator steps on this step's prediction before the model's loss is taken; where the
-    batch is taken in parts, before that of the last.
+    The terms of all processes have those of the whole batch as their mean. As in the study the discriminator steps on
+    this step's prediction before the model's loss is taken; where the batch is taken in parts, before that of the last.
     """
-    parts = batch.parts(optim.accumulate)
+    parts = batch.parts(learner.num_parts)
+    labelled = Labelled.of(batch).of_part(len(parts), world)
     real = learner.adversary.real(step).parts(len(parts)) if learner.adversary else [None] * len(parts)
     means: dict[str, Tensor] = {}
     learner.zero_grad()
     for index, (part, real_part) in enumerate(zip(parts, real, strict=True)):
         is_last = index == len(parts) - 1
         with learner.exchanging(gradients=is_last):
-            terms = _backward(learner, losses, part, real_part, step, optim, world, is_last)
+            terms = _backward(learner, losses, part, labelled, real_part, step, optim, world, is_last)
         for name, term in terms.items():
             means[name] = means.get(name, 0) + term.detach() / len(parts)
     if optim.clip_norm is not None:
@@ -127,6 +130,7 @@ def _backward(
     learner: Learner,
     losses: Losses,
     part: Batch,
+    labelled: Labelled,
     real: BodyParams | None,
     step: int,
     optim: OptimSpec,
@@ -135,20 +139,20 @@ def _backward(
 ) -> dict[str, Tensor]:
     """Forward and backward of one part of a batch; with the last, the discriminator's step."""
     with torch.autocast(world.device.type, HALF.get(optim.precision), enabled=optim.precision in HALF):
-        prediction = learner.wrapped(part.image)
+        prediction = learner.wrapped(part.image, part.key)
     terms: dict[str, Tensor] = {}
     if learner.adversary and real:
-        terms |= _adversary_backward(learner.adversary, prediction, real, optim.accumulate)
+        terms |= _adversary_backward(learner.adversary, prediction, real, learner.num_parts)
         if is_last:
             learner.adversary.optimiser.step()
-    generator = losses(prediction, part)
+    generator = losses(prediction, part, labelled)
     if learner.adversary:
         network = learner.adversary.network.requires_grad_(False)  # it learns from its own loss alone
         generator["adversarial"] = learner.adversary.weight * real_loss(network(prediction.rotmats, prediction.betas))
         network.requires_grad_(True)
     total = torch.stack(list(generator.values())).sum()
     stop_unless_finite(generator, prediction, part, step, world)
-    learner.scaler.scale(total / optim.accumulate).backward()
+    learner.scaler.scale(total / learner.num_parts).backward()
     return {"total": total} | generator | terms
 
 
@@ -212,7 +216,8 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
-    return Learner(model, wrapped, _optimiser(model, optim), adversary, _average(model, optim), scaler)
+    num_parts = experiment.speed.parts(optim.batch, world.size)
+    return Learner(model, wrapped, _optimiser(model, optim), adversary, _average(model, optim), scaler, num_parts)
 
 
 def _optimiser(model: HMR, optim: OptimSpec) -> torch.optim.Optimizer:

@@ -65,7 +65,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     watcher.start(step, total, steps_per_epoch)
     dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
     draws = StepDraws(optim.batch, step, total, world.rank, world.size)
-    meter = Meter(world.size)
+    meter = Meter(world)
     unreadable: set[str] = set()
     last = None
     with Signals() as signals:
@@ -159,13 +159,13 @@ class Signals:
 class Meter:
     """Images per second and the share of time spent waiting for data, since the last look."""
 
-    def __init__(self, processes: int) -> None:
-        self._processes, self._sums = processes, dict[str, Tensor]()
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._reset()
 
     def _reset(self) -> None:
         self._start, self._waited, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
-        self._sums = {}
+        self._sums: dict[str, Tensor] = {}
 
     def waits(self, batches: Any) -> Iterator[Batch]:
         """The batches, their waiting timed."""
@@ -185,10 +185,11 @@ class Meter:
         self._images, self._steps = self._images + images, self._steps + 1
 
     def facts(self) -> dict[str, float]:
-        """Means of the losses of this process, and speed over all processes."""
+        """Means of the losses and speed, over all processes: each has to ask; the waiting is this one's."""
+        totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
         elapsed = time.perf_counter() - self._start
-        out = {name: float(total) / self._steps for name, total in self._sums.items()}
-        out |= {"images_per_s": self._processes * self._images / elapsed, "data_wait": self._waited / elapsed}
+        out = dict(zip(self._sums, totals.tolist(), strict=True))
+        out |= {"images_per_s": self._world.size * self._images / elapsed, "data_wait": self._waited / elapsed}
         self._reset()
         return out
 

@@ -41,6 +41,7 @@ class Item:
     has_body: bool
     row: int
     skipped: tuple[str, ...] = ()
+    key: int = 0
 
 
 class DrawDataset(Dataset[Any]):
@@ -48,6 +49,7 @@ class DrawDataset(Dataset[Any]):
 
     def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
         self._shards, self._image_px, self._seed = shards, image_px, seed
+        self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
         self._without = spec.without
         self.sampler = mixture(shards, spec, seed)
@@ -58,15 +60,15 @@ class DrawDataset(Dataset[Any]):
             name, row = self.sampler.draw(draw, attempt)
             rng = default_rng([self._seed, draw, attempt])
             try:
-                return self._item(name, row, rng, tuple(skipped))
+                return replace(self._item(name, row, rng), skipped=tuple(skipped), key=mix64(self._key, draw) >> 1)
             except UnreadablePicture as error:
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
 
-    def _item(self, name: str, row: int, rng: Generator, skipped: tuple[str, ...]) -> Item:
+    def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard = self._shards[name]
         view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
-        return replace(_without(_finish(shard, row, view), self._without.get(name, ())), skipped=skipped)
+        return _without(_finish(shard, row, view), self._without.get(name, ()))
 
 
 class RowDataset(Dataset[Any]):
@@ -218,6 +220,7 @@ def collate(items: Sequence[Item]) -> Batch:
         has_body=stack("has_body"),
         row=stack("row"),
         skipped=tuple(name for item in items for name in item.skipped),
+        key=stack("key"),
     )
 
 
