@@ -15,15 +15,16 @@ from jaxtyping import Bool, Float, Int
 from hmrb.benchmarks import Benchmark, by_gender, regressor_sha
 from hmrb.body import SMPL, load_body
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
-from hmrb.data.loader import bench_loader
+from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.shard import Shard, ShardError, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.metrics import Posed, interval95, joint_distances_mm, measure
 from hmrb.models.head import mean_prediction
-from hmrb.models.hmr import HMR, build_model
+from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.records import GENDERS, Batch, Prediction
 from hmrb.skeleton import SKELETONS
+from hmrb.spec import Precision
 from hmrb.store import Store
 from hmrb.world import World
 
@@ -127,8 +128,8 @@ def evaluate(
     neutral = bodies.by_gender["neutral"]
     mean_body = _predicted(mean(1), benchmark, neutral)
     places, values = [], []
-    for batch in bench_loader(shard, people.rows.tolist(), image_px, BATCH, world.rank, world.size, workers):
-        batch = batch.to(world.device)
+    loader = bench_loader(shard, people.rows.tolist(), image_px, BATCH, world.rank, world.size, workers)
+    for batch in on_device(loader, world.device):
         prediction = predict(batch)
         numbers = torch.cat([prediction.rotmats.flatten(1), prediction.betas, prediction.camera], 1)
         if not numbers.isfinite().all():
@@ -153,13 +154,25 @@ def evaluate(
 
 
 def evaluate_model(
-    model: HMR, benchmark: Benchmark, shard: Shard, bodies: Bodies, world: World, image_px: int, workers: int = 0
+    model: HMR,
+    benchmark: Benchmark,
+    shard: Shard,
+    bodies: Bodies,
+    world: World,
+    image_px: int,
+    workers: int = 0,
+    precision: Precision = "fp32",
 ) -> Scores:
-    """`evaluate` for a network, which is left in the mode that it was in."""
+    """`evaluate` for a network, which is left in the mode that it was in. The body is posed in fp32."""
     was_training = model.training
     model.eval()
+
+    def predict(batch: Batch) -> Prediction:
+        with computing_in(precision, world.device):
+            return model(batch.image)
+
     scores = evaluate(
-        lambda batch: model(batch.image),
+        predict,
         lambda count: mean_prediction(model.head, count),
         benchmark, shard, bodies, world, image_px, workers,
     )  # fmt: skip
@@ -167,7 +180,9 @@ def evaluate_model(
     return scores
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World) -> Scores:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
+) -> Scores:
     """A checkpoint's weights on a benchmark, with the body that it was trained with.
 
     An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
@@ -183,7 +198,7 @@ def evaluate_checkpoint(checkpoint: Checkpoint, benchmark: Benchmark, store: Sto
         )
     model = build_model(experiment.model.model_copy(update={"weights": "none"})).to(world.device)
     load_weights_into(model, checkpoint, "the checkpoint")
-    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px)
+    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px, precision=precision)
 
 
 def save_scores(scores: Scores, folder: Path, about: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import project, rotvec_to_rotmat
@@ -135,12 +136,13 @@ class Losses:
         """Poses both sides; only the vertices that joints are made of where no term looks at the mesh."""
         whole_mesh = "vertices" in self.terms
         label_rotmats = rotvec_to_rotmat(batch.pose)
-        mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else TRAINING_SKELETON)
         label_vertices = None
-        if whole_mesh:
-            with torch.no_grad():
-                label_vertices = self.body(label_rotmats, batch.betas).vertices
-        joints = self.body.joints(mesh, TRAINING_SKELETON)
+        with record_function("hmrb: SMPL"):
+            mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else TRAINING_SKELETON)
+            joints = self.body.joints(mesh, TRAINING_SKELETON)
+            if whole_mesh:
+                with torch.no_grad():
+                    label_vertices = self.body(label_rotmats, batch.betas).vertices
         return Pair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled)
 
 

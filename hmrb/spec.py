@@ -17,6 +17,9 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
 class SpecError(RequestError):
     """A spec that can't be read: every problem in it, one a line."""
 
@@ -154,7 +157,7 @@ class OptimSpec(Strict):
     """Largest gradient norm; left out, gradients are not clipped."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """What the network computes in; weights, body and losses stay in fp32."""
 
     @model_validator(mode="before")
@@ -181,6 +184,21 @@ class SpeedSpec(Strict):
     device_batch: Positive | None = None
     """Most pictures that a device takes at once: a process takes its share of a batch in as few equal parts as that
     allows. Left out, at once. BatchNorm that is not frozen sees a part at a time."""
+    channels_last: bool = True
+    """Pictures and maps lie in memory channel by channel of a pixel, as convolutions on CPUs and tensor cores want."""
+    fused: bool = True
+    """The optimiser moves all weights in one kernel."""
+    compile: bool = False
+    """The backbone through torch.compile, where that works."""
+    checkpointing: bool = False
+    """Maps of the backbone are computed again in the backward pass, not kept: less memory, about a forward pass more
+    time. BatchNorm that is not frozen counts each batch twice in its statistics."""
+    pin_memory: bool = True
+    """On a GPU: batches are made in page-locked memory, from which copies need not wait."""
+    prefetch: bool = True
+    """On a GPU: the next batch is copied while one is computed on."""
+    profile_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps that are profiled, after the first few; `--profile` sets it."""
 
     def parts(self, batch: int, processes: int) -> int:
         """Parts that a process takes its share of a batch in. Raises ValueError where that does not come out even."""

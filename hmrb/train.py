@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.body import SMPL, load_body
@@ -20,6 +21,7 @@ from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
     epoch_len,
+    on_device,
     stream_seed,
     train_loader,
 )  # fmt: skip
@@ -27,6 +29,7 @@ from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluate import Bodies, evaluate_model
 from hmrb.losses import Losses
+from hmrb.profile import profiled
 from hmrb.records import Batch
 from hmrb.spec import Experiment
 from hmrb.step import Learner, build_learner, set_rates, train_step
@@ -50,7 +53,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
     body = load_body(experiment.body, store=store).to(world.device)
-    optim = experiment.optim
+    optim, speed = experiment.optim, experiment.speed
     steps_per_epoch = max(epoch_len(shards, experiment.data) // optim.batch, 1)
     total = optim.epochs * steps_per_epoch
 
@@ -68,13 +71,16 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     meter = Meter(world)
     unreadable: set[str] = set()
     last = None
-    with Signals() as signals:
-        for batch in meter.waits(train_loader(dataset, draws, experiment.data.workers)):
+    watcher.knobs(step, learner.knobs)
+    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, watcher) as profiler:
+        loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
+        for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
-            terms = train_step(learner, losses, batch.to(world.device), step, optim, world)
+            terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
+            profiler.step()
             meter.add(terms, len(batch.row))
             if step % LOG_EVERY == 0 or step == total:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
@@ -87,7 +93,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
                 last = _checkpoint(experiment, learner, step, body, shards, select)
                 if world.is_main:
                     if select and select.best_step == step:
-                        save_checkpoint(replace(last, training={}), run.best)
+                        save_checkpoint(replace(last, training={"knobs": dict(learner.knobs)}), run.best)
                     save_checkpoint(last, run.last)
                 world.barrier()
             if stop and step < total:
@@ -172,7 +178,8 @@ class Meter:
         source = iter(batches)
         while True:
             start = time.perf_counter()
-            batch = next(source, None)
+            with record_function("hmrb: data wait"):
+                batch = next(source, None)
             self._waited += time.perf_counter() - start
             if batch is None:
                 return

@@ -20,6 +20,9 @@ def train(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
     ] = [],  # noqa: B006
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile a few steps on the way: a trace, and a table of shares.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the spec, print it resolved, stop.")] = False,
 ) -> None:
     """Train the model of a spec, score it, and draw a report."""
@@ -27,7 +30,7 @@ def train(
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.spec import SpecError, dump_experiment, load_experiment
 
-    experiment = load_experiment(spec, tuple(set_))
+    experiment = load_experiment(spec, (*set_, *(["speed.profile_steps=10"] if profile else [])))
     processes = plan_processes(gpus, cpu_procs)
     if problems := name_problems(experiment, processes.count):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))

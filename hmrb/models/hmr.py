@@ -12,8 +12,10 @@ from hmrb.models.backbones import build_backbone
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
 from hmrb.records import Prediction
-from hmrb.spec import ModelSpec
+from hmrb.spec import ModelSpec, Precision
 from hmrb.store import Store
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class HMR(nn.Module):
@@ -47,6 +49,11 @@ class HMR(nn.Module):
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
+
+
+def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """Backbones called within compute in this precision; their weights stay in fp32."""
+    return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 
 def build_model(spec: ModelSpec, store: Store | None = None) -> HMR:
