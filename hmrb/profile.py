@@ -12,8 +12,8 @@ from hmrb.world import World
 
 SETTLING = 4  # steps before the profile: caches fill, threads and workers start
 RANGES = (
-    "data wait", "host to device", "forward", "SMPL", "losses", "adversary", "backward of losses and SMPL", "backward",
-    "finite", "optimiser",
+    "data wait", "host to device", "counts", "forward", "SMPL", "losses", "adversary",
+    "backward of losses and SMPL", "backward", "finite", "optimiser",
 )  # fmt: skip
 INSIDE = {"losses": "SMPL"}  # a range that holds another, whose time is not counted twice
 

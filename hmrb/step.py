@@ -110,7 +110,8 @@ def train_step(
     """
     parts = batch.parts(learner.num_parts)
     real = learner.adversary.real(step).parts(len(parts)) if learner.adversary else [None] * len(parts)
-    labelled = Labelled.of(batch).of_part(len(parts), world)
+    with record_function("hmrb: counts"):
+        labelled = Labelled.of(batch).of_part(len(parts), world)
     learner.zero_grad()
     passes = []
     for index, (part, real_part) in enumerate(zip(parts, real, strict=True)):
