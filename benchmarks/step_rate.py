@@ -31,7 +31,6 @@ from hmrb.data.writer import ShardWriter
 from hmrb.evaluate import Bodies, evaluate, evaluate_checkpoint, evaluate_model
 from hmrb.losses import Losses
 from hmrb.models.head import mean_prediction
-from hmrb.models.hmr import HMR
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.step import Learner, build_learner, set_rates, train_step
 from hmrb.store import Store
