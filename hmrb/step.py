@@ -262,6 +262,7 @@ def compile_backbone(model: HMR) -> str:
         torch.compile(torch.sin)(torch.ones(1, device=next(model.parameters()).device))
     except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, an unsupported Python
         return (str(error).strip() or type(error).__name__).splitlines()[0]
+    torch._dynamo.config.suppress_errors = True  # what of a backbone can't be compiled runs as it is, with a warning
     model.backbone.compile()
     return ""
 
