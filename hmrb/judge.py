@@ -270,6 +270,8 @@ def _expanded(posed: Posed, count: int) -> Posed:
 
 
 def _some(posed: Posed, people: Bool[Tensor, " B"], joints: Bool[Tensor, " J"]) -> Posed:
+    if people.all() and joints.all():
+        return posed
     vertices, rotmats, root = (None if p is None else p[people] for p in (posed.vertices, posed.rotmats, posed.root))
     return Posed(posed.joints[people][:, joints], vertices, rotmats, root=root)
 

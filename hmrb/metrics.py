@@ -147,7 +147,8 @@ def num_seen(truth: Posed) -> Float[Tensor, " B"]:
 
 def joint_distances_mm(pred: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J"]:
     """Distance of each point to its true place."""
-    return MM * (pred - truth).norm(dim=-1)
+    x, y, z = (pred - truth).unbind(-1)  # a norm over three numbers takes ten times as long
+    return MM * (x * x + y * y + z * z).sqrt()
 
 
 def mpjpe(pair: Pair) -> Float[Tensor, " B"]:

@@ -80,11 +80,10 @@ class SMPL(nn.Module):
     """Poses a body file. Buffers only: nothing to train, nothing written to checkpoints."""
 
     template: Tensor
-    shapedirs: Tensor
+    directions: Tensor
     weights: Tensor
     rest_joints: Tensor
     joint_shapedirs: Tensor
-    posedirs: Tensor | None
 
     def __init__(self, file: BodyFile) -> None:
         super().__init__()
@@ -92,14 +91,15 @@ class SMPL(nn.Module):
         self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
         regressor = torch.from_numpy(file.joint_regressor)
         template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
-        self._keep("template", template)
-        self._keep("shapedirs", shapedirs)
-        self._keep("weights", torch.from_numpy(file.weights))
+        # A mesh in planes, a row each of x, y and z: one product with shape and pose makes it, one turns it.
+        directions = [shapedirs] if file.posedirs is None else [shapedirs, torch.from_numpy(file.posedirs)]
+        self._keep("template", template.T.contiguous())
+        self._keep("directions", torch.cat(directions, 2).permute(2, 1, 0).contiguous())
+        self._keep("weights", torch.from_numpy(file.weights).T.contiguous())
         # Joints are linear in betas: regressed once here, not from every shaped mesh.
         self._keep("rest_joints", regressor @ template)
         self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
-        posedirs = None if file.posedirs is None else torch.from_numpy(file.posedirs)
-        self.register_buffer("posedirs", posedirs, persistent=False)
+        self._bends = file.posedirs is not None
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
@@ -115,19 +115,22 @@ class SMPL(nn.Module):
     @property
     def num_vertices(self) -> int:
         """How many vertices the whole mesh has."""
-        return len(self.template)
+        return self.template.shape[1]
 
     def forward(self, rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"], part: str = "") -> Mesh:
         """The posed mesh; with `part` a skeleton's name, only the vertices that its joints are made of."""
-        pick: Tensor | slice = getattr(self, f"{part}_support") if part else slice(None)
+        template, directions, weights = (getattr(self, name) for name in self._planes(part))
         joints = self.rest_joints + blend_shapes(betas, self.joint_shapedirs)
         chain, moves = batch_rigid_transform(rotmats, joints, self.parents)
-        shaped = self.template[pick] + blend_shapes(betas, self.shapedirs[pick])
-        if self.posedirs is not None:
+        shape_and_pose = betas
+        if self._bends:
             bend = (rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)).flatten(1)
-            shaped = shaped + torch.einsum("bp,vcp->bvc", bend, self.posedirs[pick])
-        skin = torch.einsum("vj,bjm->bvm", self.weights[pick], moves[:, :, :3].flatten(2)).unflatten(2, (3, 4))
-        vertices = (skin[..., :3] @ shaped[..., None]).squeeze(-1) + skin[..., 3]
+            shape_and_pose = torch.cat([betas, bend], 1)
+        x, y, z = (
+            torch.addmm(template.flatten(), shape_and_pose, directions.flatten(1)).unflatten(1, (3, 1, -1)).unbind(1)
+        )
+        turn_x, turn_y, turn_z, shift = (moves[:, :, :3].permute(0, 2, 3, 1) @ weights).unbind(2)
+        vertices = shift.addcmul(turn_x, x).addcmul(turn_y, y).addcmul(turn_z, z).mT
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
@@ -141,6 +144,17 @@ class SMPL(nn.Module):
         vertices = mesh.vertices if mesh.part else mesh.vertices[:, getattr(self, f"{skeleton}_support")]
         regressed = torch.einsum("jv,bvc->bjc", getattr(self, f"{skeleton}_rows"), vertices)
         return torch.cat([mesh.chain, regressed], 1) if skeleton == "smpl54" else regressed
+
+    def _planes(self, part: str) -> tuple[str, ...]:
+        """The buffers that a part's vertices are made from, picked when they are first asked for."""
+        names = ("template", "directions", "weights")
+        if not part:
+            return names
+        own = tuple(f"{part}_{name}" for name in names)
+        for name, picked in zip(names, own, strict=True):
+            if not hasattr(self, picked):
+                self._keep(picked, getattr(self, name)[..., getattr(self, f"{part}_support")].contiguous())
+        return own
 
     def _keep(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)

@@ -1,0 +1,144 @@
+"""Evaluation against the plain way, in one run on one core: `python benchmarks/eval_rate.py`.
+
+(a) PA-MPJPE of as many people as 3DPW's test set has, batched, against a loop with a singular value decomposition for
+each, as evaluators do; and how far their values are apart. (b) A whole evaluation from saved predictions, truth posed
+with the body of each person's gender: MPJPE, PA-MPJPE and PVE, with its peak of memory; the bodies are made up, of
+SMPL's size. `--study-ms` is what the peer needs a frame (the study's evaluator on this kind of core).
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from hmrb.benchmarks import BENCHMARKS
+from hmrb.body import SMPL, body_file
+from hmrb.data.shard import Shard
+from hmrb.data.writer import ShardWriter
+from hmrb.evaluate import evaluate
+from hmrb.judge import Bodies
+from hmrb.metrics import Posed, measure
+from hmrb.predictions import read_predictions
+from hmrb.records import Sample
+from hmrb.store import Store
+from hmrb.world import World
+
+FRAMES, NUM_VERTICES = 35_515, 6890
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--study-ms", type=float, default=3.3)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    alignment(args.frames)
+    whole(args.frames, args.study_ms)
+
+
+def alignment(frames: int) -> None:
+    """(a)"""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 0.3, (frames, 14, 3)).astype(np.float32)
+    pred = truth + rng.normal(0, 0.05, truth.shape).astype(np.float32)
+    start = time.perf_counter()
+    ours = measure(["pa_mpjpe"], Posed(torch.from_numpy(pred)), Posed(torch.from_numpy(truth)))["pa_mpjpe"].numpy()
+    batched = time.perf_counter() - start
+    start = time.perf_counter()
+    theirs = np.array([one_by_one(*pair) for pair in zip(pred, truth, strict=True)])
+    looped = time.perf_counter() - start
+    print(
+        f"PA-MPJPE of {frames} people: {batched:.2f} s batched, {looped:.2f} s one by one:"
+        f" {looped / batched:.0f} times as fast; at most {np.abs(ours - theirs).max():.1e} mm apart"
+    )
+
+
+def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
+    """PA-MPJPE of one person in mm, by the decomposition of the covariance."""
+    one, other = pred.astype(np.float64), truth.astype(np.float64)
+    one, other = one - one.mean(0), other - other.mean(0)
+    u, sizes, vt = np.linalg.svd(one.T @ other)
+    signs = np.ones(3)
+    signs[-1] = np.sign(np.linalg.det(u @ vt))
+    turn = vt.T @ np.diag(signs) @ u.T
+    scale = (sizes * signs).sum() / (one**2).sum()
+    return float(1000 * np.linalg.norm(scale * one @ turn.T - other, axis=1).mean())
+
+
+def whole(frames: int, study_ms: float) -> None:
+    """(b)"""
+    rng = np.random.default_rng(0)
+    row = BENCHMARKS["3dpw"].only(("mpjpe", "pa_mpjpe", "pve"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shard = made_up_shard(folder, frames, rng)
+        pose = shard.arrays["pose"] + rng.normal(0, 0.1, (frames, 24, 3)).astype(np.float32)
+        betas = rng.normal(0, 1, (frames, 10)).astype(np.float32)
+        np.savez(folder / "theirs.npz", pose=pose, betas=betas)
+        bodies = Bodies({gender: made_up_body(gender, rng) for gender in ("neutral", "male", "female")})
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        found = read_predictions(folder / "theirs.npz", shard)
+        scores = evaluate(found.guesses, found.mean(), row, shard, bodies, World(0, 1, torch.device("cpu")))
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ms = 1000 * seconds / frames
+    print(
+        f"{frames} frames from saved predictions: {seconds:.1f} s, {ms:.3f} ms a frame, {study_ms / ms:.1f} times as"
+        f" fast as {study_ms} ms; peak {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB of it the evaluation's"
+    )
+    print({name: round(scores.mean(name), 1) for name in scores.errors})
+
+
+def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
+    """3DPW's test set in size: men and women, one small picture each."""
+    jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    path = Store(folder).shard("3dpw", "test")
+    blank = Sample(jpeg=jpeg, name="", photo_px=(8, 8), box=np.array([0, 0, 8, 8], np.float32), has_body=True)
+    points = np.zeros((18, 3), np.float32)
+    with ShardWriter(path, dataset="3dpw", split="test", skeleton="pw3d", body="smpl", made_by="a benchmark") as out:
+        for i in range(frames):
+            pose = rng.normal(0, 0.3, (24, 3)).astype(np.float32)
+            betas = rng.normal(0, 1, 10).astype(np.float32)
+            gender, about = ("male", "female")[i % 2], {"sequence": f"clip {i // 1000}", "person": 0.0}
+            one = replace(blank, name=f"clip/{i:06d}.jpg", pose=pose, betas=betas, gender=gender, columns=about)
+            out.add(replace(one, keypoints2d=points, keypoints3d=np.zeros((18, 4), np.float32)))
+    return Shard(path)
+
+
+def made_up_body(gender: str, rng: np.random.Generator) -> SMPL:
+    """A random body of SMPL's size, four weights a vertex, regressors of a hundred vertices."""
+
+    def rows(count: int, used: int) -> np.ndarray:
+        out = np.zeros((count, NUM_VERTICES), np.float32)
+        for row in out:
+            row[rng.choice(NUM_VERTICES, used, replace=False)] = 1 / used
+        return out
+
+    weights = np.zeros((NUM_VERTICES, 24), np.float32)
+    weights[np.arange(NUM_VERTICES)[:, None], rng.integers(0, 24, (NUM_VERTICES, 4))] = 1
+    members = {
+        "v_template": rng.normal(0, 0.5, (NUM_VERTICES, 3)).astype(np.float32),
+        "shapedirs": rng.normal(0, 0.01, (NUM_VERTICES, 3, 10)).astype(np.float32),
+        "posedirs": rng.normal(0, 0.001, (NUM_VERTICES, 3, 207)).astype(np.float32),
+        "J_regressor": rows(24, 20),
+        "weights": weights / weights.sum(1, keepdims=True),
+        "kintree_table": np.array([PARENTS, range(24)]),
+        "f": np.zeros((1, 3), np.int64),
+        "J_regressor_h36m": rows(17, 100),
+        "J_regressor_extra": rows(9, 20),
+        "vertex_ids": np.arange(21),
+    }
+    return SMPL(body_file("smpl", gender, Path("made-up.npz"), members))
+
+
+if __name__ == "__main__":
+    main()
