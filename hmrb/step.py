@@ -209,7 +209,9 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     if world.size > 1:
         if experiment.model.sync_bn and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        # Parts whose gradients are not exchanged make one step's graph unlike the next.
+        is_static = optim.accumulate == 1
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True, static_graph=is_static)
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
     return Learner(model, wrapped, _optimiser(model, optim), adversary, _average(model, optim), scaler)
@@ -248,7 +250,7 @@ def _build_adversary(
         sampler = mixture(real_shards, alone, stream_seed(experiment.seed, "real poses"))
         unused = frozenset()  # asked for by name
     network = Discriminator().to(world.device)
-    wrapped = DistributedDataParallel(network) if world.size > 1 else network
+    wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True) if world.size > 1 else network
     batch = experiment.optim.batch
 
     def real(step: int) -> BodyParams:

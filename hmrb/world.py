@@ -1,19 +1,23 @@
 """Who this process is among those of a run, and what they tell one another."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Num
 from torch import Tensor, distributed
 
-from hmrb.errors import RunError
+from hmrb.errors import RequestError, RunError
 from hmrb.pulse import PATIENCE_S, Pulse
 
 TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
+PATIENCE = timedelta(days=1)  # the same while the first process makes a dataset for all
+FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that Linux gives to whoever asks for any, 32,768 and up
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,16 @@ class World:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
+    def of_first(self, act: Callable[[], int]) -> int:
+        """What `act` gives on the first process, on every process; the others wait for it, a day if need be."""
+        if self.size == 1:
+            return act()
+        patient: Any = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        told = torch.tensor(act() if self.is_main else 0)
+        distributed.broadcast(told, 0, group=patient)
+        distributed.destroy_process_group(patient)
+        return int(told)
+
     def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
         """`values` of all processes in the order of their rows 0 .. total - 1, on every process, on the CPU.
 
@@ -71,13 +85,46 @@ class World:
         return out[all_rows.argsort()]
 
 
+def launched() -> bool:
+    """Whether torchrun or srun started this process as one of several. srun's places are put where torchrun has its.
+
+    A batch script and the shell of `salloc` know how many processes may be started, but are none of them: they have
+    no step.
+    """
+    step = os.environ.get("SLURM_STEP_ID", "")
+    if "WORLD_SIZE" not in os.environ and step.isdigit() and os.environ.get("SLURM_NTASKS", "1") != "1":
+        os.environ |= {
+            "RANK": os.environ["SLURM_PROCID"],
+            "WORLD_SIZE": os.environ["SLURM_NTASKS"],
+            "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+            "MASTER_ADDR": os.environ.get("MASTER_ADDR", first_host()),
+            "MASTER_PORT": os.environ.get("MASTER_PORT", str(job_port())),
+        }
+    return "WORLD_SIZE" in os.environ
+
+
+def first_host() -> str:
+    """The first machine of Slurm's step: `gpu[07-09,12]` and `gpu07,gpu08` both begin with gpu07."""
+    found = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\])?([^,\[]*)", os.environ["SLURM_STEP_NODELIST"])
+    if found is None:
+        raise RequestError(f"SLURM_STEP_NODELIST={os.environ['SLURM_STEP_NODELIST']}: no list of machines")
+    return "".join(part or "" for part in found.groups())
+
+
+def job_port() -> int:
+    """A port that the processes of a Slurm job agree on without talking; steps of one job have different ones."""
+    job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
+    return FIRST_PORT + (job + 7919 * step) % NUM_PORTS  # a prime, so that the next job's steps do not follow on
+
+
 def start_world() -> World:
-    """The world that the launcher (torchrun, torch elastic) put into the environment; alone where there is none."""
+    """The world that a launcher (torchrun, torch elastic, srun) put into the environment; alone where there is none."""
     size, rank, local = (
         int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
     )
     use_gpu = torch.cuda.is_available() and os.environ.get("HMRB_DEVICE") != "cpu"
-    device = torch.device("cuda", local) if use_gpu else torch.device("cpu")
+    # srun may show each process its own GPU only: then it is number 0 to every one of them.
+    device = torch.device("cuda", local % torch.cuda.device_count()) if use_gpu else torch.device("cpu")
     if use_gpu:
         torch.cuda.set_device(device)
     else:

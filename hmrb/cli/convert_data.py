@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,6 +66,11 @@ def convert_data(
         int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="synthetic: the seed of everybody in it.")] = 0,
+    slurm: Slurm = False,
+    partition: Partition = None,
+    time: Time = "1-00:00:00",
+    sbatch: Sbatch = [],  # noqa: B006
+    follow: Follow = False,
 ) -> None:
     """Turn datasets into shards: from their raw files, from packed files, or, as `synthetic`, from nothing."""
     from hmrb.errors import RequestError
@@ -72,6 +79,9 @@ def convert_data(
     store = Store(out) if out else Store.default()
     if not names and not all_:
         raise RequestError("which dataset? hmrb convert-data 3dpw --raw DIR; hmrb list-datasets names them all")
+    if slurm:
+        _submit(names, workers, store, (partition, time, sbatch), follow)
+        return
     if names == ["body"]:
         _import_body(file, gender, store)
         return
@@ -97,6 +107,37 @@ def convert_data(
         return
     for name in names:
         _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_))
+
+
+def _submit(
+    names: list[str],
+    workers: int | None,
+    store: "Store",
+    asked: tuple[str | None, str, list[str]],
+    follow: bool,
+) -> None:
+    """The same command without --slurm, as a job. Raises RequestError for a name that is none."""
+    from hmrb.cli.launch import Processes
+    from hmrb.cli.many import Command
+    from hmrb.cli.slurm import request, submit
+    from hmrb.data.catalogue import dataset
+    from hmrb.data.repack import PACKED
+    from hmrb.errors import RequestError
+
+    if workers is None:
+        raise RequestError("--slurm: --workers N has to say how many cores to ask for")
+    for name in names:
+        if name not in ("body", "occluders") and name.replace("-", "_") not in PACKED:
+            dataset(name)
+    words = _without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
+    papers = (store.root / "slurm").absolute()
+    title = "-".join(["convert", *(names or ["all"])])
+    submit(
+        [Command(title, tuple(words), papers / f"{title}.log")],
+        request(Processes(workers, False), 0, *asked, at_once=1),
+        papers,
+        follow,
+    )
 
 
 def _convert_one(
@@ -285,12 +326,17 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without what does not change the shard: where its files lay, and how it was made."""
-    places = ("--raw", "--out", "--workers", "--file", "--images")
+    return _without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
+
+
+def _without(words: list[str], options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
+    """A command's words without these options, each with its value, and without these flags."""
     kept: list[str] = []
     skip = False
     for word in words:
-        if skip or word.split("=")[0] in places:
-            skip = not skip and word in places
+        if skip or word.split("=")[0] in options:
+            skip = not skip and word in options
             continue
-        kept.append(word)
+        if word not in flags:
+            kept.append(word)
     return kept

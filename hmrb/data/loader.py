@@ -243,8 +243,9 @@ def _without(item: Item, kinds: Sequence[LabelKind]) -> Item:
 
 
 def _one_thread(worker: int) -> None:
-    """Workers share the cores with training: threads would only spin. Ctrl-C is the trainer's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Workers share the cores with training: threads would only spin. To stop is the trainer's to decide."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and Slurm send them to every process
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

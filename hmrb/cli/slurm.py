@@ -1,0 +1,227 @@
+"""Runs under Slurm, by submitit: one task a node, which starts hmrb there as one would by hand.
+
+A task a node and not one a GPU: torch elastic then starts, watches and restarts the processes of a node as it does
+without Slurm, and what is proved there holds here.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hmrb.cli.launch import LAST_WORDS_S, Processes
+from hmrb.cli.many import Command, live_table, raise_failed
+from hmrb.errors import RequestError
+
+WARNING_S = LAST_WORDS_S + 60  # before its time is over, a job is told: to write its checkpoint, and to queue again
+MAX_TIMEOUTS = 1000  # how often a job that ran out of time may queue again
+LOOK_S = 2.0  # between two questions to Slurm
+
+Slurm = Annotated[bool, typer.Option("--slurm", help="Submit to Slurm instead.")]
+Partition = Annotated[str | None, typer.Option(help="Slurm: where to run.  [default: Slurm's]", show_default=False)]
+Time = Annotated[
+    str, typer.Option(metavar="D-HH:MM:SS", help="Slurm: how long until it has to queue again, as sbatch takes it.")
+]
+Sbatch = Annotated[
+    list[str],
+    typer.Option(metavar="KEY=VALUE", help="Slurm: any option of sbatch: account=lab, mem=200G.", show_default=False),
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Slurm: print the log until the job has ended.")]
+
+
+def plan_nodes(gpus: int | None, cpu_procs: int, nodes: int = 1) -> Processes:
+    """What was asked of each node. Raises RequestError: this machine's GPUs say nothing about theirs."""
+    if gpus is None:
+        raise RequestError("--slurm: --gpus N has to say how many GPUs of each node; 0: --cpu-procs on its CPUs")
+    return Processes(gpus, True, nodes) if gpus else Processes(cpu_procs, False, nodes)
+
+
+def request(
+    processes: Processes, workers: int, partition: str | None, time: str, sbatch: Sequence[str], at_once: int
+) -> dict[str, Any]:
+    """Parameters of submitit for a job, or for an array of which so many run at once. Raises RequestError.
+
+    A process gets a core and one for each of its loading workers, unless `sbatch` says otherwise.
+    """
+    more = {}
+    for words in sbatch:
+        key, equals, value = words.partition("=")
+        if not key:
+            raise RequestError(f"--sbatch {words}: write it as an option of sbatch and its value, account=lab")
+        more[key.lstrip("-").replace("_", "-")] = value if equals else True
+    asked: dict[str, Any] = {
+        "nodes": processes.nodes,
+        "ntasks_per_node": 1,
+        "time": minutes(time),
+        "signal_delay_s": WARNING_S,
+        "stderr_to_stdout": True,
+        "array_parallelism": at_once,
+        "additional_parameters": {"requeue": True, **more},
+    }
+    if partition:
+        asked["partition"] = partition
+    if processes.use_gpu:
+        asked["gpus_per_node"] = processes.count
+    if not more.keys() & {"cpus-per-task", "cpus-per-gpu", "exclusive"}:
+        asked["cpus_per_task"] = processes.count * (1 + workers)
+    return asked
+
+
+def minutes(text: str) -> int:
+    """A time as sbatch takes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Raises RequestError."""
+    if not re.fullmatch(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}", text):
+        raise RequestError(f"--time {text}: write minutes, HH:MM:SS or D-HH:MM:SS")
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, mins, seconds = (parts + [0, 0])[:3]
+    else:
+        hours, mins, seconds = [[0, *parts, 0], [0, *parts], parts][len(parts) - 1]
+    return max(int(days or 0) * 1440 + hours * 60 + mins + (seconds + 59) // 60, 1)
+
+
+def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, follow: bool) -> None:
+    """Submits a job, or an array of them; what submitit writes of them lies in `papers`.
+
+    Raises RequestError with what Slurm refuses, and, when it was followed, RunError where it failed.
+    """
+    try:
+        import submitit
+        from submitit.core.utils import FailedJobError
+    except ImportError:
+        raise RequestError("--slurm needs submitit: pip install 'hmrb[slurm]'") from None
+    try:
+        executor = submitit.SlurmExecutor(folder=papers / "%j", max_num_timeout=MAX_TIMEOUTS)
+    except RuntimeError:
+        raise RequestError("--slurm: there is no srun here; run this on a machine that submits to Slurm") from None
+    executor.update_parameters(job_name=commands[0].name if len(commands) == 1 else "hmrb", **asked)
+    try:
+        with redirect_stderr(StringIO()), executor.batch():  # submitit prints what it raises
+            jobs = [executor.submit(Node(command, asked["nodes"])) for command in commands]
+    except FailedJobError as error:
+        raise RequestError(_refusal(str(error), asked)) from None
+    ids = {command.name: str(job.job_id) for command, job in zip(commands, jobs, strict=True)}
+    for command in commands:
+        typer.echo(f"job {ids[command.name]}: {command.name}, {command.log}")
+    if follow:
+        _follow(commands, ids)
+
+
+def _refusal(said: str, asked: dict[str, Any]) -> str:
+    """Why sbatch refused a job, in one message."""
+    reasons = re.findall(r"sbatch: (?:error: )?(.+)", said) or [said.strip().splitlines()[-1]]
+    message = f"Slurm refused the job: {reasons[-1].removeprefix('Batch job submission failed: ')}"
+    if "partition" in message and "partition" in asked:
+        there = _ask("sinfo", "--noheader", "--format=%R").split()
+        message += f": --partition {asked['partition']}; there are {', '.join(sorted(set(there)))}"
+    return message
+
+
+@dataclass
+class Node:
+    """What submitit runs on each node of a job: the command, stopped and queued again when its time is over."""
+
+    command: Command
+    nodes: int
+    _pid: int = field(default=0, init=False)
+
+    def __call__(self) -> None:
+        """Runs the command to its end. Exits as it did; a command that was stopped by preemption queues again."""
+        from hmrb.world import first_host, job_port
+
+        meeting: tuple[str, ...] = ()
+        if self.nodes > 1:
+            meeting = ("--nodes", str(self.nodes), "--rdzv", f"{first_host()}:{job_port()}")
+        node = os.environ.get("SLURM_NODEID", "0")
+        log = self.command.log if node == "0" else self.command.log.with_suffix(f".{node}{self.command.log.suffix}")
+        # With its step in sight, hmrb would take itself for one of the processes that srun started.
+        environment = {key: value for key, value in os.environ.items() if key != "SLURM_STEP_ID"}
+        process = self.command.start(log, *meeting, environment=environment)
+        self._pid = process.pid
+        _wait(self._pid)
+        code = process.wait()
+        if code in (130, 143):
+            _queue_again(is_first=node == "0")
+        if code:
+            sys.exit(code if code > 0 else 128 - code)
+
+    def checkpoint(self) -> Any:
+        """At Slurm's warning: stops the command, which writes its checkpoint; gives what is to be queued."""
+        import submitit
+
+        if self._pid:
+            os.kill(self._pid, 15)
+            _wait(self._pid)
+        return submitit.helpers.DelayedSubmission(Node(self.command, self.nodes))
+
+
+def _wait(pid: int) -> None:
+    """Until a process has ended. It is left to be reaped: Popen.wait may be going on below a signal's handler."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def _queue_again(is_first: bool) -> None:
+    """Queues this job again if Slurm means it to run: it was told to stop in its grace before preemption.
+
+    Slurm itself would do so only with a job that outlives the grace. The other nodes wait for the first to do it.
+    """
+    job, deadline = os.environ["SLURM_JOB_ID"], time.time() + LAST_WORDS_S
+    while _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip() == "RUNNING" and time.time() < deadline:
+        if is_first:
+            _ask("scontrol", "requeue", job)
+        time.sleep(LOOK_S)
+
+
+def _follow(commands: Sequence[Command], ids: dict[str, str]) -> None:
+    """Prints the log of one run, or a table of several, until Slurm knows of none that is still to run."""
+    states = dict.fromkeys(ids, "PENDING")
+    shown = 0
+    with live_table(commands, states) as redraw:
+        while True:
+            known = _states(ids)
+            states.update({name: known.get(job, "gone") for name, job in ids.items()})
+            if len(commands) == 1:
+                shown = _print_from(commands[0].log, shown)
+            else:
+                redraw()
+            if not any(state in GOING for state in states.values()):
+                break
+            time.sleep(LOOK_S)
+    raise_failed(commands, {name: "done" if state == "COMPLETED" else state for name, state in states.items()})
+
+
+def _states(ids: dict[str, str]) -> dict[str, str]:
+    """Slurm's word for each job that it remembers; it forgets jobs some minutes after their end."""
+    main = next(iter(ids.values())).partition("_")[0]
+    lines = _ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={main}", "--format=%i %T").splitlines()
+    return dict(line.split(maxsplit=1) for line in lines)
+
+
+def _print_from(log: Path, start: int) -> int:
+    """Prints what was added to a log, and gives its end."""
+    if not log.exists():
+        return start
+    with open(log, encoding="utf-8", errors="replace") as file:
+        file.seek(start)
+        typer.echo(file.read(), nl=False)
+        return file.tell()
+
+
+def _ask(*words: str) -> str:
+    """What a command of Slurm prints; nothing where it fails."""
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+GOING = {
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING",
+    "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
+}  # fmt: skip
