@@ -209,9 +209,8 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     if world.size > 1:
         if experiment.model.sync_bn and world.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        # Parts whose gradients are not exchanged make one step's graph unlike the next.
-        is_static = optim.accumulate == 1
-        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True, static_graph=is_static)
+        # No static_graph: its first step rounds otherwise than the later ones, and a resumed run has one more of these.
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
     return Learner(model, wrapped, _optimiser(model, optim), adversary, _average(model, optim), scaler)
