@@ -199,4 +199,4 @@ def test_srun_s_own_processes_are_used(cluster: Bench, whole: Path) -> None:
     done = cluster("srun", "--ntasks=2", *here("train", "tiny.yaml", "--out", "srun", "--set", "optim.epochs=1"))
     assert done.returncode == 0, done.stderr
     record = json.loads((cluster.folder / "srun" / "eval" / "synthetic.json").read_text())
-    assert record["processes"] == 2
+    assert record["machine"]["processes"] == 2
