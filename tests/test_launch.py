@@ -257,4 +257,4 @@ def test_an_evaluation_in_two_processes_says_what_one_says(bench: Bench, two: Pa
     assert [record["machine"]["processes"] for record in records] == [1, 2]
     for name, metric in records[0]["metrics"].items():
         # The processes' batches have other sizes, for which convolutions add in another order.
-        assert metric["mm"] == pytest.approx(records[1]["metrics"][name]["mm"], rel=1e-6)
+        assert metric["value"] == pytest.approx(records[1]["metrics"][name]["value"], rel=1e-6)
