@@ -10,15 +10,16 @@ from jaxtyping import Bool, Float, Int
 
 from hmrb.benchmarks import Benchmark, regressor_sha
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
-from hmrb.data.loader import bench_loader
+from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.judge import NUMBERS, POSE_NUMBERS, Bodies, Guess, Judge, Points, possible, stored_rows
 from hmrb.metrics import DEGENERATE
 from hmrb.models.head import mean_prediction
-from hmrb.models.hmr import HMR, build_model
+from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.motion import Frames
 from hmrb.records import GENDERS, Batch, Prediction
+from hmrb.spec import Precision
 from hmrb.store import Store
 from hmrb.world import World
 
@@ -149,27 +150,41 @@ def looking(
     """Guesses of what looks at pictures: `predict` maps a batch to bodies."""
 
     def guesses(blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
-        for batch in bench_loader(shard, blocks, image_px, workers, benchmark.box_scale):
-            yield predict(batch.to(device))
+        for batch in on_device(bench_loader(shard, blocks, image_px, workers, benchmark.box_scale), device):
+            yield predict(batch)
 
     return guesses
 
 
 def evaluate_model(
-    model: HMR, benchmark: Benchmark, shard: Shard, bodies: Bodies, world: World, image_px: int, workers: int = 0
+    model: HMR,
+    benchmark: Benchmark,
+    shard: Shard,
+    bodies: Bodies,
+    world: World,
+    image_px: int,
+    workers: int = 0,
+    precision: Precision = "fp32",
 ) -> Scores:
-    """`evaluate` for a network, which is left in the mode that it was in."""
+    """`evaluate` for a network, which is left in the mode that it was in. The body is posed in fp32."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
         mean = mean_prediction(model.head, 1)
-    guesses = looking(lambda batch: model(batch.image), benchmark, shard, image_px, world.device, workers)
+
+    def predict(batch: Batch) -> Prediction:
+        with computing_in(precision, world.device):
+            return model(batch.image)
+
+    guesses = looking(predict, benchmark, shard, image_px, world.device, workers)
     scores = evaluate(guesses, mean, benchmark, shard, bodies, world, image_px)
     model.train(was_training)
     return scores
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World) -> Scores:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
+) -> Scores:
     """A checkpoint's weights on a benchmark, with the body that it was trained with.
 
     An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
@@ -183,8 +198,10 @@ def evaluate_checkpoint(checkpoint: Checkpoint, benchmark: Benchmark, store: Sto
             f" the one here is {bodies.neutral.sha}; its errors would be of another body"
         )
     model = build_model(experiment.model.model_copy(update={"weights": "none"})).to(world.device)
+    if precision != "fp32":  # half precision is fast in this layout alone
+        model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, "the checkpoint")
-    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px)
+    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px, precision=precision)
 
 
 def odd_people(scores: Scores) -> dict[str, int]:

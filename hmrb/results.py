@@ -80,6 +80,7 @@ class Source(Strict):
     trained_on: dict[str, str]
     siblings_trained_on: tuple[str, ...] | None
     spec: dict[str, Any]
+    knobs: dict[str, Any] = {}
     mean_body: str = "the regressor's mean body"
 
 
@@ -89,7 +90,6 @@ class Machine(Strict):
     device: str
     processes: int
     dtype: str
-    knobs: dict[str, str | bool | int | None] = {}
     hmrb: str
     torch: str
     numpy: str

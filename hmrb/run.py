@@ -21,7 +21,7 @@ from hmrb.predictions import read_predictions
 from hmrb.report import print_slices, print_table, write_report, write_worst
 from hmrb.results import Machine, Record, Source, save_scores
 from hmrb.slices import check_column, slices
-from hmrb.spec import Expected, Experiment
+from hmrb.spec import Expected, Experiment, Precision
 from hmrb.store import Store
 from hmrb.train import train
 from hmrb.watch import Watcher, watching
@@ -62,13 +62,20 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
         raise RequestError("\n".join(dict.fromkeys(problems)))
 
 
+DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted besides the numbers: slices by columns, a sheet of the worst people, files without predictions."""
+    """What is wanted besides the numbers: slices by columns, a sheet of the worst people, files without predictions.
+
+    `precision` is what the network computes in.
+    """
 
     by: tuple[str, ...] = ()
     worst: int = 0
     lean: bool = False
+    precision: Precision = "fp32"
     quiet: bool = False
 
 
@@ -81,11 +88,12 @@ def score_checkpoint(
     scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:
         start = time.perf_counter()
-        scores = evaluate_checkpoint(checkpoint, benchmark, store, world)
+        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, wanted.precision)
         seconds = time.perf_counter() - start
         if world.is_main:
             source = source_of(checkpoint, path, benchmark)
-            record = _save(scores, folder, source, machine(world, len(scores.people.rows), seconds), wanted)
+            made = machine(world, len(scores.people.rows), seconds, wanted.precision)
+            record = _save(scores, folder, source, made, wanted)
             scored.append((record, scores))
             if wanted.worst:
                 body = load_body(experiment.body, store=store)
@@ -153,16 +161,17 @@ def source_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Sourc
         trained_on=checkpoint.shards,
         siblings_trained_on=tuple(n for n in checkpoint.shards if n in kin) if checkpoint.shards else None,
         spec=experiment.model_dump(mode="json"),
+        knobs=checkpoint.training.get("knobs", {}),
     )
 
 
-def machine(world: World, people: int, seconds: float) -> Machine:
+def machine(world: World, people: int, seconds: float, precision: Precision = "fp32") -> Machine:
     """Where numbers were made, with what, and how fast."""
     is_cuda = world.device.type == "cuda"
     return Machine(
         device=torch.cuda.get_device_name(world.device) if is_cuda else platform.processor() or "cpu",
         processes=world.size,
-        dtype="float32",
+        dtype=DTYPES[precision],
         hmrb=code_version(),
         torch=str(torch.__version__),
         numpy=np.__version__,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Num
+from jaxtyping import Float, Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RequestError, RunError
@@ -42,6 +42,14 @@ class World:
         told = torch.tensor(flag, device=self.device)
         distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return int(told)
+
+    def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The sums of the values over all processes."""
+        if self.size == 1:
+            return values
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
 
     def barrier(self) -> None:
         """Waits until every process is here."""

@@ -40,7 +40,7 @@ def batches(shards: dict[str, Shard], draws: StepDraws, workers: int = 0) -> lis
 
 
 def same(one: Batch, two: Batch) -> None:
-    for field in ("image", "keypoints2d", "keypoints3d", "pose", "betas", "has_body", "row"):
+    for field in ("image", "keypoints2d", "keypoints3d", "pose", "betas", "has_body", "row", "key"):
         assert torch.equal(getattr(one, field), getattr(two, field)), field
 
 
@@ -56,6 +56,7 @@ def test_ranks_share_the_draws_of_one(shards: dict[str, Shard]) -> None:
     parts = [batches(shards, StepDraws(6, 2, 3, rank, 3))[0] for rank in range(3)]
     for rank, part in enumerate(parts):
         assert torch.equal(part.image, whole.image[rank::3])
+        assert torch.equal(part.key, whole.key[rank::3])
 
 
 def test_a_resumed_stream_goes_on_where_it_stopped(shards: dict[str, Shard]) -> None:

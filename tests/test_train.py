@@ -113,6 +113,26 @@ def test_two_processes_make_the_draws_of_one_and_score_every_row_once(hmrb_train
     assert json.loads(alone.stdout)[0]["metrics"] == record["metrics"]
 
 
+@pytest.mark.slow
+def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> None:
+    """With dropout, the adversary and the average on, and unlike numbers of labels in each process's share."""
+    # The rate is low: Adam divides by a gradient's size, and at the tiny run's own rate rounding grows a hundredfold.
+    options = ["model.freeze_bn=true", "optim.batch=8", "optim.lr=1e-5", "optim.epochs=2", "data.epoch_len=160"]
+    sets = [word for option in options for word in ("--set", option)]
+    curves = []
+    for processes in ("1", "2", "4"):
+        done = hmrb_train(processes, *sets, "--cpu-procs", processes)
+        assert done.returncode == 0, done.stderr
+        lines = (hmrb_train.folder / processes / "log.jsonl").read_text().splitlines()
+        curves.append([line for line in map(json.loads, lines) if "total" in line])
+    terms = [name for name in curves[0][0] if name not in ("images_per_s", "data_wait")]
+    assert len(terms) == 11
+    assert [line["step"] for line in curves[0]] == [20, 40]
+    for curve in curves[1:]:
+        for one, more in zip(curves[0], curve, strict=True):
+            assert [more[term] for term in terms] == pytest.approx([one[term] for term in terms], rel=1e-5)
+
+
 def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: Command) -> None:
     assert hmrb_train("whole", "--cpu-procs", "2").returncode == 0
     process = hmrb_train.start("killed", "--cpu-procs", "2")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -85,6 +85,7 @@ class Scoring:
         words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in wanted.by]
         words += [f"--metrics={name}" for name in self.metrics]
         words += ["--check"] * self.check + ["--json"] * wanted.quiet + ["--lean"] * wanted.lean
+        words += [f"--precision={wanted.precision}"]
         words += [f"--worst={wanted.worst}"] * bool(wanted.worst)
         return Command(self.name, tuple(words), folder / "eval.log")
 
@@ -120,6 +121,9 @@ def eval_(
         typer.Option("--by", help="Tell people apart by a column: occlusion, gender, viewpoint.", show_default=False),
     ] = [],  # noqa: B006
     worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the worst N people.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="What the network computes in: fp32, bf16, fp16. The record says it.")
+    ] = "fp32",
     lean: Annotated[bool, typer.Option("--lean", help="Keep the numbers of each person, not the predictions.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
@@ -148,10 +152,13 @@ def eval_(
     others, names, asked = _told_apart(more, bool(metrics))
     names, asked = [*bench, *names], [*metrics, *asked]
 
+    from hmrb.lookup import find
     from hmrb.run import Wanted
+    from hmrb.spec import Precision
     from hmrb.store import Store
 
-    store, wanted = Store.default(), Wanted(tuple(by), worst, lean, json_)
+    precisions: dict[str, Precision] = {name: name for name in get_args(Precision)}
+    store, wanted = Store.default(), Wanted(tuple(by), worst, lean, find("precision", precision, precisions), json_)
     if checkpoint is None:
         assert from_predictions is not None
         if not names:

@@ -109,6 +109,9 @@ def train(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
     ] = [],  # noqa: B006
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile a few steps on the way: a trace, and a table of shares.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the spec, print it resolved, stop.")] = False,
     slurm: Slurm = False,
     partition: Partition = None,
@@ -127,7 +130,8 @@ def train(
     is_many = len(specs) > 1
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
-    experiments = check_specs(specs, set_, processes.total)
+    overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
+    experiments = check_specs(specs, overrides, processes.total)
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
         return
