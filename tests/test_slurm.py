@@ -64,7 +64,10 @@ def test_a_training_s_command_takes_the_spec_from_its_folder(tiny_experiment: ob
     from hmrb.cli.train import Training
 
     command = Training(tiny_experiment, tmp_path, Store(tmp_path), False, 3).command(plan_nodes(8, 1, 4))
-    assert command.words == ("train", f"{tmp_path}/spec.yaml", "--out", str(tmp_path), "--resume", "--gpus", "8")
+    folder = str(tmp_path)
+    assert command.words == (
+        "train", f"{folder}/spec.yaml", "--out", folder, "--resume", "--gpus", "8", "--max-restarts", "3",
+    )  # fmt: skip
     assert command.log == tmp_path / "output.log"
     assert plan_nodes(0, 3).words() == ("--gpus", "0", "--cpu-procs", "3")
 
