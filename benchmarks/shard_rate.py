@@ -24,11 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hmrb.data.loader import DrawDataset
+from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, DrawDataset
 from hmrb.data.mixture import MixtureSampler
 from hmrb.data.pack import Packing, decoded, pack
 from hmrb.data.shard import Shard
-from hmrb.data.warp import IMAGENET_MEAN, IMAGENET_STD
 from hmrb.data.writer import ShardWriter
 from hmrb.records import Person, Photo, Sample
 from hmrb.spec import DataSpec
@@ -104,7 +103,7 @@ def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
 
     from hmrb.data.augment import augmenter
     from hmrb.data.loader import view_of
-    from hmrb.data.warp import normalise
+    from hmrb.data.warp import exposed
 
     augment = augmenter(DataSpec(mix={"made_up": 1.0}).augment, "made_up")
     people = iter(webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False).repeat())
@@ -114,7 +113,7 @@ def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
         with np.load(io.BytesIO(member["npz"]), allow_pickle=False) as labels:
             sample = Sample(jpeg=member["jpg"], name="", **{key: labels[key] for key in labels.files})
         view = augment(view_of(sample, "smpl_54", "tar"), default_rng([0, i]), CROP_PX)
-        return normalise(view.image, view.gain)
+        return exposed(view).image
 
     return rate(step, seconds)
 

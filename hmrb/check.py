@@ -41,13 +41,10 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
             f"evals.select_on: '{evals.select_on}' is a test split; a checkpoint chosen on it has seen the test."
             " Choose another, or say evals.select_on_test: true"
         )
-    if experiment.optim.batch % processes:
-        problems.append(f"optim.batch: {experiment.optim.batch} can't be shared evenly by {processes} processes")
-    elif experiment.optim.batch // processes % experiment.optim.accumulate:
-        share = experiment.optim.batch // processes
-        problems.append(
-            f"optim.accumulate: {share} pictures a process can't be taken in {experiment.optim.accumulate} equal parts"
-        )
+    try:
+        experiment.speed.parts(experiment.optim.batch, processes)
+    except ValueError as error:
+        problems.append(str(error))
     if model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems

@@ -35,7 +35,7 @@ class Keeper:
 
     def keep(self, checkpoint: Checkpoint, is_best: bool, epoch: int | None) -> None:
         """Writes a checkpoint; `epoch` is the one that ends with it. Says so where that fails, and goes on."""
-        weights = replace(checkpoint, training={})
+        weights = replace(checkpoint, training={"knobs": checkpoint.training.get("knobs", {})})
         if is_best:
             self._weights[self._run.best] = weights
         if epoch and self._spec.every_epochs and epoch % self._spec.every_epochs == 0:

@@ -1,6 +1,7 @@
 """The terms of the loss, each a function of prediction and label; a missing label weighs nothing.
 
-Every mean divides by the number of labelled entries while the sum is weighted by confidence, as in the study.
+Every mean divides by the number of labelled entries while the sum is weighted by confidence, as in the study. The
+number is that of the whole batch, whoever holds it: the loss does not depend on how a batch is shared out.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.records import Batch, Prediction
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
 from hmrb.spec import LossTerm
+from hmrb.world import World
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     "l1": functional.l1_loss,
@@ -38,6 +41,29 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class Labelled:
+    """How many key points and bodies of a batch have a label."""
+
+    keypoints2d: Float[Tensor, ""]
+    keypoints3d: Float[Tensor, ""]
+    bodies: Float[Tensor, ""]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Labelled":
+        """Counts of these pictures."""
+        points2d, points3d = batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0
+        return cls(*(is_there.sum().float() for is_there in (points2d, points3d, batch.has_body)))
+
+    def of_part(self, parts: int, world: World) -> "Labelled":
+        """The mean over all parts of a batch, that of each process in `parts`.
+
+        Terms of the parts that divide by it have the whole batch's term as their mean.
+        """
+        counts = world.sum(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies])).clamp(min=1)
+        return Labelled(*(counts / (parts * world.size)))
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """What a loss may look at: the prediction posed by the body, and the batch with its labelled bodies posed."""
 
@@ -47,6 +73,7 @@ class Pair:
     batch: Batch
     label_rotmats: Float[Tensor, "B 24 3 3"]
     label_vertices: Float[Tensor, "B V 3"] | None
+    labelled: Labelled
 
     @property
     def has_body(self) -> Float[Tensor, " B"]:
@@ -59,7 +86,7 @@ def keypoints3d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     label = pair.batch.keypoints3d
     origin = _origin(label)
     error = distance(_from(pair.joints, origin), _from(label[..., :3], origin))
-    return _mean(error, label[..., 3:])
+    return _mean(error, label[..., 3:], pair.labelled.keypoints3d)
 
 
 def keypoints2d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
@@ -67,23 +94,26 @@ def keypoints2d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     label, size = pair.batch.keypoints2d, pair.batch.image.shape[-1]
     pixels = project(pair.joints, pair.prediction.camera, size)
     error = distance(2 * pixels / (size - 1), 2 * label[..., :2] / (size - 1) - 1)
-    return _mean(error, label[..., 2:])
+    return _mean(error, label[..., 2:], pair.labelled.keypoints2d)
 
 
 def vertices(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     """The mesh in metres, before translation."""
     assert pair.label_vertices is not None
-    return _mean(distance(pair.mesh.vertices, pair.label_vertices), pair.has_body[:, None, None])
+    error = distance(pair.mesh.vertices, pair.label_vertices)
+    return _mean(error, pair.has_body[:, None, None], pair.labelled.bodies)
 
 
 def pose(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     """Entries of the 24 rotation matrices."""
-    return _mean(distance(pair.prediction.rotmats, pair.label_rotmats), pair.has_body[:, None, None, None])
+    error = distance(pair.prediction.rotmats, pair.label_rotmats)
+    return _mean(error, pair.has_body[:, None, None, None], pair.labelled.bodies)
 
 
 def betas(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     """The ten shape coefficients."""
-    return _mean(distance(pair.prediction.betas, pair.batch.betas), pair.has_body[:, None])
+    error = distance(pair.prediction.betas, pair.batch.betas)
+    return _mean(error, pair.has_body[:, None], pair.labelled.bodies)
 
 
 class Losses:
@@ -93,26 +123,27 @@ class Losses:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.body = body
 
-    def __call__(self, prediction: Prediction, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def __call__(self, prediction: Prediction, batch: Batch, labelled: Labelled) -> dict[str, Float[Tensor, ""]]:
         """Each term times its weight; their sum is the loss."""
-        pair = self.pair(prediction, batch)
+        pair = self.pair(prediction, batch, labelled)
         out = {}
         for name, term in self.terms.items():
             distance = partial(DISTANCES[term.distance], reduction="none")
             out[name] = term.weight * LOSSES[name](pair, distance)
         return out
 
-    def pair(self, prediction: Prediction, batch: Batch) -> Pair:
+    def pair(self, prediction: Prediction, batch: Batch, labelled: Labelled) -> Pair:
         """Poses both sides; only the vertices that joints are made of where no term looks at the mesh."""
         whole_mesh = "vertices" in self.terms
         label_rotmats = rotvec_to_rotmat(batch.pose)
-        mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else TRAINING_SKELETON)
         label_vertices = None
-        if whole_mesh:
-            with torch.no_grad():
-                label_vertices = self.body(label_rotmats, batch.betas).vertices
-        joints = self.body.joints(mesh, TRAINING_SKELETON)
-        return Pair(prediction, joints, mesh, batch, label_rotmats, label_vertices)
+        with record_function("hmrb: SMPL"):
+            mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else TRAINING_SKELETON)
+            joints = self.body.joints(mesh, TRAINING_SKELETON)
+            if whole_mesh:
+                with torch.no_grad():
+                    label_vertices = self.body(label_rotmats, batch.betas).vertices
+        return Pair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled)
 
 
 def real_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
@@ -136,10 +167,12 @@ def _from(points: Float[Tensor, "B J 3"], origin: Int[Tensor, "B 2"]) -> Float[T
     return points - points.gather(1, origin[..., None].expand(-1, -1, 3)).mean(1, keepdim=True)
 
 
-def _mean(error: Tensor, confidence: Tensor) -> Float[Tensor, ""]:
-    """Confidence-weighted sum over the number of labelled entries; 0 with a gradient path where there are none."""
-    confidence = confidence.expand_as(error)
-    return (error * confidence).sum() / (confidence > 0).sum().clamp(min=1)
+def _mean(error: Tensor, confidence: Tensor, labelled: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Confidence-weighted sum over the number of entries with a label; 0 with a gradient path where there are none.
+
+    `labelled` counts confidences, each of which may stand for several entries.
+    """
+    return (error * confidence).sum() / (labelled * (error.numel() // confidence.numel()))
 
 
 LOSSES: dict[str, Callable[[Pair, Distance], Tensor]] = {

@@ -106,9 +106,12 @@ class BodyParams:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's share of a step. Metres, radians and pixels of the crop."""
+    """One rank's share of a step. Metres, radians and pixels of the crop.
 
-    image: Float[Tensor, "B 3 H W"]
+    Pictures are RGB: of 8 bits as a loader makes them, in ImageNet's normalisation as a network wants them.
+    """
+
+    image: Float[Tensor, "B 3 H W"] | UInt8[Tensor, "B 3 H W"]
     keypoints2d: Float[Tensor, "B J 3"]
     keypoints3d: Float[Tensor, "B J 4"]
     pose: Float[Tensor, "B 24 3"]
@@ -117,6 +120,8 @@ class Batch:
     row: Int[Tensor, " B"]
     skipped: tuple[str, ...] = ()
     """Pictures that could not be decoded, whose places other draws took."""
+    key: Int[Tensor, " B"] | None = None
+    """Random bits of each draw, for what training leaves to chance; none where nothing is trained."""
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device."""
@@ -125,6 +130,12 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory; the loader calls it."""
         return self._each(Tensor.pin_memory)
+
+    def used_on(self, stream: torch.cuda.Stream) -> None:
+        """Its memory is not given away before this stream is done with it."""
+        for value in (getattr(self, f.name) for f in fields(self)):
+            if isinstance(value, Tensor):
+                value.record_stream(stream)
 
     def parts(self, count: int) -> "list[Batch]":
         """Equal shares, in order."""

@@ -29,12 +29,14 @@ from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluate import Scores
 from hmrb.geometry import FOCAL_PX, camera_translation
-from hmrb.metrics import TITLES, UNITS
+from hmrb.metrics import BETTER, TITLES, UNITS
 from hmrb.render import shade_mesh, write_obj
+from hmrb.results import Number, Record
 from hmrb.spec import Experiment, dump_experiment
 from hmrb.store import Store
 
 TILE_PX = 256
+LABEL_PX = 24
 SIDE_FILL = 1 / 1.2  # of the tile: what a person takes in a square with the usual margin
 PAPER = (236, 239, 244)  # behind the mesh from the side; holds on a white page, a dark one and in print
 PEOPLE = 4  # drawn of the best, the median and the worst
@@ -47,6 +49,8 @@ MARGIN = 0.08  # of a range, left free above it
 BINS = 32
 TAIL = 99.5  # percentile of errors at which the histogram ends
 HISTOGRAMS = ("pa_mpjpe", "mpjpe")
+SLICED = ("mpjpe", "pa_mpjpe", "pve")  # shown of slices; the record has all
+TILES_A_ROW = 4  # of a sheet of people
 PACE = {"images_per_s": "images a second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
 
 
@@ -125,46 +129,60 @@ class Person:
     picture: str
 
 
-def print_table(records: Sequence[dict[str, Any]]) -> None:
+def print_table(records: Sequence[Record]) -> None:
     """A row for each benchmark and metric, then where each benchmark's numbers come from, on stdout."""
     console = Console()
     table = Table("benchmark", "metric", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
-    for title in ("mm", "95 % interval", "mean body", "ratio", "people"):
+    for title in ("mean", "95 % interval", "mean body", "ratio", "people"):
         table.add_column(title, justify="right", no_wrap=True)
     for record in records:
-        for name, metric in record["metrics"].items():
-            (low, high), mean_body = metric["ci95"], metric["mean_body_mm"]
-            numbers = [f"{metric['mm']:.1f}", f"[{low:.1f}, {high:.1f}]", f"{mean_body:.1f}", _ratio(metric)]
-            cells = [record["benchmark"], TITLES[name], *numbers, str(record["num_people"])]
+        for name, metric in record.metrics.items():
+            low, high = metric.ci95
+            numbers = [f"{metric.value:.1f}", f"[{low:.1f}, {high:.1f}]", f"{metric.mean_body:.1f}", _ratio(metric)]
+            cells = [record.benchmark, f"{TITLES[name]} {metric.unit}", *numbers, str(metric.people)]
             table.add_row(*map(Text, cells))
     if records:
         console.print(table)
     for record in records:
-        body, sha = record["body"], record["checkpoint"]["sha"]
-        shas = f"shard {record['shard']['sha']}  body {body['name']} {body['sha']}  checkpoint {sha}"
-        line = f"{record['benchmark']}: {record['protocol']}  {shas}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        source, shard = record.source, record.conditions.shard
+        checkpoint = f"checkpoint {source.checkpoint['sha']}"
+        shas = f"shard {shard['sha']}  body {source.body['name']} {source.body['sha']}  {checkpoint}"
+        lines = [f"{record.benchmark}: {record.protocol}  {shas}"]
+        lines += [
+            f"{record.benchmark}: skipped {n} of {shard['num_people']} people: {why}"
+            for why, n in record.skipped.items()
+        ]
+        lines += [
+            f"{record.benchmark}: {n} degenerate people, in the means: {why}" for why, n in record.degenerate.items()
+        ]
+        lines += [f"{record.benchmark}: no {TITLES[name]}: {why}" for name, why in record.left_out.items()]
+        if source.siblings_trained_on:
+            lines.append(
+                f"{record.benchmark}: trained on its own people or places: {', '.join(source.siblings_trained_on)}"
+            )
+        for line in lines:
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def print_slices(records: Sequence[dict[str, Any]]) -> None:
+def print_slices(records: Sequence[Record]) -> None:
     """A table for each benchmark and column that its people were told apart by."""
     console = Console()
     for record in records:
-        for column, parts in record["slices"].items():
+        for column, parts in record.slices.items():
             table = Table(column, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
             table.add_column("people", justify="right")
-            for name in record["metrics"]:
-                table.add_column(f"{TITLES[name]}, 95 %", justify="right", no_wrap=True)
+            shown = [name for name in SLICED if name in record.metrics] or list(record.metrics)[:3]
+            for name in shown:
+                table.add_column(f"{TITLES[name]} {record.metrics[name].unit}, 95 %", justify="right", no_wrap=True)
             for part in parts:
-                numbers = [f"{mean:.1f}  {low:.0f}..{high:.0f}" for mean, (low, high) in part["metrics"].values()]
-                table.add_row(*map(Text, [part["label"], str(part["num_people"]), *numbers]))
-            console.print(f"{record['benchmark']} by {column}", highlight=False)
+                means = [part.metrics.get(name) for name in shown]
+                numbers = [f"{mean[0]:.1f}  {mean[1][0]:.0f}..{mean[1][1]:.0f}" if mean else "" for mean in means]
+                table.add_row(*map(Text, [part.label, str(part.num_people), *numbers]))
+            console.print(f"{record.benchmark} by {column}", highlight=False)
             console.print(table)
 
 
-def write_report(
-    folder: Path, experiment: Experiment, scored: Sequence[tuple[dict[str, Any], Scores]], store: Store
-) -> Path:
+def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Record, Scores]], store: Store) -> Path:
     """Writes report.html into `folder` and the people it shows into `folder`/overlays; gives the page's path.
 
     The page needs no other file. Its curves come from the folder's log.jsonl, where there is one.
@@ -182,12 +200,14 @@ def write_report(
                 "histograms": [histogram(scores, name) for name in HISTOGRAMS if name in scores.errors],
                 "people": draw_people(folder / "overlays", body, scores, experiment.model.image_px),
                 "ranked_by": _ranked_by(scores),
+                "stem": scores.benchmark.file_stem,
             }
             for record, scores in scored
         ],
         last=next((line for line in reversed(log) if "epoch" in line), None),
         curves=curves(log),
         titles=TITLES,
+        units=UNITS,
         plot={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "bottom": BOTTOM},
     )
     _put(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
@@ -227,7 +247,7 @@ def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
     for bench in dict.fromkeys(line["benchmark"] for line in scored):
         facts = _series([line for line in scored if line["benchmark"] == bench])
         for name in [name for name in TITLES if name in facts]:
-            charts.append(score_chart(f"{TITLES[name]} on {bench}, {UNITS[name]}", *facts[name]))
+            charts.append(score_chart(name, bench, *facts[name]))
     facts = _series(steps)
     losses = [name for name in facts if name not in (*PACE, "step", "epoch")]
     charts += [line_chart(f"loss: {name}", *facts[name], Scale.upright) for name in losses]
@@ -250,15 +270,15 @@ def line_chart(
     return Chart(title, note, x.ticks(), y.ticks(), shapes, {})
 
 
-def score_chart(title: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"]) -> Chart:
-    """A benchmark's score over the steps, with a dot each and the lowest one marked."""
+def score_chart(metric: str, bench: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"]) -> Chart:
+    """A benchmark's score over the steps, with a dot each and the best one marked."""
     x, y = Scale(0, steps[-1] or 1, LEFT, RIGHT), Scale.upright(values)
-    lowest = int(values.argmin())
-    hints = [f"step {step:.0f}: {value:.1f} mm" for step, value in zip(steps, values, strict=True)]
-    styles = ["dot lowest" if i == lowest else "dot" for i in range(len(values))]
+    best = int(values.argmin() if BETTER[metric] == "lower" else values.argmax())
+    hints = [f"step {step:.0f}: {value:.1f} {UNITS[metric]}" for step, value in zip(steps, values, strict=True)]
+    styles = ["dot best" if i == best else "dot" for i in range(len(values))]
     dots = [Shape(*dot) for dot in zip(styles, map(_path, x(steps)[:, None], y(values)[:, None]), hints, strict=True)]
-    chart = line_chart(title, steps, values, Scale.upright)
-    note = f"last {values[-1]:.1f}, lowest {values[lowest]:.1f} at step {steps[lowest]:.0f}"
+    chart = line_chart(f"{TITLES[metric]} on {bench}, {UNITS[metric]}", steps, values, Scale.upright)
+    note = f"last {values[-1]:.1f}, best {values[best]:.1f} at step {steps[best]:.0f}"
     return replace(chart, note=note, shapes=chart.shapes + dots)
 
 
@@ -273,31 +293,71 @@ def histogram(scores: Scores, metric: str) -> Chart:
     shapes = []
     for i in np.flatnonzero(counts):
         bar = f"M{at[i] + 0.6:.1f} {BOTTOM}V{top[i]:.1f}H{at[i + 1] - 0.6:.1f}V{BOTTOM}z"
-        shapes.append(Shape("bar", bar, f"{edges[i]:.0f} to {edges[i + 1]:.0f} mm: {counts[i]} people"))
+        shapes.append(Shape("bar", bar, f"{edges[i]:.0f} to {edges[i + 1]:.0f} {UNITS[metric]}: {counts[i]} people"))
     shapes.append(Shape("outline", _path(np.repeat(at, 2), np.concatenate([[BOTTOM], outline, [BOTTOM]]))))
-    keys = {"bar": f"prediction, mean {errors.mean():.1f} mm", "outline": f"mean body, mean {baseline.mean():.1f} mm"}
-    note = f"the last bin holds all over {edges[-2]:.0f} mm"
+    unit = UNITS[metric]
+    keys = {
+        "bar": f"prediction, mean {errors.mean():.1f} {unit}",
+        "outline": f"mean body, mean {baseline.mean():.1f} {unit}",
+    }
+    note = f"the last bin holds all over {edges[-2]:.0f} {unit}"
     return Chart(f"People by {TITLES[metric]}, {UNITS[metric]}", note, x.ticks(), y.ticks(), shapes, keys)
 
 
 def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:
     """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
-    order = scores.errors[_ranked_by(scores)].argsort(kind="stable").tolist()
+    if not len(scores.rotmats):
+        return {}
+    order = best_first(scores)
     count = min(PEOPLE, max(len(order) // 3, 1))
     middle = (len(order) - count) // 2
     groups = {"best": order[:count], "median": order[middle : middle + count], "worst": order[: -count - 1 : -1]}
-    stem = folder / scores.benchmark.name
+    stem = folder / scores.benchmark.file_stem
     return {
         group: [_draw_person(f"{stem}_{group}_{k}", body, scores, row, image_px) for k, row in enumerate(rows, 1)]
         for group, rows in groups.items()
     }
 
 
+def best_first(scores: Scores) -> list[int]:
+    """The people from the best to the worst."""
+    name = _ranked_by(scores)
+    sign = 1 if BETTER[name] == "lower" else -1
+    order: list[int] = (sign * scores.errors[name]).argsort(kind="stable").tolist()
+    return order
+
+
+def write_worst(path: Path, body: SMPL, scores: Scores, image_px: int, count: int) -> None:
+    """A sheet of the `count` worst people, each the photo and the predicted mesh over it, errors below, as a JPEG."""
+    name = _ranked_by(scores)
+    tiles = []
+    for row in best_first(scores)[: -count - 1 : -1]:
+        photo = _square(scores, row)
+        drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
+        tile = np.concatenate([photo, drawn], 1)
+        label = f"{scores.errors[name][row]:.1f} {UNITS[name]}  {scores.shard.name(int(scores.people.rows[row]))}"
+        foot = np.full((LABEL_PX, tile.shape[1], 3), PAPER, np.uint8)
+        cv2.putText(foot, label, (4, 16), cv2.FONT_HERSHEY_DUPLEX, 0.4, (20, 20, 20), 1, cv2.LINE_AA)
+        tiles.append(np.concatenate([tile, foot], 0))
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % min(TILES_A_ROW, len(tiles)))
+    across = min(TILES_A_ROW, len(tiles))
+    sheet = np.concatenate([np.concatenate(tiles[i : i + across], 1) for i in range(0, len(tiles), across)], 0)
+    jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    _put(path, lambda part: part.write_bytes(jpeg.tobytes()))
+
+
+def _square(scores: Scores, row: int) -> UInt8[np.ndarray, "S S 3"]:
+    """The person's square of the photo, as wide as the benchmark takes it."""
+    view = read_view(scores.shard, int(scores.people.rows[row]))
+    matrix = crop_matrix(replace(view, side=scores.benchmark.box_scale * view.side), TILE_PX)
+    return np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
+
+
 def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
     """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
     in_shard = int(scores.people.rows[row])
-    view = read_view(scores.shard, in_shard)
-    photo = np.asarray(cv2.warpAffine(view.image, crop_matrix(view, TILE_PX), (TILE_PX, TILE_PX)))
+    photo = _square(scores, row)
     drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
     vertices = _pose(body, scores.rotmats[row], scores.betas[row])
     strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # as OpenCV writes it
@@ -307,7 +367,9 @@ def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int)
     _put(Path(f"{stem}.obj"), lambda part: write_obj(part, upright, body.faces))
     uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
     return Person(
-        scores.shard.name(in_shard), {name: float(values[row]) for name, values in scores.errors.items()}, uri
+        scores.shard.name(in_shard),
+        {name: float(scores.errors[name][row]) for name in SLICED if name in scores.errors},
+        uri,
     )
 
 
@@ -319,11 +381,12 @@ def _pose(body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndar
 
 
 def _ranked_by(scores: Scores) -> str:
-    return "pa_mpjpe" if "pa_mpjpe" in scores.errors else scores.benchmark.metrics[0]
+    """PA-MPJPE, or the first metric that there is."""
+    return "pa_mpjpe" if "pa_mpjpe" in scores.errors else next(iter(scores.errors))
 
 
-def _ratio(metric: dict[str, float]) -> str:
-    return f"{metric['mm'] / metric['mean_body_mm']:.2f}" if metric["mean_body_mm"] else "-"
+def _ratio(metric: Number) -> str:
+    return f"{metric.value / metric.mean_body:.2f}" if metric.mean_body else "-"
 
 
 def _series(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]]:

@@ -3,28 +3,29 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from hmrb.benchmarks import Benchmark, find_benchmark
+from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
-from hmrb.evaluate import Bodies, People, Scores, evaluate, evaluate_checkpoint, save_scores
+from hmrb.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint
+from hmrb.judge import Bodies
 from hmrb.metrics import TITLES
 from hmrb.predictions import read_predictions
-from hmrb.report import print_slices, print_table, write_report
+from hmrb.report import print_slices, print_table, write_report, write_worst
+from hmrb.results import Machine, Record, Source, save_scores
 from hmrb.slices import check_column, slices
-from hmrb.spec import Expected, Experiment
+from hmrb.spec import Expected, Experiment, Precision
 from hmrb.store import Store
 from hmrb.train import train
 from hmrb.watch import Watcher, watching
 from hmrb.world import World
-
-PREDICTED_PX = 32  # pictures are not looked at
 
 
 def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
@@ -52,7 +53,7 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
                 check_column(shard, column)
         except RequestError as error:
             problems.append(str(error))
-    for benchmark in {benchmark.truth: benchmark for benchmark in benchmarks}.values():
+    for benchmark in {(benchmark.truth, benchmark.regressor): benchmark for benchmark in benchmarks}.values():
         try:
             Bodies.load(body, benchmark, store, torch.device("cpu"))
         except RequestError as error:
@@ -61,97 +62,124 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
         raise RequestError("\n".join(dict.fromkeys(problems)))
 
 
+DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted besides the numbers: slices by columns, a sheet of the worst people, files without predictions.
+
+    `precision` is what the network computes in.
+    """
+
+    by: tuple[str, ...] = ()
+    worst: int = 0
+    lean: bool = False
+    precision: Precision = "fp32"
+    quiet: bool = False
+
+
 def score_checkpoint(
-    path: Path,
-    benchmarks: Sequence[Benchmark],
-    store: Store,
-    world: World,
-    folder: Path,
-    quiet: bool = False,
-    by: Sequence[str] = (),
-) -> list[dict[str, Any]]:
-    """Scores a checkpoint and writes results and report into `folder`; gives the records, sliced `by` columns too."""
+    path: Path, benchmarks: Sequence[Benchmark], store: Store, world: World, folder: Path, wanted: Wanted = Wanted()
+) -> list[Record]:
+    """Scores a checkpoint and writes results and report into `folder`; gives the records."""
     checkpoint = load_checkpoint(path)
-    scored: list[tuple[dict[str, Any], Scores]] = []
+    experiment = checkpoint.experiment()
+    scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:
         start = time.perf_counter()
-        scores = evaluate_checkpoint(checkpoint, benchmark, store, world)
+        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, wanted.precision)
         seconds = time.perf_counter() - start
         if world.is_main:
-            about = about_checkpoint(checkpoint, path, world) | {
-                "images_per_s": round(len(scores.people.rows) / seconds, 1),
-                "slices": {column: [asdict(part) for part in slices(scores, column)] for column in by},
-            }
-            scored.append((save_scores(scores, folder / "eval", about), scores))
+            source = source_of(checkpoint, path, benchmark)
+            made = machine(world, len(scores.people.rows), seconds, wanted.precision)
+            record = _save(scores, folder, source, made, wanted)
+            scored.append((record, scores))
+            if wanted.worst:
+                body = load_body(experiment.body, store=store)
+                sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
+                write_worst(sheet, body, scores, experiment.model.image_px, wanted.worst)
     if world.is_main:
-        page = write_report(folder, checkpoint.experiment(), scored, store)
-        if not quiet:
+        page = write_report(folder, experiment, scored, store)
+        if not wanted.quiet:
             print_table([record for record, _ in scored])
             print_slices([record for record, _ in scored])
-            for record, _ in scored:
-                for reason, count in record["skipped"].items():
-                    print(f"{record['benchmark']}: skipped {count} of {record['shard']['num_people']} people: {reason}")
             print(f"report: {page}")
     world.barrier()
     return [record for record, _ in scored]
 
 
 def score_predictions(
-    path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, quiet: bool = False, by: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Scores the bodies in a file of predictions, without the model that made them; writes and gives the records."""
+    path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, wanted: Wanted = Wanted()
+) -> list[Record]:
+    """Scores what a file of predictions holds, without the model that made them; writes and gives the records."""
     records = []
     world = World(0, 1, torch.device("cpu"))
     for benchmark in benchmarks:
+        start = time.perf_counter()
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
         found = read_predictions(path, shard)
-        scores = evaluate(found.of, found.mean, benchmark, shard, bodies, world, image_px=PREDICTED_PX)
-        neutral = bodies.by_gender["neutral"]
-        about = {
-            "experiment": path.stem,
-            "checkpoint": {"path": str(path), "sha": file_sha(path), "step": 0},
-            "chosen_by": f"unknown: predictions in {path.name}",
-            "body": {"name": neutral.name, "sha": "unknown"},
-            "trained_on": {},
-            "spec": {"name": path.stem, "seed": 0, "published": []},
-            "mean_body": "the mean of the predictions",
-            "slices": {column: [asdict(part) for part in slices(scores, column)] for column in by},
-            **_here(world),
-        }
-        records.append(save_scores(scores, folder / "eval", about))
-    if not quiet:
+        scores = evaluate(found.guesses, found.mean(), benchmark, shard, bodies, world)
+        source = Source(
+            experiment=path.stem,
+            checkpoint={"path": str(path), "sha": file_sha(path), "step": 0},
+            chosen_by=f"unknown: predictions in {path.name}",
+            body={"name": bodies.neutral.name, "sha": "unknown"},
+            trained_on={},
+            siblings_trained_on=None,
+            spec={"name": path.stem, "seed": 0, "published": []},
+            mean_body="the mean of the predictions",
+        )
+        seconds = time.perf_counter() - start
+        records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), wanted))
+        if wanted.worst:
+            if not len(scores.rotmats):
+                raise RequestError("--worst draws bodies; these predictions are points")
+            sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
+            write_worst(sheet, bodies.neutral, scores, IMAGE_PX, wanted.worst)
+    if not wanted.quiet:
         print_table(records)
         print_slices(records)
     return records
 
 
-def about_checkpoint(checkpoint: Checkpoint, path: Path, world: World) -> dict[str, Any]:
-    """What a record says of where its number comes from."""
+def _save(scores: Scores, folder: Path, source: Source, made: Machine, wanted: Wanted) -> Record:
+    parts = {column: slices(scores, column) for column in wanted.by}
+    return save_scores(scores, folder / "eval", source, made, parts, wanted.lean)
+
+
+def source_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Source:
+    """Where a checkpoint's numbers come from."""
     experiment = checkpoint.experiment()
-    return {
-        "experiment": experiment.name,
-        "checkpoint": {"path": str(path), "sha": file_sha(path), "step": checkpoint.step},
-        "chosen_by": checkpoint.chosen_by,
-        "body": checkpoint.body,
-        "trained_on": checkpoint.shards,
-        "spec": experiment.model_dump(mode="json"),
-        **_here(world),
-    }
+    kin = (benchmark.dataset, *benchmark.siblings)
+    return Source(
+        experiment=experiment.name,
+        checkpoint={"path": str(path), "sha": file_sha(path), "step": checkpoint.step, "hmrb": checkpoint.code_version},
+        chosen_by=checkpoint.chosen_by,
+        body=checkpoint.body,
+        trained_on=checkpoint.shards,
+        siblings_trained_on=tuple(n for n in checkpoint.shards if n in kin) if checkpoint.shards else None,
+        spec=experiment.model_dump(mode="json"),
+        knobs=checkpoint.training.get("knobs", {}),
+    )
 
 
-def _here(world: World) -> dict[str, Any]:
-    """What a record says of where it was made."""
-    return {
-        "device": torch.cuda.get_device_name(world.device)
-        if world.device.type == "cuda"
-        else platform.processor() or "cpu",
-        "processes": world.size,
-        "dtype": "float32",
-        "hmrb": code_version(),
-        "torch": str(torch.__version__),
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+def machine(world: World, people: int, seconds: float, precision: Precision = "fp32") -> Machine:
+    """Where numbers were made, with what, and how fast."""
+    is_cuda = world.device.type == "cuda"
+    return Machine(
+        device=torch.cuda.get_device_name(world.device) if is_cuda else platform.processor() or "cpu",
+        processes=world.size,
+        dtype=DTYPES[precision],
+        hmrb=code_version(),
+        torch=str(torch.__version__),
+        numpy=np.__version__,
+        python=platform.python_version(),
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        seconds=round(seconds, 2),
+        images_per_s=round(people / seconds, 1),
+    )
 
 
 def file_sha(path: Path) -> str:
@@ -162,15 +190,19 @@ def file_sha(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def unmet(expected: Sequence[Expected], records: Sequence[dict[str, Any]]) -> list[str]:
+def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:
     """What a spec expects of its checkpoint and these records do not show, in words; empty where all is met."""
     out = []
     for row in expected:
         name = find_benchmark(row.benchmark).name
-        found = [record["metrics"][row.metric] for record in records if record["benchmark"] == name]
+        found = [
+            record.metrics[row.metric]
+            for record in records
+            if record.benchmark == name and row.metric in record.metrics
+        ]
         what = f"{name} {TITLES[row.metric]} {row.value:g} ± {row.tolerance:g} ({row.source})"
         if not found:
             out.append(f"{what}: not measured")
-        elif abs(found[0]["mm"] - row.value) > row.tolerance:
-            out.append(f"{what}: {found[0]['mm']:.2f}")
+        elif abs(found[0].value - row.value) > row.tolerance:
+            out.append(f"{what}: {found[0].value:.2f}")
     return out

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from numpy.random import default_rng
 
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
-from hmrb.data.warp import IMAGENET_MEAN, IMAGENET_STD, normalise
+from hmrb.data.warp import exposed
 from hmrb.lookup import find
 from hmrb.records import View
 from hmrb.spec import Op
@@ -72,10 +72,10 @@ def _title(column: Column) -> Picture:
 
 def _tile(view: View) -> Picture:
     """What the network sees, enlarged to a tile, with bones and joints; paper to its right and below."""
-    seen = normalise(view.image, view.gain).transpose(1, 2, 0) * IMAGENET_STD + IMAGENET_MEAN
-    zoom = TILE_PX / seen.shape[0]
+    seen = exposed(view).image
+    zoom = TILE_PX / len(seen)
     how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
-    crop = cv2.resize(np.rint(seen).astype(np.uint8), (TILE_PX, TILE_PX), interpolation=how)
+    crop = cv2.resize(seen, (TILE_PX, TILE_PX), interpolation=how)
     _draw_joints(crop, (view.keypoints2d[:, :2] + 0.5) * zoom - 0.5, view.keypoints2d[:, 2] > 0)
     tile = cv2.copyMakeBorder(crop, 0, GAP_PX, 0, GAP_PX, cv2.BORDER_CONSTANT, value=PAPER)
     return np.asarray(tile)

@@ -159,10 +159,13 @@ SKELETONS = {
     for name, joints in {
         # What bodies give.
         "smpl24": _SMPL,  # the kinematic joints, which is not smpl_24
+        "mesh24": _SMPL,  # the same, regressed from the posed vertices
         "smpl45": _SMPL45,
         "smpl54": _SMPL54,
         "h36m17": _H36M,
         "lsp14": _LSP,
+        "spin19": f"{_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra",  # rows of SMPL_to_J19
+        "hmr2_14": f"{_LSP.removesuffix(' headtop')} head_extra",  # those that 4D-Humans' evaluation picks
         # The study's conventions, under its names. Hips in crowdpose, penn_action, posetrack, coco_wholebody and
         # openpose_135, and head and neck where they have them, are named as SMPL's joints though they were marked in
         # pictures: they supervise SMPL's joints, here as in the study.

@@ -17,6 +17,9 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
 class SpecError(RequestError):
     """A spec that can't be read: every problem in it, one a line."""
 
@@ -87,6 +90,8 @@ class ModelSpec(Strict):
     mean: Literal["file", "labels"] = "file"
     """Where the regressor starts: the body's smpl_mean_params.npz, or the mean of the training labels."""
     sync_bn: bool = True
+    freeze_bn: bool = False
+    """BatchNorm keeps the statistics it starts with: a picture's features do not depend on who shares its batch."""
 
 
 def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
@@ -152,10 +157,16 @@ class OptimSpec(Strict):
     """Largest gradient norm; left out, gradients are not clipped."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """What the network computes in; weights, body and losses stay in fp32."""
-    accumulate: Positive = 1
-    """Equal parts that a process takes its share of a batch in; their gradients are averaged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_accumulate(cls, value: Any) -> Any:
+        """Specs in older checkpoints have `accumulate: 1`, which is derived now."""
+        if isinstance(value, dict) and value.get("accumulate") == 1:
+            return {key: field for key, field in value.items() if key != "accumulate"}
+        return value
 
     @model_validator(mode="after")
     def _schedule_has_its_steps(self) -> "OptimSpec":
@@ -165,6 +176,43 @@ class OptimSpec(Strict):
         if self.schedule != "step" and given and (self.step_epochs or self.step_factor != 0.1):
             raise ValueError(f"{' and '.join(given)} would have no effect: schedule is {self.schedule}, not step")
         return self
+
+
+class SpeedSpec(Strict):
+    """How a step is computed, not what: outside the recipe, for it moves numbers by no more than rounding."""
+
+    device_batch: Positive | None = None
+    """Most pictures that a device takes at once: a process takes its share of a batch in as few equal parts as that
+    allows. Left out, at once. BatchNorm that is not frozen sees a part at a time."""
+    channels_last: bool = True
+    """Pictures and maps lie in memory channel by channel of a pixel, as convolutions on CPUs and tensor cores want."""
+    fused: bool = True
+    """The optimiser moves all weights in one kernel."""
+    compile: bool = False
+    """The backbone through torch.compile, where that works."""
+    checkpointing: bool = False
+    """Maps of the backbone are computed again in the backward pass, not kept: less memory, about a forward pass more
+    time. BatchNorm that is not frozen counts each batch twice in its statistics."""
+    pin_memory: bool = True
+    """On a GPU: batches are made in page-locked memory, from which copies need not wait."""
+    prefetch: bool = True
+    """On a GPU: the next batch is copied while one is computed on."""
+    profile_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps that are profiled, after the first few; `--profile` sets it."""
+
+    def parts(self, batch: int, processes: int) -> int:
+        """Parts that a process takes its share of a batch in. Raises ValueError where that does not come out even."""
+        if batch % processes:
+            raise ValueError(f"optim.batch: {batch} can't be shared evenly by {processes} processes")
+        share = batch // processes
+        parts = -(-share // (self.device_batch or share))
+        if share % parts:
+            fitting = [size for size in range(1, share + 1) if share % size == 0]
+            raise ValueError(
+                f"speed.device_batch: the {share} pictures of a process can't be taken in {parts} equal parts of at"
+                f" most {self.device_batch}; take one of {', '.join(map(str, fitting))}"
+            )
+        return parts
 
 
 class EvalSpec(Strict):
@@ -239,12 +287,14 @@ class Experiment(Strict):
     optim: OptimSpec = OptimSpec()
     evals: EvalSpec = EvalSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
+    speed: SpeedSpec = SpeedSpec()
     published: tuple[Published, ...] = ()
     expected: tuple[Expected, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the run's numbers, as plain values: neither its files nor the numbers it is held against."""
-        return self.model_dump(mode="json", exclude={"checkpoints", "published", "expected"})
+        """What decides the run's numbers, as plain values: neither its files and speed nor what it is held against."""
+        left_out: dict[str, Any] = dict.fromkeys(("checkpoints", "speed", "published", "expected"), True)
+        return self.model_dump(mode="json", exclude=left_out | {"data": {"workers"}})
 
     def sha(self) -> str:
         """12 hex digits over the recipe: the same for the same run."""

@@ -1,7 +1,7 @@
 """What a step moves, and the step: a function of learner, losses and batch."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,21 +11,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.profiler import record_function
 
 from hmrb.data.loader import bodiless, mean_body, mixture, real_poses, stream_seed
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
-from hmrb.losses import Losses, fake_loss, real_loss
+from hmrb.losses import Labelled, Losses, fake_loss, real_loss
+from hmrb.models.backbones import keep_no_maps
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.head import set_mean
-from hmrb.models.hmr import HMR, build_model
+from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import AdversarySpec, Experiment, OptimSpec
 from hmrb.store import Store
 from hmrb.world import World
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -50,6 +50,10 @@ class Learner:
     average: AveragedModel | None
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     """Keeps fp16 gradients from vanishing; off in the other precisions."""
+    num_parts: int = 1
+    """Equal parts that a process takes its share of a batch in; their gradients are averaged."""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    """What of the spec's `speed` and precision is on, and on how much hardware: for the record."""
 
     @property
     def to_evaluate(self) -> HMR:
@@ -64,7 +68,7 @@ class Learner:
             out["adversary_optimiser"] = self.adversary.optimiser.state_dict()
         if self.average:
             out["average"] = self.average.state_dict()
-        return out | {"scaler": self.scaler.state_dict()}
+        return out | {"scaler": self.scaler.state_dict(), "knobs": dict(self.knobs)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
@@ -100,56 +104,79 @@ def train_step(
 ) -> dict[str, Float[Tensor, ""]]:
     """One step of discriminator and model; gives each weighted term of the loss, its mean over the parts of the batch.
 
-    As in the study the discriminator steps on this step's prediction before the model's loss is taken; where the
-    batch is taken in parts, before that of the last.
+    The terms of all processes have those of the whole batch as their mean. As in the study the discriminator steps on
+    this step's prediction before the model's loss is taken; where the batch is taken in parts, before that of the last.
+    Raises RunError on every process, before the model's weights move, where a term is not finite on one of them.
     """
-    parts = batch.parts(optim.accumulate)
+    parts = batch.parts(learner.num_parts)
     real = learner.adversary.real(step).parts(len(parts)) if learner.adversary else [None] * len(parts)
-    means: dict[str, Tensor] = {}
+    with record_function("hmrb: counts"):
+        labelled = Labelled.of(batch).of_part(len(parts), world)
     learner.zero_grad()
+    passes = []
     for index, (part, real_part) in enumerate(zip(parts, real, strict=True)):
         is_last = index == len(parts) - 1
         with learner.exchanging(gradients=is_last):
-            terms = _backward(learner, losses, part, real_part, step, optim, world, is_last)
-        for name, term in terms.items():
-            means[name] = means.get(name, 0) + term.detach() / len(parts)
-    if optim.clip_norm is not None:
-        learner.scaler.unscale_(learner.optimiser)
-        nn.utils.clip_grad_norm_(learner.model.parameters(), optim.clip_norm)
-    learner.scaler.step(learner.optimiser)
-    learner.scaler.update()
-    if learner.average:
-        learner.average.update_parameters(learner.model)
-    return means
+            passes.append(_pass(learner, losses, part, labelled, real_part, optim, is_last))
+    with record_function("hmrb: finite"):
+        stop_unless_finite(passes, step, world)
+    with record_function("hmrb: optimiser"):
+        if optim.clip_norm is not None:
+            learner.scaler.unscale_(learner.optimiser)
+            nn.utils.clip_grad_norm_(learner.model.parameters(), optim.clip_norm)
+        learner.scaler.step(learner.optimiser)
+        learner.scaler.update()
+        if learner.average:
+            learner.average.update_parameters(learner.model)
+    return {name: torch.stack([of.terms[name] for of in passes]).mean() for name in passes[0].terms}
 
 
-def _backward(
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What came of one part of a batch: its terms, none with a gradient, and what they are of."""
+
+    terms: dict[str, Tensor]
+    prediction: Prediction
+    part: Batch
+
+
+def _pass(
     learner: Learner,
     losses: Losses,
     part: Batch,
+    labelled: Labelled,
     real: BodyParams | None,
-    step: int,
     optim: OptimSpec,
-    world: World,
     is_last: bool,
-) -> dict[str, Tensor]:
+) -> Pass:
     """Forward and backward of one part of a batch; with the last, the discriminator's step."""
-    with torch.autocast(world.device.type, HALF.get(optim.precision), enabled=optim.precision in HALF):
-        prediction = learner.wrapped(part.image)
+    with record_function("hmrb: forward"), computing_in(optim.precision, part.image.device):
+        prediction = learner.wrapped(part.image, part.key)
+    outputs = (prediction.rotmats, prediction.betas, prediction.camera)
+    # The backward pass in two: through body and losses to here, then through the network. Each is seen in a profile.
+    leaves = [output.detach().requires_grad_() for output in outputs]
+    prediction = Prediction(*leaves)
     terms: dict[str, Tensor] = {}
     if learner.adversary and real:
-        terms |= _adversary_backward(learner.adversary, prediction, real, optim.accumulate)
-        if is_last:
-            learner.adversary.optimiser.step()
-    generator = losses(prediction, part)
+        with record_function("hmrb: adversary"):
+            terms = _adversary_backward(learner.adversary, prediction, real, learner.num_parts)
+            if is_last:
+                learner.adversary.optimiser.step()
+    with record_function("hmrb: losses"):
+        generator = losses(prediction, part, labelled)
     if learner.adversary:
-        network = learner.adversary.network.requires_grad_(False)  # it learns from its own loss alone
-        generator["adversarial"] = learner.adversary.weight * real_loss(network(prediction.rotmats, prediction.betas))
-        network.requires_grad_(True)
+        with record_function("hmrb: adversary"):
+            network = learner.adversary.network.requires_grad_(False)  # it learns from its own loss alone
+            scores = network(prediction.rotmats, prediction.betas)
+            generator["adversarial"] = learner.adversary.weight * real_loss(scores)
+            network.requires_grad_(True)
     total = torch.stack(list(generator.values())).sum()
-    stop_unless_finite(generator, prediction, part, step, world)
-    learner.scaler.scale(total / optim.accumulate).backward()
-    return {"total": total} | generator | terms
+    with record_function("hmrb: backward of losses and SMPL"):
+        learner.scaler.scale(total / learner.num_parts).backward()
+    with record_function("hmrb: backward"):
+        gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+        torch.autograd.backward(outputs, gradients)
+    return Pass({name: t.detach() for name, t in ({"total": total} | generator | terms).items()}, prediction, part)
 
 
 def _adversary_backward(
@@ -165,65 +192,89 @@ def _adversary_backward(
     return terms
 
 
-def stop_unless_finite(
-    terms: Mapping[str, Tensor], prediction: Prediction, batch: Batch, step: int, world: World
-) -> None:
-    """Raises RunError on every process, before any weight moves, where a term is not finite on one of them."""
-    finite = torch.stack([term.detach() for term in terms.values()]).isfinite()
+def stop_unless_finite(passes: Sequence[Pass], step: int, world: World) -> None:
+    """Raises RunError on every process where a term is not finite on one of them."""
+    # Asked once a step, after the backward pass is under way: a GPU does not stand still for the answer.
+    finite = torch.stack([term for of in passes for term in of.terms.values()]).isfinite()
     if not world.most(int(not finite.all())):
         return
-    bad_terms = [name for name, ok in zip(terms, finite.tolist(), strict=True) if not ok]
-    if not bad_terms:
-        raise RunError(f"step {step}: the loss of another process is not finite; no weight was changed")
-    parts = (batch.keypoints2d, batch.keypoints3d, batch.pose, batch.betas, batch.image)
-    guesses = (prediction.rotmats, prediction.betas, prediction.camera)
-    label_rows = _not_finite(parts, batch)
-    where = (
-        f"labels or picture of rows {label_rows}"
-        if label_rows
-        else f"predictions for rows {_not_finite(guesses, batch)}"
-    )
-    raise RunError(
-        f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; not finite are the {where}."
-        " No weight was changed."
-    )
+    for of in passes:
+        if bad_terms := [name for name, term in of.terms.items() if name != "total" and not term.isfinite()]:
+            labels = (of.part.keypoints2d, of.part.keypoints3d, of.part.pose, of.part.betas, of.part.image)
+            guesses = (of.prediction.rotmats, of.prediction.betas, of.prediction.camera)
+            label_rows = _not_finite(labels, of.part)
+            where = (
+                f"labels or picture of rows {label_rows}"
+                if label_rows
+                else f"predictions for rows {_not_finite(guesses, of.part)}"
+            )
+            raise RunError(
+                f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; not finite are the {where}."
+                " No weight was changed."
+            )
+    raise RunError(f"step {step}: the loss of another process is not finite; no weight was changed")
 
 
 def _not_finite(parts: tuple[Tensor, ...], batch: Batch) -> list[int]:
-    ok = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
+    ok = torch.stack([part.detach().flatten(1).isfinite().all(1) for part in parts]).all(0)
     rows: list[int] = batch.row[~ok].tolist()
     return rows
 
 
 def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: Store, world: World) -> Learner:
     """Model, optimisers and adversary of a spec, on this process's device."""
-    optim = experiment.optim
+    optim, speed = experiment.optim, experiment.speed
     model = build_model(experiment.model, store)
     if world.is_main and model.weights_used:
         print(model.weights_used, flush=True)
     set_mean(model.head, read_mean(experiment, shards, store))
     model.to(world.device)
-    if world.device.type == "cpu":
+    if speed.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if speed.checkpointing:
+        keep_no_maps(model.backbone)
+    sync_bn = world.size > 1 and experiment.model.sync_bn and world.device.type == "cuda"
+    if sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    average = _average(model, optim)
+    why_not = compile_backbone(model) if speed.compile else ""
+    if why_not and world.is_main:
+        print(f"speed.compile: torch.compile does not work here, the backbone runs as it is: {why_not}", flush=True)
     wrapped: nn.Module = model
     if world.size > 1:
-        if experiment.model.sync_bn and world.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        # Parts whose gradients are not exchanged make one step's graph unlike the next.
-        is_static = optim.accumulate == 1
-        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True, static_graph=is_static)
+        # No static graph: its first step gives gradients another layout, and a resumed run would end with other digits.
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
-    return Learner(model, wrapped, _optimiser(model, optim), adversary, _average(model, optim), scaler)
+    num_parts = speed.parts(optim.batch, world.size)
+    on_gpu = world.device.type == "cuda"
+    knobs = {
+        "device": world.device.type, "processes": world.size, "parts": num_parts, "precision": optim.precision,
+        "sync_bn": sync_bn, "workers": experiment.data.workers, **speed.model_dump(exclude={"profile_steps"}),
+        "device_batch": optim.batch // world.size // num_parts, "compile": speed.compile and not why_not,
+        "pin_memory": speed.pin_memory and on_gpu, "prefetch": speed.prefetch and on_gpu,
+    }  # fmt: skip
+    return Learner(model, wrapped, _optimiser(model, optim, speed.fused), adversary, average, scaler, num_parts, knobs)
 
 
-def _optimiser(model: HMR, optim: OptimSpec) -> torch.optim.Optimizer:
+def compile_backbone(model: HMR) -> str:
+    """Puts the backbone through torch.compile; where it does not work here, leaves it and gives the reason."""
+    try:
+        torch.compile(torch.sin)(torch.ones(1, device=next(model.parameters()).device))
+    except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, an unsupported Python
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    torch._dynamo.config.suppress_errors = True  # what of a backbone can't be compiled runs as it is, with a warning
+    model.backbone.compile()
+    return ""
+
+
+def _optimiser(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.optim.Optimizer:
     groups = [
         {"params": list(model.backbone.parameters()), "lr": optim.lr},
         {"params": list(model.head.parameters()), "lr": optim.head_lr or optim.lr},
     ]
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay, fused=True)
+    optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay, fused=fused)
     for group in optimiser.param_groups:
         group["base_lr"] = group["lr"]
     return optimiser

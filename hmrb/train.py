@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.body import SMPL, load_body
@@ -30,14 +31,17 @@ from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
     epoch_len,
+    on_device,
     stream_seed,
     train_loader,
 )  # fmt: skip
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluate import Bodies, evaluate_model
+from hmrb.evaluate import evaluate_model
+from hmrb.judge import Bodies
 from hmrb.keeper import Keeper
 from hmrb.losses import Losses
+from hmrb.profile import profiled
 from hmrb.records import Batch
 from hmrb.spec import Experiment
 from hmrb.step import Learner, build_learner, set_rates, train_step
@@ -45,6 +49,7 @@ from hmrb.store import Store
 from hmrb.watch import Watcher
 from hmrb.world import World
 
+SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
 LOG_EVERY = 20  # steps between two lines of the log
 CHECKPOINT = 1  # what the first process says where one is due: less than any signal that stops a run
 
@@ -63,7 +68,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
     body = load_body(experiment.body, store=store).to(world.device)
-    optim = experiment.optim
+    optim, speed = experiment.optim, experiment.speed
     steps_per_epoch = max(epoch_len(shards, experiment.data) // optim.batch, 1)
     total = optim.epochs * steps_per_epoch
 
@@ -82,16 +87,19 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     watcher.start(step, total, steps_per_epoch)
     dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
     draws = StepDraws(optim.batch, step, total, world.rank, world.size)
-    meter = Meter(world.size)
+    meter = Meter(world)
     unreadable: set[str] = set()
     last = None
-    with Signals() as signals:
-        for batch in meter.waits(train_loader(dataset, draws, experiment.data.workers)):
+    watcher.knobs(step, learner.knobs)
+    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, watcher) as profiler:
+        loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
+        for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
-            terms = train_step(learner, losses, batch.to(world.device), step, optim, world)
+            terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
+            profiler.step()
             meter.add(terms, len(batch.row))
             if step % LOG_EVERY == 0 or step == total:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
@@ -132,7 +140,8 @@ class Selection:
         """None where the spec keeps the last weights."""
         if experiment.evals.select_on is None:
             return None
-        benchmark = find_benchmark(experiment.evals.select_on)
+        row = find_benchmark(experiment.evals.select_on)
+        benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
         evals, workers = experiment.evals, experiment.data.workers
@@ -178,20 +187,21 @@ class Signals:
 class Meter:
     """Images per second and the share of time spent waiting for data, since the last look."""
 
-    def __init__(self, processes: int) -> None:
-        self._processes, self._sums = processes, dict[str, Tensor]()
+    def __init__(self, world: World) -> None:
+        self._world = world
         self._reset()
 
     def _reset(self) -> None:
         self._start, self._waited, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
-        self._sums = {}
+        self._sums: dict[str, Tensor] = {}
 
     def waits(self, batches: Any) -> Iterator[Batch]:
         """The batches, their waiting timed."""
         source = iter(batches)
         while True:
             start = time.perf_counter()
-            batch = next(source, None)
+            with record_function("hmrb: data wait"):
+                batch = next(source, None)
             self._waited += time.perf_counter() - start
             if batch is None:
                 return
@@ -204,10 +214,11 @@ class Meter:
         self._images, self._steps = self._images + images, self._steps + 1
 
     def facts(self) -> dict[str, float]:
-        """Means of the losses of this process, and speed over all processes."""
+        """Means of the losses and speed, over all processes: each has to ask; the waiting is this one's."""
+        totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
         elapsed = time.perf_counter() - self._start
-        out = {name: float(total) / self._steps for name, total in self._sums.items()}
-        out |= {"images_per_s": self._processes * self._images / elapsed, "data_wait": self._waited / elapsed}
+        out = dict(zip(self._sums, totals.tolist(), strict=True))
+        out |= {"images_per_s": self._world.size * self._images / elapsed, "data_wait": self._waited / elapsed}
         self._reset()
         return out
 
@@ -256,7 +267,8 @@ def _restore_choice(select: Selection, checkpoint: Checkpoint, run: Run, world: 
     elif select.best_step == checkpoint.step:
         world.barrier()  # everyone has looked
         if world.is_main:
-            save_checkpoint(replace(checkpoint, training={}), run.best)
+            knobs = checkpoint.training.get("knobs", {})
+            save_checkpoint(replace(checkpoint, training={"knobs": knobs}), run.best)
     else:
         watcher.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
         select.best, select.best_step = math.inf, -1

@@ -23,6 +23,9 @@ class Watcher:
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
         """Before the first step."""
 
+    def knobs(self, step: int, knobs: Mapping[str, Any]) -> None:
+        """Before the first step: what of the spec's `speed` is on."""
+
     def step(self, step: int, facts: Mapping[str, float]) -> None:
         """Every few steps: mean losses since the last time, images_per_s, data_wait (share of time), lr, epoch."""
 
@@ -55,6 +58,10 @@ class RunWatcher(Watcher):
         self._steps_per_epoch = steps_per_epoch
         self._printed = done // steps_per_epoch
         self._task = self._progress.add_task("train", total=total, completed=done, facts="")
+
+    def knobs(self, step: int, knobs: Mapping[str, Any]) -> None:
+        """One line of the log."""
+        self._write({"step": step, "knobs": dict(knobs)})
 
     def step(self, step: int, facts: Mapping[str, float]) -> None:
         """One line of the log; the bar moves."""

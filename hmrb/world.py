@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Num
+from jaxtyping import Float, Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RequestError, RunError
@@ -43,18 +43,19 @@ class World:
         distributed.all_reduce(told, distributed.ReduceOp.MAX)
         return int(told)
 
+    def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The sums of the values over all processes."""
+        if self.size == 1:
+            return values
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
     def barrier(self) -> None:
         """Waits until every process is here."""
         if self.size > 1:
             self.pulse.meetings += 1
             distributed.barrier()
-
-    def share(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites these tensors by those of the first process."""
-        if self.size > 1:
-            self.pulse.meetings += 1
-            for tensor in tensors:
-                distributed.broadcast(tensor, 0)
 
     def of_first(self, act: Callable[[], int]) -> int:
         """What `act` gives on the first process, on every process; the others wait for it, a day if need be."""
@@ -65,6 +66,13 @@ class World:
         distributed.broadcast(told, 0, group=patient)
         distributed.destroy_process_group(patient)
         return int(told)
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrites these tensors by those of the first process."""
+        if self.size > 1:
+            self.pulse.meetings += 1
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
     def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
         """`values` of all processes in the order of their rows 0 .. total - 1, on every process, on the CPU.

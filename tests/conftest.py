@@ -12,6 +12,7 @@ import torch
 from hmrb.body import SMPL, BodyFile
 from hmrb.data.writer import ShardWriter
 from hmrb.records import Sample
+from hmrb.results import Machine, Source
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
 
@@ -46,6 +47,7 @@ def body_arrays(num_vertices: int = 100, seed: int = 0) -> dict[str, np.ndarray]
         "J_regressor_h36m": rows(17, num_vertices),
         "J_regressor_extra": rows(9, num_vertices),
         "vertex_ids": rng.integers(0, num_vertices, 21),
+        "SMPL_to_J19": rows(19, num_vertices),
     }
 
 
@@ -73,7 +75,7 @@ def write_smpl(tmp_path: Path) -> Callable[..., Store]:
         members = body_arrays() | changes
         for key in ("J_regressor_h36m", "J_regressor_extra"):
             np.save(folder / f"{key}.npy", members.pop(key))
-        del members["vertex_ids"]
+        del members["vertex_ids"], members["SMPL_to_J19"]
         np.savez(folder / "SMPL_NEUTRAL.npz", **{k: v for k, v in members.items() if v is not None})
         return store
 
@@ -131,6 +133,25 @@ def _labelled(sample: Sample) -> Sample:
     from dataclasses import replace
 
     return replace(sample, has_body=True)
+
+
+def source(name: str = "tiny", seed: int = 0, **changes: Any) -> Source:
+    """Where a made-up result comes from."""
+    facts = {
+        "experiment": name, "checkpoint": {"path": "best.pt", "sha": "c0ffee00c0ffee00", "step": 1234},
+        "chosen_by": "synthetic_val", "body": {"name": "open", "sha": "b0d1e5b0d1e5b0d1"},
+        "trained_on": {"synthetic": "a0"}, "siblings_trained_on": ("synthetic",),
+        "spec": {"name": name, "seed": seed, "published": []},
+    }  # fmt: skip
+    return Source(**facts | changes)
+
+
+def machine() -> Machine:
+    """Where a made-up result was made."""
+    return Machine(
+        device="a CPU", processes=1, dtype="float32", hmrb="0.1.0", torch="2", numpy="2", python="3.11",
+        date="2026-01-02T03:04:05Z", seconds=1.5, images_per_s=4.0,
+    )  # fmt: skip
 
 
 def tiny_tree() -> dict[str, Any]:

@@ -59,7 +59,6 @@ def test_a_row_says_only_what_its_fields_may_say(row: Dataset) -> None:
 def test_a_row_s_skeleton_parent_and_slug_exist(row: Dataset) -> None:
     assert row.skeleton in SKELETONS or "keypoints2d" not in row.annotations
     assert row.parent in DATASETS or not row.parent
-    assert row.parent or row.role != "test"
     assert row.slug == row.slug.lower().replace("-", "_")
 
 
@@ -87,6 +86,7 @@ def test_sources_and_benchmarks_are_in_the_catalogue() -> None:
     assert {(name, split) for name, source in SOURCES.items() for split in source.splits} <= shards
     assert {(bench.dataset, bench.split) for bench in BENCHMARKS.values()} <= shards
     assert DATASETS["3dpw_test"].shards == (("3dpw", "test"),)
+    assert DATASETS["emdb"].shards == (("emdb", "emdb1"), ("emdb", "emdb2"))
     assert DATASETS["spin_mi"].shards == (("spin_mi", "train"),)
 
 
@@ -96,6 +96,8 @@ def test_one_trains_on_a_slug_that_is_no_test_set() -> None:
         train_set("pw3d")
     with pytest.raises(RequestError, match="'3dpw_test' is a test set, split test of '3dpw': nothing trains on it"):
         train_set("3dpw_test")
+    with pytest.raises(RequestError, match="'emdb' is a test set, split emdb1 of 'emdb': nothing trains on it"):
+        train_set("emdb")
 
 
 def test_a_mix_is_looked_up_in_the_catalogue(tmp_path: Path) -> None:

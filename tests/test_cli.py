@@ -242,14 +242,15 @@ def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, t
 
     refused(hmrb("eval", saved(1.0), "--check", home=tiny_store.root), "the spec expects other numbers", code=1)
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)
-    value = json.loads(done.stdout)[0]["metrics"]["pa_mpjpe"]["mm"]
+    value = json.loads(done.stdout)[0]["metrics"]["pa_mpjpe"]["value"]
+    from hmrb.results import Record
     from hmrb.run import unmet
     from hmrb.spec import Expected
 
     def row(number: float) -> Expected:
         return Expected(benchmark="synthetic", value=number, tolerance=1.0, source="a test")
 
-    records = json.loads(done.stdout)
+    records = [Record.model_validate(one) for one in json.loads(done.stdout)]
     assert unmet([row(value + 0.9)], records) == []
     assert unmet([row(value + 1.1)], records) == [f"synthetic PA-MPJPE {value + 1.1:g} ± 1 (a test): {value:.2f}"]
     assert unmet([row(1.0)], [])[0].endswith("not measured")

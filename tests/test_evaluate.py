@@ -1,17 +1,21 @@
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import machine, source
 
 from hmrb.benchmarks import BENCHMARKS, Benchmark, by_gender
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
-from hmrb.evaluate import Bodies, Scores, evaluate, save_scores
+from hmrb.evaluate import Guesses, Scores, evaluate, looking
 from hmrb.geometry import rotvec_to_rotmat
+from hmrb.judge import Bodies, Guess
+from hmrb.metrics import BETTER
 from hmrb.records import Batch, Prediction
+from hmrb.results import read_result, save_scores
 from hmrb.store import Store
 from hmrb.world import World
 
@@ -19,14 +23,27 @@ ALONE = World(0, 1, torch.device("cpu"))
 SYNTHETIC = BENCHMARKS["synthetic"]
 
 
-def scores_of(store: Store, predict, benchmark: Benchmark = SYNTHETIC) -> Scores:
+def scores_of(
+    store: Store,
+    predict: Callable[[Batch], Prediction] | None = None,
+    benchmark: Benchmark = SYNTHETIC,
+    world: World = ALONE,
+    guesses: Guesses | None = None,
+    mean: Guess | None = None,
+) -> Scores:
+    """A made-up method's scores; `guesses` are taken in place of what `predict` sees in pictures."""
     shard = Shard(store.shard("synthetic", "test"))
     bodies = Bodies.load("open", benchmark, store, ALONE.device)
 
-    def mean(count: int) -> Prediction:
-        return Prediction(torch.eye(3).repeat(count, 24, 1, 1), torch.zeros(count, 10), torch.ones(count, 3))
+    if guesses is None:
+        assert predict is not None
+        guesses = looking(predict, benchmark, shard, 32, ALONE.device)
+    return evaluate(guesses, mean or resting(), benchmark, shard, bodies, world, image_px=32)
 
-    return evaluate(predict, mean, benchmark, shard, bodies, ALONE, image_px=32)
+
+def resting() -> Prediction:
+    """The mean body of made-up methods."""
+    return Prediction(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10), torch.ones(1, 3))
 
 
 def truth(batch: Batch) -> Prediction:
@@ -35,11 +52,16 @@ def truth(batch: Batch) -> Prediction:
 
 def test_truth_scores_zero(tiny_store: Store) -> None:
     scores = scores_of(tiny_store, truth)
+    assert list(scores.errors) == list(SYNTHETIC.metrics)
     for name, errors in scores.errors.items():
         assert len(errors) == 7
-        assert errors.max() < 0.01, name  # mm: printed as 0.0
+        if BETTER[name] == "lower":
+            assert errors.max() < 0.01, name  # printed as 0.0
+            assert scores.baseline[name].min() > 5, name
+        else:
+            assert errors.min() == pytest.approx(100 if "pck" in name else 100 * 30 / 31), name
+            assert scores.baseline[name].max() < 96, name
     assert scores.joint_errors.shape == (7, 14)
-    assert all(baseline.min() > 10 for baseline in scores.baseline.values())
 
 
 def test_a_turned_root_costs_mpjpe_and_no_pa_mpjpe(tiny_store: Store) -> None:
@@ -78,22 +100,26 @@ def test_a_prediction_that_is_not_finite_is_named(tiny_store: Store) -> None:
 
 def test_a_record_says_what_its_numbers_are(tiny_store: Store, tmp_path: Path) -> None:
     scores = scores_of(tiny_store, truth)
-    save_scores(scores, tmp_path, {"experiment": "tiny"})
-    record = json.loads((tmp_path / "synthetic.json").read_text())
-    assert record["protocol"] == SYNTHETIC.protocol
-    assert record["shard"]["sha"] == scores.shard.info.sha
-    assert record["body_sha"] == scores.body_sha
-    assert (record["num_people"], record["skipped"], record["labelled_joints"]) == (7, {}, 7 * 14)
-    assert record["truth_bodies"] == {"neutral": {"sha": scores.body_sha, "people": 7}}
-    assert len(record["regressor_sha"]) == 16
-    assert record["regressor_sha"] != scores.body_sha
-    for metric in record["metrics"].values():
-        low, high = metric["ci95"]
-        assert low <= metric["mm"] <= high
-        assert metric["mean_body_mm"] > metric["mm"]
+    written = save_scores(scores, tmp_path, source(), machine())
+    result = read_result(tmp_path / "synthetic.json")
+    record, conditions = result.record, result.record.conditions
+    assert record == written
+    assert record.protocol == SYNTHETIC.protocol
+    assert conditions.shard["sha"] == scores.shard.info.sha
+    assert conditions.body_sha == scores.body_sha
+    assert (record.num_people, record.skipped, record.labelled_joints) == (7, {}, 7 * 14)
+    assert conditions.truth_bodies == {"neutral": {"sha": scores.body_sha, "people": 7}}
+    assert len(conditions.regressor_sha) == 16
+    assert conditions.regressor_sha != scores.body_sha
+    for metric in record.metrics.values():
+        low, high = metric.ci95
+        assert low <= metric.value <= high
+        assert (metric.mean_body > metric.value) == (metric.better == "lower")
     with h5py.File(tmp_path / "synthetic_samples.h5") as file:
         assert [name.decode() for name in file["name"]] == [f"person/{i:03d}" for i in range(7)]
-        np.testing.assert_array_equal(file["error_mm/mpjpe"], scores.errors["mpjpe"])
+        np.testing.assert_array_equal(file["error/mpjpe"], scores.errors["mpjpe"])
+        np.testing.assert_array_equal(file["rotmats"], scores.rotmats)
+    np.testing.assert_array_equal(result.errors["pve"], scores.errors["pve"])
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
 
 

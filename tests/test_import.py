@@ -198,11 +198,11 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=store.root)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
-    assert record["body"] == {"name": "smpl", "sha": "unknown"}
-    assert record["body_sha"] == load_body("smpl", store=store).sha
-    assert record["chosen_by"].startswith("unknown: imported from study.pth, sha ")
-    assert record["trained_on"] == {}
-    assert record["metrics"]["mpjpe"]["mm"] > 0
+    assert record["source"]["body"] == {"name": "smpl", "sha": "unknown"}
+    assert record["conditions"]["body_sha"] == load_body("smpl", store=store).sha
+    assert record["source"]["chosen_by"].startswith("unknown: imported from study.pth, sha ")
+    assert record["source"]["trained_on"] == {}
+    assert record["metrics"]["mpjpe"]["value"] > 0
     trained_elsewhere = replace(load_checkpoint(tmp_path / "ours.pt"), body={"name": "smpl", "sha": "0123"})
     with pytest.raises(RequestError, match="was trained with body 'smpl' 0123"):
         evaluate_checkpoint(trained_elsewhere, BENCHMARKS["synthetic"], store, World(0, 1, torch.device("cpu")))

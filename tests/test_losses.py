@@ -6,14 +6,20 @@ from conftest import body_from, golden
 
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import rotvec_to_rotmat
-from hmrb.losses import DISTANCES, LOSSES, Losses, Pair, fake_loss, real_loss
+from hmrb.losses import DISTANCES, LOSSES, Labelled, Losses, Pair, fake_loss, real_loss
 from hmrb.records import Batch, Prediction
 from hmrb.spec import LossTerm
+from hmrb.world import World
 
 WEIGHTS = {"keypoints3d": 100, "keypoints2d": 10, "vertices": 2, "pose": 3, "betas": 0.02}
 THEIRS = {name: name for name in ("keypoints3d", "keypoints2d")}
 THEIRS |= {"vertices": "vertex", "pose": "smpl_pose", "betas": "smpl_betas"}
 DISTANCE = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "smooth_l1"}
+
+
+def alone(batch: Batch) -> Labelled:
+    """Counts of a batch that one process takes at once."""
+    return Labelled.of(batch).of_part(1, World(0, 1, torch.device("cpu")))
 
 
 def study_pair(variant: str = "") -> Pair:
@@ -36,7 +42,7 @@ def study_pair(variant: str = "") -> Pair:
     )
     prediction = Prediction(s["pred_pose"], s["pred_shape"], s["pred_cam"])
     mesh = Mesh(s["pred_vertices"], torch.zeros(6, 24, 3), "smpl")
-    return Pair(prediction, s["pred_joints54"], mesh, batch, rotvec_to_rotmat(pose), s["gt_vertices"])
+    return Pair(prediction, s["pred_joints54"], mesh, batch, rotvec_to_rotmat(pose), s["gt_vertices"], alone(batch))
 
 
 @pytest.mark.parametrize("kind", DISTANCE)
@@ -65,7 +71,7 @@ def test_adversarial_terms_equal_the_study() -> None:
     torch.testing.assert_close(real_loss(g["disc.real_score"]), g["gan/lsgan/disc_real"], rtol=1e-5, atol=1e-7)
 
 
-def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch]:
+def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, Labelled]:
     """A batch whose labels are what the prediction says."""
     rng = torch.Generator().manual_seed(0)
     pose, betas = 0.3 * torch.randn(3, 24, 3, generator=rng), torch.randn(3, 10, generator=rng)
@@ -88,7 +94,7 @@ def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch]:
             has_body=torch.full((3,), labelled),
             row=torch.arange(3),
         )
-    return prediction, batch
+    return prediction, batch, alone(batch)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -100,8 +106,8 @@ def test_a_perfect_prediction_costs_nothing(name: str, distance: str, tiny_smpl:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_labels_cost_nothing_and_keep_a_gradient(name: str, tiny_smpl: SMPL) -> None:
-    prediction, batch = toy(tiny_smpl, labelled=False)
-    value = Losses({name: LossTerm(distance="l1", weight=1)}, tiny_smpl)(prediction, batch)[name]
+    prediction, batch, counts = toy(tiny_smpl, labelled=False)
+    value = Losses({name: LossTerm(distance="l1", weight=1)}, tiny_smpl)(prediction, batch, counts)[name]
     value.backward()
     assert value == 0
     grads = [part.grad for part in (prediction.rotmats, prediction.betas, prediction.camera) if part.grad is not None]
@@ -113,10 +119,10 @@ def test_no_labels_cost_nothing_and_keep_a_gradient(name: str, tiny_smpl: SMPL) 
 def test_a_wrong_prediction_costs_and_pulls(name: str, tiny_smpl: SMPL) -> None:
     from dataclasses import replace
 
-    prediction, batch = toy(tiny_smpl)
+    prediction, batch, counts = toy(tiny_smpl)
     batch = replace(batch, pose=batch.pose + 0.3, betas=batch.betas + 1)
     batch = replace(batch, keypoints2d=batch.keypoints2d * 1.1, keypoints3d=batch.keypoints3d * 1.1)
-    value = Losses({name: LossTerm(distance="mse", weight=1)}, tiny_smpl)(prediction, batch)[name]
+    value = Losses({name: LossTerm(distance="mse", weight=1)}, tiny_smpl)(prediction, batch, counts)[name]
     value.backward()
     assert value > 0
     assert max(part.grad.abs().max() for part in (prediction.rotmats, prediction.betas) if part.grad is not None) > 0
@@ -132,7 +138,7 @@ def test_the_reference_body_part_gives_the_study_s_key_point_terms() -> None:
     body = body_from(golden("reference_body_part"))
     pair, g = study_pair(), golden("3_compute_losses")
     terms = {name: LossTerm(distance="smooth_l1", weight=WEIGHTS[name]) for name in ("keypoints3d", "keypoints2d")}
-    ours = Losses(terms, body)(pair.prediction, pair.batch)
+    ours = Losses(terms, body)(pair.prediction, pair.batch, pair.labelled)
     for name, value in ours.items():
         assert float(value) == pytest.approx(float(g[f"loss.{name}_loss"]), rel=1e-4)
 

@@ -11,8 +11,10 @@ from hmrb.geometry import fit_similarity, nearest_rotation, rotvec_to_rotmat
 from hmrb.metrics import (
     ANGLE_JOINTS,
     AUC_MM,
+    BETTER,
     DEGENERATE,
     METRICS,
+    MOTION,
     PCK2D,
     TITLES,
     UNITS,
@@ -234,7 +236,7 @@ def test_a_missing_part_is_named() -> None:
 
 
 def test_every_name_has_a_title_and_a_unit() -> None:
-    assert TITLES.keys() == UNITS.keys() == {*METRICS, *PCK2D}
+    assert TITLES.keys() == UNITS.keys() == BETTER.keys() == {*METRICS, *PCK2D, *MOTION}
     assert len(set(TITLES.values())) == len(TITLES)
 
 

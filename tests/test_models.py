@@ -3,10 +3,11 @@ import pytest
 import torch
 from conftest import golden
 
+from hmrb.data.mixture import mix64
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, backbone_name, build_backbone
 from hmrb.models.discriminator import Discriminator
-from hmrb.models.head import HEADS, IterativeHead, mean_prediction, set_mean
+from hmrb.models.head import HEADS, IterativeHead, drop, mean_prediction, set_mean
 from hmrb.models.hmr import build_model
 from hmrb.models.tails import STUDY_PX, Mean, Runs
 from hmrb.spec import HeadSpec, ModelSpec
@@ -117,12 +118,50 @@ def test_every_parameter_that_is_to_move_has_a_gradient(name: str, features: str
     px = STUDY_PX if features == "study" else 64
     spec = ModelSpec(backbone=name, weights="none", features=features, image_px=px, head=HeadSpec(hidden=8))
     model = build_model(spec)
-    out = model(torch.randn(2, 3, px, px))
+    out = model(torch.randn(2, 3, px, px), torch.arange(2))
     (out.rotmats.square().sum() + out.betas.sum() + out.camera.sum()).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == [key for key, parameter in model.named_parameters() if not parameter.requires_grad]
     head_norm = ["backbone.network.head.norm.weight", "backbone.network.head.norm.bias"]  # timm's map comes before it
     assert without == (head_norm if name == "convnext_atto" else [])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_dropout_goes_with_the_draw_and_not_with_its_batch(name: str) -> None:
+    head = HEADS[name](8, HeadSpec(name=name, hidden=64, steps=1))
+    torch.nn.init.normal_(head.decpose.weight)
+    features, keys = torch.randn(6, 8), torch.randint(2**62, (6,))
+    whole, part = head(features, keys), head(features[4:], keys[4:])
+    torch.testing.assert_close(part.rotmats, whole.rotmats[4:])
+    other = head(features, keys + 1)
+    assert not torch.allclose(other.rotmats, whole.rotmats)
+    assert torch.equal(head.eval()(features, keys).rotmats, head(features).rotmats)
+    with pytest.raises(ValueError, match="needs the keys of the draws"):
+        head.train()(features)
+
+
+def test_dropout_is_like_chance() -> None:
+    """Shares of rows, columns, layers and of what two of them have in common: within five sigma of independence."""
+    rows, width, share = 400, 500, 0.3
+    keys = torch.tensor([mix64(7, draw) >> 1 for draw in range(rows)])
+    one, two = (drop(torch.ones(rows, width), share, keys, layer) for layer in (0, 1))
+    torch.testing.assert_close(one.unique(), torch.tensor([0, 1 / (1 - share)]))
+    for gone in (one == 0, two == 0):
+        assert float(gone.float().mean()) == pytest.approx(share, abs=5 * (0.21 / (rows * width)) ** 0.5)
+        for line, other in ((gone[1:], gone[:-1]), (gone[:, 1:], gone[:, :-1]), (one == 0, two == 0)):
+            both = (line & other).float().mean() if line is not gone else 0.09
+            assert float(both) == pytest.approx(share**2, abs=5 * (0.09 / (rows * width)) ** 0.5)
+        assert (gone.float().mean(0) - share).abs().max() < 5 * (0.21 / rows) ** 0.5
+        assert (gone.float().mean(1) - share).abs().max() < 5 * (0.21 / width) ** 0.5
+
+
+def test_frozen_batchnorm_keeps_its_statistics_in_training() -> None:
+    for freeze in (False, True):
+        model = build_model(ModelSpec(backbone="mini", weights="none", image_px=32, freeze_bn=freeze))
+        before = model.backbone.network.bn1.running_mean.clone()
+        model.eval().train()(torch.randn(4, 3, 32, 32), torch.arange(4))
+        assert torch.equal(model.backbone.network.bn1.running_mean, before) == freeze
+        assert model.backbone.network.bn1.weight.requires_grad
 
 
 class Echo(torch.nn.Module):

@@ -4,21 +4,22 @@ import json
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import person, write_shard
+from conftest import machine, person, source, write_shard
 
 from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import SMPL, load_body
 from hmrb.data.shard import open_shard
 from hmrb.errors import RunError
-from hmrb.evaluate import People, Scores, save_scores
+from hmrb.evaluate import People, Scores
 from hmrb.geometry import project
-from hmrb.report import Scale, curves, overlay, print_table, write_report
+from hmrb.metrics import TITLES
+from hmrb.report import Scale, curves, overlay, print_table, write_report, write_worst
+from hmrb.results import Record, save_scores
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
 
@@ -28,18 +29,7 @@ HOSTILE = "<script>alert('name')</script>"
 CAMERA = np.array([0.8, 0.02, 0.25])  # a standing person, whole in the picture
 STANDING = np.tile(np.eye(3), (24, 1, 1))
 STANDING[0] = np.diag([1.0, -1.0, -1.0])  # bodies are y up, cameras y down
-ABOUT = {
-    "checkpoint": {"path": "somewhere/best.pt", "sha": "c0ffee00c0ffee00", "step": 1234},
-    "chosen_by": "synthetic-val/a-protocol@1",
-    "body": {"name": "open", "sha": "b0d1e5b0d1e5b0d1"},
-    "trained_on": {HOSTILE: "5a4d5a4d5a4d5a4d"},
-    "device": "a machine",
-    "processes": 1,
-    "dtype": "float32",
-    "hmrb": "0.1.0+abc",
-    "torch": "2.0",
-    "date": "2026-01-02T03:04:05Z",
-}
+ABOUT = source("tiny", trained_on={HOSTILE: "5a4d5a4d5a4d5a4d"})
 LOG = [
     {"step": 20, "total": 9.0, "pose": float("nan"), "images_per_s": 50.0, "data_wait": 0.1, "lr": 1e-4, "epoch": 0.5},
     {"step": 40, "total": 0.5, "pose": 2.0, "images_per_s": 60.0, "data_wait": 0.2, "lr": 1e-4, "epoch": 1.0},
@@ -83,7 +73,7 @@ class Made:
     """A report and what it was made of."""
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
     scores: Scores
     html: str
     page: Page
@@ -115,14 +105,17 @@ def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Ma
         body_sha="b0d1e5b0d1e5b0d1",
         regressor_sha="0e90e550e90e550e",
         truth_bodies={},
-        errors={name: rng.uniform(30, 60, NUM_PEOPLE) for name in benchmark.metrics},
+        errors={name: rng.uniform(30, 60, NUM_PEOPLE).astype(np.float32) for name in benchmark.metrics},
+        counted={name: np.ones(NUM_PEOPLE, bool) for name in benchmark.metrics},
+        left_out={"jitter": "there are no frames"},
         joint_errors=rng.uniform(20, 90, (NUM_PEOPLE, len(benchmark.joint_names))),
-        baseline={name: rng.uniform(100, 200, NUM_PEOPLE) for name in benchmark.metrics},
+        baseline={name: rng.uniform(100, 200, NUM_PEOPLE).astype(np.float32) for name in benchmark.metrics},
+        odd=np.array([0, 0, 2, 0, 0, 0]),
         rotmats=np.tile(STANDING, (NUM_PEOPLE, 1, 1, 1)),
         betas=np.zeros((NUM_PEOPLE, 10)),
         camera=np.tile(CAMERA, (NUM_PEOPLE, 1)),
     )
-    record = save_scores(scores, folder / "eval", ABOUT)
+    record = save_scores(scores, folder / "eval", ABOUT, machine())
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LOG) + '{"step": 60, "tot')
     path = write_report(folder, experiment, [(record, scores)], Store(folder))
     html = path.read_text(encoding="utf-8")
@@ -150,14 +143,14 @@ def test_the_page_is_well_formed_and_loads_nothing(made: Made) -> None:
 
 
 def test_the_page_shows_the_numbers_it_was_given(made: Made) -> None:
-    for metric in made.record["metrics"].values():
-        for number in (metric["mm"], *metric["ci95"], metric["mean_body_mm"]):
+    for metric in made.record.metrics.values():
+        for number in (metric.value, *metric.ci95, metric.mean_body):
             assert f"{number:.1f}" in made.page.text
-        assert f"{metric['mm'] / metric['mean_body_mm']:.2f}" in made.page.text
-    for error in made.record["per_joint_mpjpe_mm"].values():
+        assert f"{metric.value / metric.mean_body:.2f}" in made.page.text
+    for error in made.record.per_joint.values():
         assert f"{error:.1f}" in made.page.text
-    shas = [made.record["shard"]["sha"], ABOUT["checkpoint"]["sha"], ABOUT["body"]["sha"]]
-    facts = [made.record["protocol"], ABOUT["date"], ABOUT["device"], "step 1234", "backbone: resnet50"]
+    shas = [made.record.conditions.shard["sha"], "c0ffee00c0ffee00", "b0d1e5b0d1e5b0d1"]
+    facts = [made.record.protocol, machine().date, machine().device, "step 1234", "backbone: resnet50"]
     for fact in shas + facts:
         assert fact in made.page.text
 
@@ -169,7 +162,7 @@ def test_names_from_files_stay_text(made: Made) -> None:
 
 def test_the_gallery_is_ordered_by_error(made: Made) -> None:
     errors = np.sort(made.scores.errors["pa_mpjpe"])
-    shown = [made.page.text.index(f"PA-MPJPE {error:.1f} ·") for error in errors]
+    shown = [made.page.text.index(f"PA-MPJPE {error:.1f} mm ·") for error in errors]
     assert shown[0] < shown[1] < shown[2] < shown[3] < shown[5] < shown[4]  # the worst comes before the second worst
 
 
@@ -215,7 +208,7 @@ def test_an_overlay_shades_the_photo_and_does_not_hide_it(body: SMPL) -> None:
 def test_curves_are_drawn_from_what_is_whole_and_finite_in_the_log(made: Made) -> None:
     charts = {chart.title: chart for chart in curves(LOG)}
     assert {"loss: total", "loss: pose", "images a second", "learning rate"} <= set(charts)
-    assert charts["PA-MPJPE on synthetic_val, mm"].note == "last 77.2, lowest 77.2 at step 40"
+    assert charts["PA-MPJPE on synthetic_val, mm"].note == "last 77.2, best 77.2 at step 40"
     assert charts["loss: pose"].note == "last 2, mean 2"
     for title in charts:
         assert title in made.page.text
@@ -245,14 +238,36 @@ def test_a_page_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path, ex
 def test_the_table_has_each_number_and_its_protocol(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     print_table([made.record])
     lines = capsys.readouterr().out.splitlines()
-    for title, metric in zip(("MPJPE", "PA-MPJPE", "PVE"), made.record["metrics"].values(), strict=True):
-        row = next(line.split() for line in lines if f" {title} " in line)
-        assert row[2] == f"{metric['mm']:.1f}"
-        assert row[-1] == str(NUM_PEOPLE)
-        assert f"{metric['mean_body_mm']:.1f}" in row
-    assert max(map(len, lines[:-1])) <= 80
-    for fact in (made.record["protocol"], made.record["shard"]["sha"], "open b0d1e5b0d1e5b0d1", "c0ffee00c0ffee00"):
-        assert fact in lines[-1]
+    for name, metric in made.record.metrics.items():
+        row = next(line for line in lines if f"  {TITLES[name]} {metric.unit} " in line)
+        assert f" {metric.value:.1f} " in row
+        assert f" {metric.mean_body:.1f} " in row
+        assert row.split()[-1] == str(NUM_PEOPLE)
+    *table, where, odd, left_out, kin = lines
+    assert max(map(len, table)) <= 80
+    for fact in (
+        made.record.protocol,
+        made.record.conditions.shard["sha"],
+        "open b0d1e5b0d1e5b0d1",
+        "c0ffee00c0ffee00",
+    ):
+        assert str(fact) in where
+    assert odd == "synthetic: 1 degenerate people, in the means: the prediction's joints lie at one point"
+    assert left_out == "synthetic: no jitter: there are no frames"
+    assert kin == "synthetic: trained on its own people or places: synthetic"
+
+
+def test_the_worst_people_are_drawn_worst_first(made: Made, body: SMPL, tmp_path: Path) -> None:
+    write_worst(tmp_path / "worst.jpg", body, made.scores, IMAGE_PX, 5)
+    sheet = cv2.imread(str(tmp_path / "worst.jpg"))
+    assert sheet is not None
+    assert sheet.shape == (2 * 280, 4 * 512, 3)  # photo and overlay, four pairs a row, the name below
+    assert (sheet[280:, 600:] > 250).all()  # the fifth is alone in its row
+    assert not (sheet[280:, :500] > 250).all()
+    write_worst(tmp_path / "all.jpg", body, made.scores, IMAGE_PX, 100)
+    everybody = cv2.imread(str(tmp_path / "all.jpg"))
+    assert everybody is not None
+    assert everybody.shape == sheet.shape
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (1e-6, 1.0), (3.0, 3.0), (0.0, 0.0), (47.0, 52.0), (2.0, 4e4)])

@@ -1,17 +1,20 @@
 """Numbers by what the shard says of its people."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from conftest import person
+from conftest import machine, person, source
 from test_cli import hmrb, refused
 from test_evaluate import scores_of, truth
 
 from hmrb.data.writer import ShardWriter
 from hmrb.errors import RequestError
 from hmrb.records import Batch, Prediction
+from hmrb.results import save_scores
 from hmrb.slices import slices
 from hmrb.store import Store
 
@@ -52,10 +55,8 @@ def test_names_are_slices_and_numbers_are_cut_at_their_quartiles(store: Store) -
 
 
 def test_an_interval_over_sequences_is_said_to_be_one(store: Store, tmp_path: Path) -> None:
-    from hmrb.evaluate import save_scores
-
-    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", {})
-    assert record["intervals_over"] == "4 sequences"
+    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", source(), machine())
+    assert record.intervals_over == "4 sequences"
     import h5py
 
     with h5py.File(tmp_path / "eval" / "synthetic_samples.h5", "r") as file:
@@ -64,19 +65,36 @@ def test_an_interval_over_sequences_is_said_to_be_one(store: Store, tmp_path: Pa
 
 def test_one_sequence_is_no_sample_of_sequences(store: Store, tmp_path: Path) -> None:
     """Its interval would be a point; people are drawn instead, and the record says so."""
-    from hmrb.evaluate import save_scores
-
     about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
     with ShardWriter(store.shard("synthetic", "test"), **about) as out:
         for i in range(6):
             out.add(replace(person(i), has_body=True, columns={"sequence": "walk"}))
-    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", {})
-    low, high = record["metrics"]["pve"]["ci95"]
+    record = save_scores(scores_of(store, wrong_for_some), tmp_path / "eval", source(), machine())
+    low, high = record.metrics["pve"].ci95
     assert low < high
-    assert record["intervals_over"] == "people"
+    assert record.intervals_over == "people"
 
 
 def test_a_column_that_is_not_there_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"has no such column\. Did you mean 'occlusion'\? It has: box_px, gender"):
+    said = "has no such column. Did you mean 'occlusion'? It has: body_shape, box_px, gender, occlusion, sequence"
+    with pytest.raises(RequestError, match=re.escape(said)):
         slices(scores_of(store, truth), "oclusion")
     refused(hmrb("eval", str(tmp_path / "no.pt"), "--bench", "synthetic", home=store.root), "no such checkpoint")
+
+
+def test_labels_say_where_people_look_who_they_are_and_how_much_of_them_is_outside(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
+    with ShardWriter(store.shard("synthetic", "test"), **about) as out:
+        for i, turn in enumerate((0, 90, 180, 270)):
+            one = replace(person(i), has_body=True, betas=np.full(10, i, np.float32))
+            pose, points = np.zeros((24, 3), np.float32), np.zeros((54, 3), np.float32)
+            facing = cv2.Rodrigues(np.array([np.pi, 0, 0]))[0]  # upright, towards the camera
+            about_y = cv2.Rodrigues(np.array([0, -np.radians(turn), 0]))[0]  # to the person's own left
+            pose[0] = cv2.Rodrigues(about_y @ facing)[0][:, 0]
+            points[:4] = [[5, 5, 1]] * (4 - i) + [[-5, 60, 1]] * i
+            out.add(replace(one, pose=pose, keypoints2d=points))
+    scores = scores_of(store, truth)
+    assert [part.label for part in slices(scores, "viewpoint")] == ["front", "right side", "back", "left side"]
+    assert [part.label for part in slices(scores, "truncation")] == ["0", "0.25", "0.5", "0.75"]
+    assert next(part.label for part in slices(scores, "body_shape")) == "0"

@@ -1,6 +1,7 @@
 """COCO, COCO-WholeBody, CrowdPose and PoseTrack18, read from made-up trees in their formats."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,21 @@ def test_coco_has_the_splits_whose_files_are_there(tmp_path: Path) -> None:
     coco.write_coco(tmp_path, "val", pictures=2)
     assert [part.split for part in plan_coco(Raw(tmp_path))] == ["val"]
     coco.write_coco(tmp_path, "train", pictures=2)
-    assert [part.split for part in plan_coco(Raw(tmp_path))] == ["train", "val"]
+    coco.write_coco(tmp_path, "val2017", pictures=2)
+    assert [part.split for part in plan_coco(Raw(tmp_path))] == ["train", "val", "val2017"]
+    shutil.rmtree(tmp_path / "val2014")
+    assert [part.split for part in plan_coco(Raw(tmp_path))] == ["train", "val2017"]
+
+
+def test_coco_val2017_has_what_2d_evaluations_need(tmp_path: Path) -> None:
+    truth = kept(coco.write_coco(tmp_path, "val2017"), coco.NO_LIMB)
+    photos = photos_of(plan_coco(Raw(tmp_path)), "val2017")
+    assert [photo.name for photo in photos] == [f"val2017/{number:012d}.jpg" for number in range(9, 19)]
+    people = [person for photo in photos for person in photo.people]
+    for person, there in zip(people, truth, strict=True):
+        np.testing.assert_allclose(person.keypoints2d[:, :2], there.points2d("coco"), atol=HALF_PIXEL)
+        assert (person.keypoints2d[:, 2] == 1).all()  # the hidden wrist too
+        np.testing.assert_allclose(person.box, there.box(1.1), atol=0.06)
 
 
 @pytest.mark.parametrize("folder", ["", "train_2017"])

@@ -5,7 +5,7 @@ import yaml
 from conftest import tiny_tree
 
 from hmrb.check import name_problems
-from hmrb.spec import Experiment, SpecError, dump_experiment, load_experiment, parse_experiment
+from hmrb.spec import Experiment, SpecError, SpeedSpec, dump_experiment, load_experiment, parse_experiment
 
 SPECS = sorted((Path(__file__).parent.parent / "specs").rglob("*.yaml"))
 
@@ -14,6 +14,31 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize(
+    ("device_batch", "processes", "parts"), [(None, 1, 1), (64, 1, 1), (32, 1, 2), (30, 2, 2), (16, 2, 2), (1, 4, 16)]
+)
+def test_parts_of_a_batch_follow_from_what_a_device_can_take(
+    device_batch: int | None, processes: int, parts: int
+) -> None:
+    assert SpeedSpec(device_batch=device_batch).parts(64, processes) == parts
+
+
+def test_a_batch_that_can_t_be_shared_out_is_refused() -> None:
+    experiment = parse_experiment(tiny_tree() | {"speed": {"device_batch": 24}}, "tiny")
+    experiment = experiment.model_copy(update={"optim": experiment.optim.model_copy(update={"batch": 64})})
+    assert name_problems(experiment, 3) == ["optim.batch: 64 can't be shared evenly by 3 processes"]
+    assert name_problems(experiment, 1) == [
+        "speed.device_batch: the 64 pictures of a process can't be taken in 3 equal parts of at most 24;"
+        " take one of 1, 2, 4, 8, 16, 32, 64"
+    ]
+
+
+def test_the_recipe_knows_neither_speed_nor_workers() -> None:
+    tree = tiny_tree()
+    fast = tree | {"speed": {"device_batch": 2}, "data": tree["data"] | {"workers": 3}}
+    assert parse_experiment(fast, "fast").sha() == parse_experiment(tree, "tiny").sha()
 
 
 def test_all_problems_come_in_one_list(tmp_path: Path) -> None:

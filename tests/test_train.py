@@ -80,8 +80,8 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     folder = hmrb_train.folder / "whole"
     record = json.loads((folder / "eval" / "synthetic.json").read_text())
     assert record["protocol"] in done.stdout.replace("\n", "")
-    assert record["chosen_by"].startswith("synthetic-val/")
-    assert record["trained_on"].keys() == {"synthetic"}
+    assert record["source"]["chosen_by"].startswith("synthetic-val/")
+    assert record["source"]["trained_on"].keys() == {"synthetic"}
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "tensorboard").iterdir())
     assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
@@ -103,7 +103,7 @@ def test_two_processes_make_the_draws_of_one_and_score_every_row_once(hmrb_train
     for run in ("one", "two"):
         record = json.loads((hmrb_train.folder / run / "eval" / "synthetic.json").read_text())
         assert record["num_people"] == 7
-        assert record["processes"] == (2 if run == "two" else 1)
+        assert record["machine"]["processes"] == (2 if run == "two" else 1)
     # The weights differ (BatchNorm sees half a batch); the evaluation of the same weights does not.
     alone = subprocess.run(
         [sys.executable, "-m", "hmrb", "eval", str(hmrb_train.folder / "two"), "--bench", "synthetic", "--json"],
@@ -111,6 +111,26 @@ def test_two_processes_make_the_draws_of_one_and_score_every_row_once(hmrb_train
     )  # fmt: skip
     record = json.loads((hmrb_train.folder / "two" / "eval" / "synthetic.json").read_text())
     assert json.loads(alone.stdout)[0]["metrics"] == record["metrics"]
+
+
+@pytest.mark.slow
+def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> None:
+    """With dropout, the adversary and the average on, and unlike numbers of labels in each process's share."""
+    # The rate is low: Adam divides by a gradient's size, and at the tiny run's own rate rounding grows a hundredfold.
+    options = ["model.freeze_bn=true", "optim.batch=8", "optim.lr=1e-5", "optim.epochs=2", "data.epoch_len=160"]
+    sets = [word for option in options for word in ("--set", option)]
+    curves = []
+    for processes in ("1", "2", "4"):
+        done = hmrb_train(processes, *sets, "--cpu-procs", processes)
+        assert done.returncode == 0, done.stderr
+        lines = (hmrb_train.folder / processes / "log.jsonl").read_text().splitlines()
+        curves.append([line for line in map(json.loads, lines) if "total" in line])
+    terms = [name for name in curves[0][0] if name not in ("images_per_s", "data_wait")]
+    assert len(terms) == 11
+    assert [line["step"] for line in curves[0]] == [20, 40]
+    for curve in curves[1:]:
+        for one, more in zip(curves[0], curve, strict=True):
+            assert [more[term] for term in terms] == pytest.approx([one[term] for term in terms], rel=1e-5)
 
 
 def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: Command) -> None:
@@ -150,5 +170,5 @@ def test_a_gpu_trains_and_scores(hmrb_train: Command) -> None:
     done = hmrb_train("gpu", "--gpus", "1")
     assert done.returncode == 0, done.stderr
     record = json.loads((hmrb_train.folder / "gpu" / "eval" / "synthetic.json").read_text())
-    assert record["device"] == torch.cuda.get_device_name(0)
+    assert record["machine"]["device"] == torch.cuda.get_device_name(0)
     assert record["num_people"] == 7

@@ -16,7 +16,7 @@ from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
-from hmrb.step import Adversary, Learner, stop_unless_finite, train_step
+from hmrb.step import Adversary, Learner, Pass, stop_unless_finite, train_step
 from hmrb.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -126,4 +126,4 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(broken: str) -> None:
 
 def test_finite_losses_go_on() -> None:
     prediction = Prediction(torch.eye(3).repeat(4, 24, 1, 1), torch.zeros(4, 10), torch.zeros(4, 3))
-    stop_unless_finite({"pose": torch.tensor(1.0)}, prediction, study_batch(), 0, ALONE)
+    stop_unless_finite([Pass({"pose": torch.tensor(1.0)}, prediction, study_batch())], 0, ALONE)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hmrb.body.official import (
     NUM_BETAS,
     SMPL_LANDMARKS,
+    SPIN19,
     BodyError,
     check_members,
     find_body,
@@ -46,6 +47,8 @@ class BodyFile:
     landmarks: Int[np.ndarray, "21"]
     h36m_regressor: Float[np.ndarray, "17 V"]
     extra_regressor: Float[np.ndarray, "9 V"]
+    spin19_regressor: Float[np.ndarray, "19 V"] | None = None
+    """Not part of the body: its hash is the same without."""
 
     def sha(self) -> str:
         """16 hex digits over every array: the same body has the same hash in whatever file it came."""
@@ -100,7 +103,14 @@ class SMPL(nn.Module):
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
+        self._keep_rows("mesh24", file.joint_regressor)
+        if file.spin19_regressor is not None:
+            self._keep_rows("spin19", file.spin19_regressor)
         self._keep("smpl24_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
+
+    def has_joints(self, skeleton: str) -> bool:
+        """Whether this body has the regressor of a skeleton; without one `joints` can't give it."""
+        return hasattr(self, f"{skeleton}_support")
 
     @property
     def num_vertices(self) -> int:
@@ -121,7 +131,7 @@ class SMPL(nn.Module):
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
-        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), smpl54 or h36m17. Metres."""
+        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), mesh24, smpl54, h36m17 or spin19."""
         if mesh.body != self.name:
             raise BodyError(f"a mesh of body '{mesh.body}' was given to the regressors of body '{self.name}'")
         if skeleton == "smpl24":
@@ -167,6 +177,8 @@ def _read_smpl(folder: Path, gender: str) -> BodyFile:
     members = read_members(path)
     for key in ("J_regressor_h36m", "J_regressor_extra"):
         members[key] = read_regressor(folder / f"{key}.npy")
+    if (folder / SPIN19).exists():
+        members["SMPL_to_J19"] = read_regressor(folder / SPIN19)
     members["vertex_ids"] = np.array(SMPL_LANDMARKS)
     return body_file("smpl", gender, path, members)
 
@@ -174,7 +186,7 @@ def _read_smpl(folder: Path, gender: str) -> BodyFile:
 def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
     """The official names turned into ours, everything checked."""
     check_members(path, members)
-    posedirs = members.get("posedirs")
+    posedirs, spin19 = members.get("posedirs"), members.get("SMPL_to_J19")
     parents = members["kintree_table"][0].astype(np.int64)
     parents[0] = -1  # official files store 2^32 - 1
     return BodyFile(
@@ -190,4 +202,5 @@ def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]
         landmarks=members["vertex_ids"].astype(np.int64),
         h36m_regressor=rows_to_one(members["J_regressor_h36m"], f"{path}: J_regressor_h36m"),
         extra_regressor=rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
+        spin19_regressor=None if spin19 is None else floats(spin19),
     )

@@ -28,8 +28,11 @@ SMPL_LANDMARKS = (
 SMPL_PAGES = {
     "body": "https://smpl.is.tue.mpg.de (neutral: https://smplify.is.tue.mpg.de)",
     "regressor": "SPIN's data archive, https://github.com/nkolot/SPIN (fetch_data.sh)",
+    "spin19": "4D-Humans' data archive, https://github.com/shubham-goel/4D-Humans (fetch_demo_data.sh)",
 }
 REGRESSORS = {"J_regressor_h36m.npy": NUM_H36M, "J_regressor_extra.npy": NUM_EXTRA}
+NUM_SPIN19 = 19
+SPIN19 = "SMPL_to_J19.pkl"  # what one benchmark asks for; a body is whole without it
 MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_SHAPES = {"pose": (144,), "shape": (10,), "cam": (3,)}
 NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -89,7 +92,9 @@ def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
     if not path.exists():
         raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
     try:
-        array = np.load(path, allow_pickle=False)
+        array = read_pickle(path) if path.suffix == ".pkl" else np.load(path, allow_pickle=False)
+    except PickleError as error:
+        raise BodyError(str(error)) from None
     except (OSError, ValueError, EOFError) as error:
         raise BodyError(f"{path}: not a readable .npy of plain numbers ({error})") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2:
@@ -109,6 +114,7 @@ def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
         "kintree_table": (2, NUM_JOINTS),
         "J_regressor_h36m": (NUM_H36M, num_vertices),
         "J_regressor_extra": (NUM_EXTRA, num_vertices),
+        "SMPL_to_J19": (NUM_SPIN19, num_vertices),
         "vertex_ids": (NUM_LANDMARKS,),
     }
     for key, shape in shapes.items():
@@ -162,10 +168,14 @@ def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
     members = read_members(file)
     check_members(file, members)
     folder = store.bodies / "smpl"
-    near = {name: _nearest(name, file.parent, file.parent.parent, folder) for name in (*REGRESSORS, MEAN_PARAMS)}
+    near = {
+        name: _nearest(name, file.parent, file.parent.parent, folder) for name in (*REGRESSORS, SPIN19, MEAN_PARAMS)
+    }
+    if not near[SPIN19]:
+        del near[SPIN19]
     for name, path in near.items():
-        if path and name in REGRESSORS:
-            check_members(path, members | {name.removesuffix(".npy"): read_regressor(path)})
+        if path and name in (*REGRESSORS, SPIN19):
+            check_members(path, members | {path.stem: read_regressor(path)})
         elif path:
             check_mean(path)
     try:

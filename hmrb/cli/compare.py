@@ -16,13 +16,14 @@ def compare(
     from dataclasses import asdict
 
     from hmrb.errors import RequestError
-    from hmrb.metrics import TITLES
-    from hmrb.tables import paired, read_results
+    from hmrb.metrics import TITLES, UNITS
+    from hmrb.results import read_results
+    from hmrb.tables import paired
 
     found = [read_results([path]) for path in (first, second)]
     for path, results in zip((first, second), found, strict=True):
         if len(results) > 1:
-            benches = ", ".join(result.record["benchmark"] for result in results)
+            benches = ", ".join(result.record.benchmark for result in results)
             raise RequestError(f"{path} has results of {benches}; name one file")
     (one,), (two,) = found
     differences = paired(one, two)
@@ -33,13 +34,14 @@ def compare(
     from rich.table import Table
 
     console = Console()
-    console.print(f"{one.record['protocol']}, {one.record['num_people']} people", highlight=False)
+    console.print(f"{one.record.protocol}, {one.record.num_people} people", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", one.experiment, two.experiment, "difference", "95 %", "people lower", ""):
+    for title in ("", one.experiment, two.experiment, "difference", "95 %", "p", "people better", ""):
         table.add_column(title, justify="right" if title else "left")
     for row in differences:
         low, high = row.ci95
         cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", f"{low:+.1f}..{high:+.1f}"]
+        cells.append("<0.001" if row.p < 0.001 else f"{row.p:.3f}")
         said = "" if row.is_sure else "may be chance"
-        table.add_row(TITLES[row.metric], *cells, f"{100 * row.share_lower:.0f} %", said)
+        table.add_row(f"{TITLES[row.metric]} {UNITS[row.metric]}", *cells, f"{100 * row.share_better:.0f} %", said)
     console.print(table)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hmrb.benchmarks import Benchmark
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
+    from hmrb.results import Record
+    from hmrb.run import Wanted
     from hmrb.store import Store
     from hmrb.world import World
 
@@ -22,57 +24,69 @@ ALL_PRESENT = "all-present"
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A checkpoint on benchmarks, for every process of a world."""
+    """Checkpoints on benchmarks, for every process of a world. Results go into `out`, or beside each checkpoint."""
 
-    path: Path
-    benchmarks: tuple[str, ...]
-    by: tuple[str, ...]
-    folder: Path
+    paths: "tuple[Path, ...]"
+    benchmarks: "tuple[Benchmark, ...]"
+    wanted: "Wanted"
+    out: Path | None
     store: "Store"
     check: bool
-    json: bool
+    metrics: tuple[str, ...] = ()
+    """Those that were asked for; none: all that the benchmarks have."""
 
     @property
     def name(self) -> str:
         """For people, in Slurm's queue."""
-        return f"eval-{self.path.stem if self.path.parent == Path() else self.path.parent.name}"
+        first = self.paths[0]
+        return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
+
+    @property
+    def folder(self) -> None:
+        """It is not started again."""
+        return None
 
     def prepare(self) -> None:
         """Looks for all that is needed. Raises RequestError with what is missing."""
-        from hmrb.benchmarks import find_benchmark
         from hmrb.checkpoint import load_checkpoint
         from hmrb.run import check_files
 
-        benchmarks = [find_benchmark(name) for name in self.benchmarks]
-        check_files(benchmarks, load_checkpoint(self.path), self.store, self.by)
+        for path in self.paths:
+            check_files(self.benchmarks, load_checkpoint(path), self.store, self.wanted.by)
 
     def run(self, world: "World") -> None:
-        """Scores. Raises RunError where the spec expects other numbers and `check` asks for them."""
-        import json
-
-        from hmrb.benchmarks import find_benchmark
+        """Scores. Raises RunError where a spec expects other numbers and `check` asks for them."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.errors import RunError
         from hmrb.run import score_checkpoint, unmet
 
-        benchmarks = [find_benchmark(name) for name in self.benchmarks]
-        records = score_checkpoint(self.path, benchmarks, self.store, world, self.folder, self.json, self.by)
+        records, problems = [], []
+        for path in self.paths:
+            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.wanted)
+            records += found
+            if self.check and world.is_main:
+                problems += unmet(load_checkpoint(path).experiment().expected, found)
         if not world.is_main:
             return
-        if self.json:
-            typer.echo(json.dumps(records, indent=1))
-        expected = load_checkpoint(self.path).experiment().expected if self.check else ()
-        if problems := unmet(expected, records):
+        if self.wanted.quiet:
+            _print_json(records)
+        elif len(self.paths) > 1:
+            _print_means(self.paths, self.benchmarks)
+        if problems:
             raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
 
     def command(self, processes: "Processes") -> "Command":
         """The same as a command line."""
         from hmrb.cli.many import Command
 
-        folder = self.folder.absolute()
-        words = ["eval", str(self.path.absolute()), "--out", str(folder), *processes.words()]
-        words += [f"--bench={name}" for name in self.benchmarks] + [f"--by={column}" for column in self.by]
-        words += ["--check"] * self.check + ["--json"] * self.json
+        folder, wanted = (self.out or self.paths[0].parent).absolute(), self.wanted
+        words = ["eval", *(str(path.absolute()) for path in self.paths), *processes.words()]
+        words += ["--out", str(folder)] if self.out else []
+        words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in wanted.by]
+        words += [f"--metrics={name}" for name in self.metrics]
+        words += ["--check"] * self.check + ["--json"] * wanted.quiet + ["--lean"] * wanted.lean
+        words += [f"--precision={wanted.precision}"]
+        words += [f"--worst={wanted.worst}"] * bool(wanted.worst)
         return Command(self.name, tuple(words), folder / "eval.log")
 
 
@@ -80,25 +94,37 @@ def eval_(
     checkpoint: Annotated[
         Path | None, typer.Argument(help="A checkpoint, or a run's folder.", show_default=False)
     ] = None,
-    more: Annotated[list[str], typer.Argument(help="More benchmarks.", metavar="[BENCH]...", show_default=False)] = [],  # noqa: B006
+    more: Annotated[
+        list[str],
+        typer.Argument(help="More checkpoints, benchmarks, metrics.", metavar="[MORE]...", show_default=False),
+    ] = [],  # noqa: B006
     bench: Annotated[
         list[str],
         typer.Option("--bench", help="Benchmarks: names, study (its five) or all-present.", show_default=False),
+    ] = [],  # noqa: B006
+    metrics: Annotated[
+        list[str],
+        typer.Option("--metrics", help="Only these metrics.  [default: all of the protocol]", show_default=False),
     ] = [],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's]", show_default=False)
     ] = None,
     from_predictions: Annotated[
         Path | None,
-        typer.Option(help="Score the bodies in this file instead: .npz, .pkl, _samples.h5.", show_default=False),
+        typer.Option(help="Score what this file holds instead: .npz, .pkl, _samples.h5.", show_default=False),
     ] = None,
     explain: Annotated[
         str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
     ] = None,
     by: Annotated[
         list[str],
-        typer.Option("--by", help="Tell people apart by a column: occlusion, gender, box_px.", show_default=False),
+        typer.Option("--by", help="Tell people apart by a column: occlusion, gender, viewpoint.", show_default=False),
     ] = [],  # noqa: B006
+    worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the worst N people.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="What the network computes in: fp32, bf16, fp16. The record says it.")
+    ] = "fp32",
+    lean: Annotated[bool, typer.Option("--lean", help="Keep the numbers of each person, not the predictions.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
     ] = False,
@@ -111,8 +137,8 @@ def eval_(
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Score a checkpoint on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
-    from hmrb.benchmarks import ROWS, find_benchmark
+    """Score checkpoints on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
+    from hmrb.benchmarks import find_benchmark
     from hmrb.errors import RequestError
 
     if explain is not None:
@@ -120,66 +146,114 @@ def eval_(
             typer.echo(f"{what + ':':<12} {words}")
         return
     if from_predictions is not None:
-        _score_file(from_predictions, [*bench, *([str(checkpoint)] if checkpoint else []), *more], out, json_, by)
-        return
-    if checkpoint is None:
+        more, checkpoint = [*([str(checkpoint)] if checkpoint else []), *more], None
+    elif checkpoint is None:
         raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
-    names = [*bench, *more]
-    if check and not names:
-        names = _expected(checkpoint)
-    if not names:
-        known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. Known: {known}; hmrb list-benches has more")
+    others, names, asked = _told_apart(more, bool(metrics))
+    names, asked = [*bench, *names], [*metrics, *asked]
 
-    from hmrb.checkpoint import Run
-    from hmrb.cli.launch import launch, plan_processes
-    from hmrb.cli.slurm import plan_nodes, request, submit
+    from hmrb.lookup import find
+    from hmrb.run import Wanted
+    from hmrb.spec import Precision
     from hmrb.store import Store
 
-    store = Store.default()
-    benchmarks = tuple(benchmark.name for benchmark in _chosen(names, store))
-    path = checkpoint
-    if checkpoint.is_dir():
-        run = Run(checkpoint)
-        path = run.best if run.best.exists() else run.last
-    scoring = Scoring(path, benchmarks, tuple(by), out or path.parent, store, check, json_)
+    precisions: dict[str, Precision] = {name: name for name in get_args(Precision)}
+    store, wanted = Store.default(), Wanted(tuple(by), worst, lean, find("precision", precision, precisions), json_)
+    if checkpoint is None:
+        assert from_predictions is not None
+        if not names:
+            raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
+        from hmrb.run import score_predictions
+
+        folder = out or from_predictions.parent / from_predictions.stem
+        records = score_predictions(from_predictions, _chosen(names, asked, store), store, folder, wanted)
+        if json_:
+            _print_json(records)
+        return
+    paths = tuple(_file(path) for path in (checkpoint, *others))
+    if out and len(paths) > 1:
+        raise RequestError("--out is for one checkpoint; results of several go beside each")
+    if check and not names:
+        names = _expected(paths)
+    if not names:
+        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
+
+    from hmrb.cli.launch import launch, plan_processes
+    from hmrb.cli.slurm import plan_nodes, request, submit
+
+    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), wanted, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
     processes = plan_nodes(gpus, cpu_procs)
-    asked = request(processes, 0, partition, time, sbatch, 1)
+    submission = request(processes, 0, partition, time, sbatch, 1)
     scoring.prepare()
-    submit([scoring.command(processes)], asked, scoring.folder.absolute() / "slurm", follow)
+    submit([scoring.command(processes)], submission, (out or paths[0].parent).absolute() / "slurm", follow)
 
 
-def _score_file(path: Path, names: list[str], out: Path | None, json_: bool, by: list[str]) -> None:
+def _print_json(records: "Sequence[Record]") -> None:
     import json
 
-    from hmrb.errors import RequestError
-    from hmrb.run import score_predictions
-    from hmrb.store import Store
-
-    if not names:
-        raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
-    store = Store.default()
-    records = score_predictions(path, _chosen(names, store), store, out or path.parent / path.stem, quiet=json_, by=by)
-    if json_:
-        typer.echo(json.dumps(records, indent=1))
+    typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
 
 
-def _expected(checkpoint: Path) -> list[str]:
-    """The benchmarks of the rows that the checkpoint's spec expects."""
+def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
+    """Checkpoints of one experiment with several seeds as one row: mean, spread over seeds, interval."""
+    from hmrb.cli.report import show
+    from hmrb.results import read_results
+    from hmrb.tables import compare
+
+    for benchmark in benchmarks:
+        results = read_results([path.parent / "eval" / f"{benchmark.file_stem}.json" for path in paths])
+        for metric in results[0].errors:
+            for table in compare(results, metric, None):
+                show(table)
+
+
+def _file(path: Path) -> Path:
+    """The checkpoint at a path; of a run's folder the chosen one."""
+    from hmrb.checkpoint import Run
+
+    run = Run(path)
+    return (run.best if run.best.exists() else run.last) if path.is_dir() else path
+
+
+def _told_apart(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
+    """Checkpoints, benchmarks and metrics among the words that came without an option of their own."""
+    from hmrb.metrics import TITLES
+
+    paths, names, metrics = [], [], []
+    for word in words:
+        if Path(word).suffix == ".pt" or Path(word).is_dir():
+            paths.append(Path(word))
+        elif has_metrics and word.replace("-", "_") in TITLES:
+            metrics.append(word)
+        else:
+            names.append(word)
+    return paths, names, metrics
+
+
+def _known() -> str:
+    from hmrb.benchmarks import ROWS
+
+    known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
+    return f"Known: {known}; hmrb list-benches has more"
+
+
+def _expected(checkpoints: Sequence[Path]) -> list[str]:
+    """The benchmarks of the rows that the checkpoints' specs expect."""
     from hmrb.checkpoint import load_checkpoint
     from hmrb.errors import RequestError
 
-    names = list(dict.fromkeys(row.benchmark for row in load_checkpoint(checkpoint).experiment().expected))
-    if not names:
-        raise RequestError(f"--check: the spec of {checkpoint} expects no number; give it rows in `expected:`")
-    return names
+    expected = {path: load_checkpoint(path).experiment().expected for path in checkpoints}
+    for path, rows in expected.items():
+        if not rows:
+            raise RequestError(f"--check: the spec of {path} expects no number; give it rows in `expected:`")
+    return list(dict.fromkeys(row.benchmark for rows in expected.values() for row in rows))
 
 
-def _chosen(names: Sequence[str], store: "Store") -> "list[Benchmark]":
-    """The benchmarks by their names and those of groups, each once."""
+def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":
+    """The benchmarks by their names and those of groups, each once, with the metrics that are asked for."""
     from hmrb.benchmarks import GROUPS, ROWS, find_benchmark
     from hmrb.errors import RequestError
 
@@ -188,4 +262,5 @@ def _chosen(names: Sequence[str], store: "Store") -> "list[Benchmark]":
     members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
     if not members:
         raise RequestError(f"{ALL_PRESENT}: no benchmark's shard is in {store.root / 'shards'}; hmrb convert-data")
-    return list(dict.fromkeys(find_benchmark(name) for name in members))
+    chosen = list(dict.fromkeys(find_benchmark(name) for name in members))
+    return [row.only(tuple(metrics)) for row in chosen] if metrics else chosen

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hmrb.world import World
 
 FAILED, REFUSED = 1, 2
-DIED = -1  # of the others' death: no reason not to try again
 MEETING_S = 300  # how long a machine waits for the one that all meet at
 LAST_WORDS_S = 120  # how long a process may take to write its checkpoint once it is told to stop
 # Nothing more special than RuntimeError is raised where a process, its device or the network has died.
@@ -34,17 +33,12 @@ CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes of o
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many processes on each machine, and on what; how many machines, and the HOST:PORT that they meet at.
-
-    They start again at most `max_restarts` times where one of them dies. A single one that is not started again runs
-    in the process that asks for it, with no other to watch over it.
-    """
+    """How many processes on each machine, and on what; how many machines, and the HOST:PORT that they meet at."""
 
     count: int
     use_gpu: bool
     nodes: int = 1
     rdzv: str = ""
-    max_restarts: int = 0
 
     @property
     def total(self) -> int:
@@ -67,8 +61,8 @@ class Job(Protocol):
         """By this the machines of a job know one another."""
 
     @property
-    def folder(self) -> Path:
-        """Where it writes."""
+    def folder(self) -> Path | None:
+        """Where a job that may be started again notes that it need not; None for others."""
 
     def prepare(self) -> None:
         """What one process does for all before they start. Raises RequestError and RunError."""
@@ -101,11 +95,12 @@ def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str =
     return Processes(count, True, nodes, rdzv) if count else Processes(cpu_procs, False, nodes, rdzv)
 
 
-def launch(processes: Processes, job: Job) -> None:
-    """Does the job in as many processes as planned. Raises what went wrong in them.
+def launch(processes: Processes, job: Job, max_restarts: int = 0) -> None:
+    """Does the job in as many processes as planned, again where some die. Raises what went wrong in them.
 
     Who starts the processes prepares the job. Where that is torchrun, srun or one hmrb on each of several machines,
-    the first of all processes does, and the others wait.
+    the first of all processes does, and the others wait. A single process with no restarts runs here, without another
+    to watch over it.
     """
     from hmrb.world import launched
 
@@ -113,14 +108,18 @@ def launch(processes: Processes, job: Job) -> None:
     is_one_of_many = launched() or processes.nodes > 1
     if not is_one_of_many:
         job.prepare()
-    start = (
-        work if launched() or not (processes.total > 1 or processes.max_restarts) else partial(_by_elastic, processes)
-    )
+    is_here = launched() or (processes.total == 1 and not max_restarts)
+    start = work if is_here else partial(_by_elastic, processes, max_restarts)
     if code := start(job, not is_one_of_many):
         sys.exit(code)
 
 
-def _by_elastic(processes: Processes, job: Job, is_prepared: bool) -> int:
+def restarts() -> int:
+    """How often torch elastic has started the processes of this job again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: bool) -> int:
     """The job in processes that torch elastic starts, watches and ends; the worst of their exit codes."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -130,13 +129,13 @@ def _by_elastic(processes: Processes, job: Job, is_prepared: bool) -> int:
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers say what went wrong
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(LAST_WORDS_S))
     # A store that the launcher keeps over restarts tells new processes the addresses of dead ones (torch 2.14).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(LAST_WORDS_S))
     config = LaunchConfig(
         min_nodes=processes.nodes, max_nodes=processes.nodes, nproc_per_node=processes.count,
         rdzv_backend="c10d", **_meeting(processes, job),
-        max_restarts=processes.max_restarts, monitor_interval=0.5, start_method="spawn",
+        max_restarts=max_restarts, monitor_interval=0.5, start_method="spawn",
     )  # fmt: skip
     try:
         codes = elastic_launch(config, work)(job, is_prepared, os.getpid())
@@ -151,7 +150,7 @@ def _by_elastic(processes: Processes, job: Job, is_prepared: bool) -> int:
         rank, failure = error.get_first_failure()
         if failure.exitcode > 0:
             return failure.exitcode  # it has said why
-        after = f" after {processes.max_restarts} restarts" if processes.max_restarts else ""
+        after = f" after {max_restarts} restarts" if max_restarts else ""
         raise RunError(f"process {rank} was killed by signal {-failure.exitcode}{after}; go on with --resume") from None
     return max(codes.values())
 
@@ -172,7 +171,7 @@ def _meeting(processes: Processes, job: Job) -> dict[str, Any]:
         except OSError:
             probe.connect(address)  # sends nothing; tells which of this machine's addresses looks towards the host
             is_host, mine = False, probe.getsockname()[0]
-    _say(f"waiting for {processes.nodes} machines at {processes.rdzv}; this one is {mine}")
+    say(f"waiting for {processes.nodes} machines at {processes.rdzv}; this one is {mine}")
     return {
         "rdzv_endpoint": processes.rdzv,
         "run_id": job.name,
@@ -184,74 +183,65 @@ def _meeting(processes: Processes, job: Job) -> dict[str, Any]:
 def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
     """One process of a job; gives its exit code, after saying on stderr why it is not 0.
 
-    A process that ends without a verdict has died, and its launcher starts all of them again.
+    A process that dies without a verdict is started again with all others. `launcher` is the process that watches it.
     """
     from hmrb.checkpoint import give_verdict, verdict
 
     if launcher not in (0, os.getppid()):
-        os._exit(FAILED)  # it died while this process started; torch would wait for it
-    if restarts() and (code := verdict(job.folder)) is not None:
+        os._exit(FAILED)  # it died while this process started; returning, torch would wait for it for ever
+    folder = job.folder
+    if folder and restarts() and (code := verdict(folder)) is not None:
         return code
-    code = _run(job, is_prepared)
+    code, is_known = _run(job, is_prepared)
+    if code and is_known and folder and "TORCHELASTIC_RUN_ID" in os.environ:
+        give_verdict(folder, code)
     if code and "WORLD_SIZE" in os.environ:
-        if code != DIED and "TORCHELASTIC_RUN_ID" in os.environ:
-            give_verdict(job.folder, code)
-        # The others may be waiting for this process: the launcher sees it go, and ends them.
-        os._exit(FAILED if code == DIED else code)
+        os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
     return code
 
 
-def restarts() -> int:
-    """How often torch elastic has started the processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
+    """The exit code, and whether it would be the same another time."""
+    from hmrb.checkpoint import verdict
+    from hmrb.pulse import beating
+    from hmrb.train import Stopped
+    from hmrb.world import end_world, start_world
+
+    try:
+        world = start_world()
+        if not is_prepared and (code := world.of_first(partial(_prepare, job))):
+            return code, True
+        with beating(world.pulse, world.rank, world.size):
+            job.run(world)
+        end_world()
+    except Stopped as stopped:
+        if world.is_main:
+            say(str(stopped))
+        return 128 + stopped.signum, True
+    except (RequestError, RunError) as error:
+        say(str(error))
+        return REFUSED if isinstance(error, RequestError) else FAILED, True
+    except Exception as error:
+        if "WORLD_SIZE" not in os.environ:
+            raise
+        if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
+            if job.folder is None or verdict(job.folder) is None:
+                say(f"process {os.environ['RANK']} lost the others: {str(error).splitlines()[0]}")
+            return FAILED, False
+        say(f"process {os.environ['RANK']} failed, a bug in hmrb:\n{traceback.format_exc()}")
+        return FAILED, True
+    return 0, True
 
 
 def _prepare(job: Job) -> int:
     try:
         job.prepare()
     except (RequestError, RunError) as error:
-        _say(str(error))
+        say(str(error))
         return REFUSED if isinstance(error, RequestError) else FAILED
     return 0
 
 
-def _run(job: Job, is_prepared: bool) -> int:
-    from hmrb.checkpoint import clear_verdict, verdict
-    from hmrb.pulse import beating
-    from hmrb.train import Stopped
-    from hmrb.world import end_world, start_world
-
-    rank = os.environ.get("RANK", "0")
-    try:
-        world = start_world()
-        if world.is_main and not restarts():
-            clear_verdict(job.folder)
-        elif world.is_main:
-            at_most = os.environ["TORCHELASTIC_MAX_RESTARTS"]
-            _say(f"a process was lost: restart {restarts()} of {at_most}, from the last checkpoint")
-        with beating(world.pulse, world.rank, world.size):
-            if not is_prepared and (code := world.of_first(partial(_prepare, job))):
-                return code
-            job.run(world)
-        end_world()
-    except Stopped as stopped:
-        if rank == "0":
-            _say(str(stopped))
-        return 128 + stopped.signum
-    except (RequestError, RunError) as error:
-        _say(str(error))
-        return REFUSED if isinstance(error, RequestError) else FAILED
-    except Exception as error:
-        if "WORLD_SIZE" not in os.environ:
-            raise
-        if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
-            if verdict(job.folder) is None:
-                _say(f"process {rank} lost the others: {str(error).splitlines()[0]}")
-            return DIED
-        _say(f"process {rank} failed, a bug in hmrb:\n{traceback.format_exc()}")
-        return FAILED
-    return 0
-
-
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """On stderr, as everything that goes wrong is said."""
     print(f"hmrb: {message}", file=sys.stderr, flush=True)

@@ -1,10 +1,9 @@
 """hmrb train: specs to trained, scored and drawn models, here or under Slurm."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +28,7 @@ class Training:
     folder: Path
     store: "Store"
     resume: bool
+    max_restarts: int
 
     @property
     def name(self) -> str:
@@ -47,14 +47,15 @@ class Training:
     def open_folder(self) -> None:
         """The run's folder with its resolved spec. Raises RequestError where it holds another run or is in use."""
         from hmrb.checkpoint import hold, open_run
+        from hmrb.cli.launch import restarts
 
-        is_restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"  # of torchrun --max-restarts
         with hold(self.folder):
-            open_run(self.folder, self.experiment, self.resume or is_restart)
+            open_run(self.folder, self.experiment, self.resume or bool(restarts()))
 
     def run(self, world: "World") -> None:
         """Trains, scores and draws."""
-        from hmrb.checkpoint import Run, hold
+        from hmrb.checkpoint import Run, clear_verdict, hold
+        from hmrb.cli.launch import restarts, say
         from hmrb.run import run_experiment
 
         if world.most(int(not (self.folder / "spec.yaml").exists())):
@@ -64,6 +65,10 @@ class Training:
         # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
         held: AbstractContextManager[None] = hold(self.folder) if world.is_main else nullcontext()
         with held:
+            if world.is_main and restarts():
+                say(f"a process was lost: restart {restarts()}, from the last checkpoint")
+            elif world.is_main:
+                clear_verdict(self.folder)
             run_experiment(self.experiment, Run(self.folder), self.store, world)
 
     def command(self, processes: Processes) -> "Command":
@@ -72,7 +77,7 @@ class Training:
 
         folder = self.folder.absolute()
         words = ("train", str(folder / "spec.yaml"), "--out", str(folder), "--resume", *processes.words())
-        words = (*words, "--max-restarts", str(processes.max_restarts))
+        words += ("--max-restarts", str(self.max_restarts))
         return Command(self.experiment.name, words, folder / "output.log", self.experiment.optim.epochs)
 
 
@@ -97,13 +102,16 @@ def train(
         typer.Option(
             min=0,
             help="How often a run of which a process dies goes on by itself from its last checkpoint."
-            "  [default: 3; 0 with one process, which starts no other to watch over it]",
+            "  [default: 3; with one process 0, which starts no other to watch over it]",
             show_default=False,
         ),
     ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
     ] = [],  # noqa: B006
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile a few steps on the way: a trace, and a table of shares.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the spec, print it resolved, stop.")] = False,
     slurm: Slurm = False,
     partition: Partition = None,
@@ -122,18 +130,20 @@ def train(
     is_many = len(specs) > 1
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
-    if max_restarts is None:
-        max_restarts = 3 if processes.total > 1 else 0
-    processes = replace(processes, max_restarts=max_restarts)
-    experiments = check_specs(specs, set_, processes.total)
+    overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
+    experiments = check_specs(specs, overrides, processes.total)
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
         return
     store = Store.default()
     folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
-    trainings = [Training(e, folder, store, resume) for e, folder in zip(experiments, folders, strict=True)]
+    if max_restarts is None:
+        max_restarts = 3 if processes.total > 1 else 0
+    trainings = [
+        Training(e, folder, store, resume, max_restarts) for e, folder in zip(experiments, folders, strict=True)
+    ]
     if not is_many and not slurm:
-        launch(processes, trainings[0])
+        launch(processes, trainings[0], max_restarts)
         return
     workers = max(experiment.data.workers for experiment in experiments)
     asked = request(processes, workers, partition, time, sbatch, parallel) if slurm else None

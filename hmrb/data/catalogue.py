@@ -61,8 +61,13 @@ class Dataset:
 
     @property
     def shards(self) -> tuple[tuple[str, str], ...]:
-        """Dataset and split of each of its shards: a test set is a split of its parent."""
-        return tuple((self.parent if self.role == "test" else self.slug, split) for split in self.splits)
+        """Dataset and split of each of its shards."""
+        return tuple((self.home, split) for split in self.splits)
+
+    @property
+    def home(self) -> str:
+        """The dataset that its shards are named by: a test set is a split of its parent, if it has one."""
+        return self.parent if self.role == "test" and self.parent else self.slug
 
 
 def dataset(name: str) -> Dataset:
@@ -76,7 +81,7 @@ def train_set(name: str) -> Dataset:
     if row.slug != name:
         raise RequestError(f"dataset '{name}' is called '{row.slug}' in specs")
     if row.role == "test":
-        raise RequestError(f"'{name}' is a test set, split {row.splits[0]} of '{row.parent}': nothing trains on it")
+        raise RequestError(f"'{name}' is a test set, split {row.splits[0]} of '{row.home}': nothing trains on it")
     return row
 
 

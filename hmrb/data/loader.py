@@ -1,22 +1,23 @@
 """From shards to batches: a draw's number decides its person and its augmentation, whoever reads it."""
 
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from numpy.random import Generator, default_rng
+from torch.profiler import record_function
 from torch.utils.data import DataLoader, Dataset
 
 from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
 from hmrb.data.pack import UnreadablePicture, decoded
 from hmrb.data.shard import Shard
-from hmrb.data.warp import normalise, warp
+from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
 from hmrb.records import Batch, BodyParams, Sample, View
@@ -25,6 +26,8 @@ from hmrb.spec import DataSpec, LabelKind
 
 MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
 MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 cv2.setNumThreads(1)  # one picture at a time; processes share the cores
 REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
 
@@ -33,7 +36,7 @@ REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
 class Item:
     """One row of a Batch, still numpy."""
 
-    image: Float[np.ndarray, "3 H W"]
+    image: UInt8[np.ndarray, "H W 3"]
     keypoints2d: Float[np.ndarray, "J 3"]
     keypoints3d: Float[np.ndarray, "J 4"]
     pose: Float[np.ndarray, "24 3"]
@@ -41,6 +44,7 @@ class Item:
     has_body: bool
     row: int
     skipped: tuple[str, ...] = ()
+    key: int = 0
 
 
 class DrawDataset(Dataset[Any]):
@@ -48,6 +52,7 @@ class DrawDataset(Dataset[Any]):
 
     def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
         self._shards, self._image_px, self._seed = shards, image_px, seed
+        self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
         self._without = spec.without
         self.sampler = mixture(shards, spec, seed)
@@ -58,28 +63,29 @@ class DrawDataset(Dataset[Any]):
             name, row = self.sampler.draw(draw, attempt)
             rng = default_rng([self._seed, draw, attempt])
             try:
-                return self._item(name, row, rng, tuple(skipped))
+                return replace(self._item(name, row, rng), skipped=tuple(skipped), key=mix64(self._key, draw) >> 1)
             except UnreadablePicture as error:
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
 
-    def _item(self, name: str, row: int, rng: Generator, skipped: tuple[str, ...]) -> Item:
+    def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard = self._shards[name]
         view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
-        return replace(_without(_finish(shard, row, view), self._without.get(name, ())), skipped=skipped)
+        return _without(_finish(shard, row, view), self._without.get(name, ()))
 
 
 class RowDataset(Dataset[Any]):
-    """Item i is row i of a shard, not augmented."""
+    """Item i is row i of a shard, not augmented; the square around its box is `box_scale` times as wide."""
 
-    def __init__(self, shard: Shard, image_px: int) -> None:
-        self._shard, self._image_px = shard, image_px
+    def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0) -> None:
+        self._shard, self._image_px, self._box_scale = shard, image_px, box_scale
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
-        return _finish(self._shard, row, warp(read_view(self._shard, row), self._image_px))
+        view = read_view(self._shard, row)
+        return _finish(self._shard, row, warp(replace(view, side=self._box_scale * view.side), self._image_px))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +111,11 @@ def mixture(shards: Mapping[str, Shard], spec: DataSpec, seed: int) -> MixtureSa
     return MixtureSampler(spec.mix, {name: len(shard) for name, shard in shards.items()}, seed)
 
 
-def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int) -> DataLoader[Batch]:
-    """Batches of the steps in `draws`; what they hold does not depend on the number of workers."""
+def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
+    """Batches of the steps in `draws`; what they hold does not depend on the number of workers.
+
+    One pass over it is a whole run: its workers are started once.
+    """
     return DataLoader(
         dataset,
         batch_sampler=draws,
@@ -114,24 +123,54 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int) -> DataLo
         collate_fn=collate,
         worker_init_fn=_one_thread,
         multiprocessing_context="forkserver" if workers else None,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 
 def bench_loader(
-    shard: Shard, rows: Sequence[int], image_px: int, batch: int, rank: int, size: int, workers: int
+    shard: Shard, blocks: Sequence[np.ndarray], image_px: int, workers: int, box_scale: float = 1.0
 ) -> DataLoader[Batch]:
-    """One process's share of these rows of a shard, every `size`-th: no padding, no row twice."""
-    mine = rows[rank::size]
-    batches = [list(mine[i : i + batch]) for i in range(0, len(mine), batch)]
+    """A batch for each block of rows of a shard, in order."""
     return DataLoader(
-        RowDataset(shard, image_px),
-        batch_sampler=batches,
+        RowDataset(shard, image_px, box_scale),
+        batch_sampler=[block.tolist() for block in blocks],
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_one_thread,
         multiprocessing_context="forkserver" if workers else None,
     )
+
+
+def on_device(
+    batches: Iterable[Batch], device: torch.device, channels_last: bool = True, prefetch: bool = False
+) -> Iterator[Batch]:
+    """The batches on a device, pictures normalised there.
+
+    With `prefetch` a GPU copies and normalises the next batch, on a stream of its own, while it computes on one.
+    """
+    if not prefetch or device.type != "cuda":
+        for batch in batches:
+            yield _on(batch, device, channels_last)
+        return
+    copying = torch.cuda.Stream(device)
+    ready: Batch | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            coming = _on(batch, device, channels_last)
+        if ready:
+            yield ready
+        computing = torch.cuda.current_stream(device)
+        computing.wait_stream(copying)
+        coming.used_on(computing)
+        ready = coming
+    if ready:
+        yield ready
+
+
+def normalised(image: UInt8[torch.Tensor, "B 3 H W"]) -> Float[torch.Tensor, "B 3 H W"]:
+    """Pictures of 8 bits in ImageNet's normalisation, on their device and in their layout in memory."""
+    mean, std = (image.new_tensor(of, dtype=torch.float32)[:, None, None] for of in (IMAGENET_MEAN, IMAGENET_STD))
+    return (image - mean).div_(std)
 
 
 def real_poses(
@@ -210,7 +249,7 @@ def collate(items: Sequence[Item]) -> Batch:
         return torch.from_numpy(np.stack([getattr(item, name) for item in items]))
 
     return Batch(
-        image=stack("image"),
+        image=stack("image").permute(0, 3, 1, 2),  # channels last, as it lies in memory
         keypoints2d=stack("keypoints2d"),
         keypoints3d=stack("keypoints3d"),
         pose=stack("pose"),
@@ -218,12 +257,13 @@ def collate(items: Sequence[Item]) -> Batch:
         has_body=stack("has_body"),
         row=stack("row"),
         skipped=tuple(name for item in items for name in item.skipped),
+        key=stack("key"),
     )
 
 
 def _finish(shard: Shard, row: int, view: View) -> Item:
     return Item(
-        image=normalise(view.image, view.gain),
+        image=exposed(view).image,
         keypoints2d=view.keypoints2d,
         keypoints3d=view.keypoints3d,
         pose=view.pose,
@@ -231,6 +271,13 @@ def _finish(shard: Shard, row: int, view: View) -> Item:
         has_body=bool(shard.arrays["has_body"][row]),
         row=row,
     )
+
+
+def _on(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
+    with record_function("hmrb: host to device"):
+        there = batch.to(device)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return replace(there, image=normalised(there.image).contiguous(memory_format=layout))
 
 
 def _without(item: Item, kinds: Sequence[LabelKind]) -> Item:

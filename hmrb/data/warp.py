@@ -9,8 +9,6 @@ from jaxtyping import Float, UInt8
 from hmrb.records import View
 from hmrb.skeleton import SKELETONS, SMPL24_MIRROR, TRAINING_SKELETON
 
-IMAGENET_MEAN = np.array([123.675, 116.28, 103.53])
-IMAGENET_STD = np.array([58.395, 57.12, 57.375])
 _MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
 
 
@@ -74,36 +72,20 @@ def warp(view: View, size: int) -> View:
 
 
 def exposed(view: View) -> View:
-    """The same picture with the gain in its pixels, which are nobody else's: the caller may change them.
+    """The same picture with the gain in its pixels, rounded and saturated like a camera would.
 
-    Whatever is put on a picture comes after the colour noise named before it, as in the study.
+    The pixels are nobody else's: the caller may change them. Whatever is put on a picture comes after the colour noise
+    named before it, as in the study.
     """
     if (view.gain == 1).all():
         return replace(view, image=view.image.copy())
-    table = _levels(view.gain).astype(np.uint8)
+    table = np.clip(np.rint(np.arange(256)[:, None] * view.gain), 0, 255).astype(np.uint8)
     return replace(view, image=np.asarray(cv2.LUT(view.image, table[None])), gain=np.ones(3))
 
 
 def pixels(view: View) -> UInt8[np.ndarray, "H W 3"]:
     """A window on the picture in which labels lie where they say, be it mirrored or not."""
     return view.image[:, ::-1] if view.flipped else view.image
-
-
-def normalise(crop: UInt8[np.ndarray, "H W 3"], gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 H W"]:
-    """uint8 RGB times `gain`, rounded and saturated like a camera would, in ImageNet's normalisation.
-
-    One table look-up a channel: the colour noise costs nothing on top.
-    """
-    table = np.ascontiguousarray(((_levels(gain) - IMAGENET_MEAN) / IMAGENET_STD).T, np.float32)
-    out = np.empty((3, *crop.shape[:2]), np.float32)
-    for channel, plane in enumerate(cv2.split(crop)):
-        cv2.LUT(plane, table[channel], dst=out[channel])
-    return out
-
-
-def _levels(gain: Float[np.ndarray, "3"]) -> Float[np.ndarray, "256 3"]:
-    levels: np.ndarray = np.clip(np.rint(np.arange(256)[:, None] * gain), 0, 255)
-    return levels
 
 
 def _turn(angle: float) -> Float[np.ndarray, "2 2"]:

@@ -104,6 +104,15 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
     return backbone, _count(backbone, spec)
 
 
+def keep_no_maps(backbone: Features) -> None:
+    """Maps are computed again in the backward pass. Raises RequestError where timm can't do that for the network."""
+    network: Any = backbone.network
+    try:
+        network.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError):
+        raise RequestError(f"speed.checkpointing: timm has none for a {type(network).__name__}; leave it out") from None
+
+
 def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
     """What timm's `create_model` is told: no classifier, and the picture's size where the network is made for one."""
     config = timm.models.get_pretrained_cfg(row.timm_name)

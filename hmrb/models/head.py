@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hmrb.geometry import rot6d_to_rotmat
@@ -11,6 +11,7 @@ from hmrb.records import Prediction
 from hmrb.spec import HeadSpec
 
 NUM_POSE, NUM_BETAS, NUM_CAMERA = 144, 10, 3
+_ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitMix64's constants, as int64
 SMALL_GAIN = 0.01  # of the last layers: the first prediction is the mean body (HMR, CVPR 2018)
 
 
@@ -29,18 +30,19 @@ class IterativeHead(nn.Module):
         self.steps = spec.steps
         self.fc1 = nn.Linear(num_features + NUM_POSE + NUM_BETAS + NUM_CAMERA, spec.hidden)
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
-        self.drop = nn.Dropout(spec.dropout)
+        self.dropout = spec.dropout
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
         _keep_mean(self)
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Prediction:
-        """Features to rotations, betas and weak-perspective camera."""
+    def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
+        """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
         pose, betas, camera = (
             mean.expand(len(features), -1) for mean in (self.init_pose, self.init_shape, self.init_cam)
         )
-        for _ in range(self.steps):
-            hidden = self.drop(self.fc1(torch.cat([features, pose, betas, camera], 1)))
-            hidden = self.drop(self.fc2(hidden))
+        share = self.dropout if self.training else 0.0
+        for step in range(self.steps):
+            hidden = drop(self.fc1(torch.cat([features, pose, betas, camera], 1)), share, keys, 2 * step)
+            hidden = drop(self.fc2(hidden), share, keys, 2 * step + 1)
             pose, betas, camera = (
                 pose + self.decpose(hidden),
                 betas + self.decshape(hidden),
@@ -58,21 +60,42 @@ class DirectHead(nn.Module):
 
     def __init__(self, num_features: int, spec: HeadSpec) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(num_features, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout),
-            nn.Linear(spec.hidden, spec.hidden), nn.ReLU(), nn.Dropout(spec.dropout),
-        )  # fmt: skip
+        self.dropout = spec.dropout
+        widths = {"0": num_features, "3": spec.hidden}  # checkpoints know the layers by these names
+        self.layers = nn.ModuleDict({name: nn.Linear(width, spec.hidden) for name, width in widths.items()})
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
         for decoder in (self.decpose, self.decshape, self.deccam):
             nn.init.zeros_(decoder.bias)
         _keep_mean(self)
 
-    def forward(self, features: Float[Tensor, "B F"]) -> Prediction:
-        """Features to rotations, betas and weak-perspective camera."""
-        hidden = self.layers(features)
+    def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
+        """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
+        hidden, share = features, self.dropout if self.training else 0.0
+        for number, layer in enumerate(self.layers.values()):
+            hidden = drop(torch.relu(layer(hidden)), share, keys, number)
         pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (24, 6))
         betas, camera = self.init_shape + self.decshape(hidden), self.init_cam + self.deccam(hidden)
         return Prediction(rot6d_to_rotmat(pose), betas, camera)
+
+
+def drop(
+    values: Float[Tensor, "B F"], share: float, keys: Int[Tensor, " B"] | None, layer: int
+) -> Float[Tensor, "B F"]:
+    """Dropout: a share of the values set to 0, the others scaled up. A row's key and the layer decide which.
+
+    So a picture loses the same values whatever process and part of a batch it falls in, and on every device.
+    Raises ValueError without keys.
+    """
+    if not share:
+        return values
+    if keys is None:
+        raise ValueError("training with dropout needs the keys of the draws: model(batch.image, batch.key)")
+    width = values.shape[1]
+    places = torch.arange(layer * width, (layer + 1) * width, device=values.device) * _ODD[0]
+    bits = (keys[:, None] ^ places) * _ODD[1]  # wraps around
+    bits = (bits ^ (bits >> 32)) * _ODD[2]
+    is_kept = (bits >> 40 & 0xFFFFFF) >= share * 2**24
+    return values * is_kept / (1 - share)
 
 
 def set_mean(head: nn.Module, mean: Float[Tensor, "157"]) -> None:

@@ -3,16 +3,19 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
 from hmrb.records import Prediction
-from hmrb.spec import ModelSpec
+from hmrb.spec import ModelSpec, Precision
 from hmrb.store import Store
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class HMR(nn.Module):
@@ -26,13 +29,31 @@ class HMR(nn.Module):
         self.backbone, num_features = build_backbone(spec)
         self.weights_used = initialise(self.backbone, spec, store)
         self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
+        self.freeze_bn = spec.freeze_bn
+        self.train()
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Prediction:
-        """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in."""
+    def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
+        """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in.
+
+        `keys`, those of the draws, decide what dropout leaves out: training needs them.
+        """
         features = self.backbone(image)
         with torch.autocast(image.device.type, enabled=False):
-            prediction: Prediction = self.head(features.float())
+            prediction: Prediction = self.head(features.float(), keys)
         return prediction
+
+    def train(self, mode: bool = True) -> "HMR":
+        """As any module; frozen BatchNorm stays as in evaluation."""
+        super().train(mode)
+        for module in self.modules() if self.freeze_bn else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+
+def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """Backbones called within compute in this precision; their weights stay in fp32."""
+    return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 
 def build_model(spec: ModelSpec, store: Store | None = None) -> HMR:

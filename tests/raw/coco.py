@@ -19,13 +19,20 @@ PARTS = (("foot", 17, 23), ("face", 23, 91), ("lefthand", 91, 112), ("righthand"
 
 def write_coco(root: Path, split: str = "train", seed: int = 0, pictures: int = 10) -> list[Someone]:
     """Ten pictures, 15 people, one of them without a wrist, and a crowd."""
-    names = [f"COCO_{split}2014_{number:012d}.jpg" for number in range(9, 9 + pictures)]
-    people, table = _coco(root / f"{split}2014", names, seed, "coco", wrist=9)
+    folder, prefix = (split, "") if split == "val2017" else (f"{split}2014", f"COCO_{split}2014_")
+    names = [f"{prefix}{number:012d}.jpg" for number in range(9, 9 + pictures)]
+    people, table = _coco(root / folder, names, seed, "coco", wrist=9)
     table["annotations"].append(
         {"id": 900, "image_id": 9, "iscrowd": 1, "bbox": [0, 0, 50, 50], "keypoints": [0] * 51, "num_keypoints": 0}
     )
-    _dump(root / f"annotations/person_keypoints_{split}2014.json", table)
+    _dump(root / f"annotations/person_keypoints_{folder}.json", table)
     return people
+
+
+def write_all_coco(root: Path) -> None:
+    """Every split."""
+    for seed, split in enumerate(("train", "val", "val2017")):
+        write_coco(root, split, 20 * seed)
 
 
 def write_wholebody(root: Path, split: str = "train", seed: int = 0, folder: str = "") -> list[Someone]:
@@ -103,7 +110,7 @@ def _dump(path: Path, table: Any) -> None:
 
 
 TREES: dict[str, Callable[[Path], Any]] = {
-    "coco": write_coco,
+    "coco": write_all_coco,
     "coco_wholebody": write_wholebody,
     "crowdpose": write_crowdpose,
     "posetrack": write_posetrack,

@@ -21,6 +21,7 @@ from hmrb.skeleton import SKELETONS
 
 LIMBS = slice(5, 17)  # shoulders to ankles, in COCO's 17 and in PoseTrack's
 BODY = 17
+COCO_PICTURES = {"train": "train2014", "val": "val2014", "val2017": "val2017"}
 # The other parts of COCO-WholeBody, in the order of its 133: key, points, whether they are to be used.
 PARTS = (
     ("foot_kpts", 6, "foot_valid"), ("face_kpts", 68, "face_valid"),
@@ -34,15 +35,15 @@ Picture = Mapping[str, Any]
 
 
 def plan_coco(raw: Raw) -> list[Part]:
-    """The pictures of 2014; people whose twelve limb points are all labelled."""
+    """People whose twelve limb points are all labelled; splits whose pictures are there."""
+    folders = {split: (name, f"images/{name}") for split, name in COCO_PICTURES.items()}
+    there = [split for split, names in folders.items() if any((raw.root / name).is_dir() for name in names)]
     files = {
-        split: (f"annotations/person_keypoints_{split}2014.json", f"person_keypoints_{split}2014.json")
-        for split in ("train", "val")
+        split: (f"annotations/person_keypoints_{name}.json", f"person_keypoints_{name}.json")
+        for split, name in COCO_PICTURES.items()
+        if split in (there or COCO_PICTURES)
     }
-    return [
-        _part(raw, split, path, (f"{split}2014", f"images/{split}2014"), _body, _has_limbs)
-        for split, path in present(raw, files).items()
-    ]
+    return [_part(raw, split, path, folders[split], _body, _has_limbs) for split, path in present(raw, files).items()]
 
 
 def plan_wholebody(raw: Raw) -> list[Part]:
@@ -174,18 +175,22 @@ def _text(table: Picture, key: str, path: Path) -> str:
 SOURCES = (
     Source(
         name="coco",
-        title="COCO 2014",
+        title="COCO",
         licence="annotations CC-BY 4.0, images under Flickr's terms",
         skeleton="coco",
-        splits=("train", "val"),
+        splits=tuple(COCO_PICTURES),
         plan=plan_coco,
-        tree="annotations/person_keypoints_{train,val}2014.json\n{train,val}2014/COCO_train2014_000000000009.jpg ...",
+        tree=(
+            "annotations/person_keypoints_{train,val}2014.json\n{train,val}2014/COCO_train2014_000000000009.jpg ...\n"
+            "annotations/person_keypoints_val2017.json\nval2017/000000000139.jpg ..."
+        ),
         traps=(
-            "the pictures of 2014: those of 2017 are named without COCO_train2014_ and are split otherwise",
+            "train and val are of 2014; val2017, the 5,000 pictures that 2D evaluations take, are among val's",
             "people are kept whose points 5 to 16 are all labelled, hidden ones among them",
+            "a point of confidence 1 is labelled, seen or hidden; column occlusion is the share of hidden ones",
             "the box is the annotators', without a margin",
         ),
-        benchmarks=("val",),
+        benchmarks=("val", "val2017"),
     ),
     Source(
         name="coco_wholebody",

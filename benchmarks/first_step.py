@@ -1,0 +1,92 @@
+"""From the command to a run's first step: seconds of each part, in fresh processes, the median of several.
+
+Parts are what `hmrb train` does in that order. Run `python benchmarks/first_step.py`, or with --spec, --runs 5, --json.
+It needs the spec's shards: for the quickstart, `hmrb convert-data synthetic`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+PARTS = (
+    "interpreter", "imports", "spec and its names", "files and model checked", "shards and body",
+    "model and optimiser", "log and TensorBoard", "first batch", "first step",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measures in fresh processes, prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, default=Path("specs/quickstart.yaml"))
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--begun", type=float, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.begun:
+        print(json.dumps(once(asked.spec, asked.begun)))
+        return
+    times = []
+    for _ in range(asked.runs):
+        command = [sys.executable, __file__, "--spec", str(asked.spec), "--begun", str(time.time())]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        times.append(json.loads(done.stdout.splitlines()[-1]))
+    found = {part: median(run[part] for run in times) for part in PARTS}
+    found |= {"to the first step": median(sum(run.values()) for run in times)}
+    print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:28} {v:6.2f} s" for k, v in found.items()))
+
+
+def once(spec: Path, begun: float) -> dict[str, float]:
+    """Seconds of each part in this process, which was asked for at `begun`."""
+    marks = [begun, time.time()]
+
+    def mark() -> None:
+        marks.append(time.time())
+
+    import torch
+
+    from hmrb.body import load_body
+    from hmrb.check import file_problems, name_problems, resolve
+    from hmrb.data.loader import DrawDataset, StepDraws, on_device, stream_seed, train_loader
+    from hmrb.data.shard import open_shard
+    from hmrb.losses import Losses
+    from hmrb.run import watching
+    from hmrb.spec import load_experiment
+    from hmrb.step import build_learner, train_step
+    from hmrb.store import Store
+    from hmrb.world import start_world
+
+    mark()
+    experiment = load_experiment(spec)
+    assert not name_problems(experiment)
+    experiment = resolve(experiment)
+    mark()
+    store, world = Store.default(), start_world()
+    if problems := file_problems(experiment, store):
+        sys.exit("\n".join(problems))
+    mark()
+    shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
+    losses = Losses(experiment.losses, load_body(experiment.body, store=store))
+    mark()
+    torch.manual_seed(stream_seed(experiment.seed, "weights"))
+    learner = build_learner(experiment, shards, store, world)
+    mark()
+    with tempfile.TemporaryDirectory() as folder, watching(Path(folder)) as watcher:
+        watcher.start(0, 1, 1)
+    mark()
+    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
+    loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), experiment.data.workers)
+    (batch,) = on_device(loader, world.device)
+    mark()
+    float(train_step(learner, losses, batch, 0, experiment.optim, world)["total"])
+    mark()
+    return dict(zip(PARTS, (after - before for before, after in pairwise(marks)), strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""What a training step and an evaluation of ResNet-50 HMR cost on one core, and what the knobs of speed win.
+
+(a) the whole training step at batch 8 (data, forward, body, five losses, adversary, backward, optimiser): plain fp32
+    without knobs against bf16, channels_last and the fused optimiser, steps of both in turn.
+(b) evaluation at batch 32 (network, body, metrics): plain fp32 against bf16 and channels_last. With --checkpoint, what
+    bf16 does to PA-MPJPE on the synthetic test set.
+(c) the step at batch 32: the share that is not the backbone's own forward and backward, in fp32 and with the knobs.
+CPU time of the process. Run `python benchmarks/step_rate.py`, or with --only train, --steps 5, --json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import hmrb.evaluate
+from hmrb.benchmarks import find_benchmark
+from hmrb.body import load_body
+from hmrb.checkpoint import load_checkpoint
+from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
+from hmrb.data.shard import Shard
+from hmrb.data.writer import ShardWriter
+from hmrb.evaluate import Bodies, evaluate, evaluate_checkpoint, evaluate_model
+from hmrb.losses import Losses
+from hmrb.models.head import mean_prediction
+from hmrb.spec import Experiment, parse_experiment
+from hmrb.step import Learner, build_learner, set_rates, train_step
+from hmrb.store import Store
+from hmrb.synthetic.people import render_people
+from hmrb.train import Meter
+from hmrb.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+PLAIN = {"precision": "fp32", "channels_last": False, "fused": False}
+KNOBS = {"precision": "bf16", "channels_last": True, "fused": True}
+PEOPLE = 64
+
+
+def main() -> None:
+    """Measures what is asked, prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("train", "eval", "rest"))
+    parser.add_argument("--steps", type=int, default=5, help="steps of each kind")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--checkpoint", type=Path, help="a synthetic run's best.pt, for PA-MPJPE in bf16")
+    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        shard = made_up(Path(name))
+        if asked.only in (None, "train"):
+            found |= training(shard, asked.backbone, asked.steps)
+        if asked.only in (None, "eval"):
+            found |= evaluating(shard, asked.backbone)
+        if asked.only in (None, "rest"):
+            found |= rest(shard, asked.backbone, asked.steps)
+    if asked.checkpoint:
+        found |= accuracy(asked.checkpoint)
+    print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:58} {v:.4g}" for k, v in found.items()))
+
+
+def made_up(folder: Path) -> Shard:
+    """Rendered people in a shard for both training and the synthetic benchmark."""
+    path = folder / "synthetic_train.h5"
+    about = {"dataset": "synthetic", "split": "train", "skeleton": "smpl54", "body": "open", "made_by": "a benchmark"}
+    with ShardWriter(path, **about) as out:
+        for sample in render_people(load_body("open"), "full", "train", 3, range(PEOPLE), 256):
+            out.add(sample)
+    return Shard(path)
+
+
+def experiment(backbone: str, batch: int, precision: str, **speed: bool) -> Experiment:
+    """The study's recipe on made-up people."""
+    tree = {
+        "name": "step_rate",
+        "body": "open",
+        "model": {"backbone": backbone, "weights": "none", "mean": "labels"},
+        "data": {"mix": {"synthetic": 1.0}, "workers": 0},
+        "adversary": {"poses": "labels"},
+        "optim": {"batch": batch, "precision": precision},
+        "evals": {"benches": [], "select_on": None},
+        "speed": speed,
+    }
+    return parse_experiment(tree, "step_rate")
+
+
+def steps(spec: Experiment, shard: Shard, watch: Callable[[Learner], None] = lambda learner: None) -> Iterator[float]:
+    """CPU seconds of each step of a run, from asking for its batch to its line in the log."""
+    torch.manual_seed(0)
+    shards = {"synthetic": shard}
+    learner, losses = build_learner(spec, shards, Store.default(), ALONE), Losses(spec.losses, load_body("open"))
+    watch(learner)
+    meter, many = Meter(ALONE), 10_000
+    loader = train_loader(
+        DrawDataset(shards, spec.data, spec.model.image_px, 0), StepDraws(spec.optim.batch, 0, many, 0, 1), 0
+    )
+    batches = on_device(meter.waits(loader), ALONE.device, spec.speed.channels_last)
+    for step in range(many):
+        begun = time.process_time()
+        batch = next(batches)
+        set_rates(learner.optimiser, spec.optim, step, many)
+        meter.add(train_step(learner, losses, batch, step, spec.optim, ALONE), len(batch.row))
+        json.dumps(meter.facts())
+        yield time.process_time() - begun
+
+
+def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
+    """The median of each kind over `count` rounds, after two that warm up."""
+    rounds = [[next(kind) for kind in kinds] for _ in range(count + 2)][2:]
+    return [median(kind) for kind in zip(*rounds, strict=True)]
+
+
+def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
+    """Plain against knobs at batch 8."""
+    kinds = [steps(experiment(backbone, 8, **settings), shard) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
+    plain, fast = in_turn(kinds, count)
+    return {"train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": plain / fast}
+
+
+def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
+    """Plain against knobs at batch 32, over all made-up people."""
+    hmrb.evaluate.BATCH = 32
+    learner = build_learner(experiment(backbone, 8, **PLAIN), {"synthetic": shard}, Store.default(), ALONE)  # type: ignore[arg-type]
+    model, benchmark = learner.model, find_benchmark("synthetic")
+    bodies = Bodies.load("open", benchmark, Store.default(), ALONE.device)
+
+    def plain() -> object:
+        was = model.to(memory_format=torch.contiguous_format).eval()
+        return evaluate(
+            lambda batch: was(batch.image.contiguous()), lambda n: mean_prediction(was.head, n), benchmark, shard,
+            bodies, ALONE, 224,
+        )  # fmt: skip
+
+    def fast(precision: str) -> object:
+        return evaluate_model(
+            model.to(memory_format=torch.channels_last),
+            benchmark,
+            shard,
+            bodies,
+            ALONE,
+            224,
+            precision=precision,  # type: ignore[arg-type]
+        )
+
+    ways = {"plain fp32": plain, "channels_last": lambda: fast("fp32"), "channels_last and bf16": lambda: fast("bf16")}
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(3):
+        for name, way in ways.items():
+            begun = time.process_time()
+            way()
+            took[name].append(time.process_time() - begun)
+    best = {name: min(times) for name, times in took.items()}
+    out = {f"eval b32: images/s, {name}": PEOPLE / seconds for name, seconds in best.items()}
+    return out | {"eval b32: plain / channels_last and bf16": best["plain fp32"] / best["channels_last and bf16"]}
+
+
+class Timed(nn.Module):
+    """A backbone that knows how long its own forward and backward took."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.seconds, self._begun = backbone, 0.0, 0.0
+        first = next(p for p in backbone.parameters() if p.ndim == 4)  # its gradient is the last to be ready
+        first.register_post_accumulate_grad_hook(lambda _: self._end())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features."""
+        begun = time.process_time()
+        features: Tensor = self.backbone(image)
+        self.seconds = time.process_time() - begun
+        features.register_hook(lambda _: self._begin())
+        return features
+
+    def _begin(self) -> None:
+        self._begun = time.process_time()
+
+    def _end(self) -> None:
+        self.seconds += time.process_time() - self._begun
+
+
+def rest(shard: Shard, backbone: str, count: int) -> dict[str, float]:
+    """The share of a step at batch 32 outside the backbone."""
+    out = {}
+    for name, settings in {"fp32, channels_last, fused": KNOBS | {"precision": "fp32"}, "knobs": KNOBS}.items():
+        timed: list[Any] = []
+
+        def watch(learner: Learner, timed: list[Any] = timed) -> None:
+            timed.append(Timed(learner.model.backbone))
+            learner.model.backbone = timed[0]
+
+        walk = steps(experiment(backbone, 32, **settings), shard, watch)  # type: ignore[arg-type]
+        next(walk)
+        shares = [(1 - timed[0].seconds / total, total) for total in (next(walk) for _ in range(count))]
+        out[f"train b32: s, {name}"] = median(total for _, total in shares)
+        out[f"train b32: share outside the backbone, {name}"] = median(share for share, _ in shares)
+    return out
+
+
+def accuracy(path: Path) -> dict[str, float]:
+    """PA-MPJPE of a checkpoint on the synthetic test set in both precisions."""
+    checkpoint = load_checkpoint(path)
+    runs = [
+        evaluate_checkpoint(checkpoint, find_benchmark("synthetic"), Store.default(), ALONE, p)
+        for p in ("fp32", "bf16")
+    ]  # type: ignore[arg-type]
+    exact, half = (run.errors["pa_mpjpe"] for run in runs)
+    return {
+        "synthetic PA-MPJPE, fp32, mm": float(exact.mean()),
+        "synthetic PA-MPJPE, bf16, mm": float(half.mean()),
+        "of a person, mean absolute difference, mm": float(np.abs(half - exact).mean()),
+    }
+
+
+if __name__ == "__main__":
+    main()

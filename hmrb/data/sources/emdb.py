@@ -1,0 +1,111 @@
+"""EMDB: people in the wild with electromagnetic sensors on them, filmed by a moving phone; a test set.
+
+Kaufmann, Song, Guo, Shen, Jiang, Tang, Zárate and Hilliges: EMDB: The Electromagnetic Database of Global 3D Human Pose
+and Shape in the Wild, ICCV 2023. https://emdb.ait.ethz.ch
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.data.marked import entry, numbers
+from hmrb.data.pelvis import rest_pelvis
+from hmrb.data.rules import box_corners, moved, turned, with_confidence
+from hmrb.data.source import Part, Raw, Source
+from hmrb.errors import RequestError
+from hmrb.pickles import read_pickle
+from hmrb.records import GENDERS, Person, Photo
+
+SPLITS = ("emdb1", "emdb2")
+FLAG_BYTES = 1 << 8  # arrays are longer, and left unread while only the flags are looked for
+
+
+def plan(raw: Raw) -> list[Part]:
+    """A part for EMDB-1 and one for EMDB-2, an item a sequence; some sequences are in both, some in neither."""
+    paths = raw.some("*/*/*_data.pkl")
+    chosen: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for path in paths:
+        table = read_pickle(path, longest=FLAG_BYTES)
+        for split, kept in chosen.items():
+            if entry(table, split, path):
+                kept.append(path)
+    if not any(chosen.values()):
+        raise RequestError(f"{raw.root}: none of {len(paths)} sequences is in {' or '.join(SPLITS)}; get the others")
+    return [Part(split, kept, partial(read, raw), photos_each=1500) for split, kept in chosen.items() if kept]
+
+
+def read(raw: Raw, path: Path) -> Iterator[Photo]:
+    """The good frames of a sequence, whose person is in the picture and has a box."""
+    table = read_pickle(path)
+    good = np.asarray(entry(table, "good_frames_mask", path), bool)
+    corners = numbers(entry(table, "bboxes", path), "bboxes", (len(good), 4), path)
+    good &= (corners[:, 2:] > corners[:, :2]).all(1)
+    folder = path.parent.relative_to(raw.root).as_posix()
+    people = _people(raw, table, len(good), path)
+    for frame, (person, box) in enumerate(zip(people, corners.tolist(), strict=True)):
+        if good[frame]:
+            name = f"{folder}/images/{frame:05d}.jpg"
+            yield Photo(name=name, people=(person(box=box_corners(*box)),), file=raw.file(name))
+
+
+def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[Person]]:
+    """The person in each frame, all but the box."""
+    camera, body = entry(table, "camera", path), entry(table, "smpl", path)
+    poses = np.concatenate(
+        [numbers(body, "poses_root", (frames, 1, 3), path), numbers(body, "poses_body", (frames, 23, 3), path)], 1
+    )
+    transls = numbers(body, "trans", (frames, 3), path)
+    betas = numbers(body, "betas", (10,), path)
+    points = numbers(table, "kp2d", (frames, 24, 2), path)
+    views = numbers(camera, "extrinsics", (frames, 4, 4), path)
+    intrinsics = numbers(camera, "intrinsics", (3, 3), path)
+    gender = str(entry(table, "gender", path))
+    if gender not in GENDERS:
+        raise RequestError(f"{path}: no gender is called '{gender}'; known: {', '.join(GENDERS)}")
+    rest = rest_pelvis(betas, gender, raw.store)
+    for frame, view in enumerate(views):
+        turn, shift = view[:3, :3], view[:3, 3]
+        yield partial(
+            Person,
+            keypoints2d=with_confidence(points[frame]),
+            pose=turned(poses[frame], turn),
+            betas=betas,
+            transl=np.zeros(3, np.float32) if rest is None else moved(transls[frame], rest, turn, shift),
+            has_body=True,
+            gender=gender,
+            columns={"sequence": str(entry(table, "name", path)), "frame": float(frame)},
+            extra={"camera": intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]], "world_to_camera": view[:3].ravel()},
+        )
+
+
+TREE = """
+  P1/14_outdoor_climb/P1_14_outdoor_climb_data.pkl     P0 to P9, their sequences
+  P1/14_outdoor_climb/images/00000.jpg"""
+
+SOURCES = (
+    Source(
+        name="emdb",
+        title="EMDB",
+        licence="research, by application (unverified)",
+        skeleton="smpl",
+        splits=SPLITS,
+        plan=plan,
+        tree=TREE,
+        traps=(
+            "each sequence says itself whether it is in emdb1, emdb2, both or neither",
+            "bodies are gendered, as each sequence says",
+            "raw roots and translations are in the world's frame; here both are in the camera's",
+            "frames that are not good (good_frames_mask) are left out, as EMDB's evaluation leaves them out",
+            "so are good frames whose box is empty, which EMDB's evaluation, working without pictures, has no need to",
+            "what is left has gaps: the column frame has the frame's number, 30 of them a second",
+            "the box is the file's, without a margin; key points are SMPL's joints, projected, those outside the"
+            " picture among them",
+            "translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz; without them they are zeros",
+            "extra world_to_camera is the upper 3 x 4 of the frame's camera, row after row",
+        ),
+        benchmarks=SPLITS,
+    ),
+)

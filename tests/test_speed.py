@@ -1,0 +1,128 @@
+"""Knobs of speed move numbers by no more than rounding, are honoured, and are said."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_tree
+
+from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, DrawDataset, StepDraws, normalised, on_device, train_loader
+from hmrb.data.shard import open_shard
+from hmrb.errors import RequestError
+from hmrb.profile import RANGES, profiled
+from hmrb.spec import Experiment, parse_experiment
+from hmrb.step import Learner, build_learner, train_step
+from hmrb.store import Store
+from hmrb.watch import Watcher
+from hmrb.world import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def experiment(backbone: str = "mini", **speed: Any) -> Experiment:
+    tree = tiny_tree()
+    return parse_experiment(tree | {"speed": speed, "model": tree["model"] | {"backbone": backbone}}, "tiny")
+
+
+def run(spec: Experiment, store: Store, steps: int = 3, profiler: Any = None) -> tuple[Learner, list[float]]:
+    """A few steps of training; the learner and the loss of each."""
+    from hmrb.body import load_body
+    from hmrb.losses import Losses
+
+    shards = {"synthetic": open_shard(store.shard("synthetic", "train"), "synthetic")}
+    torch.manual_seed(0)
+    learner = build_learner(spec, shards, store, ALONE)
+    losses = Losses(spec.losses, load_body("open"))
+    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0)
+    loader = train_loader(dataset, StepDraws(4, 0, steps, 0, 1), 0)
+    totals = []
+    for step, batch in enumerate(on_device(loader, ALONE.device, spec.speed.channels_last)):
+        totals.append(float(train_step(learner, losses, batch, step, spec.optim, ALONE)["total"]))
+        if profiler:
+            profiler.step()
+    return learner, totals
+
+
+def test_pictures_are_normalised_on_the_device_as_by_hand() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    by_hand = (levels.numpy().astype(np.float64) - np.reshape(IMAGENET_MEAN, (3, 1, 1))) / np.reshape(
+        IMAGENET_STD, (3, 1, 1)
+    )
+    # Single precision: the mean is rounded to 4e-6 levels, and a level is 0.017.
+    np.testing.assert_allclose(normalised(levels).numpy(), by_hand, rtol=0, atol=3e-7)
+
+
+def test_a_batch_lies_in_memory_as_asked(tiny_store: Store) -> None:
+    shards = {"synthetic": open_shard(tiny_store.shard("synthetic", "train"), "synthetic")}
+    spec = experiment()
+    loader = train_loader(DrawDataset(shards, spec.data, 24, 0), StepDraws(4, 0, 1, 0, 1), 0)
+    (read,) = loader
+    assert read.image.dtype == torch.uint8
+    (last,), (first,) = (list(on_device(loader, ALONE.device, channels_last)) for channels_last in (True, False))
+    assert last.image.is_contiguous(memory_format=torch.channels_last)
+    assert first.image.is_contiguous()
+    assert torch.equal(first.image, last.image)
+
+
+@pytest.mark.parametrize("knob", [{"channels_last": False}, {"fused": False}, {"checkpointing": True}])
+def test_a_knob_moves_the_loss_by_rounding_alone(tiny_store: Store, knob: dict[str, bool]) -> None:
+    (_, plain), (learner, turned) = run(experiment(), tiny_store), run(experiment(**knob), tiny_store)
+    assert turned == pytest.approx(plain, rel=1e-4)  # the third step is on weights that Adam moved by rounded gradients
+    assert {name: learner.knobs[name] for name in knob} == knob
+    assert learner.state()["knobs"] == dict(learner.knobs)
+
+
+def test_kept_maps_are_fewer_with_checkpointing(tiny_store: Store) -> None:
+    def kept(**speed: Any) -> int:
+        learner, _ = run(experiment(**speed), tiny_store, steps=0)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            learner.model.backbone(torch.zeros(4, 3, 32, 32))
+        return sum(sizes)
+
+    assert kept(checkpointing=True) < 0.7 * kept()
+
+
+def test_a_backbone_without_checkpointing_is_refused(tiny_store: Store) -> None:
+    with pytest.raises(RequestError, match=r"speed\.checkpointing: timm has none for a SelecSls; leave it out"):
+        run(experiment("selecsls42", checkpointing=True), tiny_store)
+
+
+def test_compile_that_does_not_work_is_said_and_left_out(
+    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(function: object) -> object:
+        raise RuntimeError("no C++ compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    learner, _ = run(experiment(compile=True), tiny_store, steps=1)
+    assert capsys.readouterr().out == (
+        "speed.compile: torch.compile does not work here, the backbone runs as it is: no C++ compiler\n"
+    )
+    assert learner.knobs["compile"] is False
+
+
+def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listening(Watcher):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    with profiled(3, tmp_path, ALONE, Listening()) as profiler:
+        run(experiment(), tiny_store, steps=8, profiler=profiler)
+    lines = (tmp_path / "profile" / "summary.txt").read_text().splitlines()
+    shares = {line[:30].strip(): float(line.split()[-1].rstrip("%")) for line in lines[1:]}
+    within = [name for name in RANGES if name != "data wait"]  # the run's own loop times that
+    assert set(shares) == {*within, "everything else", "a step"}
+    assert shares["a step"] == 100
+    assert sum(shares[name] for name in (*within, "everything else")) == pytest.approx(100, abs=1)  # rounded
+    assert shares["forward"] + shares["backward"] > 10
+    with gzip.open(tmp_path / "profile" / "trace-0.json.gz", "rt") as trace:
+        names = [event.get("name", "") for event in json.load(trace)["traceEvents"]]
+    assert names.count("hmrb: backward") == 3
+    assert lines[0] in said[0]
