@@ -161,8 +161,9 @@ def disturb(command: Disturbed, kind: str, run: str, rng: random.Random, seconds
         process.wait(timeout=moment)
     except subprocess.TimeoutExpired:
         if kind == "worker":
-            for victim in rng.sample(command.workers(process.pid), 1) if command.workers(process.pid) else []:
-                os.kill(victim, signal.SIGKILL)
+            workers = command.workers(process.pid)
+            if workers:
+                os.kill(rng.choice(workers), signal.SIGKILL)
         if kind == "launcher":
             process.kill()
         if kind == "stop":

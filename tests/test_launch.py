@@ -79,7 +79,7 @@ def test_of_torchrun_s_processes_the_first_makes_the_data_and_the_others_wait(
     assert by_torchrun.returncode == 0, by_torchrun.stderr
     assert by_torchrun.stdout.count("dataset 'synthetic' is not there yet: making it") == 1
     record = json.loads((bench.folder / "torchrun" / "eval" / "synthetic.json").read_text())
-    assert record["processes"] == 2
+    assert record["machine"]["processes"] == 2
     assert same(bench.folder / "torchrun", two)
 
 
@@ -254,7 +254,7 @@ def test_an_evaluation_in_two_processes_says_what_one_says(bench: Bench, two: Pa
         done = bench(*hmrb_eval, f"eval{processes}", "--cpu-procs", processes)
         assert done.returncode == 0, done.stderr
         records.append(json.loads(done.stdout)[0])
-    assert [record["processes"] for record in records] == [1, 2]
+    assert [record["machine"]["processes"] for record in records] == [1, 2]
     for name, metric in records[0]["metrics"].items():
         # The processes' batches have other sizes, for which convolutions add in another order.
-        assert metric["mm"] == pytest.approx(records[1]["metrics"][name]["mm"], rel=1e-6)
+        assert metric["value"] == pytest.approx(records[1]["metrics"][name]["value"], rel=1e-6)

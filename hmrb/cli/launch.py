@@ -188,7 +188,7 @@ def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
     from hmrb.checkpoint import give_verdict, verdict
 
     if launcher not in (0, os.getppid()):
-        return FAILED  # it died while this process started
+        os._exit(FAILED)  # it died while this process started; returning, torch would wait for it for ever
     folder = job.folder
     if folder and restarts() and (code := verdict(folder)) is not None:
         return code
