@@ -182,6 +182,17 @@ def evaluate_model(
     return scores
 
 
+def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
+    """The benchmark's shard. Raises RequestError where its truth is poses of another body than the predictions'."""
+    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    if benchmark.truth in ("gendered", "neutral") and shard.info.body != body:
+        raise RequestError(
+            f"{benchmark.name}: its people are labelled with body '{shard.info.body}', the checkpoint's body is"
+            f" '{body}': the poses of one mean nothing to the other"
+        )
+    return shard
+
+
 def evaluate_checkpoint(
     checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
 ) -> Scores:
@@ -190,7 +201,7 @@ def evaluate_checkpoint(
     An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
     """
     experiment = checkpoint.experiment()
-    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    shard = open_benchmark(benchmark, experiment.body, store)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
     if checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
         raise RequestError(

@@ -14,7 +14,7 @@ from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
-from hmrb.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint
+from hmrb.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.judge import Bodies
 from hmrb.metrics import TITLES
 from hmrb.predictions import read_predictions
@@ -47,7 +47,7 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
     body = checkpoint.experiment().body
     for benchmark in benchmarks:
         try:
-            shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+            shard = open_benchmark(benchmark, body, store)
             People.of(benchmark, shard)
             for column in by:
                 check_column(shard, column)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hmrb.errors import RequestError
 from hmrb.lookup import find
 from hmrb.metrics import BETTER, TITLES, UNITS, difference, interval95
-from hmrb.results import Result
+from hmrb.results import Record, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +216,28 @@ def _cells(row: Row) -> list[str]:
 
 def as_markdown(comparison: Comparison) -> str:
     """A table for a page, under the protocol that its numbers are of."""
-    head, *lines = cells(comparison)
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *lines]
-    return about(comparison) + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+    return about(comparison) + "\n\n" + _markdown(cells(comparison))
+
+
+def overview(record: Record) -> str:
+    """All of one record's metrics, beside those of the mean body, for a page."""
+    lines = [["metric", "mean", "95 %", "mean body", "ratio", "people"]]
+    for name, number in record.metrics.items():
+        ratio = f"{number.value / number.mean_body:.2f}" if number.mean_body else ""
+        low, high = number.ci95
+        lines.append([
+            f"{TITLES[name]} {number.unit}", f"{number.value:.1f}", f"{low:.1f}..{high:.1f}", f"{number.mean_body:.1f}",
+            ratio, str(number.people),
+        ])  # fmt: skip
+    source = record.source
+    where = f"{record.protocol}, shard {record.conditions.shard['sha']}, chosen on {source.chosen_by}"
+    return f"{source.experiment}: {where}\n\n" + _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *rest]
+    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
 
 
 def as_csv(comparisons: Sequence[Comparison]) -> str:

@@ -105,9 +105,11 @@ def person(index: int, side: int = 48, seed: int = 0) -> Sample:
     )
 
 
-def write_shard(path: Path, people: list[Sample], dataset: str = "synthetic", split: str = "train") -> Path:
+def write_shard(
+    path: Path, people: list[Sample], dataset: str = "synthetic", split: str = "train", body: str = "open"
+) -> Path:
     """A shard of these people."""
-    with ShardWriter(path, dataset=dataset, split=split, skeleton="smpl54", body="open", made_by="a test") as writer:
+    with ShardWriter(path, dataset=dataset, split=split, skeleton="smpl54", body=body, made_by="a test") as writer:
         for sample in people:
             writer.add(sample)
     return path

@@ -8,14 +8,17 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
+import h5py
 import pytest
 import yaml
 from conftest import person, tiny_tree, write_shard
 
 from hmrb.cli import app, main
+from hmrb.results import read_record
 from hmrb.store import Store
 
 
@@ -223,22 +226,73 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
     assert "not there yet" not in again.stdout
 
 
-def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, tmp_path: Path) -> None:
+def untrained(path: Path, tree: dict[str, Any]) -> str:
+    """A checkpoint with the weights that a spec's model begins with."""
+    import torch
+
     from hmrb.body import load_body
     from hmrb.checkpoint import Checkpoint, save_checkpoint
     from hmrb.models.hmr import build_model
     from hmrb.spec import parse_experiment
 
+    experiment = parse_experiment(tree, "tiny")
+    torch.manual_seed(experiment.seed)
+    content = Checkpoint(
+        spec=experiment.model_dump_json(), model=build_model(experiment.model).state_dict(), training={}, step=1,
+        body={"name": "open", "sha": load_body("open").sha}, shards={}, chosen_by="a test", score=None, code_version="",
+        torch_version="",
+    )  # fmt: skip
+    save_checkpoint(content, path)
+    return str(path)
+
+
+def test_processes_give_one_record_to_the_last_digit(tmp_path: Path) -> None:
+    """150 people are three blocks, and the last is not full."""
+    people = [replace(person(i), has_body=True) for i in range(150)]
+    write_shard(Store(tmp_path / "home").shard("synthetic", "test"), people, split="test")
+    ours = untrained(tmp_path / "ours.pt", tiny_tree())
+    shas = set()
+    for count in ("1", "2", "3"):
+        words = ("eval", ours, "--bench", "synthetic", "--cpu-procs", count, "--out", str(tmp_path / count))
+        environment = {**os.environ, "HMRB_HOME": str(tmp_path / "home")}
+        subprocess.run([sys.executable, "-m", "hmrb", *words], env=environment, check=True, capture_output=True)
+        record = read_record(tmp_path / count / "eval" / "synthetic.json")
+        assert (record.machine.processes, record.num_people) == (int(count), 150)
+        shas.add((record.samples_sha, record.metrics["mpjpe"].value))
+    assert len(shas) == 1
+
+
+def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    paths = []
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        paths.append(untrained(tmp_path / str(seed) / "best.pt", tiny_tree() | {"seed": seed}))
+    words = ("eval", *paths, "--bench", "synthetic", "synthetic-val", "--metrics", "pa-mpjpe", "mpjpe", "--worst", "3")
+    done = hmrb(*words, "--lean", home=tiny_store.root)
+    assert done.returncode == 0, done.stderr
+    for fact in ("PA-MPJPE mm  seeds ±", "synthetic-val/lsp14", "report: "):
+        assert fact in done.stdout, done.stdout
+    for seed in ("0", "1"):
+        folder = tmp_path / seed / "eval"
+        assert list(read_record(folder / "synthetic_val.json").metrics) == ["pa_mpjpe", "mpjpe"]
+        assert (folder / "synthetic_worst.jpg").stat().st_size > 5000
+        with h5py.File(folder / "synthetic_samples.h5") as file:
+            assert "rotmats" not in file
+    refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out is for one checkpoint")
+    unknown = hmrb("eval", paths[0], "synthetic", "--metrics", "pa-mpje", home=tiny_store.root)
+    refused(unknown, "no metric named 'pa-mpje'. Did you mean 'pa_mpjpe'")
+    refused(
+        hmrb("eval", paths[0], "synthetic", "--precision", "int8", home=tiny_store.root), "no precision named 'int8'"
+    )
+
+
+def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, tmp_path: Path) -> None:
+
     def saved(value: float) -> str:
         row = {"benchmark": "synthetic", "value": value, "tolerance": 1.0, "source": "a test"}
-        experiment = parse_experiment(tiny_tree() | {"expected": [row]}, "tiny")
-        body = {"name": "open", "sha": load_body("open").sha}
-        content = Checkpoint(
-            spec=experiment.model_dump_json(), model=build_model(experiment.model).state_dict(), training={}, step=1,
-            body=body, shards={}, chosen_by="a test", score=None, code_version="", torch_version="",
-        )  # fmt: skip
-        save_checkpoint(content, tmp_path / "ours.pt")
-        return str(tmp_path / "ours.pt")
+        return untrained(tmp_path / "ours.pt", tiny_tree() | {"expected": [row]})
 
     refused(hmrb("eval", saved(1.0), "--check", home=tiny_store.root), "the spec expects other numbers", code=1)
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)

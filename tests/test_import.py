@@ -192,7 +192,7 @@ def test_a_file_has_to_be_what_it_is_said_to_be(tmp_path: Path) -> None:
 
 def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_smpl, tmp_path: Path) -> None:
     store = write_smpl(**body_arrays(6890))
-    write_shard(store.shard("synthetic", "test"), [person(0), person(1)], split="test")
+    write_shard(store.shard("synthetic", "test"), [person(0), person(1)], split="test", body="smpl")
     torch.save({"state_dict": study_names(trained())}, tmp_path / "study.pth")
     hmrb("import-checkpoint", str(tmp_path / "study.pth"), "-o", str(tmp_path / "ours.pt"))
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=store.root)
@@ -206,5 +206,8 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     trained_elsewhere = replace(load_checkpoint(tmp_path / "ours.pt"), body={"name": "smpl", "sha": "0123"})
     with pytest.raises(RequestError, match="was trained with body 'smpl' 0123"):
         evaluate_checkpoint(trained_elsewhere, BENCHMARKS["synthetic"], store, World(0, 1, torch.device("cpu")))
+    write_shard(store.shard("synthetic", "test"), [person(0)], split="test")
+    said = "synthetic: its people are labelled with body 'open', the checkpoint's body is 'smpl'"
+    refused(hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", home=store.root), said)
     again = hmrb("import-checkpoint", str(tmp_path / "ours.pt"), "-o", str(tmp_path / "again.pt"))
     refused(again, "a checkpoint of hmrb already; hmrb eval takes it as it is")

@@ -191,7 +191,7 @@ def test_sampled_poses_keep_the_limits_and_differ() -> None:
 
 
 def test_clothes_have_colours_and_a_thickness_everywhere(body: SMPL) -> None:
-    points = body.template.numpy()
+    points = body.template.T.numpy()
     upright = body(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10))
     measures = Measures.take(body.joints(upright, "smpl54")[0].numpy(), float(points[:, 1].min()))
     rng = np.random.default_rng(0)

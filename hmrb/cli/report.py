@@ -23,6 +23,7 @@ class Format(StrEnum):
 def report(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of runs.", show_default=False)],
     metric: Annotated[list[str], typer.Option(help="The metric in the table; again for more tables.")] = ["pa_mpjpe"],  # noqa: B006
+    overview: Annotated[bool, typer.Option("--overview", help="All metrics of each result, in Markdown.")] = False,
     against: Annotated[
         str | None, typer.Option(help="An experiment; adds differences to it.", show_default=False)
     ] = None,
@@ -35,15 +36,19 @@ def report(
     import json
     from dataclasses import asdict
 
+    from hmrb import tables
     from hmrb.results import read_results
     from hmrb.tables import as_csv, as_html, as_markdown, compare
 
     found = read_results(results)
+    if overview:
+        typer.echo("\n".join(tables.overview(result.record) for result in found), nl=False)
+        return
     comparisons = [table for name in metric for table in compare(found, name, against, studies)]
     if format_ is Format.json:
         typer.echo(json.dumps([asdict(comparison) for comparison in comparisons], indent=1))
     elif format_ is Format.md:
-        typer.echo("\n".join(as_markdown(comparison) for comparison in comparisons))
+        typer.echo("\n".join(as_markdown(comparison) for comparison in comparisons), nl=False)
     elif format_ is Format.csv:
         typer.echo(as_csv(comparisons), nl=False)
     elif format_ is Format.html:
