@@ -15,10 +15,11 @@ from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint, open_benchmark
+from hmrb.gallery import write_worst
 from hmrb.judge import Bodies
 from hmrb.metrics import TITLES
 from hmrb.predictions import read_predictions
-from hmrb.report import print_slices, print_table, write_report, write_worst
+from hmrb.report import print_slices, print_table, write_report
 from hmrb.results import Machine, Record, Source, save_scores
 from hmrb.slices import check_column, slices
 from hmrb.spec import Expected, Experiment, Precision

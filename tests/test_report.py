@@ -16,9 +16,10 @@ from hmrb.body import SMPL, load_body
 from hmrb.data.shard import open_shard
 from hmrb.errors import RunError
 from hmrb.evaluate import People, Scores
+from hmrb.gallery import overlay, write_worst
 from hmrb.geometry import project
 from hmrb.metrics import TITLES
-from hmrb.report import Scale, curves, overlay, print_table, write_report, write_worst
+from hmrb.report import Scale, curves, print_table, write_report
 from hmrb.results import Record, save_scores
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
