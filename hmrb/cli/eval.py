@@ -158,7 +158,16 @@ def eval_(
     from hmrb.store import Store
 
     precisions: dict[str, Precision] = {name: name for name in get_args(Precision)}
-    store, wanted = Store.default(), Wanted(tuple(by), worst, lean, find("precision", precision, precisions), json_)
+    store, wanted = (
+        Store.default(),
+        Wanted(
+            tuple(column.replace("-", "_") for column in by),
+            worst,
+            lean,
+            find("precision", precision, precisions),
+            json_,
+        ),
+    )
     if checkpoint is None:
         assert from_predictions is not None
         if not names:
