@@ -27,7 +27,7 @@ def test_the_last_two_the_best_and_the_newest_epochs_are_kept(checkpoint: Checkp
     assert names(tmp_path) == ["best.pt", "epoch_0004.pt", "epoch_0006.pt", "last.1.pt", "last.pt"]
     steps = {name: load_checkpoint(tmp_path / name).step for name in names(tmp_path)}
     assert steps == {"best.pt": 30, "epoch_0004.pt": 40, "epoch_0006.pt": 60, "last.1.pt": 70, "last.pt": 75}
-    assert load_checkpoint(tmp_path / "best.pt").training == {}
+    assert load_checkpoint(tmp_path / "best.pt").training == {"knobs": {}}
     assert load_checkpoint(tmp_path / "last.1.pt").training == {"epoch": 7}
     assert (said, keeper.step, keeper.failure) == ([], 75, None)
 

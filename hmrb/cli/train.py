@@ -1,5 +1,6 @@
 """hmrb train: specs to trained, scored and drawn models, here or under Slurm."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -66,7 +67,8 @@ class Training:
         held: AbstractContextManager[None] = hold(self.folder) if world.is_main else nullcontext()
         with held:
             if world.is_main and restarts():
-                say(f"a process was lost: restart {restarts()}, from the last checkpoint")
+                at_most = os.environ["TORCHELASTIC_MAX_RESTARTS"]
+                say(f"a process was lost: restart {restarts()} of {at_most}, from the last checkpoint")
             elif world.is_main:
                 clear_verdict(self.folder)
             run_experiment(self.experiment, Run(self.folder), self.store, world)
