@@ -29,7 +29,7 @@ from hmrb.records import Sample
 from hmrb.store import Store
 from hmrb.world import World
 
-FRAMES, NUM_VERTICES = 35_515, 6890
+FRAMES, NUM_VERTICES, BLOCK = 35_515, 6890, 4096
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 
 
@@ -49,8 +49,10 @@ def alignment(frames: int) -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.3, (frames, 14, 3)).astype(np.float32)
     pred = truth + rng.normal(0, 0.05, truth.shape).astype(np.float32)
+    one_by_one(pred[0], truth[0])  # both ways have been walked once when they are timed
+    in_blocks(pred, truth)
     start = time.perf_counter()
-    ours = measure(["pa_mpjpe"], Posed(torch.from_numpy(pred)), Posed(torch.from_numpy(truth)))["pa_mpjpe"].numpy()
+    ours = in_blocks(pred, truth)
     batched = time.perf_counter() - start
     start = time.perf_counter()
     theirs = np.array([one_by_one(*pair) for pair in zip(pred, truth, strict=True)])
@@ -59,6 +61,14 @@ def alignment(frames: int) -> None:
         f"PA-MPJPE of {frames} people: {batched:.2f} s batched, {looped:.2f} s one by one:"
         f" {looped / batched:.0f} times as fast; at most {np.abs(ours - theirs).max():.1e} mm apart"
     )
+
+
+def in_blocks(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """PA-MPJPE of each person in mm, in blocks that stay in the cache."""
+    sides = [torch.from_numpy(side).split(BLOCK) for side in (pred, truth)]
+    return torch.cat([
+        measure(["pa_mpjpe"], Posed(one), Posed(other))["pa_mpjpe"] for one, other in zip(*sides, strict=True)
+    ]).numpy()  # fmt: skip
 
 
 def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
