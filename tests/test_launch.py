@@ -245,16 +245,3 @@ def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:
     assert f"hmrb: the 2 machines did not meet at 127.0.0.1:{port}: is hmrb started on each of them" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (bench.folder / "alone").exists()
-
-
-def test_an_evaluation_in_two_processes_says_what_one_says(bench: Bench, two: Path) -> None:
-    hmrb_eval = [sys.executable, SMALL, "eval", str(two), "--bench", "synthetic", "--json", "--out"]
-    records = []
-    for processes in ("1", "2"):
-        done = bench(*hmrb_eval, f"eval{processes}", "--cpu-procs", processes)
-        assert done.returncode == 0, done.stderr
-        records.append(json.loads(done.stdout)[0])
-    assert [record["machine"]["processes"] for record in records] == [1, 2]
-    for name, metric in records[0]["metrics"].items():
-        # The processes' batches have other sizes, for which convolutions add in another order.
-        assert metric["value"] == pytest.approx(records[1]["metrics"][name]["value"], rel=1e-6)
