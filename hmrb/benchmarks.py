@@ -164,7 +164,8 @@ class Benchmark:
             "people": people + (", a test split: no checkpoint may be chosen on it" if self.is_test else ""),
             "siblings": ", ".join((self.dataset, *self.siblings)) + ": a record says which of them was trained on",
             "truth": TRUTHS[self.truth],
-            "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}",
+            "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}"
+            + "".join(f"; for {TITLES[name]} the truth's body" for name in self.metrics if _by_true_body(name)),
             "joints": f"{len(self.joint_names)} of {self.joints}: {', '.join(self.joint_names)}",
             "root": "none: the prediction's camera projects its joints"
             if flat
@@ -195,6 +196,10 @@ class Benchmark:
         )
         variant = [self.variant] if self.variant else []
         return "-".join([*(SHORT.get(name, name) for name in joints), *root, self.truth, *variant])
+
+
+def _by_true_body(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].by_true_body
 
 
 def find_benchmark(name: str) -> Benchmark:

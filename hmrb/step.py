@@ -242,7 +242,8 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         print(f"speed.compile: torch.compile does not work here, the backbone runs as it is: {why_not}", flush=True)
     wrapped: nn.Module = model
     if world.size > 1:
-        # No static graph: its first step gives gradients another layout, and a resumed run would end with other digits.
+        # No static graph: DDP can't look into a Prediction, and would exchange no gradients in the first step of a
+        # process; a resumed run ended with other digits.
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
