@@ -230,11 +230,14 @@ def by_gender(
     part: str = "",
 ) -> Mesh:
     """Each person posed with the body of its own gender; with `part` only its vertices."""
+    if len(set(gender)) == 1:
+        return bodies[gender[0]](rotmats, betas, part)
     groups = {name: [i for i, g in enumerate(gender) if g == name] for name in sorted(set(gender))}
     meshes = [bodies[name](rotmats[rows], betas[rows], part) for name, rows in groups.items()]
     order = torch.tensor([row for rows in groups.values() for row in rows], device=rotmats.device).argsort()
-    vertices, chain = (torch.cat([getattr(mesh, key) for mesh in meshes])[order] for key in ("vertices", "chain"))
-    return Mesh(vertices, chain, meshes[0].body, part)
+    planes = torch.cat([mesh.vertices.mT for mesh in meshes])  # as they lie in memory
+    chain = torch.cat([mesh.chain for mesh in meshes])
+    return Mesh(planes.index_select(0, order).mT, chain[order], meshes[0].body, part)
 
 
 _OURS = "hmrb: rendered people, whose labels are exact"

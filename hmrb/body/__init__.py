@@ -28,6 +28,7 @@ from hmrb.body.official import (
 from hmrb.records import GENDERS
 from hmrb.store import Store
 
+ALIGNED = 16  # float32 numbers in the widest register, and in a line of the cache
 OPEN_BODY = Path(__file__).parent / "open" / "openbody.npz"
 
 
@@ -91,11 +92,13 @@ class SMPL(nn.Module):
         self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
         regressor = torch.from_numpy(file.joint_regressor)
         template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
-        # A mesh in planes, a row each of x, y and z: one product with shape and pose makes it, one turns it.
+        # A mesh in planes of x, y and z, small enough for the cache: products with shape and pose make and turn it.
+        # Planes end in vertices at the origin, so that their rows begin where vector units like them to.
         directions = [shapedirs] if file.posedirs is None else [shapedirs, torch.from_numpy(file.posedirs)]
-        self._keep("template", template.T.contiguous())
-        self._keep("directions", torch.cat(directions, 2).permute(2, 1, 0).contiguous())
-        self._keep("weights", torch.from_numpy(file.weights).T.contiguous())
+        self._num_vertices = len(template)
+        self._keep("template", _padded(template.T))
+        self._keep("directions", _padded(torch.cat(directions, 2).permute(2, 1, 0)))
+        self._keep("weights", _padded(torch.from_numpy(file.weights).T))
         # Joints are linear in betas: regressed once here, not from every shaped mesh.
         self._keep("rest_joints", regressor @ template)
         self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
@@ -115,7 +118,7 @@ class SMPL(nn.Module):
     @property
     def num_vertices(self) -> int:
         """How many vertices the whole mesh has."""
-        return self.template.shape[1]
+        return self._num_vertices
 
     def forward(self, rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"], part: str = "") -> Mesh:
         """The posed mesh; with `part` a skeleton's name, only the vertices that its joints are made of."""
@@ -126,11 +129,16 @@ class SMPL(nn.Module):
         if self._bends:
             bend = (rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)).flatten(1)
             shape_and_pose = torch.cat([betas, bend], 1)
-        x, y, z = (
-            torch.addmm(template.flatten(), shape_and_pose, directions.flatten(1)).unflatten(1, (3, 1, -1)).unbind(1)
-        )
-        turn_x, turn_y, turn_z, shift = (moves[:, :, :3].permute(0, 2, 3, 1) @ weights).unbind(2)
-        vertices = shift.addcmul(turn_x, x).addcmul(turn_y, y).addcmul(turn_z, z).mT
+        planes = zip(template, directions.unbind(1), strict=True)
+        unposed = [torch.addmm(middle, shape_and_pose, ways) for middle, ways in planes]
+        posed = []
+        for row in moves[:, :, :3].permute(2, 3, 0, 1).contiguous():
+            *turns, plane = (numbers @ weights for numbers in row)
+            for turn, own in zip(turns, unposed, strict=True):
+                plane = plane.addcmul(turn, own)
+            posed.append(plane)
+        count = len(getattr(self, f"{part}_support")) if part else self.num_vertices
+        vertices = torch.stack(posed, 1)[..., :count].mT
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
@@ -141,7 +149,9 @@ class SMPL(nn.Module):
             return mesh.chain
         if mesh.part not in ("", skeleton):
             raise ValueError(f"the mesh holds the vertices of '{mesh.part}' only, not those of '{skeleton}'")
-        vertices = mesh.vertices if mesh.part else mesh.vertices[:, getattr(self, f"{skeleton}_support")]
+        vertices = mesh.vertices
+        if not mesh.part:
+            vertices = vertices.mT.index_select(2, getattr(self, f"{skeleton}_support")).mT
         regressed = torch.einsum("jv,bvc->bjc", getattr(self, f"{skeleton}_rows"), vertices)
         return torch.cat([mesh.chain, regressed], 1) if skeleton == "smpl54" else regressed
 
@@ -153,7 +163,7 @@ class SMPL(nn.Module):
         own = tuple(f"{part}_{name}" for name in names)
         for name, picked in zip(names, own, strict=True):
             if not hasattr(self, picked):
-                self._keep(picked, getattr(self, name)[..., getattr(self, f"{part}_support")].contiguous())
+                self._keep(picked, _padded(getattr(self, name)[..., getattr(self, f"{part}_support")]))
         return own
 
     def _keep(self, name: str, value: Tensor) -> None:
@@ -163,6 +173,10 @@ class SMPL(nn.Module):
         support = np.flatnonzero(rows.any(0))
         self._keep(f"{skeleton}_support", torch.from_numpy(support))
         self._keep(f"{skeleton}_rows", torch.from_numpy(np.ascontiguousarray(rows[:, support])))
+
+
+def _padded(planes: Float[Tensor, "... V"]) -> Float[Tensor, "... W"]:
+    return nn.functional.pad(planes, (0, -planes.shape[-1] % ALIGNED)).contiguous()
 
 
 def load_body(name: str, gender: str = "neutral", store: Store | None = None) -> SMPL:
