@@ -54,13 +54,13 @@ class Labelled:
         points2d, points3d = batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0
         return cls(*(is_there.sum().float() for is_there in (points2d, points3d, batch.has_body)))
 
-    def of_part(self, parts: int, world: World) -> "Labelled":
-        """The mean over all parts of a batch, that of each process in `parts`.
+    def of_part(self, parts: int, world: World) -> "Callable[[], Labelled]":
+        """The mean over all parts of a batch, that of each process in `parts`; the call waits for the others' counts.
 
         Terms of the parts that divide by it have the whole batch's term as their mean.
         """
-        counts = world.sum(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies])).clamp(min=1)
-        return Labelled(*(counts / (parts * world.size)))
+        counts = world.summing(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies]))
+        return lambda: Labelled(*(counts().clamp(min=1) / (parts * world.size)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -117,9 +117,14 @@ def train_step(
     for index, (part, real_part) in enumerate(zip(parts, real, strict=True)):
         is_last = index == len(parts) - 1
         with learner.exchanging(gradients=is_last):
-            passes.append(_pass(learner, losses, part, labelled, real_part, optim, is_last))
+            passes.append(_forward(learner, losses, part, labelled, real_part, optim, is_last))
+            if is_last:  # told while the network's gradients are taken: nobody stands still for the answer
+                telling = world.asking(_not_finite_terms(passes))
+            with record_function("hmrb: backward"):
+                torch.autograd.backward(passes[-1].outputs, passes[-1].gradients)
     with record_function("hmrb: finite"):
-        stop_unless_finite(passes, step, world)
+        if telling():
+            raise _not_finite_error(passes, step, world)
     with record_function("hmrb: optimiser"):
         if optim.clip_norm is not None:
             learner.scaler.unscale_(learner.optimiser)
@@ -133,23 +138,28 @@ def train_step(
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What came of one part of a batch: its terms, none with a gradient, and what they are of."""
+    """What came of one part of a batch: its terms, none with a gradient, and what they are of.
+
+    `outputs` are those of the network, `gradients` the loss's by them.
+    """
 
     terms: dict[str, Tensor]
     prediction: Prediction
     part: Batch
+    outputs: tuple[Tensor, ...]
+    gradients: list[Tensor]
 
 
-def _pass(
+def _forward(
     learner: Learner,
     losses: Losses,
     part: Batch,
-    labelled: Labelled,
+    labelled: Callable[[], Labelled],
     real: BodyParams | None,
     optim: OptimSpec,
     is_last: bool,
 ) -> Pass:
-    """Forward and backward of one part of a batch; with the last, the discriminator's step."""
+    """One part of a batch through network, body and losses, and back to the network; the last moves the adversary."""
     with record_function("hmrb: forward"), computing_in(optim.precision, part.image.device):
         prediction = learner.wrapped(part.image, part.key)
     outputs = (prediction.rotmats, prediction.betas, prediction.camera)
@@ -163,7 +173,7 @@ def _pass(
             if is_last:
                 learner.adversary.optimiser.step()
     with record_function("hmrb: losses"):
-        generator = losses(prediction, part, labelled)
+        generator = losses(prediction, part, labelled())
     if learner.adversary:
         with record_function("hmrb: adversary"):
             network = learner.adversary.network.requires_grad_(False)  # it learns from its own loss alone
@@ -173,10 +183,9 @@ def _pass(
     total = torch.stack(list(generator.values())).sum()
     with record_function("hmrb: backward of losses and SMPL"):
         learner.scaler.scale(total / learner.num_parts).backward()
-    with record_function("hmrb: backward"):
-        gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
-        torch.autograd.backward(outputs, gradients)
-    return Pass({name: t.detach() for name, t in ({"total": total} | generator | terms).items()}, prediction, part)
+    gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+    terms = {name: term.detach() for name, term in ({"total": total} | generator | terms).items()}
+    return Pass(terms, prediction, part, outputs, gradients)
 
 
 def _adversary_backward(
@@ -192,12 +201,13 @@ def _adversary_backward(
     return terms
 
 
-def stop_unless_finite(passes: Sequence[Pass], step: int, world: World) -> None:
-    """Raises RunError on every process where a term is not finite on one of them."""
-    # Asked once a step, after the backward pass is under way: a GPU does not stand still for the answer.
-    finite = torch.stack([term for of in passes for term in of.terms.values()]).isfinite()
-    if not world.most(int(not finite.all())):
-        return
+def _not_finite_terms(passes: Sequence[Pass]) -> Int[Tensor, ""]:
+    """How many; a GPU is not waited for."""
+    return torch.stack([term for of in passes for term in of.terms.values()]).isfinite().logical_not().sum()
+
+
+def _not_finite_error(passes: Sequence[Pass], step: int, world: World) -> RunError:
+    """What each process says where a term is not finite on one of them."""
     for of in passes:
         if bad_terms := [name for name, term in of.terms.items() if name != "total" and not term.isfinite()]:
             labels = (of.part.keypoints2d, of.part.keypoints3d, of.part.pose, of.part.betas, of.part.image)
@@ -208,11 +218,11 @@ def stop_unless_finite(passes: Sequence[Pass], step: int, world: World) -> None:
                 if label_rows
                 else f"predictions for rows {_not_finite(guesses, of.part)}"
             )
-            raise RunError(
+            return RunError(
                 f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; not finite are the {where}."
                 " No weight was changed."
             )
-    raise RunError(f"step {step}: the loss of another process is not finite; no weight was changed")
+    return RunError(f"step {step}: the loss of another process is not finite; no weight was changed")
 
 
 def _not_finite(parts: tuple[Tensor, ...], batch: Batch) -> list[int]:
@@ -245,6 +255,7 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         # No static graph: DDP can't look into a Prediction, and would exchange no gradients in the first step of a
         # process; a resumed run ended with other digits.
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = _build_adversary(experiment, shards, store, world)
     num_parts = speed.parts(optim.batch, world.size)

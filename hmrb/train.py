@@ -97,6 +97,8 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
+            due = CHECKPOINT if world.is_main and keeper.is_due else 0
+            asking = world.asking(torch.tensor(signals.received or due, device=world.device))
             terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
             profiler.step()
@@ -105,7 +107,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
                 watcher.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
-            asked = world.most(signals.received or (CHECKPOINT if world.is_main and keeper.is_due else 0))
+            asked = asking()
             if ends_epoch and select:
                 select.consider(learner, step, step // steps_per_epoch, step == total, watcher)
             if ends_epoch or asked:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RequestError, RunError
@@ -36,20 +36,34 @@ class World:
 
     def most(self, flag: int) -> int:
         """The largest flag of all processes."""
-        if self.size == 1:
-            return flag
-        self.pulse.meetings += 1
-        told = torch.tensor(flag, device=self.device)
-        distributed.all_reduce(told, distributed.ReduceOp.MAX)
-        return int(told)
+        return self.asking(torch.tensor(flag, device=self.device))()
+
+    def asking(self, flag: Int[Tensor, ""]) -> Callable[[], int]:
+        """Begins to tell the others a flag; the call gives the largest of all processes."""
+        largest = self._reducing(flag, distributed.ReduceOp.MAX)
+        return lambda: int(largest())
 
     def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The sums of the values over all processes."""
+        return self.summing(values)()
+
+    def summing(self, values: Float[Tensor, " n"]) -> Callable[[], Float[Tensor, " n"]]:
+        """Begins to sum the values over all processes; the call gives the sums."""
+        return self._reducing(values, distributed.ReduceOp.SUM)
+
+    def _reducing(self, values: Tensor, how: Any) -> Callable[[], Tensor]:
+        """Others may be late: what does not need the result goes on before the call."""
         if self.size == 1:
-            return values
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
+            return lambda: values
+        self.pulse.meetings += 1
+        reduced = values.clone()
+        work: Any = distributed.all_reduce(reduced, how, async_op=True)
+
+        def result() -> Tensor:
+            work.wait()
+            return reduced
+
+        return result
 
     def barrier(self) -> None:
         """Waits until every process is here."""

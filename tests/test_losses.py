@@ -19,7 +19,7 @@ DISTANCE = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "smooth_l1"}
 
 def alone(batch: Batch) -> Labelled:
     """Counts of a batch that one process takes at once."""
-    return Labelled.of(batch).of_part(1, World(0, 1, torch.device("cpu")))
+    return Labelled.of(batch).of_part(1, World(0, 1, torch.device("cpu")))()
 
 
 def study_pair(variant: str = "") -> Pair:

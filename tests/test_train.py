@@ -71,7 +71,7 @@ def test_a_killed_run_resumes_to_the_same_weights(hmrb_train: Command) -> None:
         log = [json.loads(line) for line in (hmrb_train.folder / run / "log.jsonl").read_text().splitlines()]
         scored = [line["step"] for line in log if "benchmark" in line]
         assert scored == [5, 10, 15], fault  # nothing twice, nothing lost
-    assert "stopped at step 8 by SIGTERM; go on with --resume" in stopped.stderr
+    assert "stopped at step 9 by SIGTERM; go on with --resume" in stopped.stderr  # told at the start of a step
 
 
 def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
