@@ -118,7 +118,8 @@ def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
         for i in range(frames):
             pose = rng.normal(0, 0.3, (24, 3)).astype(np.float32)
             betas = rng.normal(0, 1, 10).astype(np.float32)
-            gender, about = ("male", "female")[i % 2], {"sequence": f"clip {i // 1000}", "person": 0.0}
+            gender = ("male", "female")[i % 2]
+            about: dict[str, float | str] = {"sequence": f"clip {i // 1000}", "person": 0.0}
             one = replace(blank, name=f"clip/{i:06d}.jpg", pose=pose, betas=betas, gender=gender, columns=about)
             out.add(replace(one, keypoints2d=points, keypoints3d=np.zeros((18, 4), np.float32)))
     return Shard(path)

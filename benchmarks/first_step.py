@@ -55,10 +55,10 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     from hmrb.data.loader import DrawDataset, StepDraws, on_device, stream_seed, train_loader
     from hmrb.data.shard import open_shard
     from hmrb.losses import Losses
-    from hmrb.run import watching
     from hmrb.spec import load_experiment
     from hmrb.step import build_learner, train_step
     from hmrb.store import Store
+    from hmrb.watch import watching
     from hmrb.world import start_world
 
     mark()

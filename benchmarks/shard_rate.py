@@ -46,8 +46,13 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = pipeline(folder, asked.photos, asked.seconds) | opening(folder) | drawing()
-    found |= {"machine": platform.machine(), "opencv": cv2.__version__, "photos": asked.photos}
+        rates = pipeline(folder, asked.photos, asked.seconds) | opening(folder) | drawing()
+    found: dict[str, float | str] = {
+        **rates,
+        "machine": platform.machine(),
+        "opencv": cv2.__version__,
+        "photos": asked.photos,
+    }
     if asked.json:
         print(json.dumps(found, indent=1))
         return
@@ -122,7 +127,9 @@ def plainly(photo: Photo, seed: int) -> np.ndarray:
     """As most training code does it: the whole photo, noise on all of it in floats, one warp, normalisation."""
     rng = np.random.default_rng(seed)
     person = photo.people[0]
-    image = cv2.cvtColor(cv2.imread(str(photo.file)), cv2.COLOR_BGR2RGB).astype(np.float32)
+    photographed = cv2.imread(str(photo.file))
+    assert photographed is not None
+    image: np.ndarray = cv2.cvtColor(photographed, cv2.COLOR_BGR2RGB).astype(np.float32)
     image = np.minimum(255.0, np.maximum(0.0, image * rng.uniform(0.6, 1.4, 3)))
     if rng.random() < 0.5:
         image = image[:, ::-1]
@@ -147,7 +154,7 @@ def made_up(folder: Path, number: int) -> Photo:
     side = rng.uniform(350, 700)
     x, y = rng.uniform(0, SIZE[0] - side), rng.uniform(0, SIZE[1] - side)
     points = np.concatenate([rng.uniform([x, y], [x + side, y + side], (54, 2)), np.ones((54, 1))], 1)
-    person = Person(box=np.float32([x, y, side, side]), keypoints2d=points.astype(np.float32), has_body=True)
+    person = Person(box=np.array([x, y, side, side], np.float32), keypoints2d=points.astype(np.float32), has_body=True)
     return Photo(name=file.name, people=(person,), file=file)
 
 
@@ -155,7 +162,7 @@ def opening(folder: Path) -> dict[str, float]:
     """A shard of 300,000 people, opened and mapped in a process of its own that has read one person."""
     path = folder / "many_train.h5"
     jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    person = Person(box=np.float32([0, 0, 8, 8]), keypoints2d=np.zeros((54, 3), np.float32))
+    person = Person(box=np.array([0, 0, 8, 8], np.float32), keypoints2d=np.zeros((54, 3), np.float32))
     with ShardWriter(path, **ABOUT) as out:
         (sample,) = pack(Photo(name="a", people=(person,), data=jpeg), Packing())
         for _ in range(MANY):

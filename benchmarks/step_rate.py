@@ -28,10 +28,13 @@ from hmrb.checkpoint import load_checkpoint
 from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
 from hmrb.data.writer import ShardWriter
-from hmrb.evaluate import Bodies, evaluate, evaluate_checkpoint, evaluate_model
+from hmrb.evaluate import evaluate, evaluate_checkpoint, evaluate_model, looking
+from hmrb.judge import Bodies
 from hmrb.losses import Losses
+from hmrb.models.backbones import build_backbone
 from hmrb.models.head import mean_prediction
-from hmrb.spec import Experiment, parse_experiment
+from hmrb.models.hmr import computing_in
+from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.step import Learner, build_learner, set_rates, train_step
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
@@ -122,8 +125,27 @@ def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
 def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
     """Plain against knobs at batch 8."""
     kinds = [steps(experiment(backbone, 8, **settings), shard) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
-    plain, fast = in_turn(kinds, count)
-    return {"train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": plain / fast}
+    kinds += [bare(backbone, **settings) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
+    plain, fast, bare_plain, bare_fast = in_turn(kinds, count)
+    return {
+        "train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": plain / fast,
+        "backbone alone, b8: plain / knobs": bare_plain / bare_fast,
+    }  # fmt: skip
+
+
+def bare(backbone: str, precision: Precision, channels_last: bool, fused: bool) -> Iterator[float]:
+    """CPU seconds of the backbone's own forward and backward at batch 8: what no step can outdo."""
+    network = build_backbone(ModelSpec(backbone=backbone, weights="none"))[0].train()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = network.to(memory_format=layout)
+    image = torch.randn(8, 3, 224, 224).contiguous(memory_format=layout)
+    while True:
+        begun = time.process_time()
+        network.zero_grad(set_to_none=True)
+        with computing_in(precision, ALONE.device):
+            features = network(image)
+        features.float().sum().backward()
+        yield time.process_time() - begun
 
 
 def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
@@ -135,12 +157,12 @@ def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
 
     def plain() -> object:
         was = model.to(memory_format=torch.contiguous_format).eval()
-        return evaluate(
-            lambda batch: was(batch.image.contiguous()), lambda n: mean_prediction(was.head, n), benchmark, shard,
-            bodies, ALONE, 224,
-        )  # fmt: skip
+        guesses = looking(lambda batch: was(batch.image.contiguous()), benchmark, shard, 224, ALONE.device)
+        with torch.no_grad():
+            mean = mean_prediction(was.head, 1)
+        return evaluate(guesses, mean, benchmark, shard, bodies, ALONE, 224)
 
-    def fast(precision: str) -> object:
+    def fast(precision: Precision) -> object:
         return evaluate_model(
             model.to(memory_format=torch.channels_last),
             benchmark,
@@ -148,10 +170,14 @@ def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
             bodies,
             ALONE,
             224,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
         )
 
-    ways = {"plain fp32": plain, "channels_last": lambda: fast("fp32"), "channels_last and bf16": lambda: fast("bf16")}
+    ways: dict[str, Callable[[], object]] = {
+        "plain fp32": plain,
+        "channels_last": lambda: fast("fp32"),
+        "channels_last and bf16": lambda: fast("bf16"),
+    }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(3):
         for name, way in ways.items():
@@ -208,10 +234,8 @@ def rest(shard: Shard, backbone: str, count: int) -> dict[str, float]:
 def accuracy(path: Path) -> dict[str, float]:
     """PA-MPJPE of a checkpoint on the synthetic test set in both precisions."""
     checkpoint = load_checkpoint(path)
-    runs = [
-        evaluate_checkpoint(checkpoint, find_benchmark("synthetic"), Store.default(), ALONE, p)
-        for p in ("fp32", "bf16")
-    ]  # type: ignore[arg-type]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    runs = [evaluate_checkpoint(checkpoint, find_benchmark("synthetic"), Store.default(), ALONE, p) for p in precisions]
     exact, half = (run.errors["pa_mpjpe"] for run in runs)
     return {
         "synthetic PA-MPJPE, fp32, mm": float(exact.mean()),

@@ -320,7 +320,8 @@ def _build_adversary(
         draws = range(step * batch + world.rank, (step + 1) * batch, world.size)
         return real_poses(real_shards, sampler, draws, unused)
 
-    return Adversary(network, wrapped, torch.optim.Adam(network.parameters(), spec.lr), spec.weight, real)
+    optimiser = torch.optim.Adam(network.parameters(), spec.lr, fused=experiment.speed.fused)
+    return Adversary(network, wrapped, optimiser, spec.weight, real)
 
 
 def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, "157"]:
