@@ -38,7 +38,7 @@ HOP_S = 10e-6  # assumed: what one step of a collective costs before a byte has 
 GRADIENT_BYTES = 4 * (26.98e6 + 1.81e6)  # counted: backbone and regressor, discriminator
 GPU_BATCH = 64
 # Measured: docs/shards.md, and step_rate.py for the share of a step outside the backbone with the knobs on.
-CORE_IMAGES_PER_S, DRAW_S, REST_SHARE = 643.0, 4.7e-6, 0.044
+CORE_IMAGES_PER_S, DRAW_S, REST_SHARE = 643.0, 4.7e-6, 0.034
 # Measured: bytes of a person's picture packed for crops of 224 px (shard_rate.py); counted: its labels (data/shard.py).
 PICTURE_BYTES, LABEL_BYTES = 82e3, 2006.0
 # Published: Amazon S3 user guide, "Best practices design patterns: optimizing Amazon S3 performance".

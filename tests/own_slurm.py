@@ -1,4 +1,4 @@
-"""A Slurm of one node on 127.0.0.1, started by hand as root: munged, slurmctld, slurmd, without systemd.
+"""A Slurm of one node on 127.0.0.1, or of two machines of our own, started by hand as root, without systemd.
 
 Debian: apt-get install slurm-wlm munge.
 """
@@ -9,21 +9,24 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from own_machines import ADDRESSES, NAMES, on_machine
+
 CONF = """
 ClusterName=hmrb
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
+SlurmdTimeout=10
 SlurmUser=root
 AuthInfo=socket={folder}/munge/socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -33,9 +36,14 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=30
 SchedulerParameters=sched_min_interval=0,batch_sched_delay=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+{nodes}
 PartitionName=small Nodes=ALL Default=YES MaxTime=INFINITE OverSubscribe=YES State=UP
 """
+
+
+def slurmd(conf: Path, name: str) -> list[str]:
+    """The command of a node's daemon."""
+    return ["slurmd", "-D", "-N", name, "-f", str(conf)]
 
 
 def missing() -> str:
@@ -47,8 +55,11 @@ def missing() -> str:
 
 
 @contextmanager
-def own_slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which sbatch, srun and scontrol speak to it; its daemons end with the block."""
+def own_slurm(folder: Path, machines: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """The environment in which sbatch, srun and scontrol speak to it; its daemons end with the block.
+
+    On two `machines` they speak to it on the first.
+    """
     folder.mkdir(parents=True)
     for name in ("munge", "state", "spool"):
         (folder / name).mkdir(mode=0o755)
@@ -57,28 +68,32 @@ def own_slurm(folder: Path) -> Iterator[dict[str, str]]:
     key.chmod(0o400)
     conf = folder / "slurm.conf"
     host = socket.gethostname().partition(".")[0]
-    conf.write_text(CONF.format(host=host, folder=folder, ports=_free_ports(2)))
+    where = dict(zip(NAMES, ADDRESSES, strict=True)) if machines else {host: "127.0.0.1"}
+    nodes = [f"NodeName={name} NodeHostname={host} NodeAddr={at} CPUs=2 State=UNKNOWN" for name, at in where.items()]
+    (address, *_), ports = where.values(), _free_ports(2)
+    conf.write_text(CONF.format(host=host, address=address, folder=folder, ports=ports, nodes="\n".join(nodes)))
     environment = {**os.environ, "SLURM_CONF": str(conf)}
     munge = folder / "munge"
-    daemons = [
-        ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={munge / 'socket'}",
+    begins = [on_machine(machine) for machine in machines] or [[]]
+    daemons = {
+        "munged": ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={munge / 'socket'}",
          f"--pid-file={munge / 'pid'}", f"--seed-file={munge / 'seed'}", f"--log-file={munge / 'log'}"],
-        ["slurmctld", "-D", "-i", "-f", str(conf)],
-        ["slurmd", "-D", "-f", str(conf)],
-    ]  # fmt: skip
+        "slurmctld": [*begins[0], "slurmctld", "-D", "-i", "-f", str(conf)],
+    }  # fmt: skip
+    daemons |= {f"slurmd-{name}": [*begin, *slurmd(conf, name)] for begin, name in zip(begins, where, strict=True)}
     with ExitStack() as running:
-        for command in daemons:
-            log = running.enter_context(open(folder / f"{command[0]}.log", "wb"))
+        for name, command in daemons.items():
+            log = running.enter_context(open(folder / f"{name}.log", "wb"))
             daemon = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
             running.callback(_end, daemon)
-            if command[0] == "munged":
+            if name == "munged":
                 _wait_for((munge / "socket").exists)
-        _wait_for(lambda: "idle" in _ask(environment, "sinfo", "--noheader", "--format=%T"))
+        _wait_for(lambda: _ask(environment, *begins[0], "sinfo", "--noheader", "--format=%T").split() == ["idle"])
         try:
             yield environment
         finally:
-            _ask(environment, "scancel", "--user=root")
-            _wait_for(lambda: not _ask(environment, "squeue", "--noheader"))
+            _ask(environment, *begins[0], "scancel", "--user=root")
+            _wait_for(lambda: not _ask(environment, *begins[0], "squeue", "--noheader"))
 
 
 def _ask(environment: dict[str, str], *words: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import tiny_tree
+from own_machines import no_machines, on_machine, own_machines
 from test_cli import hmrb, refused, spec_file
 
 from hmrb.checkpoint import load_checkpoint
@@ -181,49 +181,20 @@ def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     )
 
 
-def no_machines() -> str:
-    """Why network namespaces can't be had; empty where they can."""
-    if os.geteuid():
-        return "has to be root"
-    if shutil.which("ip") is None:
-        return "there is no ip"
-    name = f"hmrb-{os.getpid()}"
-    can = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-    return "" if can else "no network namespace may be made"
-
-
 @pytest.fixture
 def machines() -> Iterator[list[str]]:
-    """Two network namespaces at 10.77.0.1 and 10.77.0.2, joined by a cable and by nothing else."""
     if why := no_machines():
         pytest.skip(why)
-    names = [f"hmrb{index}-{os.getpid()}" for index in range(2)]
-    wire = [f"hmrb{index}" for index in range(2)]
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
-
-    try:
-        for name in names:
-            ip("netns", "add", name)
-        ip("link", "add", wire[0], "netns", names[0], "type", "veth", "peer", "name", wire[1], "netns", names[1])
-        for index, name in enumerate(names):
-            ip("-n", name, "address", "add", f"10.77.0.{index + 1}/24", "dev", wire[index])
-            for link in ("lo", wire[index]):
-                ip("-n", name, "link", "set", link, "up")
-        yield names
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    with own_machines() as spaces:
+        yield spaces
 
 
 @pytest.mark.slow
 def test_two_machines_train_as_one_with_two_processes(bench: Bench, two: Path, machines: list[str]) -> None:
     def start(index: int) -> subprocess.Popen:
         return bench.start(
-            "ip", "netns", "exec", machines[index], sys.executable, SMALL, "train", "tiny.yaml", "--out", "nodes",
-            "--nodes", "2", "--rdzv", "10.77.0.1:29500", GLOO_SOCKET_IFNAME=f"hmrb{index}",
+            *on_machine(machines[index]), sys.executable, SMALL, "train", "tiny.yaml", "--out", "nodes",
+            "--nodes", "2", "--rdzv", "10.77.0.1:29500",
         )  # fmt: skip
 
     done = [end(process) for process in [start(1), start(0)]]  # who hosts the meeting need not come first

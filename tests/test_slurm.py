@@ -1,6 +1,8 @@
 """Runs under Slurm: what is asked of it, and, in tests marked slurm, what a real one makes of it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import tiny_tree
-from own_slurm import missing, own_slurm
+from own_machines import no_machines, on_machine, own_machines
+from own_slurm import missing, own_slurm, slurmd
 from test_cli import hmrb, refused, spec_file
 from test_launch import SMALL, Bench, same
 
@@ -125,6 +128,13 @@ def wait_for(what: str, is_so: Callable[[], bool], seconds: float = 120) -> None
         time.sleep(0.3)
 
 
+def steps(run: Path) -> int:
+    """How many its log knows of."""
+    log = run / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+
+
 @pytest.mark.slurm
 def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it_does_not(
     cluster: Bench, whole: Path
@@ -140,16 +150,11 @@ def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it
     def state() -> str:
         return cluster("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T").stdout.strip()
 
-    def steps() -> int:
-        said = log.with_name("log.jsonl")
-        lines = said.read_text().splitlines() if said.exists() else []
-        return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
-
     for times, disturb in enumerate(
         (["scontrol", "requeue"], ["scancel", "--signal=TERM"], ["scancel", "--signal=USR2"]), 1
     ):
-        done_before = steps()
-        wait_for("progress", lambda done_before=done_before: steps() > done_before)
+        done_before = steps(log.parent)
+        wait_for("progress", lambda done_before=done_before: steps(log.parent) > done_before)
         assert cluster(*disturb, number).returncode == 0
         wait_for(f"queued again after {disturb}", lambda: state() == "PENDING")
         assert log.read_text().count("by SIGTERM; go on with --resume") == times
@@ -203,3 +208,41 @@ def test_srun_s_own_processes_are_used(cluster: Bench, whole: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads((cluster.folder / "srun" / "eval" / "synthetic.json").read_text())
     assert record["machine"]["processes"] == 2
+
+
+@pytest.mark.slurm
+def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
+    """Both nodes train as two processes of one machine do; one dies with all that runs on it, and comes back."""
+    if why := missing() or no_machines():
+        pytest.skip(f"a Slurm of two machines: {why}")
+    bench = Bench(tmp_path)
+    whole = bench(sys.executable, SMALL, "train", "tiny.yaml", *LONG, "--cpu-procs", "2", "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    with own_machines() as machines, own_slurm(tmp_path / "slurm", machines) as environment:
+        bench.environment |= {"SLURM_CONF": environment["SLURM_CONF"]}
+        first = on_machine(machines[0])
+        asked = ["--slurm", "--nodes", "2", "--gpus", "0", "--max-restarts", "0", "--out", "nodes"]
+        done = bench(*first, *here("train", "tiny.yaml", *LONG, *asked))
+        assert done.returncode == 0, done.stderr
+        number = done.stdout.partition(":")[0].removeprefix("job ")
+
+        def said(*words: str) -> str:
+            return bench(*first, *words).stdout.strip()
+
+        def state() -> str:
+            return said("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T")
+
+        wait_for("progress", lambda: steps(bench.folder / "nodes") > 20)
+        for pid in subprocess.check_output(["ip", "netns", "pids", machines[1]], text=True).split():
+            os.kill(int(pid), signal.SIGKILL)
+        wait_for("the loss to be seen", lambda: "down" in said("sinfo", "--noheader", "--format=%T"))
+        wait_for("queued again", lambda: state() == "PENDING")
+        again = bench.start(*on_machine(machines[1]), *slurmd(Path(environment["SLURM_CONF"]), "node2"))
+        try:
+            wait_for("its return", lambda: "down" not in said("sinfo", "--noheader", "--format=%T"))
+            said("scontrol", "update", f"jobid={number}", "StartTime=now")
+            wait_for("the end", lambda: state() == "COMPLETED")
+        finally:
+            again.kill()
+            again.communicate()
+    assert same(bench.folder / "nodes", bench.folder / "whole")
