@@ -98,7 +98,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
             due = CHECKPOINT if world.is_main and keeper.is_due else 0
-            asking = world.asking(torch.tensor(signals.received or due, device=world.device))
+            asking = world.asking(torch.tensor(signals.received or due))
             terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
             profiler.step()

@@ -36,10 +36,13 @@ class World:
 
     def most(self, flag: int) -> int:
         """The largest flag of all processes."""
-        return self.asking(torch.tensor(flag, device=self.device))()
+        return self.asking(torch.tensor(flag))()
 
     def asking(self, flag: Int[Tensor, ""]) -> Callable[[], int]:
-        """Begins to tell the others a flag; the call gives the largest of all processes."""
+        """Begins to tell the others a flag; the call gives the largest of all processes.
+
+        A flag that the CPU knows is best left there: a GPU would first end what it was given.
+        """
         largest = self._reducing(flag, distributed.ReduceOp.MAX)
         return lambda: int(largest())
 
@@ -152,7 +155,7 @@ def start_world() -> World:
     else:
         torch.set_num_threads(1)  # one process a core: threads of their own would spin at each other's barriers
     if size > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=TIMEOUT)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout=TIMEOUT)
     return World(rank, size, device)
 
 

@@ -4,12 +4,14 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 NAMES = ("node1", "node2")
+HOSTS = Path(tempfile.gettempdir()) / f"hmrb-hosts-{os.getpid()}"  # what each takes for /etc/hosts
 
 
 def no_machines() -> str:
@@ -29,7 +31,7 @@ def own_machines() -> Iterator[list[str]]:
     """Their namespaces. In them node1 and node2 are their names, and this host's own name is that of each."""
     spaces = [f"hmrb{index}-{os.getpid()}" for index in range(2)]
     wire = [f"hmrb{index}" for index in range(2)]
-    hosts = [Path("/etc/netns") / space for space in spaces]
+    HOSTS.mkdir()
 
     def ip(*words: str) -> None:
         subprocess.run(["ip", *words], check=True, capture_output=True)
@@ -39,8 +41,7 @@ def own_machines() -> Iterator[list[str]]:
             ip("netns", "add", space)
             known = [("127.0.0.1", "localhost"), *zip(ADDRESSES, NAMES, strict=True)]
             known.append((ADDRESSES[index], socket.gethostname()))
-            hosts[index].mkdir(parents=True)
-            (hosts[index] / "hosts").write_text("".join(f"{address} {name}\n" for address, name in known))
+            (HOSTS / space).write_text("".join(f"{address} {name}\n" for address, name in known))
         ip("link", "add", wire[0], "netns", spaces[0], "type", "veth", "peer", "name", wire[1], "netns", spaces[1])
         for index, space in enumerate(spaces):
             ip("-n", space, "address", "add", f"{ADDRESSES[index]}/24", "dev", wire[index])
@@ -48,11 +49,12 @@ def own_machines() -> Iterator[list[str]]:
                 ip("-n", space, "link", "set", link, "up")
         yield spaces
     finally:
-        for space, folder in zip(spaces, hosts, strict=True):
+        for space in spaces:
             subprocess.run(["ip", "netns", "delete", space], capture_output=True, check=False)
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(HOSTS)
 
 
 def on_machine(space: str) -> list[str]:
-    """Words before a command that is to run there."""
-    return ["ip", "netns", "exec", space]
+    """Words before a command that is to run there. `ip netns exec` would hide /sys/fs/cgroup, which Slurm asks for."""
+    enter = f'mount --bind {HOSTS / space} /etc/hosts && exec "$@"'
+    return ["nsenter", f"--net=/run/netns/{space}", "unshare", "--mount", "sh", "-c", enter, "sh"]

@@ -71,6 +71,8 @@ def own_slurm(folder: Path, machines: Sequence[str] = ()) -> Iterator[dict[str, 
     where = dict(zip(NAMES, ADDRESSES, strict=True)) if machines else {host: "127.0.0.1"}
     nodes = [f"NodeName={name} NodeHostname={host} NodeAddr={at} CPUs=2 State=UNKNOWN" for name, at in where.items()]
     (address, *_), ports = where.values(), _free_ports(2)
+    for name in where:
+        (folder / "spool" / name).mkdir()
     conf.write_text(CONF.format(host=host, address=address, folder=folder, ports=ports, nodes="\n".join(nodes)))
     environment = {**os.environ, "SLURM_CONF": str(conf)}
     munge = folder / "munge"

@@ -28,7 +28,7 @@ CODES = {  # how a disturbance may end a run that has to be resumed; all but the
     "launcher": (0, -signal.SIGKILL),
     "all": (0, -signal.SIGKILL),
     "full disk": (0, 1),
-    "stop": (0, 128 + signal.SIGTERM),
+    "stop": (0, 128 + signal.SIGTERM, -signal.SIGTERM),  # the last before it knows what to do with it
 }
 
 

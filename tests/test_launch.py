@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -216,3 +217,27 @@ def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:
     assert f"hmrb: the 2 machines did not meet at 127.0.0.1:{port}: is hmrb started on each of them" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (bench.folder / "alone").exists()
+
+
+LAST_ACT = """
+import os, signal
+from hmrb.cli.launch import Processes, launch
+
+class Job:
+    name, folder = "last act", None
+    def prepare(self): pass
+    def run(self, world):
+        world.barrier()
+        if world.is_main:
+            print("done", flush=True)
+            os.kill(os.getppid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    launch(Processes(2, False), Job())
+"""
+
+
+def test_processes_whose_launcher_dies_at_the_very_end_are_not_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "last_act.py").write_text(LAST_ACT)
+    done = subprocess.run([sys.executable, "last_act.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "done\n")  # the pipe is closed: nobody holds it

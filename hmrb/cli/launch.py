@@ -5,6 +5,8 @@ import os
 import re
 import socket
 import sys
+import threading
+import time
 import traceback
 from dataclasses import dataclass
 from functools import partial
@@ -197,7 +199,16 @@ def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
         give_verdict(folder, code)
     if code and "WORLD_SIZE" in os.environ:
         os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
+    if launcher:
+        threading.Thread(target=_end_with, args=(launcher, code), daemon=True).start()
     return code
+
+
+def _end_with(launcher: int, code: int) -> None:
+    """Torch elastic keeps a process until the launcher has read its result: where that has died, for ever."""
+    while os.getppid() == launcher:
+        time.sleep(0.5)
+    os._exit(code)
 
 
 def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
