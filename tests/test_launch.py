@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -203,6 +204,31 @@ def test_two_machines_train_as_one_with_two_processes(bench: Bench, two: Path, m
     assert "hmrb: waiting for 2 machines at 10.77.0.1:29500; this one is 10.77.0.2" in done[0].stderr
     assert sum(each.stdout.count("report: nodes/report.html") for each in done) == 1
     assert same(bench.folder / "nodes", two)
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_and_comes_back_is_met_again(bench: Bench, two: Path, machines: list[str]) -> None:
+    """All that runs on it is killed; the other waits, and both go on from the last checkpoint."""
+    driver = str(Path(__file__).parent / "driver.py")
+
+    def start(index: int, *more: str) -> subprocess.Popen:
+        return bench.start(
+            *on_machine(machines[index]), sys.executable, driver, "train", "tiny.yaml", "--out", "lost",
+            "--nodes", "2", "--rdzv", "10.77.0.1:29500", *more, PACE_S="0.3",
+        )  # fmt: skip
+
+    stays, goes = start(0), start(1)
+    deadline = time.monotonic() + 120
+    while not (bench.folder / "lost" / "last.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for pid in subprocess.check_output(["ip", "netns", "pids", machines[1]], text=True).split():
+        os.kill(int(pid), signal.SIGKILL)
+    end(goes)
+    done = [end(process) for process in [stays, start(1, "--resume")]]
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert "hmrb: a process was lost: restart 1 of 3, from the last checkpoint" in done[0].stderr
+    assert same(bench.folder / "lost", two)
 
 
 def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:

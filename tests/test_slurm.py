@@ -239,7 +239,8 @@ def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
         wait_for("queued again", lambda: state() == "PENDING")
         again = bench.start(*on_machine(machines[1]), *slurmd(Path(environment["SLURM_CONF"]), "node2"))
         try:
-            wait_for("its return", lambda: "down" not in said("sinfo", "--noheader", "--format=%T"))
+            wait_for("its return", lambda: said("sinfo", "--noheader", "--format=%T") == "idle")
+            time.sleep(5)  # or Slurm gives the job the node, and its step not
             said("scontrol", "update", f"jobid={number}", "StartTime=now")
             wait_for("the end", lambda: state() == "COMPLETED")
         finally:

@@ -60,8 +60,7 @@ def test_a_killed_run_resumes_to_the_same_weights(hmrb_train: Command) -> None:
     done = hmrb_train("whole")
     assert done.returncode == 0, done.stderr
     expected = hmrb_train.weights("whole")
-    steps = random.Random(time.time_ns()).sample(range(1, 15), 2)
-    for fault in [f"kill_step:{step}" for step in steps] + ["kill_save:2", "kill_save:3", "term_step:7"]:
+    for fault in (f"kill_step:{random.Random(time.time_ns()).randint(1, 14)}", "kill_save:2", "term_step:7"):
         run = fault.replace(":", "_")
         stopped = hmrb_train(run, fault=fault)
         assert stopped.returncode == (143 if "term" in fault else -9), stopped.stderr
