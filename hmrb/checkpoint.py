@@ -149,7 +149,7 @@ def hold(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a folder until the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+")  # noqa: SIM115  held until the end
+        lock = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115  held until the end
     except OSError as error:
         raise RequestError(f"{folder}: no run can be written there ({error.strerror})") from None
     with lock:
@@ -157,11 +157,11 @@ def hold(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            holder = lock.read().strip() or "another process"
+            holder = lock.read().decode(errors="replace").strip() or "another process"
             raise RequestError(f"{folder} is in use by another run ({holder}); wait for it or choose --out") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
+        with suppress(OSError):  # who holds it is for people: a full disk need not hold a run up
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()}".encode())
         yield
 
 

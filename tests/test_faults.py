@@ -18,7 +18,8 @@ import yaml
 from conftest import tiny_tree, write_tiny_store
 from test_train import Command
 
-from hmrb.checkpoint import Run, load_checkpoint
+from hmrb.checkpoint import Run, hold, load_checkpoint
+from hmrb.errors import RequestError
 
 SEED = int(os.environ.get("HMRB_KILL_SEED", time.time_ns() % 2**31))
 EPOCHS = 6  # of 5 steps
@@ -287,6 +288,14 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, path
         time.sleep(0.02)
+
+
+def test_a_folder_on_a_full_disk_is_held(small_disk: Path) -> None:
+    with hold(small_disk / "run"):
+        pass
+    fill(small_disk)
+    with hold(small_disk / "run"), pytest.raises(RequestError, match="in use"), hold(small_disk / "run"):
+        pass
 
 
 @pytest.mark.heavy
