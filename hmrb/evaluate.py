@@ -126,7 +126,10 @@ def evaluate(
     else:
         left_out = {}
     judge = Judge(benchmark, shard, bodies, mean, world.device, image_px)
-    blocks = [people.rows[start : start + BATCH] for start in range(0, len(people.rows), BATCH)]
+    order = people.rows
+    if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
+        order = order[shard.arrays["gender"][order].argsort(kind="stable")]
+    blocks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     mine = blocks[world.rank :: world.size]
     values = []
     for rows, guess in zip_longest(mine, guesses(mine)):

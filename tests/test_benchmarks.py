@@ -25,7 +25,7 @@ from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.judge import Bodies, Points, metric_errors, true_posed
 from hmrb.lookup import UnknownName
 from hmrb.metrics import BETTER, MOTION, TITLES, Posed
-from hmrb.records import Batch, Prediction, Sample
+from hmrb.records import GENDERS, Batch, Prediction, Sample
 from hmrb.results import read_results, save_scores
 from hmrb.run import check_files
 from hmrb.skeleton import SKELETONS
@@ -338,9 +338,10 @@ def test_joints_alone_need_no_whole_mesh(regressor: str, bodies: Bodies) -> None
     assert difference.abs().max() < 1e-6  # metres; sums in another order
 
 
+@pytest.mark.parametrize("row", [H36M, BENCHMARKS["3dpw"]], ids=["one body", "by gender"])
 @pytest.mark.parametrize("size", [2, 3, 9])
 def test_processes_share_the_people_and_give_the_same_digits(
-    size: int, bodies: Bodies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, row: Benchmark, bodies: Bodies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hmrb.evaluate.BATCH", 2)
     told = []
@@ -350,15 +351,16 @@ def test_processes_share_the_people_and_give_the_same_digits(
             told.append((rows, values))
             return torch.zeros(total, values.shape[1])
 
-    people = people_of(H36M, bodies, 8)
-    people[3] = moved(people[3], H36M, "pelvis_extra", (0, 0, 0), confidence=0)
-    people[5] = moved(people[5], H36M, "left_knee", (0.1, 0, 0))
-    shard = shard_of(H36M, tmp_path, people)
-    score(H36M, shard, bodies, Part(0, 1, ALONE.device))
-    (_, alone), *_ = told
-    told.clear()
+    people = [replace(one, gender=GENDERS[i % 3]) for i, one in enumerate(people_of(row, bodies, 8))]
+    if row is H36M:
+        people[3] = moved(people[3], H36M, "pelvis_extra", (0, 0, 0), confidence=0)
+    else:
+        people[3] = replace(people[3], has_body=False)
+    shard = shard_of(row, tmp_path, people)
+    score(row, shard, bodies, Part(0, 1, ALONE.device))
+    alone = ALONE.gather_rows(*told.pop(), 7)
     for rank in range(size):
-        score(H36M, shard, bodies, Part(rank, size, ALONE.device))
+        score(row, shard, bodies, Part(rank, size, ALONE.device))
     rows, values = (torch.cat(parts) for parts in zip(*told, strict=True))
     assert sorted(rows.tolist()) == list(range(7))
     assert torch.equal(ALONE.gather_rows(rows, values, 7), alone)
