@@ -193,6 +193,8 @@ class SpeedSpec(Strict):
     checkpointing: bool = False
     """Maps of the backbone are computed again in the backward pass, not kept: less memory, about a forward pass more
     time. BatchNorm that is not frozen counts each batch twice in its statistics."""
+    keep_memory: bool = True
+    """On a CPU: memory that a step has freed is kept for the next."""
     pin_memory: bool = True
     """On a GPU: batches are made in page-locked memory, from which copies need not wait."""
     prefetch: bool = True

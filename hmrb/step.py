@@ -25,7 +25,7 @@ from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import AdversarySpec, Experiment, OptimSpec
 from hmrb.store import Store
-from hmrb.world import World
+from hmrb.world import World, keep_memory
 
 
 @dataclass
@@ -264,6 +264,7 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         "device": world.device.type, "processes": world.size, "parts": num_parts, "precision": optim.precision,
         "sync_bn": sync_bn, "workers": experiment.data.workers, **speed.model_dump(exclude={"profile_steps"}),
         "device_batch": optim.batch // world.size // num_parts, "compile": speed.compile and not why_not,
+        "keep_memory": speed.keep_memory and not on_gpu and keep_memory(),
         "pin_memory": speed.pin_memory and on_gpu, "prefetch": speed.prefetch and on_gpu,
     }  # fmt: skip
     return Learner(model, wrapped, _optimiser(model, optim, speed.fused), adversary, average, scaler, num_parts, knobs)

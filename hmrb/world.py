@@ -1,6 +1,8 @@
 """Who this process is among those of a run, and what they tell one another."""
 
+import ctypes
 import os
+import platform
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from hmrb.pulse import PATIENCE_S, Pulse
 
 TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
 PATIENCE = timedelta(days=1)  # the same while the first process makes a dataset for all
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that Linux gives to whoever asks for any, 32,768 and up
 
 
@@ -157,6 +160,18 @@ def start_world() -> World:
     if size > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout=TIMEOUT)
     return World(rank, size, device)
+
+
+def keep_memory() -> bool:
+    """Keeps what this process frees for its own next use, from here on; gives whether that can be done (with glibc).
+
+    A step on a CPU frees gigabytes and takes them again. From the system they come emptied, page by page: a fifth of
+    the time of a ResNet-50 step of 32 pictures.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    tell = ctypes.CDLL(None).mallopt
+    return bool(tell(M_MMAP_MAX, 0) and tell(M_TRIM_THRESHOLD, -1))
 
 
 def end_world() -> None:

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,31 @@ def test_a_knob_moves_the_loss_by_rounding_alone(tiny_store: Store, knob: dict[s
     assert turned == pytest.approx(plain, rel=1e-4)  # the third step is on weights that Adam moved by rounded gradients
     assert {name: learner.knobs[name] for name in knob} == knob
     assert learner.state()["knobs"] == dict(learner.knobs)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
+def test_memory_that_is_kept_is_not_asked_of_the_system_again() -> None:
+    program = (
+        "import resource, sys, torch; from hmrb.world import keep_memory\n"
+        "is_kept = sys.argv[1] == 'kept' and keep_memory()\n"
+        "for _ in range(20):\n"  # the first few find no place that is large enough
+        "    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt; torch.zeros(1 << 24).add_(1)\n"
+        "print(is_kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout.split()
+        for how in ("kept", "given back")
+    ]
+    (is_kept, few), (is_not, many) = told
+    assert (is_kept, is_not) == ("True", "False")
+    assert int(few) < 10 < int(many)  # 64 MB are 16,384 pages, or 32 large ones
+
+
+def test_the_record_says_that_memory_is_kept(tiny_store: Store) -> None:
+    learner, _ = run(experiment(keep_memory=False), tiny_store, steps=1)
+    assert learner.knobs["keep_memory"] is False
+    learner, _ = run(experiment(), tiny_store, steps=1)
+    assert learner.knobs["keep_memory"] is (platform.libc_ver()[0] == "glibc")
 
 
 def test_kept_maps_are_fewer_with_checkpointing(tiny_store: Store) -> None:

@@ -59,7 +59,10 @@ class Scoring:
         from hmrb.checkpoint import load_checkpoint
         from hmrb.errors import RunError
         from hmrb.run import score_checkpoint, unmet
+        from hmrb.world import keep_memory
 
+        if world.device.type == "cpu":
+            keep_memory()
         records, problems = [], []
         for path in self.paths:
             found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.wanted)
