@@ -206,7 +206,7 @@ def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
 def test_every_verb_has_help(verb: str) -> None:
     done = hmrb(verb, "--help")
     assert done.returncode == 0
-    assert f"Usage: hmrb {verb}" in done.stdout
+    assert f"hmrb {verb}" in done.stdout
 
 
 def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
