@@ -1,18 +1,22 @@
 """What a training step and an evaluation of ResNet-50 HMR cost on one core, and what the knobs of speed win.
 
 (a) the whole training step at batch 8 (data, forward, body, five losses, adversary, backward, optimiser): plain fp32
-    without knobs against bf16, channels_last and the fused optimiser, steps of both in turn.
-(b) evaluation at batch 32 (network, body, metrics): plain fp32 against bf16 and channels_last. With --checkpoint, what
-    bf16 does to PA-MPJPE on the synthetic test set.
+    without knobs against bf16, channels_last, the fused optimiser and memory that is kept.
+(b) evaluation at batch 32 (network, body, metrics): plain fp32 against bf16, channels_last and memory that is kept.
 (c) the step at batch 32: the share that is not the backbone's own forward and backward, in fp32 and with the knobs.
-CPU time of the process. Run `python benchmarks/step_rate.py`, or with --only train, --steps 5, --json.
+Of (a) and (b) each kind has a process of its own, and the processes take turns; seconds are CPU time of the process.
+With --checkpoint, what bf16 does to PA-MPJPE on the synthetic test set. Run `python benchmarks/step_rate.py`, or with
+--only train, --steps 5, --json.
 """
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,22 +32,23 @@ from hmrb.checkpoint import load_checkpoint
 from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
 from hmrb.data.writer import ShardWriter
-from hmrb.evaluate import evaluate, evaluate_checkpoint, evaluate_model, looking
+from hmrb.evaluate import evaluate, evaluate_checkpoint, looking
 from hmrb.judge import Bodies
 from hmrb.losses import Losses
 from hmrb.models.backbones import build_backbone
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import computing_in
+from hmrb.records import Batch, Prediction
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.step import Learner, build_learner, set_rates, train_step
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
 from hmrb.train import Meter
-from hmrb.world import World
+from hmrb.world import World, keep_memory
 
 ALONE = World(0, 1, torch.device("cpu"))
-PLAIN = {"precision": "fp32", "channels_last": False, "fused": False}
-KNOBS = {"precision": "bf16", "channels_last": True, "fused": True}
+PLAIN = {"precision": "fp32", "channels_last": False, "fused": False, "keep_memory": False}
+KNOBS = {"precision": "bf16", "channels_last": True, "fused": True, "keep_memory": True}
 PEOPLE = 64
 
 
@@ -57,7 +62,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, float] = {}
+    found: dict[str, float] = accuracy(asked.checkpoint) if asked.checkpoint else {}
     with tempfile.TemporaryDirectory() as name:
         shard = made_up(Path(name))
         if asked.only in (None, "train"):
@@ -66,8 +71,6 @@ def main() -> None:
             found |= evaluating(shard, asked.backbone)
         if asked.only in (None, "rest"):
             found |= rest(shard, asked.backbone, asked.steps)
-    if asked.checkpoint:
-        found |= accuracy(asked.checkpoint)
     print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:58} {v:.4g}" for k, v in found.items()))
 
 
@@ -96,10 +99,10 @@ def experiment(backbone: str, batch: int, precision: str, **speed: bool) -> Expe
     return parse_experiment(tree, "step_rate")
 
 
-def steps(spec: Experiment, shard: Shard, watch: Callable[[Learner], None] = lambda learner: None) -> Iterator[float]:
+def steps(spec: Experiment, path: Path, watch: Callable[[Learner], None] = lambda learner: None) -> Iterator[float]:
     """CPU seconds of each step of a run, from asking for its batch to its line in the log."""
     torch.manual_seed(0)
-    shards = {"synthetic": shard}
+    shards = {"synthetic": Shard(path)}
     learner, losses = build_learner(spec, shards, Store.default(), ALONE), Losses(spec.losses, load_body("open"))
     watch(learner)
     meter, many = Meter(ALONE), 10_000
@@ -116,6 +119,23 @@ def steps(spec: Experiment, shard: Shard, watch: Callable[[Learner], None] = lam
         yield time.process_time() - begun
 
 
+def apart(walk: Callable[..., Iterator[float]], *args: Any) -> Iterator[float]:
+    """What `walk` gives in a process of its own, which stands still until the next is asked for."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    multiprocessing.get_context("spawn").Process(target=_walk, args=(there, walk, args), daemon=True).start()
+    while True:
+        here.send(True)
+        yield here.recv()
+
+
+def _walk(asked: Connection, walk: Callable[..., Iterator[float]], args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    steps = walk(*args)
+    with suppress(EOFError):  # nobody asks any more
+        while asked.recv():
+            asked.send(next(steps))
+
+
 def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
     """The median of each kind over `count` rounds, after two that warm up."""
     rounds = [[next(kind) for kind in kinds] for _ in range(count + 2)][2:]
@@ -124,8 +144,8 @@ def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
 
 def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
     """Plain against knobs at batch 8."""
-    kinds = [steps(experiment(backbone, 8, **settings), shard) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
-    kinds += [bare(backbone, **settings) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
+    kinds = [apart(steps, experiment(backbone, 8, **settings), shard.path) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
+    kinds += [apart(bare, backbone, settings) for settings in (PLAIN, KNOBS)]
     plain, fast, bare_plain, bare_fast = in_turn(kinds, count)
     return {
         "train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": plain / fast,
@@ -133,16 +153,17 @@ def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def bare(backbone: str, precision: Precision, channels_last: bool, fused: bool) -> Iterator[float]:
+def bare(backbone: str, settings: dict[str, Any]) -> Iterator[float]:
     """CPU seconds of the backbone's own forward and backward at batch 8: what no step can outdo."""
-    network = build_backbone(ModelSpec(backbone=backbone, weights="none"))[0].train()
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = network.to(memory_format=layout)
+    if settings["keep_memory"]:
+        keep_memory()
+    layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
+    network = build_backbone(ModelSpec(backbone=backbone, weights="none"))[0].train().to(memory_format=layout)
     image = torch.randn(8, 3, 224, 224).contiguous(memory_format=layout)
     while True:
         begun = time.process_time()
         network.zero_grad(set_to_none=True)
-        with computing_in(precision, ALONE.device):
+        with computing_in(settings["precision"], ALONE.device):
             features = network(image)
         features.float().sum().backward()
         yield time.process_time() - begun
@@ -150,43 +171,35 @@ def bare(backbone: str, precision: Precision, channels_last: bool, fused: bool) 
 
 def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
     """Plain against knobs at batch 32, over all made-up people."""
+    ways = {
+        "plain fp32": PLAIN, "channels_last, memory kept": KNOBS | {"precision": "fp32"}, "and bf16": KNOBS,
+    }  # fmt: skip
+    plain, *others = in_turn([apart(evaluations, backbone, shard.path, settings) for settings in ways.values()], 5)
+    out = {f"eval b32: images/s, {way}": PEOPLE / took for way, took in zip(ways, (plain, *others), strict=True)}
+    return out | {"eval b32: plain / knobs": plain / others[-1]}
+
+
+def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator[float]:
+    """CPU seconds of each evaluation of all made-up people."""
     hmrb.evaluate.BATCH = 32
-    learner = build_learner(experiment(backbone, 8, **PLAIN), {"synthetic": shard}, Store.default(), ALONE)  # type: ignore[arg-type]
-    model, benchmark = learner.model, find_benchmark("synthetic")
+    shard, benchmark = Shard(path), find_benchmark("synthetic")
+    spec = experiment(backbone, 8, **settings)
+    model = build_learner(spec, {"synthetic": shard}, Store.default(), ALONE).model.eval()
     bodies = Bodies.load("open", benchmark, Store.default(), ALONE.device)
+    layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
 
-    def plain() -> object:
-        was = model.to(memory_format=torch.contiguous_format).eval()
-        guesses = looking(lambda batch: was(batch.image.contiguous()), benchmark, shard, 224, ALONE.device)
-        with torch.no_grad():
-            mean = mean_prediction(was.head, 1)
-        return evaluate(guesses, mean, benchmark, shard, bodies, ALONE, 224)
+    def predict(batch: Batch) -> Prediction:
+        with computing_in(settings["precision"], ALONE.device):
+            found: Prediction = model(batch.image.contiguous(memory_format=layout))
+        return found
 
-    def fast(precision: Precision) -> object:
-        return evaluate_model(
-            model.to(memory_format=torch.channels_last),
-            benchmark,
-            shard,
-            bodies,
-            ALONE,
-            224,
-            precision=precision,
-        )
-
-    ways: dict[str, Callable[[], object]] = {
-        "plain fp32": plain,
-        "channels_last": lambda: fast("fp32"),
-        "channels_last and bf16": lambda: fast("bf16"),
-    }
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(3):
-        for name, way in ways.items():
-            begun = time.process_time()
-            way()
-            took[name].append(time.process_time() - begun)
-    best = {name: min(times) for name, times in took.items()}
-    out = {f"eval b32: images/s, {name}": PEOPLE / seconds for name, seconds in best.items()}
-    return out | {"eval b32: plain / channels_last and bf16": best["plain fp32"] / best["channels_last and bf16"]}
+    with torch.no_grad():
+        mean = mean_prediction(model.head, 1)
+    while True:
+        begun = time.process_time()
+        guesses = looking(predict, benchmark, shard, 224, ALONE.device)
+        evaluate(guesses, mean, benchmark, shard, bodies, ALONE, 224)
+        yield time.process_time() - begun
 
 
 class Timed(nn.Module):
@@ -223,7 +236,7 @@ def rest(shard: Shard, backbone: str, count: int) -> dict[str, float]:
             timed.append(Timed(learner.model.backbone))
             learner.model.backbone = timed[0]
 
-        walk = steps(experiment(backbone, 32, **settings), shard, watch)  # type: ignore[arg-type]
+        walk = steps(experiment(backbone, 32, **settings), shard.path, watch)  # type: ignore[arg-type]
         next(walk)
         shares = [(1 - timed[0].seconds / total, total) for total in (next(walk) for _ in range(count))]
         out[f"train b32: s, {name}"] = median(total for _, total in shares)
