@@ -260,11 +260,12 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     adversary = _build_adversary(experiment, shards, store, world)
     num_parts = speed.parts(optim.batch, world.size)
     on_gpu = world.device.type == "cuda"
+    memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
     knobs = {
         "device": world.device.type, "processes": world.size, "parts": num_parts, "precision": optim.precision,
         "sync_bn": sync_bn, "workers": experiment.data.workers, **speed.model_dump(exclude={"profile_steps"}),
         "device_batch": optim.batch // world.size // num_parts, "compile": speed.compile and not why_not,
-        "keep_memory": speed.keep_memory and not on_gpu and keep_memory(),
+        "keep_memory": memory_is_kept,
         "pin_memory": speed.pin_memory and on_gpu, "prefetch": speed.prefetch and on_gpu,
     }  # fmt: skip
     return Learner(model, wrapped, _optimiser(model, optim, speed.fused), adversary, average, scaler, num_parts, knobs)
