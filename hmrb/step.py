@@ -73,10 +73,10 @@ class Learner:
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        _load_optimiser(self.optimiser, state["optimiser"])
         if self.adversary:
             self.adversary.network.load_state_dict(state["adversary"])
-            self.adversary.optimiser.load_state_dict(state["adversary_optimiser"])
+            _load_optimiser(self.adversary.optimiser, state["adversary_optimiser"])
         if self.average:
             self.average.load_state_dict(state["average"])
         if self.scaler.is_enabled():
@@ -292,6 +292,19 @@ def _optimiser(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.optim.
     for group in optimiser.param_groups:
         group["base_lr"] = group["lr"]
     return optimiser
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Puts `state` under the knobs of this run, whatever those it was saved under.
+
+    A fused kernel walks weight and moments in the order of memory: moments in another layout would be another weight's.
+    """
+    groups = [group | {"fused": optimiser.defaults["fused"]} for group in state["param_groups"]]
+    optimiser.load_state_dict({**state, "param_groups": groups})
+    for weight, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if moment.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(moment)
 
 
 def _average(model: HMR, optim: OptimSpec) -> AveragedModel | None:

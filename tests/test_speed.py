@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,18 @@ def experiment(backbone: str = "mini", **speed: Any) -> Experiment:
     return parse_experiment(tree | {"speed": speed, "model": tree["model"] | {"backbone": backbone}}, "tiny")
 
 
-def run(spec: Experiment, store: Store, steps: int = 3, profiler: Any = None) -> tuple[Learner, list[float]]:
-    """A few steps of training; the learner and the loss of each."""
+def run(
+    spec: Experiment, store: Store, steps: int = 3, profiler: Any = None, state: dict[str, Any] | None = None
+) -> tuple[Learner, list[float]]:
+    """A few steps of training, from `state` on where one is given; the learner and the loss of each."""
     from hmrb.body import load_body
     from hmrb.losses import Losses
 
     shards = {"synthetic": open_shard(store.shard("synthetic", "train"), "synthetic")}
     torch.manual_seed(0)
     learner = build_learner(spec, shards, store, ALONE)
+    if state:
+        learner.load(deepcopy(state))
     losses = Losses(spec.losses, load_body("open"))
     dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0)
     loader = train_loader(dataset, StepDraws(4, 0, steps, 0, 1), 0)
@@ -77,6 +82,17 @@ def test_a_knob_moves_the_loss_by_rounding_alone(tiny_store: Store, knob: dict[s
     assert turned == pytest.approx(plain, rel=1e-4)  # the third step is on weights that Adam moved by rounded gradients
     assert {name: learner.knobs[name] for name in knob} == knob
     assert learner.state()["knobs"] == dict(learner.knobs)
+
+
+@pytest.mark.parametrize("knob", [{"channels_last": False}, {"fused": False}])
+@pytest.mark.parametrize("is_turned_off", [True, False])
+def test_a_run_goes_on_under_other_knobs(tiny_store: Store, knob: dict[str, bool], is_turned_off: bool) -> None:
+    before, after = (experiment(), experiment(**knob)) if is_turned_off else (experiment(**knob), experiment())
+    state = run(before, tiny_store)[0].state()
+    (same, _), (other, _) = run(before, tiny_store, state=state), run(after, tiny_store, state=state)
+    assert other.optimiser.param_groups[0]["fused"] is after.speed.fused
+    for (name, weights), others in zip(same.model.named_parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(others, weights, rtol=0, atol=2e-5, msg=lambda said, name=name: f"{name}: {said}")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
