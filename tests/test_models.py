@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import golden
+from timm.layers.drop import DropPath as TimmDropPath
 
 from hmrb.data.mixture import mix64
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, backbone_name, build_backbone
 from hmrb.models.discriminator import Discriminator
-from hmrb.models.head import HEADS, IterativeHead, drop, mean_prediction, set_mean
+from hmrb.models.dropout import DropPath, drop
+from hmrb.models.head import HEADS, IterativeHead, mean_prediction, set_mean
 from hmrb.models.hmr import build_model
 from hmrb.models.tails import STUDY_PX, Mean, Runs
 from hmrb.spec import HeadSpec, ModelSpec
@@ -138,6 +140,44 @@ def test_dropout_goes_with_the_draw_and_not_with_its_batch(name: str) -> None:
     assert torch.equal(head.eval()(features, keys).rotmats, head(features).rotmats)
     with pytest.raises(ValueError, match="needs the keys of the draws"):
         head.train()(features)
+
+
+@pytest.mark.parametrize("name", ["swin_t", "efficientnet_b5"])
+def test_stochastic_depth_goes_with_the_draw_and_not_with_its_batch(name: str) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        backbone=name, weights="none", image_px=64, drop_path=0.9, freeze_bn=True, head=HeadSpec(dropout=0)
+    )
+    model, image, keys = build_model(spec), torch.randn(6, 3, 64, 64), torch.randint(2**62, (6,))
+    assert not [module for module in model.modules() if isinstance(module, TimmDropPath)]
+
+    def features(rows: slice, shift: int = 0) -> torch.Tensor:
+        kept: list[torch.Tensor] = []
+        hook = model.backbone.register_forward_hook(lambda _, __, out: kept.append(out.detach()))
+        model(image[rows], keys[rows] + shift)
+        hook.remove()
+        return kept[0]
+
+    whole, size = features(slice(6)), float(features(slice(6)).std())
+    torch.testing.assert_close(features(slice(4, 6)), whole[4:], rtol=0, atol=1e-4 * size)
+    assert (features(slice(6), shift=1) - whole).abs().flatten(1).amax(1).min() > 1e-2 * size  # of every picture
+    with pytest.raises(ValueError, match="needs the keys of the draws"):
+        model(image)
+    model.eval()
+    assert torch.equal(model(image).betas, model(image, keys).betas)
+
+
+def test_stochastic_depth_leaves_out_its_share_of_whole_branches() -> None:
+    rows, share = 4000, 0.3
+    one, two = DropPath(share, 0), DropPath(share, 1)
+    one.keys = two.keys = torch.tensor([mix64(7, draw) >> 1 for draw in range(rows)])
+    branches = [drop_path(torch.ones(rows * 4, 3, 2)).unflatten(0, (rows, 4)).flatten(1) for drop_path in (one, two)]
+    for branch in branches:
+        torch.testing.assert_close(branch.unique(), torch.tensor([0, 1 / (1 - share)]))
+        assert torch.equal(branch.amin(1), branch.amax(1))  # all pieces of a picture, or none
+        assert float((branch[:, 0] == 0).float().mean()) == pytest.approx(share, abs=5 * (0.21 / rows) ** 0.5)
+    both = ((branches[0][:, 0] == 0) & (branches[1][:, 0] == 0)).float().mean()
+    assert float(both) == pytest.approx(share**2, abs=5 * (0.09 / rows) ** 0.5)
 
 
 def test_dropout_is_like_chance() -> None:

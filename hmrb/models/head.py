@@ -7,11 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from hmrb.geometry import rot6d_to_rotmat
+from hmrb.models.dropout import drop
 from hmrb.records import Prediction
 from hmrb.spec import HeadSpec
 
 NUM_POSE, NUM_BETAS, NUM_CAMERA = 144, 10, 3
-_ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitMix64's constants, as int64
 SMALL_GAIN = 0.01  # of the last layers: the first prediction is the mean body (HMR, CVPR 2018)
 
 
@@ -76,26 +76,6 @@ class DirectHead(nn.Module):
         pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (24, 6))
         betas, camera = self.init_shape + self.decshape(hidden), self.init_cam + self.deccam(hidden)
         return Prediction(rot6d_to_rotmat(pose), betas, camera)
-
-
-def drop(
-    values: Float[Tensor, "B F"], share: float, keys: Int[Tensor, " B"] | None, layer: int
-) -> Float[Tensor, "B F"]:
-    """Dropout: a share of the values set to 0, the others scaled up. A row's key and the layer decide which.
-
-    So a picture loses the same values whatever process and part of a batch it falls in, and on every device.
-    Raises ValueError without keys.
-    """
-    if not share:
-        return values
-    if keys is None:
-        raise ValueError("training with dropout needs the keys of the draws: model(batch.image, batch.key)")
-    width = values.shape[1]
-    places = torch.arange(layer * width, (layer + 1) * width, device=values.device) * _ODD[0]
-    bits = (keys[:, None] ^ places) * _ODD[1]  # wraps around
-    bits = (bits ^ (bits >> 32)) * _ODD[2]
-    is_kept = (bits >> 40 & 0xFFFFFF) >= share * 2**24
-    return values * is_kept / (1 - share)
 
 
 def set_mean(head: nn.Module, mean: Float[Tensor, "157"]) -> None:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
+from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
 from hmrb.records import Prediction
@@ -29,14 +30,17 @@ class HMR(nn.Module):
         self.backbone, num_features = build_backbone(spec)
         self.weights_used = initialise(self.backbone, spec, store)
         self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
+        self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn = spec.freeze_bn
         self.train()
 
     def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in.
 
-        `keys`, those of the draws, decide what dropout leaves out: training needs them.
+        `keys`, those of the draws, decide what dropout and stochastic depth leave out: training needs them.
         """
+        for drop_path in self._drop_paths:
+            drop_path.keys = keys
         features = self.backbone(image)
         with torch.autocast(image.device.type, enabled=False):
             prediction: Prediction = self.head(features.float(), keys)

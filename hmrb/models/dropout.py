@@ -1,0 +1,59 @@
+"""What training leaves out, by draw: the same of a picture whatever process and part of a batch it falls in."""
+
+import torch
+from jaxtyping import Float, Int
+from timm.layers.drop import DropPath as TimmDropPath
+from torch import Tensor, nn
+
+_ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitMix64's constants, as int64
+
+
+def drop(
+    values: Float[Tensor, "B F"], share: float, keys: Int[Tensor, " B"] | None, layer: int
+) -> Float[Tensor, "B F"]:
+    """Dropout: a share of the values set to 0, the others scaled up. A row's key and the layer decide which.
+
+    So it is on every device, too. Raises ValueError without keys.
+    """
+    if not share:
+        return values
+    if keys is None:
+        raise ValueError("training with dropout needs the keys of the draws: model(batch.image, batch.key)")
+    width = values.shape[1]
+    places = torch.arange(layer * width, (layer + 1) * width, device=values.device) * _ODD[0]
+    bits = (keys[:, None] ^ places) * _ODD[1]  # wraps around
+    bits = (bits ^ (bits >> 32)) * _ODD[2]
+    is_kept = (bits >> 40 & 0xFFFFFF) >= share * 2**24
+    return values * is_kept / (1 - share)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., ECCV 2016): a residual branch left out for a share of the pictures.
+
+    `keys` are those of the batch at hand; what comes is its pictures, or equally many pieces of each in their order.
+    """
+
+    def __init__(self, share: float, number: int) -> None:
+        super().__init__()
+        self.share, self.number = share, number
+        self.keys: Int[Tensor, " B"] | None = None
+
+    def forward(self, branch: Float[Tensor, "P ..."]) -> Float[Tensor, "P ..."]:
+        """The branch, 0 where it is left out and scaled up elsewhere. Raises ValueError in training without keys."""
+        if not self.training:
+            return branch
+        num_pictures = len(branch) if self.keys is None else len(self.keys)
+        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, -1 - self.number)  # not the head's
+        factors = factors.repeat_interleave(len(branch) // num_pictures, 0)
+        return branch * factors.view(-1, *[1] * (branch.ndim - 1))
+
+
+def drop_paths_by_draw(network: nn.Module) -> list[DropPath]:
+    """Puts a DropPath in the place of each of timm's, which are drawn for each process anew; gives them."""
+    found: list[DropPath] = []
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, TimmDropPath):
+                found.append(DropPath(child.drop_prob, len(found)))
+                setattr(module, name, found[-1])
+    return found
