@@ -13,7 +13,7 @@ def drop(
 ) -> Float[Tensor, "B F"]:
     """Dropout: a share of the values set to 0, the others scaled up. A row's key and the layer decide which.
 
-    So it is on every device, too. Raises ValueError without keys.
+    The same on every device. Raises ValueError without keys.
     """
     if not share:
         return values
