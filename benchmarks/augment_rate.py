@@ -17,8 +17,8 @@ import numpy as np
 from numpy.random import default_rng
 
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
-from hmrb.data.pack import decoded
 from hmrb.data.warp import exposed, warp
+from hmrb.formats.pictures import decoded
 from hmrb.records import View
 from hmrb.spec import DataSpec
 

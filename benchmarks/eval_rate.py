@@ -17,17 +17,17 @@ import cv2
 import numpy as np
 import torch
 
-from hmrb.benchmarks import BENCHMARKS
 from hmrb.body import SMPL, body_file
+from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard
-from hmrb.data.writer import ShardWriter
-from hmrb.evaluate import evaluate
-from hmrb.judge import Bodies
-from hmrb.metrics import Posed, measure
-from hmrb.predictions import read_predictions
+from hmrb.evaluation.evaluate import evaluate
+from hmrb.evaluation.metrics import Posed, measure
+from hmrb.evaluation.predictions import read_predictions
+from hmrb.evaluation.protocols import BENCHMARKS
+from hmrb.evaluation.scoring import Bodies
+from hmrb.parallel.world import World
 from hmrb.records import Sample
 from hmrb.store import Store
-from hmrb.world import World
 
 FRAMES, NUM_VERTICES, BLOCK = 35_515, 6890, 4096
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)

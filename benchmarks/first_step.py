@@ -54,12 +54,12 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     from hmrb.check import file_problems, name_problems, resolve
     from hmrb.data.loader import DrawDataset, StepDraws, on_device, stream_seed, train_loader
     from hmrb.data.shard import open_shard
-    from hmrb.losses import Losses
+    from hmrb.parallel.world import start_world
     from hmrb.spec import load_experiment
-    from hmrb.step import build_learner, train_step
     from hmrb.store import Store
-    from hmrb.watch import watching
-    from hmrb.world import start_world
+    from hmrb.training.logger import watching
+    from hmrb.training.losses import Losses
+    from hmrb.training.step import build_learner, train_step
 
     mark()
     experiment = load_experiment(spec)

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from hmrb.body import load_body
+from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.loader import view_of
-from hmrb.data.pack import Packing, decoded, pack
 from hmrb.data.warp import warp
+from hmrb.formats.pictures import decoded
 from hmrb.records import Person, Photo, Sample
 from hmrb.synthetic.people import render_people
 

@@ -24,11 +24,11 @@ from torch import distributed
 from hmrb.body import load_body
 from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
-from hmrb.losses import Losses
+from hmrb.parallel.world import World
 from hmrb.spec import Experiment, load_experiment
-from hmrb.step import build_learner, train_step
 from hmrb.store import Store
-from hmrb.world import World
+from hmrb.training.losses import Losses
+from hmrb.training.step import build_learner, train_step
 
 # Published: NVIDIA DeepLearningExamples, ResNet50 v1.5 for PyTorch, DGX A100 80GB, pytorch-21.03, mixed precision.
 GPU_IMAGES_PER_S, EIGHT_GPUS_IMAGES_PER_S = 2470.0, 16621.0

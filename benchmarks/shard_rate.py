@@ -24,11 +24,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hmrb.data.convert.pack import Packing, pack
+from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, DrawDataset
 from hmrb.data.mixture import MixtureSampler
-from hmrb.data.pack import Packing, decoded, pack
 from hmrb.data.shard import Shard
-from hmrb.data.writer import ShardWriter
+from hmrb.formats.pictures import decoded
 from hmrb.records import Person, Photo, Sample
 from hmrb.spec import DataSpec
 

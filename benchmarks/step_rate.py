@@ -25,26 +25,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import hmrb.evaluate
-from hmrb.benchmarks import find_benchmark
+import hmrb.evaluation.evaluate
 from hmrb.body import load_body
 from hmrb.checkpoint import load_checkpoint
+from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
-from hmrb.data.writer import ShardWriter
-from hmrb.evaluate import evaluate, evaluate_checkpoint, looking
-from hmrb.judge import Bodies
-from hmrb.losses import Losses
+from hmrb.evaluation.evaluate import evaluate, evaluate_checkpoint, looking
+from hmrb.evaluation.protocols import find_benchmark
+from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import computing_in
+from hmrb.parallel.world import World, keep_memory
 from hmrb.records import Batch, Prediction
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
-from hmrb.step import Learner, build_learner, set_rates, train_step
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
-from hmrb.train import Meter
-from hmrb.world import World, keep_memory
+from hmrb.training.loop import Meter
+from hmrb.training.losses import Losses
+from hmrb.training.step import Learner, build_learner, set_rates, train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"precision": "fp32", "channels_last": False, "fused": False, "keep_memory": False}
@@ -181,7 +181,7 @@ def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
 
 def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator[float]:
     """CPU seconds of each evaluation of all made-up people."""
-    hmrb.evaluate.BATCH = 32
+    hmrb.evaluation.evaluate.BATCH = 32
     shard, benchmark = Shard(path), find_benchmark("synthetic")
     spec = experiment(backbone, 8, **settings)
     model = build_learner(spec, {"synthetic": shard}, Store.default(), ALONE).model.eval()

@@ -4,21 +4,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from hmrb.benchmarks import BENCHMARKS, find_benchmark
 from hmrb.body import load_body
 from hmrb.data.augment import AUGMENTS
-from hmrb.data.catalogue import DATASETS, train_set
+from hmrb.data.convert.catalogue import DATASETS, train_set
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import open_shard
 from hmrb.data.sources import SOURCES
 from hmrb.errors import RequestError
+from hmrb.evaluation.protocols import BENCHMARKS, find_benchmark
 from hmrb.lookup import bind, did_you_mean, find
-from hmrb.losses import LOSSES
 from hmrb.models.backbones import find_backbone
 from hmrb.models.head import HEADS
 from hmrb.models.hmr import MODELS, build_model
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
 from hmrb.store import Store
+from hmrb.training.losses import LOSSES
 
 
 def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmrb.benchmarks import Benchmark, find_benchmark
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
-from hmrb.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint, open_benchmark
-from hmrb.gallery import write_worst
-from hmrb.judge import Bodies
-from hmrb.metrics import TITLES
-from hmrb.predictions import read_predictions
-from hmrb.report import print_slices, print_table, write_report
-from hmrb.results import Machine, Record, Source, save_scores
-from hmrb.slices import check_column, slices
+from hmrb.evaluation.breakdown import check_column, slices
+from hmrb.evaluation.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint, open_benchmark
+from hmrb.evaluation.metrics import TITLES
+from hmrb.evaluation.predictions import read_predictions
+from hmrb.evaluation.protocols import Benchmark, find_benchmark
+from hmrb.evaluation.records import Machine, Record, Source, save_scores
+from hmrb.evaluation.scoring import Bodies
+from hmrb.parallel.world import World
+from hmrb.reports.gallery import write_worst
+from hmrb.reports.run_page import print_slices, print_table, write_report
 from hmrb.spec import Expected, Experiment, Precision
 from hmrb.store import Store
-from hmrb.train import train
-from hmrb.watch import Watcher, watching
-from hmrb.world import World
+from hmrb.training.logger import Watcher, watching
+from hmrb.training.loop import train
 
 
 def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:

@@ -1,6 +1,7 @@
 """Toys: a body of a few vertices, a shard of small pictures, an experiment that trains in seconds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 import torch
 
 from hmrb.body import SMPL, BodyFile
-from hmrb.data.writer import ShardWriter
-from hmrb.records import Sample
-from hmrb.results import Machine, Source
+from hmrb.data.convert.writer import ShardWriter
+from hmrb.evaluation.records import Machine, Source
+from hmrb.records import Sample, View
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
 
@@ -132,8 +133,6 @@ def write_tiny_store(root: Path) -> Store:
 
 
 def _labelled(sample: Sample) -> Sample:
-    from dataclasses import replace
-
     return replace(sample, has_body=True)
 
 
@@ -185,3 +184,31 @@ def tiny_tree() -> dict[str, Any]:
 @pytest.fixture
 def tiny_experiment() -> Experiment:
     return parse_experiment(tiny_tree(), "tiny")
+
+
+def view(image: np.ndarray, **changes: Any) -> View:
+    """A person in the middle of a picture, with random labels."""
+    rng = np.random.default_rng(0)
+    height, width = image.shape[:2]
+    points = np.concatenate([rng.uniform(10, 60, (54, 2)), np.ones((54, 1))], 1)
+    base = View(
+        image=image,
+        box=np.array([width / 2 - 25, height / 2 - 30, 50, 60]),
+        center=np.array([width / 2, height / 2]),
+        side=60.0,
+        rotation=0.0,
+        flipped=False,
+        gain=np.ones(3),
+        keypoints2d=points.astype(np.float32),
+        keypoints3d=rng.normal(0, 1, (54, 4)).astype(np.float32),
+        pose=rng.normal(0, 0.5, (24, 3)).astype(np.float32),
+    )
+    return replace(base, **changes)
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """A folder of Pascal VOC 2012 with two pictures."""
+    from raw.voc import write_voc
+
+    return write_voc(tmp_path)

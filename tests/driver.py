@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-import hmrb.train
+import hmrb.training.loop
 from hmrb.cli import main
 
 kind, _, number = os.environ.get("FAULT", "").partition(":")
 once = os.environ.get("FAULT_ONCE")
 count = 0
-step, save = hmrb.train.train_step, torch.save
-hmrb.train.LOG_EVERY = int(os.environ.get("LOG_EVERY", "20"))
+step, save = hmrb.training.loop.train_step, torch.save
+hmrb.training.loop.LOG_EVERY = int(os.environ.get("LOG_EVERY", "20"))
 
 
 def strikes(wanted, is_now):
@@ -54,7 +54,7 @@ def faulty_save(content, file, **options):
     save(content, file, **options)
 
 
-hmrb.train.train_step = faulty_step
+hmrb.training.loop.train_step = faulty_step
 torch.save = faulty_save
 if __name__ == "__main__":  # training processes import this module again
     main()

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import hmrb.data.source
-from hmrb.data.pack import Packing
-from hmrb.data.source import Making, Part, Selection, Source, Ticker, convert
+import hmrb.data.convert.source
+from hmrb.data.convert.pack import Packing
+from hmrb.data.convert.source import Making, Part, Selection, Source, Ticker, convert
 from hmrb.errors import RunError
 from hmrb.records import Person, Photo
 from hmrb.store import Store
@@ -81,7 +81,7 @@ def make(
 
 
 if __name__ == "__main__":
-    hmrb.data.source.BLOCK_PHOTOS = BLOCK
+    hmrb.data.convert.source.BLOCK_PHOTOS = BLOCK
     try:
         make(Path(sys.argv[1]), int(sys.argv[2]))
     except RunError as error:

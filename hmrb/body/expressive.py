@@ -13,8 +13,8 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from hmrb.body.official import NUM_BETAS, BodyError, check_members, find_body, read_members
-from hmrb.npz import Npz
-from hmrb.pickles import read_pickle
+from hmrb.formats.npz import Npz
+from hmrb.formats.pickles import read_pickle
 from hmrb.store import Store
 
 NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, 22, 3, 15  # root to wrists; jaw and eyes; fingers of one hand

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from hmrb.errors import RequestError, RunError
-from hmrb.npz import Npz
-from hmrb.pickles import PickleError, read_pickle
+from hmrb.formats.npz import Npz
+from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.records import GENDERS
 from hmrb.store import Store
 

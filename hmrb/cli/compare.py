@@ -16,9 +16,9 @@ def compare(
     from dataclasses import asdict
 
     from hmrb.errors import RequestError
-    from hmrb.metrics import TITLES, UNITS
-    from hmrb.results import read_results
-    from hmrb.tables import paired
+    from hmrb.evaluation.metrics import TITLES, UNITS
+    from hmrb.evaluation.records import read_results
+    from hmrb.reports.tables import paired
 
     found = [read_results([path]) for path in (first, second)]
     for path, results in zip((first, second), found, strict=True):

@@ -12,8 +12,8 @@ from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hmrb.data.convert.source import Making, Part, Source
     from hmrb.data.shard import ShardInfo
-    from hmrb.data.source import Making, Part, Source
     from hmrb.store import Store
 
 Names = Annotated[
@@ -89,8 +89,8 @@ def convert_data(
         _prepare_occluders(raw, store)
         return
 
-    from hmrb.data.pack import Packing
-    from hmrb.data.source import Making, Selection, usable_cores
+    from hmrb.data.convert.pack import Packing
+    from hmrb.data.convert.source import Making, Selection, usable_cores
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: there is only --compat study")
@@ -120,8 +120,8 @@ def _submit(
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
     from hmrb.cli.slurm import request, submit
-    from hmrb.data.catalogue import dataset
-    from hmrb.data.repack import PACKED
+    from hmrb.data.convert.catalogue import dataset
+    from hmrb.data.convert.from_packed import PACKED
     from hmrb.errors import RequestError
 
     if workers is None:
@@ -152,10 +152,10 @@ def _convert_one(
 ) -> None:
     from dataclasses import replace
 
-    from hmrb.data.catalogue import dataset
-    from hmrb.data.pack import Packing
-    from hmrb.data.repack import PACKED
-    from hmrb.data.source import Raw
+    from hmrb.data.convert.catalogue import dataset
+    from hmrb.data.convert.from_packed import PACKED
+    from hmrb.data.convert.pack import Packing
+    from hmrb.data.convert.source import Raw
     from hmrb.data.sources import SOURCES
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, by_preset, recipe
     from hmrb.errors import RequestError
@@ -189,14 +189,14 @@ def _convert_one(
 
 def _own_folders(root: Path, slug: str) -> list[Path]:
     """Folders below `root` that are called as the dataset is."""
-    from hmrb.data.catalogue import DATASETS
+    from hmrb.data.convert.catalogue import DATASETS
 
     return [root / name for name in (slug, *DATASETS[slug].aliases) if (root / name).is_dir()]
 
 
 def _convert_found(root: Path | None, making: "Making", split: str | None, store: "Store") -> None:
     """Every dataset whose files are in a folder of its name under `root`."""
-    from hmrb.data.source import Raw
+    from hmrb.data.convert.source import Raw
     from hmrb.data.sources import SOURCES
     from hmrb.errors import RequestError
 
@@ -220,8 +220,8 @@ def _convert_found(root: Path | None, making: "Making", split: str | None, store
 
 def make_dataset(name: str, store: "Store") -> None:
     """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
-    from hmrb.data.pack import Packing
-    from hmrb.data.source import Making, usable_cores
+    from hmrb.data.convert.pack import Packing
+    from hmrb.data.convert.source import Making, usable_cores
     from hmrb.data.sources import SOURCES
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, preset_of, recipe
 
@@ -233,7 +233,7 @@ def make_dataset(name: str, store: "Store") -> None:
 def _make(source: "Source", parts: "list[Part]", making: "Making", split: str | None, store: "Store") -> None:
     """Shards with a progress bar, then a contact sheet of each for a person to look at."""
     from hmrb.cli.progress import progress_bar
-    from hmrb.data.source import convert, pick_parts
+    from hmrb.data.convert.source import convert, pick_parts
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
@@ -247,7 +247,7 @@ def _repack(
     kind: str, packed: tuple[Path | None, Path | None, str | None], split: str, making: "Making", store: "Store"
 ) -> None:
     from hmrb.cli.progress import progress_bar
-    from hmrb.data.repack import repack
+    from hmrb.data.convert.from_packed import repack
     from hmrb.errors import RequestError
 
     file, images, name = packed
@@ -259,7 +259,7 @@ def _repack(
 
 
 def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
-    from hmrb.data.look import contact_sheet
+    from hmrb.data.convert.contact_sheet import contact_sheet
 
     size = path.stat().st_size / 1e6
     console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
@@ -270,7 +270,7 @@ def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
 
 def _foretell(parts: "list[Part]", making: "Making") -> None:
     """What was found, and how long and how large it will be, from a few items of each part."""
-    from hmrb.data.source import estimate
+    from hmrb.data.convert.source import estimate
 
     for part in parts:
         about = estimate(part, making)
@@ -285,7 +285,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _explain(slug: str) -> None:
-    from hmrb.data.catalogue import DATASETS
+    from hmrb.data.convert.catalogue import DATASETS
     from hmrb.data.sources import SOURCES
 
     row = DATASETS[slug]
@@ -313,7 +313,7 @@ def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
 def _prepare_occluders(raw: Path | None, store: "Store") -> None:
     """Objects of Pascal VOC 2012, for the augmentations that paste them over people."""
     from hmrb.cli.progress import progress_bar
-    from hmrb.data.occluders import prepare_pascal
+    from hmrb.data.convert.voc_occluders import prepare_pascal
     from hmrb.errors import RequestError
 
     if raw is None:

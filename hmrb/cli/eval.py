@@ -11,13 +11,13 @@ from hmrb.cli.launch import CpuProcs, Gpus
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
 if TYPE_CHECKING:
-    from hmrb.benchmarks import Benchmark
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
-    from hmrb.results import Record
+    from hmrb.evaluation.protocols import Benchmark
+    from hmrb.evaluation.records import Record
+    from hmrb.parallel.world import World
     from hmrb.run import Wanted
     from hmrb.store import Store
-    from hmrb.world import World
 
 ALL_PRESENT = "all-present"
 
@@ -58,8 +58,8 @@ class Scoring:
         """Scores. Raises RunError where a spec expects other numbers and `check` asks for them."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.errors import RunError
+        from hmrb.parallel.world import keep_memory
         from hmrb.run import score_checkpoint, unmet
-        from hmrb.world import keep_memory
 
         if world.device.type == "cpu":
             keep_memory()
@@ -141,8 +141,8 @@ def eval_(
     follow: Follow = False,
 ) -> None:
     """Score checkpoints on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
-    from hmrb.benchmarks import find_benchmark
     from hmrb.errors import RequestError
+    from hmrb.evaluation.protocols import find_benchmark
 
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
@@ -212,8 +212,8 @@ def _print_json(records: "Sequence[Record]") -> None:
 def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
     """Checkpoints of one experiment with several seeds as one row: mean, spread over seeds, interval."""
     from hmrb.cli.report import show
-    from hmrb.results import read_results
-    from hmrb.tables import compare
+    from hmrb.evaluation.records import read_results
+    from hmrb.reports.tables import compare
 
     for benchmark in benchmarks:
         results = read_results([path.parent / "eval" / f"{benchmark.file_stem}.json" for path in paths])
@@ -232,7 +232,7 @@ def _file(path: Path) -> Path:
 
 def _told_apart(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
     """Checkpoints, benchmarks and metrics among the words that came without an option of their own."""
-    from hmrb.metrics import TITLES
+    from hmrb.evaluation.metrics import TITLES
 
     paths, names, metrics = [], [], []
     for word in words:
@@ -246,7 +246,7 @@ def _told_apart(words: list[str], has_metrics: bool) -> tuple[list[Path], list[s
 
 
 def _known() -> str:
-    from hmrb.benchmarks import ROWS
+    from hmrb.evaluation.protocols import ROWS
 
     known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
     return f"Known: {known}; hmrb list-benches has more"
@@ -266,8 +266,8 @@ def _expected(checkpoints: Sequence[Path]) -> list[str]:
 
 def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":
     """The benchmarks by their names and those of groups, each once, with the metrics that are asked for."""
-    from hmrb.benchmarks import GROUPS, ROWS, find_benchmark
     from hmrb.errors import RequestError
+    from hmrb.evaluation.protocols import GROUPS, ROWS, find_benchmark
 
     here = [row.name for row in ROWS if not row.is_variant and store.shard(row.dataset, row.split).exists()]
     groups = {**GROUPS, ALL_PRESENT: here}

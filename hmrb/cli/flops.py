@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.flops import Cost
+    from hmrb.models.flops import Cost
     from hmrb.spec import ModelSpec
 
 
@@ -34,7 +34,7 @@ def flops(
 
     if sum((spec is not None, backbone is not None, all_)) != 1:
         raise RequestError("one of a spec, --backbone NAME and --all, please: hmrb flops --backbone hrnet_w32")
-    from hmrb.flops import count
+    from hmrb.models.flops import count
 
     changes: dict[str, Any] = {} if features is None else {"features": features}
     changes |= {} if shape is None else {"image_px": shape}
@@ -54,7 +54,7 @@ def flops(
 
 
 def _models(spec: Path | None, backbone: str | None, features: str | None) -> "list[tuple[ModelSpec, str]]":
-    from hmrb.flops import STUDY
+    from hmrb.models.flops import STUDY
     from hmrb.spec import ModelSpec, load_experiment
 
     if spec is not None:
@@ -92,7 +92,7 @@ def _latency(model: "ModelSpec", batches: list[int]) -> dict[str, Any]:
 
     import torch
 
-    from hmrb.flops import images_per_s
+    from hmrb.models.flops import images_per_s
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU ({platform.machine()})"

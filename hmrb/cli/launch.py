@@ -18,7 +18,7 @@ import typer
 from hmrb.errors import RequestError, RunError
 
 if TYPE_CHECKING:
-    from hmrb.world import World
+    from hmrb.parallel.world import World
 
 FAILED, REFUSED = 1, 2
 MEETING_S = 300  # how long a machine waits for the one that all meet at
@@ -77,7 +77,7 @@ def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str =
     """What was asked for, held against the machine; no number of GPUs is all there are. Raises RequestError."""
     import torch
 
-    from hmrb.world import launched
+    from hmrb.parallel.world import launched
 
     if launched():
         if nodes > 1:
@@ -104,7 +104,7 @@ def launch(processes: Processes, job: Job, max_restarts: int = 0) -> None:
     the first of all processes does, and the others wait. A single process with no restarts runs here, without another
     to watch over it.
     """
-    from hmrb.world import launched
+    from hmrb.parallel.world import launched
 
     os.environ["HMRB_DEVICE"] = "cuda" if processes.use_gpu else "cpu"
     is_one_of_many = launched() or processes.nodes > 1
@@ -214,9 +214,9 @@ def _end_with(launcher: int, code: int) -> None:
 def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
     """The exit code, and whether it would be the same another time."""
     from hmrb.checkpoint import verdict
-    from hmrb.pulse import beating
-    from hmrb.train import Stopped
-    from hmrb.world import end_world, start_world
+    from hmrb.parallel.heartbeat import beating
+    from hmrb.parallel.world import end_world, start_world
+    from hmrb.training.loop import Stopped
 
     try:
         world = start_world()

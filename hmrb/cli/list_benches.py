@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hmrb.benchmarks import Benchmark
+    from hmrb.evaluation.protocols import Benchmark
     from hmrb.store import Store
 
 FULL_WIDTH = 200  # for a pipe: every benchmark on one line
@@ -18,7 +18,7 @@ def list_benches(
     json_: Annotated[bool, typer.Option("--json", help="Complete rows, for machines.")] = False,
 ) -> None:
     """List the benchmarks: people, truth, joints and root of each. In words: hmrb eval --explain NAME."""
-    from hmrb.benchmarks import ROWS
+    from hmrb.evaluation.protocols import ROWS
     from hmrb.store import Store
 
     store = Store.default()
@@ -67,7 +67,7 @@ def _print_json(rows: "list[Benchmark]", store: "Store") -> None:
 
 
 def _cells(row: "Benchmark", store: "Store") -> dict[str, str]:
-    from hmrb.metrics import TITLES
+    from hmrb.evaluation.metrics import TITLES
 
     return {
         "name": row.name,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hmrb.data.catalogue import Dataset, Size
+    from hmrb.data.convert.catalogue import Dataset, Size
     from hmrb.store import Store
 
 FULL_WIDTH = 400  # for a pipe: every dataset on one line
@@ -38,7 +38,7 @@ def list_datasets(
     json_: Annotated[bool, typer.Option("--json", help="Complete records, for machines.")] = False,
 ) -> None:
     """List the datasets of the catalogue: what they are, where they are got, which are here."""
-    from hmrb.data.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
+    from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
     from hmrb.errors import RequestError
     from hmrb.lookup import find
     from hmrb.store import Store

@@ -78,7 +78,7 @@ def run_commands(commands: Sequence[Command], slots: Sequence[str]) -> None:
 
     A signal stops all of them. Raises RunError with those that failed, once the last has ended.
     """
-    from hmrb.train import Signals
+    from hmrb.training.loop import Signals
 
     states = {command.name: "waiting" for command in commands}
     waiting, free = list(commands), list(slots)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.source import Ticker
+    from hmrb.data.convert.source import Ticker
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, Ticker]]":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hmrb.data.source import Ticker
+    from hmrb.data.convert.source import Ticker
 
     console = Console()
     columns = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hmrb.tables import Comparison
+    from hmrb.reports.tables import Comparison
 
 
 class Format(StrEnum):
@@ -36,9 +36,9 @@ def report(
     import json
     from dataclasses import asdict
 
-    from hmrb import tables
-    from hmrb.results import read_results
-    from hmrb.tables import as_csv, as_html, as_markdown, compare
+    from hmrb.evaluation.records import read_results
+    from hmrb.reports import tables
+    from hmrb.reports.tables import as_csv, as_html, as_markdown, compare
 
     found = read_results(results)
     if overview:
@@ -63,7 +63,7 @@ def show(comparison: "Comparison") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hmrb.tables import about, cells
+    from hmrb.reports.tables import about, cells
 
     head, *lines = cells(comparison)
     table = Table(box=None, pad_edge=False, header_style="bold")

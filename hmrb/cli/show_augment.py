@@ -27,7 +27,7 @@ def show_augment(
     from hmrb.check import name_problems
     from hmrb.data.augment import AUGMENTS
     from hmrb.errors import RunError
-    from hmrb.sheet import Column, draw_sheet, each_alone
+    from hmrb.reports.worst_sheet import Column, draw_sheet, each_alone
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
 

@@ -136,7 +136,7 @@ class Node:
 
     def __call__(self) -> None:
         """Runs the command to its end. Exits as it did; a command that was stopped by preemption queues again."""
-        from hmrb.world import first_host, job_port
+        from hmrb.parallel.world import first_host, job_port
 
         meeting: tuple[str, ...] = ()
         if self.nodes > 1:

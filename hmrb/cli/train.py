@@ -16,9 +16,9 @@ from hmrb.errors import RequestError
 
 if TYPE_CHECKING:
     from hmrb.cli.many import Command
+    from hmrb.parallel.world import World
     from hmrb.spec import Experiment
     from hmrb.store import Store
-    from hmrb.world import World
 
 
 @dataclass(frozen=True, slots=True)

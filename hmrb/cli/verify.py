@@ -21,10 +21,10 @@ def verify(
 
     from rich.console import Console
 
-    from hmrb.data.look import contact_sheet
+    from hmrb.data.convert.contact_sheet import contact_sheet
+    from hmrb.data.convert.verify import find_shard, record
+    from hmrb.data.convert.verify import verify as check_shard
     from hmrb.data.sources import SOURCES
-    from hmrb.data.verify import find_shard, record
-    from hmrb.data.verify import verify as check_shard
     from hmrb.errors import RunError
     from hmrb.store import Store
 

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
-from hmrb.data.pack import UnreadablePicture, decoded
 from hmrb.data.shard import Shard
 from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
+from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
 from hmrb.records import Batch, BodyParams, Sample, View
 from hmrb.skeleton import TRAINING_SKELETON, remap

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from hmrb.body import SMPL
+from hmrb.body.render import SUPERSAMPLE, rasterise, vertex_normals
 from hmrb.lookup import find
 from hmrb.records import Sample
-from hmrb.render import SUPERSAMPLE, rasterise, vertex_normals
 from hmrb.synthetic import wardrobe
 from hmrb.synthetic.places import backdrop
 from hmrb.synthetic.poses import PoseStyle, rotmat_to_rotvec, sample_pose, turn

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from hmrb.render import rasterise
+from hmrb.body.render import rasterise
 
 SHADOW_PX = 112  # side of the shadow map: about 2 cm a cell for a standing person
 SHADOW_RIM = 4  # empty cells around the body, so that the soft edge of its shape fits

@@ -7,7 +7,7 @@ import cv2
 import h5py
 import numpy as np
 
-from hmrb.data.rules import X_HALF_TURN, rotmat, rotvec
+from hmrb.data.convert.boxes import X_HALF_TURN, rotmat, rotvec
 from raw.people import Someone, draw, save, someone
 from raw.pickled import save_python2
 

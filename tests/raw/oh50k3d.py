@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrb.data.rules import rotmat
+from hmrb.data.convert.boxes import rotmat
 from raw.people import Someone, draw, save, someone
 from raw.placed import in_world
 

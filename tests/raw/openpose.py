@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrb.data.rules import rotmat, rotvec
+from hmrb.data.convert.boxes import rotmat, rotvec
 from raw.people import Someone, draw, save, someone
 
 SIZE, FOCAL = (200, 150), 190.0

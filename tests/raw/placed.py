@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hmrb.body import OPEN_BODY
-from hmrb.data.rules import rotmat, rotvec
+from hmrb.data.convert.boxes import rotmat, rotvec
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import GENDERS, Person
 from hmrb.store import Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrb.data.rules import rotmat
+from hmrb.data.convert.boxes import rotmat
 from raw.people import Someone, draw, save, someone
 from raw.pickled import save_python2
 from raw.placed import in_world

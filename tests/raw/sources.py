@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from hmrb.data.convert.source import Making, Part, Raw, Ticker, convert, pick_parts
 from hmrb.data.shard import ShardInfo
-from hmrb.data.source import Making, Part, Raw, Ticker, convert, pick_parts
 from hmrb.data.sources import SOURCES
 from hmrb.records import Person, Photo
 from hmrb.store import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from hmrb.data.rules import rotmat, rotvec
+from hmrb.data.convert.boxes import rotmat, rotvec
 from raw.h36m import save_video
 from raw.people import Someone, draw, save, someone
 

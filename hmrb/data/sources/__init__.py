@@ -1,6 +1,6 @@
 """The catalogue's converters: one file for each dataset or family."""
 
-from hmrb.data.source import Source
+from hmrb.data.convert.source import Source
 from hmrb.data.sources import (
     agora,
     aic,

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.frames import read_frame, read_tensors
-from hmrb.data.pack import inside
-from hmrb.data.rules import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
+from hmrb.data.convert.pack import inside
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.records import Person, Photo
 
 FOLDERS = {"train": "train", "val": "validation"}

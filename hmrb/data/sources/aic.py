@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, entry, gather, hidden_share, numbers, photo, present, read_json
-from hmrb.data.rules import box_corners
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, numbers, photo, present, read_json
+from hmrb.data.convert.boxes import box_corners
+from hmrb.data.convert.source import Part, Raw, Source
 
 # Split: what the challenge calls it, the dates that its folders were given, the date of the pictures.
 FOLDERS = {

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.pack import without_pictures
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.pack import without_pictures
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
-from hmrb.npz import Npz
-from hmrb.pickles import read_pickle
+from hmrb.formats.npz import Npz
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
 
 PACKED = ("cmu_mosh.npz", "cmu_mocap.npz")

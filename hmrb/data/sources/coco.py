@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, Marked, entry, gather, hidden_share, numbers, photo, present, read_json
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, Marked, entry, gather, hidden_share, numbers, photo, present, read_json
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS

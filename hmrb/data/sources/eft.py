@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.pack import inside
-from hmrb.data.rules import box_centered, rotvec
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_centered, rotvec
+from hmrb.data.convert.pack import inside
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 

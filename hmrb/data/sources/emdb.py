@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.marked import entry, numbers
-from hmrb.data.pelvis import rest_pelvis
-from hmrb.data.rules import box_corners, moved, turned, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import entry, numbers
+from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
+from hmrb.data.convert.pelvis import rest_pelvis
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
-from hmrb.pickles import read_pickle
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
 
 SPLITS = ("emdb1", "emdb2")

@@ -17,13 +17,13 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data import video
-from hmrb.data.matlab import open_mat73
-from hmrb.data.optional import needed
-from hmrb.data.rules import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError, RunError
-from hmrb.pickles import read_pickle
+from hmrb.formats import video
+from hmrb.formats.matlab import open_mat73
+from hmrb.formats.optional import needed
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
 SUBJECTS = {"train": (1, 5, 6, 7, 8), "test_p1": (9, 11), "test_p2": (9, 11)}

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.rules import box_around
-from hmrb.data.source import Part, Raw, Source
-from hmrb.data.tfrecord import Feature, Record, read_example, records
+from hmrb.data.convert.boxes import box_around
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats.tfrecord import Feature, Record, read_example, records
 from hmrb.records import Person, Photo
 
 NEEDED = ("meta/N", "image/encoded", "image/xys", "image/visibilities", "image/face_pts")

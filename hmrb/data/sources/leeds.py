@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hmrb.data.marked import Columns, Marked, hidden_share, photo
-from hmrb.data.matlab import read_mat
-from hmrb.data.rules import box_around
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, Marked, hidden_share, photo
+from hmrb.data.convert.boxes import box_around
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
 
 POINTS = 14

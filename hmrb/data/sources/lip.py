@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, gather, hidden_share, photo, present
-from hmrb.data.rules import box_around
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
+from hmrb.data.convert.boxes import box_around
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 
 POINTS = 16

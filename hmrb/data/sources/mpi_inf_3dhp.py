@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from hmrb.data import video
-from hmrb.data.matlab import open_mat73, read_mat
-from hmrb.data.rules import box_around, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_around, with_confidence
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError, RunError
+from hmrb.formats import video
+from hmrb.formats.matlab import open_mat73, read_mat
 from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
 

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, gather, hidden_share, photo, present
-from hmrb.data.matlab import read_mat
-from hmrb.data.rules import box_centered
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
+from hmrb.data.convert.boxes import box_centered
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats.matlab import read_mat
 
 POINTS = 16
 FILES = {"train": ("train.h5", "annot/train.h5"), "val": ("valid.h5", "annot/valid.h5")}

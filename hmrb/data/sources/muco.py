@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.marked import entry, numbers, read_json
-from hmrb.data.rules import with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import entry, numbers, read_json
+from hmrb.data.convert.boxes import with_confidence
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.matlab import read_mat
-from hmrb.data.rules import box_around, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_around, with_confidence
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
 
 SHAPES = {"annot2": (2, 17), "annot3": (3, 17), "univ_annot3": (3, 17), "isValidFrame": (1, 1)}

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import Columns, entry, gather, hidden_share, numbers, photo, read_json
-from hmrb.data.rules import box_corners
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, numbers, photo, read_json
+from hmrb.data.convert.boxes import box_corners
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.skeleton import SKELETONS
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.marked import entry, numbers, read_json
-from hmrb.data.pelvis import transl_to
-from hmrb.data.rules import box_corners, from_root, turned, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import entry, numbers, read_json
+from hmrb.data.convert.boxes import box_corners, from_root, turned, with_confidence
+from hmrb.data.convert.pelvis import transl_to
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.pack import inside
-from hmrb.data.rules import box_around, rotmat, rotvec
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_around, rotmat, rotvec
+from hmrb.data.convert.pack import inside
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
-from hmrb.pickles import read_pickle
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
 SURE = 0.15  # a detection of at least this confidence counts like a label, as in the study

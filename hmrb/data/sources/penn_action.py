@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.marked import Marked, hidden_share, photo
-from hmrb.data.matlab import read_mat
-from hmrb.data.rules import box_around
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.annotated import Marked, hidden_share, photo
+from hmrb.data.convert.boxes import box_around
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.pelvis import rest_pelvis
-from hmrb.data.rules import box_around, moved, turned
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_around, moved, turned
+from hmrb.data.convert.pelvis import rest_pelvis
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
-from hmrb.pickles import read_pickle
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}

@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.body.expressive import load_smplx, smpl_joint_rows
-from hmrb.data.rules import box_centered, from_root, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
-from hmrb.npz import Npz
+from hmrb.formats.npz import Npz
 from hmrb.records import Person, Photo
 
 LABELS = ("rich_test.npz", "eval_data_parsed/rich_test.npz", "test-labels/rich_test.npz")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrb.data.rules import box_centered
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_centered
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.data.sources.mpi_inf_3dhp import Clip, pictures
 from hmrb.errors import RequestError, RunError
-from hmrb.npz import Npz
+from hmrb.formats.npz import Npz
 from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
 

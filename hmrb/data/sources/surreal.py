@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data import video
-from hmrb.data.matlab import read_mat
-from hmrb.data.pelvis import transl_to
-from hmrb.data.rules import box_around, rotmat, turned, with_confidence
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import box_around, rotmat, turned, with_confidence
+from hmrb.data.convert.pelvis import transl_to
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
+from hmrb.formats import video
+from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
 from hmrb.skeleton import SMPL24_MIRROR
 

@@ -3,7 +3,7 @@
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from hmrb.data.source import Part, Source
+from hmrb.data.convert.source import Part, Source
 from hmrb.lookup import find
 from hmrb.records import Sample
 

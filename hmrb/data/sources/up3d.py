@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.pack import inside
-from hmrb.data.rules import Box, box_mask
-from hmrb.data.source import Part, Raw, Source
+from hmrb.data.convert.boxes import Box, box_mask
+from hmrb.data.convert.pack import inside
+from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError, RunError
-from hmrb.pickles import read_pickle
+from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
 MASK_FACTOR = 0.9

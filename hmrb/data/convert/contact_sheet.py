@@ -1,0 +1,56 @@
+"""A contact sheet of a shard, for a person to see whether labels sit on the pixels."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from hmrb.data.convert.label_checks import with_hips
+from hmrb.data.shard import Shard
+from hmrb.errors import RunError
+from hmrb.formats.pictures import decoded
+from hmrb.records import Sample
+from hmrb.skeleton import TRAINING_SKELETON, remap
+from hmrb.synthetic.people import BONES
+
+PEOPLE, COLUMNS, TILE_PX = 48, 8, 192
+LEFT, RIGHT, MIDDLE, BOX = (255, 150, 60), (70, 150, 255), (90, 255, 120), (255, 255, 255)
+RIGHT_JOINTS = frozenset((2, 5, 8, 11, 14, 17, 19, 21, 23))
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+def contact_sheet(path: Path) -> Path:
+    """Writes the sheet beside the shard, as .png: people evenly spread over it."""
+    shard = Shard(path)
+    rows = np.linspace(0, len(shard) - 1, min(len(shard), PEOPLE)).astype(int)
+    tiles = [tile(shard.read(row), shard.info.skeleton) for row in rows.tolist()]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
+    out = path.with_suffix(".png")
+    if not cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR)):
+        raise RunError(f"{out}: the contact sheet could not be written; the shard is whole")
+    return out
+
+
+def tile(sample: Sample, skeleton: str) -> Picture:
+    """The square around a person with its box, joints and bones: its left warm, its right cold."""
+    picture = decoded(sample.jpeg, sample.name)
+    x, y, width, height = sample.box.astype(float)
+    side = 1.2 * max(width, height, 1.0)
+    zoom, corner = TILE_PX / side, np.array([x + width / 2, y + height / 2]) - side / 2
+    matrix = np.array([[zoom, 0, -zoom * corner[0]], [0, zoom, -zoom * corner[1]]])
+    out: Picture = np.asarray(cv2.warpAffine(picture, matrix, (TILE_PX, TILE_PX), flags=cv2.INTER_LINEAR))
+
+    def spot(point: np.ndarray) -> tuple[int, int]:
+        across, down = (zoom * (point[:2] - corner)).clip(-1e4, 1e4)
+        return round(float(across)), round(float(down))
+
+    cv2.rectangle(out, spot(np.array([x, y])), spot(np.array([x + width, y + height])), BOX, 1)
+    points = with_hips(remap(sample.keypoints2d, skeleton, TRAINING_SKELETON)[None])[0]
+    for a, b in BONES:
+        if points[a, 2] > 0 and points[b, 2] > 0:
+            cv2.line(out, spot(points[a]), spot(points[b]), RIGHT if b in RIGHT_JOINTS else LEFT, 1, cv2.LINE_AA)
+    for point in points[points[:, 2] > 0]:
+        cv2.circle(out, spot(point), 1, MIDDLE, -1, cv2.LINE_AA)
+    return out

@@ -1,0 +1,187 @@
+"""From a dataset's photo to the pictures of a shard: the dataset's own bytes, or what training can use of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from hmrb.errors import RunError
+from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.records import Person, Photo, Sample
+
+GROWN = 1.25  # the largest square that augmentation takes: rotate_scale's 1 + scale
+SHRUNK = 0.75  # and the smallest
+TURNED = np.sqrt(2)  # a square turned by 45 degrees reaches this much further; turns go to 60
+QUALITY = 90  # benchmarks/jpeg_quality.py
+FRAME_QUALITY = 95  # of a video's frame that has no bytes of its own, as the study extracts them
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How pictures are kept.
+
+    `original`: their own bytes; a video's frames as JPEG. `region`: the square around each person that every
+    augmentation of the study stays in, no finer than a crop of `image_px` needs, as JPEG of `quality`; people of one
+    photo share a picture where that is smaller, and those whose square misses the photo are left out: there is nothing
+    to learn from.
+    """
+
+    kind: Literal["original", "region"] = "original"
+    image_px: int = 224
+    quality: int = QUALITY
+
+    @property
+    def name(self) -> str:
+        """What the shard says of its pictures."""
+        return "original" if self.kind == "original" else f"region for {self.image_px} px, JPEG {self.quality}"
+
+
+def pack(photo: Photo, packing: Packing) -> list[Sample]:
+    """The photo's people with their pictures. Raises UnreadablePicture."""
+    if not photo.people:
+        return []
+    if photo.file is None and photo.pixels is None and not photo.data:
+        return [_sample(person, b"", photo.name, np.array([0, 0, 1.0]), (0, 0)) for person in photo.people]
+    data = _bytes(photo)
+    if packing.kind == "original" and data and not photo.mirrored:
+        size = _size(data, photo.name)
+        return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
+    pixels = photo.pixels if photo.pixels is not None else decoded(data, photo.name)
+    if photo.mirrored:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+    size = (pixels.shape[1], pixels.shape[0])
+    if packing.kind == "original":
+        is_frame = photo.pixels is not None
+        data = _encode(pixels, ".jpg", FRAME_QUALITY) if is_frame else _encode(pixels, ".png")
+        return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
+    people = [person for person in photo.people if _meets(person.box, size)]
+    samples = []
+    for region, rows in _grouped([_region(person.box, size, packing.image_px) for person in people]):
+        jpeg, origin = _cut(pixels, region, packing.quality, b"" if photo.mirrored else data)
+        samples += [_sample(people[row], jpeg, photo.name, origin, size) for row in rows]
+    return samples
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a photo: left, top, right, bottom in whole pixels, and pixels kept per pixel there."""
+
+    edges: Int[np.ndarray, "4"]
+    scale: float
+
+    @property
+    def cost(self) -> float:
+        """Pixels that it takes."""
+        left, top, right, bottom = self.edges.tolist()
+        return (right - left) * (bottom - top) * self.scale**2
+
+
+def _meets(box: Float[np.ndarray, "4"], size: tuple[int, int]) -> bool:
+    """Whether the square and the photo have a pixel in common."""
+    x, y, width, height = box.tolist()
+    return x + width > 0 and y + height > 0 and x < size[0] and y < size[1] and max(width, height) > 0
+
+
+def _region(box: Float[np.ndarray, "4"], size: tuple[int, int], image_px: int) -> Region:
+    """All that a crop of the person can show; beyond the photo there is nothing to keep."""
+    x, y, width, height = box.astype(np.float64)
+    side = max(width, height, 1.0)
+    center, reach = np.array([x + width / 2, y + height / 2]), side * GROWN * TURNED / 2 + 1
+    low = np.floor(center - reach).clip(0, np.array(size) - 1)
+    high = np.ceil(center + reach + 1).clip(low + 1, size)
+    return Region(np.concatenate([low, high]).astype(np.int64), min(1.0, image_px / (SHRUNK * side)))
+
+
+def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
+    """Each person's region alone, or one for all where that takes fewer pixels."""
+    if len(regions) < 2:
+        return [(region, [0]) for region in regions]
+    low = np.min([region.edges[:2] for region in regions], 0)
+    high = np.max([region.edges[2:] for region in regions], 0)
+    together = Region(np.concatenate([low, high]), max(region.scale for region in regions))
+    if together.cost < sum(region.cost for region in regions):
+        return [(together, list(range(len(regions))))]
+    return [(region, [row]) for row, region in enumerate(regions)]
+
+
+def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data: bytes) -> tuple[bytes, np.ndarray]:
+    """The region as JPEG, and its origin. A whole JPEG is kept as it is."""
+    left, top, right, bottom = region.edges.tolist()
+    whole = (right - left, bottom - top) == (pixels.shape[1], pixels.shape[0])
+    if whole and region.scale >= 1 and data and data[:2] == b"\xff\xd8":
+        return data, np.array([0, 0, 1.0])
+    part = pixels[top:bottom, left:right]
+    if region.scale >= 1:
+        return _encode(part, ".jpg", quality), np.array([left, top, 1.0])
+    # The matrix keeps one scale for both axes: pixel middles of the part go to (x + 0.5) * scale - 0.5.
+    width, height = (int(np.ceil(n * region.scale)) for n in (right - left, bottom - top))
+    blurred = _blur(part, region.scale)
+    half = (region.scale - 1) / 2
+    matrix = np.array([[region.scale, 0, half], [0, region.scale, half]])
+    small = cv2.warpAffine(blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _encode(small, ".jpg", quality), np.array([left, top, region.scale])
+
+
+def _blur(part: UInt8[np.ndarray, "H W 3"], scale: float) -> UInt8[np.ndarray, "H W 3"]:
+    """Takes out what a picture of this scale can't hold. sigma: Nyquist's half pixel of the small picture."""
+    sigma = 0.5 * np.sqrt(max(1 / scale**2 - 1, 0))
+    return np.asarray(cv2.GaussianBlur(part, (0, 0), sigma)) if sigma > 0.3 else part
+
+
+def _sample(person: Person, jpeg: bytes, name: str, origin: np.ndarray, photo_px: tuple[int, int]) -> Sample:
+    left, top, scale = origin.tolist()
+    corner = np.array([left, top])
+    box, points = person.box.astype(np.float64), person.keypoints2d.astype(np.float64)
+    box[:2] = (box[:2] - corner + 0.5) * scale - 0.5
+    box[2:] *= scale
+    seen = points[:, 2] > 0
+    points[seen, :2] = (points[seen, :2] - corner + 0.5) * scale - 0.5
+    points[~seen] = 0
+    return Sample(
+        jpeg=jpeg, name=name, origin=origin.astype(np.float32), photo_px=photo_px,
+        box=box.astype(np.float32), keypoints2d=points.astype(np.float32), keypoints3d=person.keypoints3d,
+        pose=person.pose, betas=person.betas, transl=person.transl, has_body=person.has_body, gender=person.gender,
+        columns=person.columns, extra=person.extra,
+    )  # fmt: skip
+
+
+def _bytes(photo: Photo) -> bytes:
+    if photo.data or photo.file is None:
+        return photo.data
+    try:
+        return photo.file.read_bytes()
+    except OSError as error:
+        raise UnreadablePicture(f"{photo.file}: {error.strerror or error}") from None
+
+
+def _size(data: bytes, label: str) -> tuple[int, int]:
+    """Width and height, by decoding: a picture that is cut short is found here and not in training."""
+    image = decoded(data, label)
+    return image.shape[1], image.shape[0]
+
+
+def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
+    return cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def inside(root: Path, name: str) -> Path:
+    """The file that an annotation names, below `root`. Raises RunError for a name that climbs out of it.
+
+    Links that lie in `root` itself may lead elsewhere: people keep pictures on another disk. Deeper ones may not.
+    """
+    path = root / name.replace("\\", "/")
+    top = next(iter(Path(name.replace("\\", "/")).parts), ".")
+    homes = [root] if top in ("..", "/") else [root, root / top]
+    if not any(path.resolve().is_relative_to(home.resolve()) for home in homes):
+        raise RunError(f"{root}: an annotation names '{name}', a file outside of this folder; refused")
+    return path
+
+
+def without_pictures(people: Sequence[Person], name: str) -> Photo:
+    """People of whom there is no picture, as of motion capture."""
+    return Photo(name=name, people=tuple(replace(person, box=np.zeros(4, np.float32)) for person in people))

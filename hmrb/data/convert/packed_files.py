@@ -1,0 +1,329 @@
+"""Annotations that others have packed already, as Samples one by one: HumanData, SPIN, BEDLAM, 4D-Humans.
+
+Every reader gives key points in the rows of `skeleton`, by exact name, pixels counted from 0, metres in the camera's
+frame, and boxes as the file's own rule has them. Objects in the files go through the allow-list of formats/pickles.py.
+"""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from hmrb.errors import RequestError
+from hmrb.formats.npz import Npz
+from hmrb.formats.pickles import load_pickle
+from hmrb.lookup import find
+from hmrb.records import Sample
+from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
+
+JPEG_QUALITY = 95  # of pictures that are no JPEG, or have to be turned
+SCALE_PX = 200.0  # boxes of SPIN's kind: `scale` times this is the side, margin inside
+GENDER_CODES = {
+    **dict.fromkeys(("m", "male", "1"), "male"),  # 0 and 1 as in SURREAL
+    **dict.fromkeys(("f", "female", "0"), "female"),
+    **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
+}
+GTKPS = {24: "smpl", 45: "smpl_45", 54: "smpl_54", 127: "agora", 144: "smplx"}  # by their number, in BEDLAM's files
+Pictures = Callable[[str], bytes]
+
+
+class PackedError(RequestError):
+    """An annotation file without what its format has, or a picture of it that is not there."""
+
+
+def pictures_in(folder: Path) -> Pictures:
+    """Reads pictures by their names below `folder`, as JPEG."""
+
+    def read(name: str) -> bytes:
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise PackedError(f"{folder / name}: the picture can't be read ({error.strerror or error})") from None
+        return data if data.startswith(b"\xff\xd8") else _as_jpeg(data, str(folder / name), turned=False)
+
+    return read
+
+
+def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+    """mmhuman3d's HumanData. SMPL-X alone is no body here: its shape is not SMPL's."""
+    with Npz(path) as file:
+        names = _names(file, "image_path")
+        two = _human_data_points(file, "keypoints2d", 3, len(names), skeleton)
+        three = _human_data_points(file, "keypoints3d", 4, len(names), skeleton)
+        smpl = file.read("smpl") if "smpl" in file else {}
+        has_smpl = _rows(file, "has_smpl", len(names), bool(smpl))
+        poses, betas, transl = _human_data_bodies(path, smpl, len(names))
+        genders = _genders(path, file.read("meta") if "meta" in file else {}, len(names))
+        boxes = _rows(file, "bbox_xywh", len(names))
+        for row, name in enumerate(names):
+            yield _sample(
+                name,
+                pictures(name),
+                next(boxes)[:4],
+                next(two),
+                next(three),
+                poses[row],
+                betas[row],
+                transl[row],
+                bool(next(has_smpl)),
+                genders[row],
+            )
+
+
+def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+    """SPIN's files and those of its kind (EFT, CLIFF): `part` in SPIN's 24 points, `openpose` in OpenPose's 25."""
+    with Npz(path) as file:
+        names = _names(file, "imgname")
+        count = len(names)
+        parts = _rows(file, "part", count, np.zeros((24, 3)))
+        openpose = _rows(file, "openpose", count, np.zeros((25, 3)))
+        three = _rows(file, "S", count, np.zeros((24, 4)))
+        centers, scales = _rows(file, "center", count), _rows(file, "scale", count)
+        poses, betas = _rows(file, "pose", count, np.zeros(72)), _rows(file, "shape", count, np.zeros(10))
+        has_smpl = _rows(file, "has_smpl", count, "pose" in file)
+        genders = _rows(file, "gender", count, "")
+        for name in names:
+            yield _sample(
+                name,
+                pictures(name),
+                _square(next(centers), next(scales)),
+                _points(np.concatenate([next(openpose), next(parts)]), "smpl_49", skeleton),
+                _points(next(three), "smpl_24", skeleton),
+                next(poses),
+                next(betas),
+                np.zeros(3),
+                bool(next(has_smpl)),
+                _gender(path, next(genders)),
+            )
+
+
+def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+    """BEDLAM's files, and AGORA's in its manner. The skeleton of `gtkps` follows from their number.
+
+    With SMPL-X poses (165 numbers), and for children, whose shape has an 11th number, there is no SMPL body.
+    """
+    with Npz(path) as file:
+        names = _names(file, "imgname")
+        count = len(names)
+        source = _gtkps(path, file)
+        centers, scales, points = (_rows(file, key, count) for key in ("center", "scale", "gtkps"))
+        poses, betas = _rows(file, "pose_cam", count), _rows(file, "shape", count)
+        moves, cameras = _rows(file, "trans_cam", count, np.zeros(3)), _rows(file, "cam_ext", count, np.zeros((4, 4)))
+        genders = _rows(file, "gender", count, "")
+        for name in names:
+            pose, shape, marked = next(poses), next(betas), next(points)
+            is_smpl = len(pose) == 72 and not shape[10:].any()
+            jpeg = pictures(name)
+            if "closeup" in name:  # stored on their side; the labels are those of the turned picture
+                jpeg = _as_jpeg(jpeg, name, turned=True)
+            yield _sample(
+                name,
+                jpeg,
+                _square(next(centers), next(scales)),
+                _points(np.c_[marked, np.ones(len(marked))][:, :3], source, skeleton),
+                _points(np.zeros((24, 4)), "smpl", skeleton),
+                pose if is_smpl else np.zeros(72),
+                shape[:10] if is_smpl else np.zeros(10),
+                np.asarray(next(moves)) + next(cameras)[:3, 3],
+                is_smpl,
+                _gender(path, next(genders)),
+            )
+
+
+def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+    """One tar of 4D-Humans: pictures, each followed or led by the pickled list of its people."""
+    for key, members in _groups(path):
+        kinds = sorted(members)
+        picture = next((members[kind] for kind in ("jpg", "jpeg", "png") if kind in members), None)
+        if picture is None or "data.pyd" not in members:
+            raise PackedError(f"{path}: '{key}' has {', '.join(kinds)}; a person needs jpg and data.pyd")
+        jpeg = picture if picture.startswith(b"\xff\xd8") else _as_jpeg(picture, f"{path}: {key}", turned=False)
+        for person in load_pickle(io.BytesIO(members["data.pyd"]), f"{path}: {key}.data.pyd"):
+            yield _person_4dhumans(f"{path}: {key}", key, jpeg, person, skeleton)
+
+
+def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: str) -> Sample:
+    needed = ("keypoints_2d", "keypoints_3d", "center", "scale", "body_pose", "betas", "has_body_pose", "has_betas")
+    if not isinstance(person, Mapping) or (missing := [name for name in needed if name not in person]):
+        said = "is no table" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
+        raise PackedError(f"{source}: a person of it {said}")
+    # OpenPose's 25, then the first 19 of SPIN's 24: the beginning of smpl_49.
+    two, three = (np.asarray(person[name], np.float64) for name in ("keypoints_2d", "keypoints_3d"))
+    if two.shape != (44, 3) or three.shape != (44, 4):
+        raise PackedError(f"{source}: key points of shapes {two.shape} and {three.shape}, not (44, 3) and (44, 4)")
+    return _sample(
+        key,
+        jpeg,
+        _square(person["center"], person["scale"]),
+        _points(np.pad(two, ((0, 5), (0, 0))), "smpl_49", skeleton),
+        _points(np.pad(three, ((0, 5), (0, 0))), "smpl_49", skeleton),
+        person["body_pose"],
+        person["betas"],
+        np.zeros(3),
+        bool(np.all(person["has_body_pose"]) and np.all(person["has_betas"])),
+        "neutral",
+    )
+
+
+def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Members of a tar that follow one another under one key, by what follows the key's dot."""
+    key, members = "", dict[str, bytes]()
+    try:
+        with tarfile.open(path, "r|*") as tar:
+            for info in tar:
+                folder, _, file = info.name.rpartition("/")
+                stem, _, kind = file.partition(".")
+                if not info.isfile() or not kind:
+                    continue
+                here = f"{folder}/{stem}".lstrip("/")
+                if here != key and members:
+                    yield key, members
+                    members = {}
+                key = here
+                if kind in ("jpg", "jpeg", "png", "data.pyd"):
+                    content = tar.extractfile(info)
+                    members[kind] = content.read() if content else b""
+    except (tarfile.TarError, EOFError) as error:
+        raise PackedError(f"{path}: no tar, or one that is cut short ({error}); get it again") from None
+    except OSError as error:
+        raise PackedError(f"{path}: can't be read ({error.strerror or error})") from None
+    if members:
+        yield key, members
+
+
+def _sample(
+    name: str,
+    jpeg: bytes,
+    box: Any,
+    keypoints2d: Float[np.ndarray, "K 3"],
+    keypoints3d: Float[np.ndarray, "K 4"],
+    pose: Any,
+    betas: Any,
+    transl: Any,
+    has_body: bool,
+    gender: str,
+) -> Sample:
+    body = [np.asarray(part, np.float32).ravel() for part in (pose, betas, transl)]
+    if (sizes := [len(part) for part in body])[::2] != [72, 3] or sizes[1] < 10:
+        raise PackedError(f"'{name}': pose, shape and translation of {sizes} numbers, a SMPL body has [72, 10, 3]")
+    has_body = has_body and all(np.isfinite(part).all() for part in body)
+    pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in (72, 10, 3))
+    return Sample(
+        jpeg=jpeg,
+        name=name,
+        box=np.asarray(box, np.float32),
+        keypoints2d=keypoints2d,
+        keypoints3d=keypoints3d,
+        pose=pose.reshape(24, 3),
+        betas=betas[:10],
+        transl=transl,
+        has_body=has_body,
+        gender=gender,
+    )
+
+
+def _points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -> Float[np.ndarray, "J C"]:
+    """Points of one skeleton in the rows of another; what is not finite is missing, confidence is at most 1."""
+    points = np.asarray(values, np.float32).copy()
+    points[~np.isfinite(points).all(1)] = 0
+    points[:, -1] = points[:, -1].clip(0, 1)
+    return remap(points, source, target)
+
+
+def _square(center: Any, scale: Any) -> Float[np.ndarray, "4"]:
+    side = SCALE_PX * float(np.max(scale))
+    x, y = np.asarray(center, np.float64)
+    return np.array([x - side / 2, y - side / 2, side, side], np.float32)
+
+
+def _names(file: Npz, key: str) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in file.rows(key)]
+
+
+def _rows(file: Npz, key: str, count: int, default: Any = None) -> Iterator[Any]:
+    """The rows of an array that has to have `count` of them; where there is none, `default` for each."""
+    if key not in file and default is not None:
+        return repeat(default, count)
+    shape = file.shape(key)
+    have = shape[0] if shape else len(file.read(key))
+    if have != count:
+        raise PackedError(f"{file.path}: {key} has {have} rows for {count} pictures")
+    return file.rows(key)
+
+
+def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: str) -> Iterator[np.ndarray]:
+    """Key points as stored: all of a convention's, or only those columns of it that its mask has."""
+    if key not in file:
+        yield from repeat(_points(np.zeros((190, width)), "human_data", skeleton), count)
+        return
+    convention = str(file.read(f"{key}_convention")) if f"{key}_convention" in file else "human_data"
+    joints = len(find("skeleton", convention, SKELETONS).joints)
+    mask = np.asarray(file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)).astype(bool)
+    if len(mask) > joints:
+        raise PackedError(f"{file.path}: {key} of {len(mask)} joints, {convention} has {joints}")
+    is_packed = bool(file.read("__keypoints_compressed__")) if "__keypoints_compressed__" in file else False
+    columns = np.flatnonzero(mask) if is_packed else np.arange(len(mask))
+    if file.shape(key) != (count, len(columns), width):
+        raise PackedError(
+            f"{file.path}: {key} has shape {file.shape(key)}, expected ({count}, {len(columns)}, {width})"
+        )
+    for stored in file.rows(key):
+        whole = np.zeros((joints, width), np.float32)  # an older, shorter list of joints is the beginning of today's
+        whole[columns] = stored
+        whole[: len(mask), -1] *= mask
+        yield _points(whole, convention, skeleton)
+
+
+def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if not smpl:
+        return np.zeros((count, 72)), np.zeros((count, 10)), np.zeros((count, 3))
+    if missing := [key for key in ("global_orient", "body_pose", "betas") if key not in smpl]:
+        raise PackedError(f"{path}: smpl has no {', '.join(missing)}")
+    try:
+        root, limbs = (np.asarray(smpl[key]).reshape(count, -1, 3) for key in ("global_orient", "body_pose"))
+        betas = np.asarray(smpl["betas"]).reshape(count, -1)
+        transl = np.asarray(smpl.get("transl", np.zeros((count, 3)))).reshape(count, 3)
+        poses = np.concatenate([root, limbs], 1).reshape(count, 72)
+    except ValueError as error:
+        raise PackedError(f"{path}: smpl does not fit {count} pictures ({error})") from None
+    return poses, betas, transl
+
+
+def _genders(path: Path, meta: Any, count: int) -> list[str]:
+    given = meta.get("gender") if isinstance(meta, Mapping) else None
+    codes = [""] * count if given is None else np.asarray(given).ravel().tolist()
+    if len(codes) != count:
+        raise PackedError(f"{path}: {len(codes)} genders for {count} pictures")
+    return [_gender(path, code) for code in codes]
+
+
+def _gender(path: Path, code: Any) -> str:
+    word = (code.decode() if isinstance(code, bytes) else str(code)).lower()
+    if word not in GENDER_CODES:
+        raise PackedError(f"{path}: no gender is called '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
+    return GENDER_CODES[word]
+
+
+def _gtkps(path: Path, file: Npz) -> str:
+    shape = file.shape("gtkps")
+    count = shape[1] if len(shape) == 3 else 0
+    if count not in GTKPS:
+        raise PackedError(f"{path}: gtkps of {count} joints; known are {', '.join(map(str, GTKPS))}")
+    return GTKPS[count]
+
+
+def _as_jpeg(data: bytes, source: str, turned: bool) -> bytes:
+    """A picture as JPEG; `turned` by 90 degrees clockwise."""
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if picture is None:
+        raise PackedError(f"{source}: no picture that can be decoded")
+    if turned:
+        picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
+    encoded: bytes = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    return encoded

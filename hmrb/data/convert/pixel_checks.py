@@ -1,0 +1,102 @@
+"""Whether labels sit on the pixels: what pictures themselves say about them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from hmrb.data.convert.label_checks import ENOUGH, LIMBS, Check, Labels, ok, skipped, wrong
+from hmrb.formats.pictures import UnreadablePicture, decoded
+
+
+def pixel_grid(labels: Labels) -> Check:
+    """Pixels count from 0: whole-numbered joints reach 0 and not the picture's width."""
+    arrays = labels.shard.arrays
+    own = arrays["keypoints2d"][labels.rows].astype(np.float64)
+    size = arrays["photo_px"][arrays["image"][labels.rows]].astype(np.float64)
+    seen = own[..., 2] > 0
+    points = _in_photo(labels, own[..., :2])[seen]
+    limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
+    if len(points) < ENOUGH:
+        return skipped("pixel_grid", "no labelled joints in pictures")
+    if (np.abs(points - points.round()) < 0.02).mean() < 0.9:
+        return skipped("pixel_grid", "joints lie between pixels")
+    at_zero, at_size = int((points.round() == 0).any(1).sum()), int((points.round() == limits).any(1).sum())
+    said = f"{at_zero} joints at pixel 0, {at_size} at the picture's width or height"
+    if at_size > at_zero:
+        return wrong("pixel_grid", f"{said}: pixels seem to be counted from 1")
+    return ok("pixel_grid", said) if at_zero else skipped("pixel_grid", said)
+
+
+def picture_fits(labels: Labels, looked: int = 200) -> Check:
+    """Limbs stand out of what is beside them: more than other places do, and more than in the mirrored picture.
+
+    Where only the region around a person is kept, its mirror image is seldom in it, and the first has to tell.
+    """
+    picks = np.linspace(0, len(labels.rows) - 1, min(len(labels.rows), looked)).astype(int)
+    rng = np.random.default_rng(0)
+    found = []
+    for index in picks.tolist():
+        seen = [(a, b) for a, b in LIMBS if min(labels.keypoints2d[index, [a, b], 2]) > 0]
+        row = int(labels.rows[index])
+        data = labels.shard.jpeg(row)
+        if len(seen) < 3 or not data:
+            continue
+        try:
+            picture = decoded(data, "").astype(np.float64)
+        except UnreadablePicture:
+            continue
+        limbs = labels.keypoints2d[index, seen, :2]
+        away = rng.choice([-1.0, 1.0], (len(seen), 1, 2)) * rng.uniform(0.4, 0.9, (len(seen), 1, 2))
+        beside = limbs + away * labels.box[index, 2:].max()
+        left, _, scale = labels.shard.arrays["origin"][labels.shard.arrays["image"][row]].tolist()
+        width = float(labels.shard.arrays["photo_px"][labels.shard.arrays["image"][row], 0])
+        mirrored = limbs * [-1, 1] + [scale * (width - 2 * left) - 1, 0]  # about the photo's middle
+        found.append([_contrast(picture, places) for places in (limbs, beside, mirrored)])
+    here, there, mirror = np.array(found).reshape(-1, 3).T
+    gain, loss = _finite(here - there), _finite(here - mirror)
+    if len(gain) < ENOUGH:
+        return skipped("picture_fits", "too few people with limbs in a picture")
+    said = f"limbs stand out by {np.nanmean(here):.1f} levels, other places by {np.nanmean(there):.1f}"
+    if len(loss) >= ENOUGH and _sure(-loss):
+        return wrong("picture_fits", f"{said}, the mirrored places by {np.nanmean(mirror):.1f}: pictures are mirrored")
+    if not _sure(gain):
+        return wrong("picture_fits", f"{said}: labels are not on people; are pictures mirrored, or others?")
+    return ok("picture_fits", said)
+
+
+def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+    return values[np.isfinite(values)]
+
+
+def _sure(values: Float[np.ndarray, " N"]) -> bool:
+    """Whether their mean is above 0 by two standard errors."""
+    return bool(values.mean() > 2 * values.std(ddof=1) / np.sqrt(len(values)) + 1e-9)
+
+
+def _in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
+    """Pixels of the photos that the shard's pictures were cut from."""
+    origin = labels.shard.arrays["origin"][labels.shard.arrays["image"][labels.rows]].astype(np.float64)
+    return (points + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]
+
+
+def _contrast(picture: np.ndarray, limbs: Float[np.ndarray, "L 2 2"]) -> float:
+    """Mean difference of colour between a limb's axis and both sides of it; NaN where all of it is outside."""
+    start, end = limbs[:, :1], limbs[:, 1:]
+    along = end - start
+    across = np.stack([-along[..., 1], along[..., 0]], -1)
+    places = start + along * np.linspace(0.25, 0.75, 5)[None, :, None]
+    inside = [places, places + 0.45 * across, places - 0.45 * across]
+    height, width = picture.shape[:2]
+    values, valid = [], np.ones(places.shape[:2], bool)
+    for points in inside:
+        x, y = points.round().astype(int)[..., 0], points.round().astype(int)[..., 1]
+        valid &= (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        values.append(picture[y.clip(0, height - 1), x.clip(0, width - 1)])
+    if not valid.any():
+        return float("nan")
+    sides = (np.abs(values[0] - values[1]) + np.abs(values[0] - values[2])).mean(-1) / 2
+    return float(sides[valid].mean())
+
+
+PIXEL_CHECKS: dict[str, Callable[[Labels], Check]] = {check.__name__: check for check in (pixel_grid, picture_fits)}

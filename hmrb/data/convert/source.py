@@ -1,0 +1,325 @@
+"""What a dataset of the catalogue is made from, and how its raw files become shards: block by block, any process.
+
+A conversion that was stopped goes on where it was: finished blocks are kept beside the shard until it is whole.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from functools import partial
+from itertools import islice
+from multiprocessing.connection import wait
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from hmrb.data.convert.pack import Packing, inside, pack
+from hmrb.data.convert.writer import Block, guard, join
+from hmrb.data.shard import ShardInfo
+from hmrb.errors import RequestError, RunError
+from hmrb.formats.pictures import UnreadablePicture
+from hmrb.records import Photo, Sample
+from hmrb.store import Store
+
+BLOCK_PHOTOS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A dataset as it was downloaded: its folder, and whether the study's mistakes are to be kept (`compat`)."""
+
+    root: Path
+    compat: bool = False
+    store: Store = field(default_factory=Store.default)
+
+    def need(self, *names: str) -> Path:
+        """The first of these files or folders that is there. Raises RequestError that says what was looked for."""
+        for name in names:
+            if (found := self.root / name).exists():
+                return found
+        raise RequestError(f"{self.root}: no {' and no '.join(names)} in it; see hmrb convert-data NAME --explain")
+
+    def some(self, pattern: str) -> list[Path]:
+        """The files that match, in the order of their names. Raises RequestError where there are none."""
+        found = sorted(self.root.glob(pattern))
+        if not found:
+            raise RequestError(f"{self.root}: no {pattern} in it; see hmrb convert-data NAME --explain")
+        return found
+
+    def file(self, name: str) -> Path:
+        """A file that an annotation names. Raises RunError for a name that climbs out of the folder."""
+        return inside(self.root, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in.
+
+    `photos_each` is about how many an item has: a block is gathered in memory, so it takes fewer of long items.
+    """
+
+    split: str
+    items: Sequence[Any]
+    read: Callable[[Any], Iterable[Photo | Sample]]
+    photos_each: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a dataset is made. `plan` names its parts: from a Raw folder, or, where `makes_itself`, from nothing.
+
+    `tree` is the exact layout of the raw files and `traps` what is easy to get wrong, for a person to read; `study`
+    says what `--compat study` changes, "" where nothing. `benchmarks` are the splits that keep the original pictures.
+    `known` are the numbers of people that a source states, by split.
+    """
+
+    name: str
+    title: str
+    licence: str
+    skeleton: str
+    splits: tuple[str, ...]
+    plan: Callable[..., list[Part]]
+    body: str = "smpl"
+    tree: str = ""
+    traps: tuple[str, ...] = ()
+    study: str = ""
+    benchmarks: tuple[str, ...] = ()
+    known: dict[str, int] = field(default_factory=dict)
+    makes_itself: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which photos of a dataset are kept: every n-th of each item, a share of all by name, names that match."""
+
+    every: int = 1
+    fraction: float = 1.0
+    match: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the shard says of it; "" for all."""
+        words = [f"every {self.every}"] if self.every > 1 else []
+        words += [f"fraction {self.fraction:g}"] if self.fraction < 1 else []
+        return ", ".join(words + ([f"match {self.match}"] if self.match else []))
+
+    def keeps(self, name: str, number: int) -> bool:
+        """Whether the photo of this name, `number` in the dataset's order, is kept."""
+        share = (zlib.crc32(name.encode()) % 10_000) / 10_000
+        return not number % self.every and share < self.fraction and (not self.match or fnmatch(name, self.match))
+
+
+EVERYTHING, ORIGINAL = Selection(), Packing()
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a conversion is done: who is kept, how pictures are kept, what may be missing, in how many processes."""
+
+    made_by: str
+    workers: int = 1
+    selection: Selection = EVERYTHING
+    packing: Packing = ORIGINAL
+    compat: bool = False
+    missing_limit: int = 0
+    """How many pictures that are missing or can't be read may be left out."""
+
+
+class Ticker:
+    """Told of each part and of each item done; the door makes a progress bar of it."""
+
+    def part(self, path: Path, items: int) -> None:
+        """A shard is begun."""
+
+    def done(self, item: object) -> None:
+        """An item is dealt with."""
+
+    def say(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+def convert(source: Source, parts: Sequence[Part], store: Store, making: Making, ticker: Ticker) -> list[ShardInfo]:
+    """Writes each part's shard. Its bytes depend neither on the number of processes nor on earlier attempts.
+
+    Raises RunError where more pictures can't be read than `making` allows, or the disk is full.
+    """
+    return [_convert(source, part, store, making, ticker) for part in parts]
+
+
+def _convert(source: Source, part: Part, store: Store, making: Making, ticker: Ticker) -> ShardInfo:
+    path = store.shard(source.name, part.split)
+    packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
+    about = {
+        "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
+        "made_by": making.made_by, "pictures": packing.name, "selection": making.selection.name,
+        "compat": "study" if making.compat and source.study else "",
+    }  # fmt: skip
+    ticker.part(path, len(part.items))
+    folder = _folder(path)
+    size = max(BLOCK_PHOTOS // part.photos_each, 1)
+    starts = range(0, len(part.items), size)
+    blocks = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
+    said = {**about, "items": len(part.items), "first": repr(part.items[:1])[:500], "block": size}
+    guard(path, lambda: _open_blocks(folder, said))
+    work = partial(_write_block, part.read, about, making.selection, packing, path)
+    problems: list[str] = []
+    for number, count, missing in _each(work, blocks, making.workers, path, part.read):
+        problems += missing
+        if len(problems) > making.missing_limit:
+            raise RunError(
+                f"{path}: {len(problems)} pictures can't be read, --allow-missing says {making.missing_limit}:"
+                f" {'; '.join(problems[:3])}. What is done is kept: run the command again to go on"
+            )
+        for _ in range(count):
+            ticker.done(number)
+    for line in problems:
+        ticker.say(f"left out: {line}")
+    written = [block for number, *_ in blocks if (block := _block(folder, number)).exists()]
+    if not written:
+        raise RequestError(f"{path}: none of {len(part.items)} items has a person that is kept; nothing was written")
+    info = join(written, path, about)
+    shutil.rmtree(folder, ignore_errors=True)
+    return info
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def pick_parts(parts: Sequence[Part], split: str | None) -> list[Part]:
+    """All parts, or the one of a split. Raises RequestError with the splits there are."""
+    chosen = [part for part in parts if split in (None, part.split)]
+    if not chosen:
+        raise RequestError(f"no split '{split}'; there are {', '.join(part.split for part in parts)}")
+    return chosen
+
+
+def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
+    """The folder of finished blocks, emptied where they belong to another plan."""
+    said = json.dumps(plan, sort_keys=True)
+    note = folder / "plan.json"
+    if folder.exists() and (not note.exists() or note.read_text() != said):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(said)
+
+
+def _folder(path: Path) -> Path:
+    """Where the finished blocks of a shard are, until it is whole."""
+    return path.parent / f".{path.stem}.blocks"
+
+
+def _block(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.h5"
+
+
+def _report(folder: Path, number: int) -> Path:
+    """Written after its block, empty or not: says that the block is done, and which pictures it lacks."""
+    return folder / f"{number:06d}.json"
+
+
+def _write_block(
+    read: Callable[[Any], Iterable[Photo | Sample]],
+    about: dict[str, Any],
+    selection: Selection,
+    packing: Packing,
+    path: Path,
+    job: tuple[int, int, Sequence[Any]],
+) -> tuple[int, int, list[str]]:
+    """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
+    number, start, items = job
+    folder = _folder(path)
+    report = _report(folder, number)
+    if report.exists() and not json.loads(report.read_text()):  # what was missing may be there by now
+        return number, len(items), []
+    block = Block(about, about["dataset"])
+    missing = []
+    for index, item in enumerate(items):
+        for order, made in enumerate(read(item)):
+            if not selection.keeps(made.name, start + index + order):
+                continue
+            try:
+                samples = [made] if isinstance(made, Sample) else pack(made, packing)
+            except UnreadablePicture as error:
+                missing.append(str(error))
+                continue
+            for sample in samples:
+                block.add(sample)
+
+    def write() -> None:
+        if block.num_people:
+            block.write(_block(folder, number))
+        part = report.with_suffix(".part")
+        part.write_text(json.dumps(missing))
+        os.replace(part, report)
+
+    guard(path, write)
+    return number, len(items), missing
+
+
+def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callable[..., Any]) -> Iterator[Any]:
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    # A server forks the workers: they start at once, and from a process that has no threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([read.func.__module__ if isinstance(read, partial) else read.__module__])
+    pool = ProcessPoolExecutor(workers, context, initializer=_serve)
+    try:
+        yield from pool.map(work, jobs)
+    except BrokenProcessPool:
+        raise RunError(
+            f"{path}: a worker process was killed; if that was for want of memory, take fewer --workers."
+            " What is done is kept: run the command again to go on"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _serve() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when its parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a part will about take."""
+
+    people: float
+    bytes: float
+    seconds: float
+
+
+def estimate(part: Part, making: Making, num_items: int = 4, num_photos: int = 20) -> Estimate:
+    """From the first photos of a few items; seconds are those of one process."""
+    begin = time.perf_counter()
+    samples: list[Sample] = []
+    looked = part.items[:: max(len(part.items) // num_items, 1)][:num_items]
+    for item in looked:
+        for made in islice(part.read(item), num_photos):
+            try:
+                samples += [made] if isinstance(made, Sample) else pack(made, making.packing)
+            except UnreadablePicture:
+                continue
+    seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items
+    share = len(part.items) / seen * making.selection.fraction / making.selection.every if seen else 0.0
+    size = sum(len(sample.jpeg) for sample in samples)
+    return Estimate(len(samples) * share, size * share, (time.perf_counter() - begin) * share)

@@ -1,0 +1,166 @@
+"""What may be wrong with a shard, checked: its file here, its labels in label_checks.py and pixel_checks.py."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrb.body import SMPL, load_body
+from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
+from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
+from hmrb.data.convert.writer import COPY_BYTES, about_of, whole_sha
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError
+from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.store import Store
+
+SAMPLE = 1000  # people whose labels and pictures are looked at
+Progress = Callable[[str], None]
+
+
+def verify(shard: Shard, store: Store, known: int | None, tell: Progress = lambda name: None) -> list[Check]:
+    """Every check of a shard; `known` is the number of people that its source states. Names come to `tell` as they go.
+
+    Labels and pictures are looked at for SAMPLE people, evenly spread; numbers, sums and boxes for all.
+    """
+    checks = []
+    for name, check in FILE_CHECKS.items():
+        tell(name)
+        checks.append(check(shard, known))
+    rows = np.linspace(0, len(shard) - 1, min(len(shard), SAMPLE)).astype(int)
+    labels = Labels.of(shard, rows, _body(shard, store))
+    for name, label_check in (LABEL_CHECKS | PIXEL_CHECKS).items():
+        tell(name)
+        checks.append(label_check(labels))
+    return checks
+
+
+def counts(shard: Shard, known: int | None) -> Check:
+    """As many people as its source states."""
+    have = shard.info.num_people
+    if shard.info.selection:
+        return skipped("counts", f"{have} people: only {shard.info.selection}")
+    if known is None:
+        return skipped("counts", f"{have} people in {shard.info.num_images} pictures; no number is stated for it")
+    if have != known:
+        return wrong("counts", f"{have} people, its source states {known}: are files missing?")
+    return ok("counts", f"{have} people, as its source states")
+
+
+def checksums(shard: Shard, known: int | None) -> Check:
+    """Every byte is as it was written."""
+    arrays = shard.arrays
+    digests = {key: hashlib.sha256(np.ascontiguousarray(array).data) for key, array in arrays.items()}
+    digests["jpeg/bytes"] = hashlib.sha256()
+    for _, part in shard.picture_files():
+        for start in range(0, len(part), COPY_BYTES):
+            digests["jpeg/bytes"].update(part[start : start + COPY_BYTES].data)
+    categories = {
+        key.removeprefix("categories/"): {bytes(name): code for code, name in enumerate(names)}
+        for key, names in arrays.items()
+        if key.startswith("categories/")
+    }
+    digests = {key: digest for key, digest in digests.items() if not key.startswith("categories/")}
+    sha = whole_sha(about_of(shard.info), digests, categories)
+    if sha != shard.info.sha:
+        return wrong(
+            "checksums", f"its arrays give {sha}, it says {shard.info.sha}: it was damaged, or changed by hand"
+        )
+    return ok("checksums", f"sha {sha}")
+
+
+def finite(shard: Shard, known: int | None) -> Check:
+    """No label is NaN or infinite, no confidence outside of 0 to 1, no body of an unknown gender."""
+    bad = [key for key, a in shard.arrays.items() if a.dtype.kind == "f" and not all(map(_all_finite, _pieces(a)))]
+    if bad:
+        return wrong("finite", f"{', '.join(bad)} have entries that are not finite")
+    for key in ("keypoints2d", "keypoints3d"):
+        for piece in _pieces(shard.arrays[key]):
+            confidence = piece[..., -1]
+            if confidence.size and (confidence.min() < 0 or confidence.max() > 1):
+                low, high = confidence.min(), confidence.max()
+                return wrong(
+                    "finite", f"{key}: confidence from {low:g} to {high:g}, it is a share of 1: a code unread?"
+                )
+    return ok("finite", "all labels are numbers, confidences are shares of 1")
+
+
+def pictures(shard: Shard, known: int | None) -> Check:
+    """Pictures are whole and can be decoded: SAMPLE of them, evenly spread."""
+    if not shard.arrays["jpeg/offset"][-1]:
+        return skipped("pictures", "it has bodies alone")
+    count = shard.info.num_images
+    looked = np.linspace(0, count - 1, min(count, SAMPLE)).astype(int).tolist()
+    bad = []
+    for image in looked:
+        try:
+            decoded(shard.picture(image), f"picture {image}")
+        except UnreadablePicture as error:
+            bad.append(str(error))
+    if bad:
+        return wrong("pictures", f"{len(bad)} of {len(looked)} looked at: {'; '.join(bad[:3])}")
+    return ok("pictures", f"{len(looked)} of {count} decoded")
+
+
+def people_in_picture(shard: Shard, known: int | None) -> Check:
+    """A person's square meets its picture."""
+    arrays = shard.arrays
+    if not arrays["jpeg/offset"][-1]:
+        return skipped("people_in_picture", "it has bodies alone")
+    outside: list[int] = []
+    sizes = arrays["photo_px"].astype(np.float64)
+    for start in range(0, len(shard), 1 << 16):
+        rows = slice(start, start + (1 << 16))
+        box, image = arrays["box"][rows].astype(np.float64), arrays["image"][rows]
+        origin = arrays["origin"][image].astype(np.float64)
+        low = (box[:, :2] + 0.5) / origin[:, 2:] - 0.5 + origin[:, :2]
+        high = low + box[:, 2:] / origin[:, 2:]
+        meets = (high > 0).all(1) & (low < sizes[image]).all(1) & (box[:, 2:] > 0).any(1)
+        outside += (start + np.flatnonzero(~meets)).tolist()
+    if outside:
+        names = ", ".join(shard.name(row) for row in outside[:3])
+        return wrong("people_in_picture", f"{len(outside)} of {len(shard)} squares miss their picture: {names}")
+    return ok("people_in_picture", f"all {len(shard)} squares meet their pictures")
+
+
+def find_shard(name: str, store: Store) -> Shard:
+    """A shard by its path, or as NAME_SPLIT of the store. Raises RequestError where there is none."""
+    for path in (Path(name), store.root / "shards" / f"{name.replace('-', '_')}.h5"):
+        if path.is_file():
+            return Shard(path)
+    there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
+    raise RequestError(f"no shard {name}, neither as a file nor in {store.root}/shards, which has: {there}")
+
+
+def _body(shard: Shard, store: Store) -> SMPL | None:
+    """The neutral body that its poses are of, where it is here."""
+    try:
+        return load_body(shard.info.body, "neutral", store)
+    except RequestError:
+        return None
+
+
+def _pieces(array: np.ndarray) -> list[np.ndarray]:
+    return [array[start : start + (1 << 16)] for start in range(0, len(array), 1 << 16)]
+
+
+def _all_finite(piece: np.ndarray) -> bool:
+    return bool(np.isfinite(piece).all())
+
+
+def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
+    """The verdicts as plain values."""
+    return {
+        "shard": str(shard.path),
+        "sha": shard.info.sha,
+        "num_people": shard.info.num_people,
+        "ok": all(check.verdict != "wrong" for check in checks),
+        "checks": {check.name: {"verdict": check.verdict, "detail": check.detail} for check in checks},
+    }
+
+
+FILE_CHECKS: Mapping[str, Callable[[Shard, int | None], Check]] = {
+    check.__name__: check for check in (counts, checksums, finite, pictures, people_in_picture)
+}

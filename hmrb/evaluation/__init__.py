@@ -1,0 +1,1 @@
+"""Evaluation: protocols, metrics, scoring, and the records of results."""

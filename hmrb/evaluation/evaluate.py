@@ -1,0 +1,277 @@
+"""A method on a benchmark: each metric's number for each person, and that of the mean body beside it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
+from hmrb.data.loader import bench_loader, on_device
+from hmrb.data.shard import Shard, open_shard
+from hmrb.errors import RequestError, RunError
+from hmrb.evaluation.metrics import DEGENERATE
+from hmrb.evaluation.motion import Frames
+from hmrb.evaluation.protocols import Benchmark, regressor_sha
+from hmrb.evaluation.scoring import NUMBERS, POSE_NUMBERS, Bodies, Guess, Judge, Points, possible, stored_rows
+from hmrb.models.head import mean_prediction
+from hmrb.models.hmr import HMR, build_model, computing_in
+from hmrb.parallel.world import World
+from hmrb.records import GENDERS, Batch, Prediction
+from hmrb.spec import Precision
+from hmrb.store import Store
+
+BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
+IMAGE_PX = 224  # of the crop that a camera without a model is for
+Guesses = Callable[[Sequence[np.ndarray]], Iterator[Guess]]
+"""What a method says of people, for each of some blocks of rows of a shard, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who of a shard is scored, by row, and how many are not, by reason. `seen`: which of their joints have a truth."""
+
+    rows: Int[np.ndarray, " N"]
+    seen: Bool[np.ndarray, "N J"]
+    skipped: dict[str, int]
+
+    @classmethod
+    def of(cls, benchmark: Benchmark, shard: Shard) -> "People":
+        """Raises ShardError where the shard lacks joints of the protocol, RunError where nobody can be scored."""
+        num_joints = len(benchmark.joint_names)
+        few = f"less than {benchmark.min_labelled:.0%} of the joints labelled"
+        if benchmark.truth == "stored":
+            confidence = shard.arrays["keypoints3d"][:, stored_rows(benchmark, shard), 3] > 0
+            seen, root = confidence[:, :num_joints], confidence[:, num_joints:]
+            lacks = {"no labelled root": ~root.all(1), few: seen.mean(1) < benchmark.min_labelled}
+        elif benchmark.truth == "marked":
+            seen = shard.arrays["keypoints2d"][:, stored_rows(benchmark, shard), 2] > 0
+            lacks = {few: seen.mean(1) < benchmark.min_labelled}
+        else:
+            has_body = shard.arrays["has_body"] > 0
+            seen, lacks = np.repeat(has_body[:, None], num_joints, 1), {"no labelled body": ~has_body}
+        left, skipped = np.ones(len(shard), bool), {}
+        for reason, is_so in lacks.items():
+            if count := int((left & is_so).sum()):
+                skipped[reason] = count
+            left &= ~is_so
+        if not left.any():
+            reasons = ", ".join(f"{count} have {reason}" for reason, count in skipped.items())
+            raise RunError(
+                f"{benchmark.name}: none of the {len(shard)} people of {shard.path} can be scored: {reasons}"
+            )
+        return cls(left.nonzero()[0], seen[left], skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Numbers of the scored people of a benchmark, in the order of its shard, and what they are.
+
+    `errors` are by metric, in its unit; a metric of motion counts only the people in `counted`. `joint_errors` are mm,
+    or per cent at 0.1 of the box in 2D, 0 for joints without a truth. `odd` says as an index into DEGENERATE whose
+    number is of a degenerate kind. `rotmats`, `betas`, `camera` are the predictions, so that they can be drawn or
+    scored again; empty where points were given. `truth_bodies` are hash and people of each body that truth was posed
+    with; `left_out` are the benchmark's metrics that could not be taken, and why.
+    """
+
+    benchmark: Benchmark
+    shard: Shard
+    people: People
+    body_sha: str
+    regressor_sha: str
+    truth_bodies: dict[str, dict[str, str | int]]
+    errors: dict[str, Float[np.ndarray, " N"]]
+    counted: dict[str, Bool[np.ndarray, " N"]]
+    baseline: dict[str, Float[np.ndarray, " N"]]
+    left_out: dict[str, str]
+    joint_errors: Float[np.ndarray, "N J"]
+    odd: Int[np.ndarray, " N"]
+    rotmats: Float[np.ndarray, "P 24 3 3"]
+    betas: Float[np.ndarray, "P 10"]
+    camera: Float[np.ndarray, "P 3"]
+
+    def mean(self, metric: str) -> float:
+        """The benchmark's number."""
+        return float(self.errors[metric][self.counted[metric]].mean(dtype=np.float64))
+
+    @property
+    def sequences(self) -> Int[np.ndarray, " N"] | None:
+        """The sequence of each person, whose frames are alike; None where there are not two to draw from."""
+        if "sequence" not in self.shard.columns:
+            return None
+        codes = self.shard.arrays["columns/sequence"][self.people.rows].astype(np.int64)
+        return codes if len(np.unique(codes)) > 1 else None
+
+
+@torch.no_grad()
+def evaluate(
+    guesses: Guesses,
+    mean: Guess,
+    benchmark: Benchmark,
+    shard: Shard,
+    bodies: Bodies,
+    world: World,
+    image_px: int = IMAGE_PX,
+) -> Scores:
+    """Scores on every process, the same to the last digit for any number of them. `mean` is one body, the baseline.
+
+    Memory grows by some hundred numbers a person. `image_px` is the crop that cameras are for.
+    Raises RunError for a prediction that is not finite, RequestError where the benchmark needs more than is given.
+    """
+    people = People.of(benchmark, shard)
+    if isinstance(mean, Points):
+        benchmark, left_out = possible(benchmark, mean)
+    else:
+        left_out = {}
+    judge = Judge(benchmark, shard, bodies, mean, world.device, image_px)
+    order = people.rows
+    if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
+        order = order[shard.arrays["gender"][order].argsort(kind="stable")]
+    blocks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    mine = blocks[world.rank :: world.size]
+    values = []
+    for rows, guess in zip_longest(mine, guesses(mine)):
+        place = np.searchsorted(people.rows, rows)
+        seen = torch.from_numpy(people.seen[place]).to(world.device)
+        values.append(judge.table(rows, guess, seen).cpu())
+    table = torch.cat(values) if values else torch.zeros(0, sum(judge.widths.values()))
+    at = torch.from_numpy(np.searchsorted(people.rows, np.concatenate(mine))) if mine else torch.zeros(0).long()
+    gathered = world.gather_rows(at, table, len(people.rows)).numpy()
+    return _scores(judge, gathered, people, left_out)
+
+
+def looking(
+    predict: Callable[[Batch], Prediction],
+    benchmark: Benchmark,
+    shard: Shard,
+    image_px: int,
+    device: torch.device,
+    workers: int = 0,
+) -> Guesses:
+    """Guesses of what looks at pictures: `predict` maps a batch to bodies."""
+
+    def guesses(blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
+        for batch in on_device(bench_loader(shard, blocks, image_px, workers, benchmark.box_scale), device):
+            yield predict(batch)
+
+    return guesses
+
+
+def evaluate_model(
+    model: HMR,
+    benchmark: Benchmark,
+    shard: Shard,
+    bodies: Bodies,
+    world: World,
+    image_px: int,
+    workers: int = 0,
+    precision: Precision = "fp32",
+) -> Scores:
+    """`evaluate` for a network, which is left in the mode that it was in. The body is posed in fp32."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        mean = mean_prediction(model.head, 1)
+
+    def predict(batch: Batch) -> Prediction:
+        with computing_in(precision, world.device):
+            return model(batch.image)
+
+    guesses = looking(predict, benchmark, shard, image_px, world.device, workers)
+    scores = evaluate(guesses, mean, benchmark, shard, bodies, world, image_px)
+    model.train(was_training)
+    return scores
+
+
+def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
+    """The benchmark's shard. Raises RequestError where its truth is poses of another body than the predictions'."""
+    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    if benchmark.truth in ("gendered", "neutral") and shard.info.body != body:
+        raise RequestError(
+            f"{benchmark.name}: its people are labelled with body '{shard.info.body}', the checkpoint's body is"
+            f" '{body}': the poses of one mean nothing to the other"
+        )
+    return shard
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
+) -> Scores:
+    """A checkpoint's weights on a benchmark, with the body that it was trained with.
+
+    An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
+    """
+    experiment = checkpoint.experiment()
+    shard = open_benchmark(benchmark, experiment.body, store)
+    bodies = Bodies.load(experiment.body, benchmark, store, world.device)
+    if checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
+        raise RequestError(
+            f"the checkpoint was trained with body '{checkpoint.body['name']}' {checkpoint.body['sha']},"
+            f" the one here is {bodies.neutral.sha}; its errors would be of another body"
+        )
+    model = build_model(experiment.model.model_copy(update={"weights": "none"})).to(world.device)
+    if precision != "fp32":  # half precision is fast in this layout alone
+        model = model.to(memory_format=torch.channels_last)
+    load_weights_into(model, checkpoint, "the checkpoint")
+    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px, precision=precision)
+
+
+def odd_people(scores: Scores) -> dict[str, int]:
+    """How many people are degenerate, by kind."""
+    counts = np.bincount(scores.odd, minlength=len(DEGENERATE))
+    return {reason: int(count) for reason, count in zip(DEGENERATE, counts, strict=True) if reason and count}
+
+
+def _scores(judge: Judge, table: Float[np.ndarray, "N C"], people: People, left_out: dict[str, str]) -> Scores:
+    """What the judge's tables of all processes come to."""
+    benchmark, shard, neutral = judge.benchmark, judge.shard, judge.bodies.neutral
+    ends = np.cumsum(list(judge.widths.values()))[:-1]
+    parts = dict(zip(judge.widths, np.split(table, ends, 1), strict=True))
+    names, everybody = benchmark.of_people, np.ones(len(people.rows), bool)
+    errors = {name: parts["errors"][:, i] for i, name in enumerate(names)}
+    baseline = {name: parts["baseline"][:, i] for i, name in enumerate(names)}
+    counted = dict.fromkeys(names, everybody)
+    if benchmark.of_motion:
+        in_a_row = Frames.of(shard, people.rows)
+        pred, truth = parts["moving"].reshape(len(table), 2, -1, 3).swapaxes(0, 1)
+        for name in benchmark.of_motion:
+            taken, who = in_a_row.motion(name, pred, truth, benchmark.fps)
+            if who.any():
+                errors[name], counted[name] = taken, who
+                baseline[name] = in_a_row.motion(name, np.zeros_like(truth), truth, benchmark.fps)[0]
+            else:
+                left_out = left_out | {name: "the shard has no frames of one sequence in a row"}
+    numbers = parts["numbers"]
+    return Scores(
+        benchmark=benchmark,
+        shard=shard,
+        people=people,
+        body_sha=neutral.sha,
+        regressor_sha=regressor_sha(neutral, benchmark.regressor),
+        truth_bodies=_truth_bodies(benchmark, shard, people, judge.bodies),
+        errors=errors,
+        counted=counted,
+        baseline=baseline,
+        left_out=left_out,
+        joint_errors=parts["joints"],
+        odd=parts["odd"][:, 0].astype(np.int64),
+        rotmats=numbers[:, :POSE_NUMBERS].reshape(-1, 24, 3, 3) if numbers.size else np.zeros((0, 24, 3, 3), "f4"),
+        betas=numbers[:, POSE_NUMBERS : NUMBERS - 3] if numbers.size else np.zeros((0, 10), "f4"),
+        camera=numbers[:, NUMBERS - 3 :] if numbers.size else np.zeros((0, 3), "f4"),
+    )
+
+
+def _truth_bodies(
+    benchmark: Benchmark, shard: Shard, people: People, bodies: Bodies
+) -> dict[str, dict[str, str | int]]:
+    if benchmark.truth in ("stored", "marked"):
+        return {}
+    genders = shard.arrays["gender"][people.rows] if benchmark.truth == "gendered" else np.zeros(len(people.rows), int)
+    counts = np.bincount(genders, minlength=len(GENDERS)).tolist()
+    return {
+        gender: {"sha": bodies.by_gender[gender].sha, "people": count}
+        for gender, count in zip(GENDERS, counts, strict=True)
+        if count
+    }

@@ -1,0 +1,337 @@
+"""Benchmarks are protocols, as data: which people, joints from where, which root, whose body. Versioned by name."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hmrb.body import SMPL, Mesh
+from hmrb.errors import RequestError
+from hmrb.evaluation.metrics import METRICS, MOTION, PCK2D, TITLES, UNITS, Posed
+from hmrb.lookup import UnknownName, did_you_mean, find
+from hmrb.skeleton import SKELETONS
+
+Truth = Literal["gendered", "neutral", "stored", "marked"]
+SHARES, ANGLES = ("pck3d", "pa_pck3d", "auc", "pa_auc"), ("mpjae", "pa_mpjae")
+OF_BODIES = ("mpjpe", "pa_mpjpe", "pve", "n_mpjpe", "pa_pve", *ANGLES, *SHARES)
+OF_JOINTS = ("mpjpe", "pa_mpjpe", "n_mpjpe", *SHARES)
+OF_STUDY = ("mpjpe", "pa_mpjpe", "pve_study", *SHARES)
+OF_POINTS = tuple(PCK2D)
+PELVIS, HIP_MIDDLE = ("pelvis_extra",), ("right_hip_extra", "left_hip_extra")
+SMPL_PELVIS, SMPL_HIP_MIDDLE = ("pelvis",), ("right_hip", "left_hip")
+SHORT = {
+    "h36m17": "h36mreg",
+    "mpi_inf_3dhp_test": "3dhp17",
+    "spin19": "j19",
+    "hmr2_14": "hmr14",
+}  # what regressors and joints are called in protocols
+REGRESSORS = {
+    "h36m17": "the 17 rows of J_regressor_h36m on the vertices",
+    "smpl24": "the 24 kinematic joints",
+    "mesh24": "the 24 rows of J_regressor on the posed vertices, which differ from the kinematic joints",
+    "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra",
+    "spin19": "the 19 rows of SMPL_to_J19 on the vertices",
+}
+TRUTHS = {
+    "gendered": "the labelled body, posed with the body of the person's gender; where that is not labelled, with the"
+    " neutral one, and counted in the record",
+    "neutral": "the labelled body, posed with the neutral body",
+    "stored": "the labelled 3D key points of the shard, by name; joints that are not labelled do not count",
+    "marked": "the labelled 2D key points of the shard, by name; joints that are not labelled do not count",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One protocol.
+
+    The prediction is always the neutral body, its joints those of `regressor`. `truth` is the labelled body, whose
+    joints come from the same regressor, or the stored key points: `stored` in 3D, `marked` in 2D. In 3D the mean of
+    the `root` joints is subtracted on both sides before `joints` are picked; in 2D the prediction's camera projects
+    them. People with fewer than `min_labelled` of their joints, without a root or without a body are skipped and
+    counted. The picture is the square around the shard's box, `box_scale` times as wide. `after` says whose evaluation
+    it is; `variant` what its name says besides. Frames follow one another `fps` times a second (0: they do not).
+    `siblings` are training sets that show its people, places or photos, besides its own dataset.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    after: str
+    is_test: bool = True
+    truth: Truth = "neutral"
+    regressor: str = "h36m17"
+    root: tuple[str, ...] = PELVIS
+    joints: str = "lsp14"
+    metrics: tuple[str, ...] = OF_BODIES
+    min_labelled: float = 0.5
+    box_scale: float = 1.0
+    fps: float = 0.0
+    siblings: tuple[str, ...] = ()
+    variant: str = ""
+    version: int = 1
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether its name is that of its choices, the dataset's own name being another row's."""
+        return "/" in self.name
+
+    @property
+    def full_name(self) -> str:
+        """The name that says every choice, under which no other protocol will ever be found."""
+        return f"{self.name.partition('/')[0]}/{self._choices}@{self.version}"
+
+    @property
+    def protocol(self) -> str:
+        """What travels with every number: people, choices, version, and 6 hex digits over all that decides it."""
+        decides = [
+            self.dataset, self.split, self.truth, self.regressor, self.root, self.joint_names, self.min_labelled,
+            self.version,
+        ]  # fmt: skip
+        later = {"box_scale": (self.box_scale, 1.0), "variant": (self.variant, "")}  # fields that rows did not have
+        decides += [[name, value] for name, (value, plain) in later.items() if value != plain]
+        sha = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:6]
+        return f"{self.dataset}-{self.split}/{self._choices}@{self.version}+{sha}"
+
+    @property
+    def file_stem(self) -> str:
+        """Its name as that of a file."""
+        return self.name.replace("/", "-")
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The joints that errors are taken of, in order."""
+        return SKELETONS[self.joints].joints
+
+    @property
+    def has_mesh(self) -> bool:
+        """Whether a metric asks for vertices."""
+        return any("vertices" in METRICS[name].needs for name in self.metrics if name in METRICS)
+
+    @property
+    def of_people(self) -> tuple[str, ...]:
+        """The metrics that are a number for each picture of a person."""
+        return tuple(name for name in self.metrics if name not in MOTION)
+
+    @property
+    def of_motion(self) -> tuple[str, ...]:
+        """The metrics that are a number for each few frames in a row."""
+        return tuple(name for name in self.metrics if name in MOTION)
+
+    def only(self, metrics: tuple[str, ...]) -> "Benchmark":
+        """The same with some of its metrics. Raises RequestError for one that it does not have."""
+        known = {name: name for name in TITLES}
+        asked = tuple(dict.fromkeys(find("metric", name, known) for name in metrics))
+        if missing := [name for name in asked if name not in self.metrics]:
+            raise RequestError(f"{self.name} has no {', '.join(missing)}; it has {', '.join(self.metrics)}")
+        return replace(self, metrics=asked)
+
+    @property
+    def part(self) -> str:
+        """The part of the mesh that has to be posed, as `SMPL` names it."""
+        return "" if self.has_mesh else self.regressor
+
+    def posed(self, body: SMPL, mesh: Mesh, rotmats: Float[Tensor, "B 24 3 3"] | None = None) -> Posed:
+        """A mesh relative to the protocol's root, and its joints."""
+        points = body.joints(mesh, self.regressor)
+        joints, root = self.rooted(points, self.regressor)
+        return Posed(joints, mesh.vertices - root if self.has_mesh else None, rotmats, root=root[:, 0])
+
+    def rooted(
+        self, points: Float[Tensor, "B K 3"], skeleton: str
+    ) -> tuple[Float[Tensor, "B J 3"], Float[Tensor, "B 1 3"]]:
+        """Of points in the rows of `skeleton` the protocol's joints relative to its root, and the root."""
+        index = SKELETONS[skeleton].index
+        root = points[:, [index(joint) for joint in self.root]].mean(1, keepdim=True)
+        return points[:, [index(joint) for joint in self.joint_names]] - root, root
+
+    def explained(self) -> dict[str, str]:
+        """Every choice in words."""
+        people = f"split {self.split} of {self.dataset}"
+        root = self.root[0] if len(self.root) == 1 else f"the middle of {' and '.join(self.root)}"
+        wide = f", {self.box_scale:g} times as wide" if self.box_scale != 1 else ""
+        few = f"fewer than {self.min_labelled:.0%} of the joints labelled"
+        skipped = {"stored": f"people without a labelled root, or with {few}", "marked": f"people with {few}"}
+        flat = self.truth == "marked"
+        return {
+            "protocol": self.protocol,
+            "full name": self.full_name,
+            "after": self.after,
+            "people": people + (", a test split: no checkpoint may be chosen on it" if self.is_test else ""),
+            "siblings": ", ".join((self.dataset, *self.siblings)) + ": a record says which of them was trained on",
+            "truth": TRUTHS[self.truth],
+            "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}"
+            + "".join(f"; for {TITLES[name]} the truth's body" for name in self.metrics if _by_true_body(name)),
+            "joints": f"{len(self.joint_names)} of {self.joints}: {', '.join(self.joint_names)}",
+            "root": "none: the prediction's camera projects its joints"
+            if flat
+            else f"{root}, of truth and prediction each its own, subtracted before the joints are picked",
+            "alignment": "none"
+            if flat
+            else "metrics called PA: scale, rotation and translation that fit best, over the joints that have a truth;"
+            " PA-PVE: over the vertices",
+            "metrics": ", ".join(f"{TITLES[name]} ({UNITS[name]})" for name in self.metrics)
+            + "; means of people's means",
+            "motion": f"{self.fps:g} frames a second; frames follow one another by the number in their name"
+            if self.of_motion
+            else "frames are not followed",
+            "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; counted in the record",
+            "picture": f"the square around the shard's box{wide}, whose margin the dataset's rule has put there; scaled"
+            " to the picture size that the model was trained with",
+        }
+
+    @property
+    def _choices(self) -> str:
+        joints = [self.joints] if self.joints == self.regressor else [self.joints, self.regressor]
+        root = (
+            []
+            if self.truth == "marked"
+            else ["hipmid"]
+            if len(self.root) == 2
+            else [self.root[0].removesuffix("_extra")]
+        )
+        variant = [self.variant] if self.variant else []
+        return "-".join([*(SHORT.get(name, name) for name in joints), *root, self.truth, *variant])
+
+
+def _by_true_body(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].by_true_body
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The row called `name`, short or in full; `-` and `_` are the same. Raises UnknownName with the nearest names."""
+    key = name.replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key in BENCHMARKS:
+        return BENCHMARKS[key]
+    known = [other for other in BENCHMARKS if ("@" in other) == ("@" in key)]
+    raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches shows all there are")
+
+
+def regressor_sha(body: SMPL, regressor: str) -> str:
+    """16 hex digits over a regressor. Kinematic joints are the body's own and have its hash."""
+    if regressor == "smpl24":
+        return body.sha
+    digest = hashlib.sha256()
+    for part in ("support", "rows"):
+        digest.update(getattr(body, f"{regressor}_{part}").cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def by_gender(
+    bodies: dict[str, SMPL],
+    gender: list[str],
+    rotmats: Float[Tensor, "B 24 3 3"],
+    betas: Float[Tensor, "B 10"],
+    part: str = "",
+) -> Mesh:
+    """Each person posed with the body of its own gender; with `part` only its vertices."""
+    if len(set(gender)) == 1:
+        return bodies[gender[0]](rotmats, betas, part)
+    groups = {name: [i for i, g in enumerate(gender) if g == name] for name in sorted(set(gender))}
+    meshes = [bodies[name](rotmats[rows], betas[rows], part) for name, rows in groups.items()]
+    order = torch.tensor([row for rows in groups.values() for row in rows], device=rotmats.device).argsort()
+    planes = torch.cat([mesh.vertices.mT for mesh in meshes])  # as they lie in memory
+    chain = torch.cat([mesh.chain for mesh in meshes])
+    return Mesh(planes.index_select(0, order).mT, chain[order], meshes[0].body, part)
+
+
+_OURS = "hmrb: rendered people, whose labels are exact"
+_SPIN = "SPIN, BEDLAM and CameraHMR; the study's but for its PVE"
+_EFT = "the study, most likely: it published no evaluator for this set"
+_FROM_SPIN = "SPIN's truth and root, on the joints that 3DPW is scored on"
+_AGORA = "AGORA's joints and root, children included; people are given, not detected, so there is no F1"
+_PCK = "4D-Humans: shares of the longer side of 1.2 times the annotators' box, of people with all twelve limb points"
+_EMDB = "EMDB's own evaluator"
+_MESH24 = "WHAM, GVHMR, CameraHMR: the neutral J_regressor on the vertices of both sides"
+_3DHP_PEOPLE = ("muco", "muco_augmented", "muco_unaugmented", "spin_mi")
+_COCO_PHOTOS = ("coco", "coco_wholebody", "eft_coco", "eft_coco_part")
+_MOVING = (*OF_BODIES, *MOTION)
+ROWS = (
+    Benchmark("3dpw", "3dpw", "test", _SPIN, truth="gendered", metrics=_MOVING, fps=30),
+    Benchmark(
+        "3dpw/lsp14_h36mreg_pelvis_gendered_study", "3dpw", "test",
+        "the study: its PVE subtracts no root and poses the prediction with the true gender's body",
+        truth="gendered", metrics=OF_STUDY, variant="study",
+    ),
+    Benchmark(
+        "3dpw/lsp14_h36mreg_hipmid_gendered", "3dpw", "test", "WHAM", truth="gendered", root=HIP_MIDDLE,
+        metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "3dpw/hmr14_j19_pelvis_gendered", "3dpw", "test", "4D-Humans, whose joints come from a regressor of its own",
+        truth="gendered", regressor="spin19", joints="hmr2_14",
+    ),
+    Benchmark(
+        "3dpw/smpl24_hipmid_gendered", "3dpw", "test", "the rules of EMDB and RICH", truth="gendered",
+        regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24", metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "3dpw/smpl24_pelvis_neutral", "3dpw", "test", "HybrIK",
+        regressor="smpl24", root=SMPL_PELVIS, joints="smpl24",
+    ),
+    Benchmark("3dpw_val", "3dpw", "val", _SPIN, is_test=False, truth="gendered", metrics=_MOVING, fps=30),
+    Benchmark("h36m", "h36m", "test_p2", "the study and SPIN", truth="stored", metrics=OF_JOINTS),
+    Benchmark(
+        "h36m/lsp14_h36mreg_hipmid_stored", "h36m", "test_p2", "BEDLAM", truth="stored",
+        root=HIP_MIDDLE, metrics=OF_JOINTS,
+    ),
+    Benchmark("h36m_p1", "h36m", "test_p1", "SPIN", truth="stored", metrics=OF_JOINTS),
+    Benchmark("eft_coco", "eft_coco", "val", _EFT, siblings=("coco", "coco_wholebody", "eft_coco_part")),
+    Benchmark("eft_lspet", "eft_lspet", "test", _EFT, siblings=("lspet", "lsp")),
+    Benchmark("eft_ochuman", "eft_ochuman", "test", _EFT, siblings=("ochuman",)),
+    Benchmark(
+        "mpi_inf_3dhp", "mpi_inf_3dhp", "test", _FROM_SPIN, truth="stored", metrics=OF_JOINTS, siblings=_3DHP_PEOPLE
+    ),
+    Benchmark(
+        "mpi_inf_3dhp/3dhp17_h36mreg_pelvis_stored", "mpi_inf_3dhp", "test", "SPIN", truth="stored",
+        joints="mpi_inf_3dhp_test", metrics=OF_JOINTS, siblings=_3DHP_PEOPLE,
+    ),
+    Benchmark(
+        "agora_val", "agora", "val", _AGORA, is_test=False, truth="stored",
+        regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24", metrics=OF_JOINTS,
+    ),
+    Benchmark(
+        "coco_val", "coco", "val", _PCK, truth="marked", regressor="smpl54", root=(), joints="coco",
+        metrics=OF_POINTS, box_scale=1.2, siblings=_COCO_PHOTOS[1:],
+    ),
+    Benchmark(
+        "coco_val2017", "coco", "val2017", _PCK, truth="marked", regressor="smpl54", root=(), joints="coco",
+        metrics=OF_POINTS, box_scale=1.2, siblings=_COCO_PHOTOS[1:],
+    ),
+    Benchmark(
+        "emdb1", "emdb", "emdb1", _EMDB, truth="gendered", regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24",
+        metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "emdb1/mesh24_hipmid_gendered", "emdb", "emdb1", _MESH24, truth="gendered", regressor="mesh24",
+        root=SMPL_HIP_MIDDLE, joints="mesh24", metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "emdb2", "emdb", "emdb2", "hmrb: EMDB-1's rules; what is published of EMDB-2 is in the world's frame",
+        truth="gendered", regressor="smpl24", root=SMPL_HIP_MIDDLE, joints="smpl24", metrics=_MOVING, fps=30,
+    ),
+    Benchmark(
+        "rich", "rich", "test", _MESH24 + "; the truth's from SMPL-X, mapped to SMPL", truth="stored",
+        regressor="mesh24", root=SMPL_HIP_MIDDLE, joints="mesh24", metrics=OF_JOINTS,
+    ),
+    Benchmark("synthetic", "synthetic", "test", _OURS),
+    Benchmark("synthetic_val", "synthetic", "val", _OURS, is_test=False),
+    Benchmark("synthetic_full", "synthetic_full", "test", _OURS),
+    Benchmark("synthetic_full_val", "synthetic_full", "val", _OURS, is_test=False),
+)  # fmt: skip
+_FULL = {row.full_name.replace("-", "_"): row for row in ROWS}
+BENCHMARKS = {row.name: row for row in ROWS} | {name.partition("@")[0]: row for name, row in _FULL.items()} | _FULL
+ALIASES = {
+    "3dpw/study": "3dpw/lsp14_h36mreg_pelvis_gendered_study",
+    "3dpw/hipmid": "3dpw/lsp14_h36mreg_hipmid_gendered",
+    "3dpw/smpl24": "3dpw/smpl24_hipmid_gendered",
+    "emdb1/mesh24": "emdb1/mesh24_hipmid_gendered",
+    "3dpw/4dhumans": "3dpw/hmr14_j19_pelvis_gendered",
+    "h36m/hipmid": "h36m/lsp14_h36mreg_hipmid_stored",
+}
+GROUPS = {"study": ("3dpw", "h36m", "eft_coco", "eft_lspet", "eft_ochuman")}

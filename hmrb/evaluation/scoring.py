@@ -1,0 +1,281 @@
+"""Measures what a method says of people against their truth, by a benchmark's protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hmrb.body import SMPL, Mesh, load_body
+from hmrb.body.official import SMPL_PAGES, SPIN19, BodyError
+from hmrb.data.shard import Shard, ShardError
+from hmrb.errors import RequestError, RunError
+from hmrb.evaluation.metrics import METRICS, PCK2D, Posed, degenerate, joint_distances_mm, measure, pck2d
+from hmrb.evaluation.protocols import Benchmark, by_gender
+from hmrb.geometry import project, rotvec_to_rotmat
+from hmrb.records import GENDERS, Prediction
+from hmrb.skeleton import SKELETONS
+from hmrb.store import Store
+
+POSE_NUMBERS, NUMBERS = 24 * 9, 24 * 9 + 13  # rotation matrices, betas, camera
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """The bodies that a benchmark poses: the neutral one, and those of both genders where its truth asks for them."""
+
+    by_gender: dict[str, SMPL]
+
+    @classmethod
+    def load(cls, name: str, benchmark: Benchmark, store: Store, device: torch.device) -> "Bodies":
+        """Reads the files. Raises BodyError where one, or the benchmark's regressor, is missing."""
+        genders = GENDERS if benchmark.truth == "gendered" else GENDERS[:1]
+        bodies = cls({gender: load_body(name, gender, store).to(device) for gender in genders})
+        if not bodies.neutral.has_joints(benchmark.regressor):
+            raise BodyError(
+                f"{benchmark.name} needs {store.bodies / 'smpl' / SPIN19}, which is not there or, for the open body,"
+                f" does not exist; get it from {SMPL_PAGES['spin19']}"
+            )
+        return bodies
+
+    @property
+    def neutral(self) -> SMPL:
+        """The body that predictions are posed with."""
+        return self.by_gender["neutral"]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Joints, or vertices of the body, that a system gives in place of a pose: metres in the camera's axes."""
+
+    joints: Float[Tensor, "B K 3"] | None
+    vertices: Float[Tensor, "B V 3"] | None
+
+    @property
+    def has(self) -> tuple[str, ...]:
+        """What metrics can be made of them."""
+        return ("joints", "vertices") if self.vertices is not None else ("joints",)
+
+
+Guess = Prediction | Points
+
+
+class Judge:
+    """Measures guesses of people of a shard; a table has a row for each person, its columns as `widths` says."""
+
+    def __init__(
+        self, benchmark: Benchmark, shard: Shard, bodies: Bodies, mean: Guess, device: torch.device, image_px: int
+    ) -> None:
+        self.benchmark, self.shard, self.bodies = benchmark, shard, bodies
+        self.device, self.image_px, self.mean = device, image_px, mean
+        num_joints, num_metrics = len(benchmark.joint_names), len(benchmark.of_people)
+        self.widths = {
+            "errors": num_metrics, "baseline": num_metrics, "joints": num_joints, "odd": 1,
+            "numbers": NUMBERS if isinstance(mean, Prediction) else 0,
+            "moving": 2 * 3 * num_joints if benchmark.of_motion else 0,
+        }  # fmt: skip
+        self._mean_posed = None if benchmark.truth == "marked" else self._posed(mean, None)
+
+    def table(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> Float[Tensor, "B C"]:
+        """A block's rows."""
+        count = len(rows)
+        numbers = _numbers(guess, count)
+        self._stop_unless_finite(guess, numbers, rows)
+        if self.benchmark.truth == "marked":
+            parts = self._in_picture(rows, guess, seen)
+        else:
+            parts = self._in_space(rows, guess, seen)
+        return torch.cat([*parts[:4], numbers, *parts[4:]], 1)
+
+    def _in_space(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> list[Tensor]:
+        assert self._mean_posed is not None
+        count, benchmark = len(rows), self.benchmark
+        truth = true_posed(benchmark, self.shard, self.bodies, rows, self.device)
+        pred = self._posed(guess, None)
+        errors, odd = self._errors(guess, pred, truth, seen, rows)
+        baseline, _ = self._errors(_repeated(self.mean, count), _expanded(self._mean_posed, count), truth, seen, rows)
+        distances = joint_distances_mm(pred.joints, truth.joints) * seen
+        parts = [errors, baseline, distances, odd[:, None].to(errors)]
+        if benchmark.of_motion:
+            parts += [pred.joints.flatten(1), truth.joints.flatten(1)]
+        return parts
+
+    def _errors(
+        self, guess: Guess, pred: Posed, truth: Posed, seen: Bool[Tensor, "B J"], rows: Int[np.ndarray, " B"]
+    ) -> tuple[Float[Tensor, "B M"], Int[Tensor, " B"]]:
+        names = self.benchmark.of_people
+        by_true_body = [name for name in names if METRICS[name].by_true_body]
+        own = [name for name in names if name not in by_true_body]
+        errors, odd = metric_errors(pred, truth, seen, own)
+        columns = dict(zip(own, errors.unbind(1), strict=True))
+        if by_true_body:
+            others, _ = metric_errors(self._posed(guess, rows), truth, seen, by_true_body)
+            columns |= dict(zip(by_true_body, others.unbind(1), strict=True))
+        return torch.stack([columns[name] for name in names], 1), odd
+
+    def _posed(self, guess: Guess, true_bodies_of: Int[np.ndarray, " B"] | None) -> Posed:
+        """The prediction by the neutral body, or by the bodies that the truth of these rows has."""
+        benchmark, neutral = self.benchmark, self.bodies.neutral
+        if isinstance(guess, Points):
+            return _posed_points(benchmark, neutral, guess)
+        if true_bodies_of is None:
+            mesh = neutral(guess.rotmats, guess.betas, benchmark.part)
+        else:
+            genders = genders_of(benchmark, self.shard, true_bodies_of)
+            mesh = by_gender(self.bodies.by_gender, genders, guess.rotmats, guess.betas, benchmark.part)
+        return benchmark.posed(neutral, mesh, guess.rotmats)
+
+    def _in_picture(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> list[Tensor]:
+        """Key points in sides of the square, from its middle."""
+        if isinstance(guess, Points):
+            raise RequestError(f"{self.benchmark.name} projects bodies by their camera; points have none")
+        arrays, num_joints = self.shard.arrays, len(self.benchmark.joint_names)
+        box = torch.from_numpy(arrays["box"][rows]).to(self.device)
+        side = self.benchmark.box_scale * box[:, 2:].amax(1)
+        marks = torch.from_numpy(arrays["keypoints2d"][rows][:, stored_rows(self.benchmark, self.shard), :2])
+        center = (box[:, :2] + box[:, 2:] / 2)[:, None]
+        truth = (marks.to(self.device) - center) / side[:, None, None]
+        confidence, one = seen.to(truth.dtype), torch.ones_like(side)
+        both = []
+        for given in (guess, _repeated(self.mean, len(rows))):
+            assert isinstance(given, Prediction)
+            places = self._places(given)
+            both.append([pck2d(places, truth, confidence, one, PCK2D[name]) for name in self.benchmark.of_people])
+        right = (self._places(guess) - truth).norm(dim=-1) < max(PCK2D.values())
+        odd = torch.zeros(len(rows), 1, device=self.device)
+        return [torch.stack(both[0], 1), torch.stack(both[1], 1), 100 * right[:, :num_joints] * confidence, odd]
+
+    def _places(self, given: Prediction) -> Float[Tensor, "B J 2"]:
+        """The projected joints; the picture's middle is at (image_px - 1) / 2, that of the square at image_px / 2."""
+        benchmark, body = self.benchmark, self.bodies.neutral
+        points = body.joints(body(given.rotmats, given.betas, benchmark.part), benchmark.regressor)
+        index = SKELETONS[benchmark.regressor].index
+        pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], given.camera, self.image_px)
+        return (pixels - 0.5) / self.image_px
+
+    def _stop_unless_finite(self, guess: Guess, numbers: Float[Tensor, "B C"], rows: Int[np.ndarray, " B"]) -> None:
+        parts = (
+            [numbers] if isinstance(guess, Prediction) else [p for p in (guess.joints, guess.vertices) if p is not None]
+        )
+        finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0).cpu().numpy()
+        if not finite.all():
+            row = int(rows[~finite][0])
+            name = f"{self.shard.name(row)} (row {row})"
+            raise RunError(f"{self.benchmark.name}: the prediction for {name} is not finite")
+
+
+def true_posed(
+    benchmark: Benchmark, shard: Shard, bodies: Bodies, rows: Int[np.ndarray, " B"], device: torch.device
+) -> Posed:
+    """The ground truth of people of a shard, in 3D."""
+    if benchmark.truth == "stored":
+        points = torch.from_numpy(shard.arrays["keypoints3d"][rows][..., :3]).to(device)
+        joints, root = benchmark.rooted(points, shard.info.skeleton)
+        return Posed(joints, root=root[:, 0])
+    rotmats = rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows]).to(device))
+    betas = torch.from_numpy(shard.arrays["betas"][rows]).to(device)
+    mesh = by_gender(bodies.by_gender, genders_of(benchmark, shard, rows), rotmats, betas, benchmark.part)
+    return benchmark.posed(bodies.neutral, mesh, rotmats)
+
+
+def metric_errors(
+    pred: Posed, truth: Posed, seen: Bool[Tensor, "B J"], metrics: Sequence[str]
+) -> tuple[Float[Tensor, "B M"], Int[Tensor, " B"]]:
+    """Each metric of each person over the joints that have a truth, and who is degenerate.
+
+    People with the same joints are taken together.
+    """
+    out, odd = truth.joints.new_zeros(len(seen), len(metrics)), torch.zeros(len(seen), dtype=torch.long)
+    for joints in seen.unique(dim=0):
+        same = (seen == joints).all(1)
+        one, other = (_some(side, same, joints) for side in (pred, truth))
+        if metrics:
+            out[same] = torch.stack(list(measure(metrics, one, other).values()), 1)
+        odd[same.cpu()] = degenerate(one, other).cpu()
+    return out, odd
+
+
+def stored_rows(benchmark: Benchmark, shard: Shard) -> list[int]:
+    """The rows of the protocol's joints, then of its root, among the shard's key points."""
+    have = SKELETONS[shard.info.skeleton].joints
+    needed = (*benchmark.joint_names, *benchmark.root)
+    if missing := [joint for joint in dict.fromkeys(needed) if joint not in have]:
+        raise ShardError(
+            f"{benchmark.name}: {shard.path} is in skeleton '{shard.info.skeleton}', which has no {', '.join(missing)};"
+            f" the benchmark needs the shard of hmrb convert-data {benchmark.dataset}"
+        )
+    return [have.index(joint) for joint in needed]
+
+
+def possible(benchmark: Benchmark, points: Points) -> tuple[Benchmark, dict[str, str]]:
+    """The benchmark with the metrics that points allow, and why not the others."""
+    left_out = {
+        name: f"needs {' and '.join(METRICS[name].needs)}; the predictions have only {' and '.join(points.has)}"
+        for name in benchmark.of_people
+        if name in METRICS and (METRICS[name].by_true_body or not set(METRICS[name].needs) <= set(points.has))
+    }
+    left = tuple(name for name in benchmark.metrics if name not in left_out)
+    if not left:
+        raise RequestError(f"{benchmark.name}: {'; '.join(f'{name} {why}' for name, why in left_out.items())}")
+    return benchmark.only(left), left_out
+
+
+def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
+    """Points relative to the protocol's root. Joints are rows of its regressor, or of its joints if a root is there."""
+    vertices = points.vertices
+    if points.joints is not None:
+        count = points.joints.shape[1]
+        kinds = [name for name in (benchmark.regressor, benchmark.joints) if len(SKELETONS[name].joints) == count]
+        known = [name for name in kinds if set(benchmark.root) <= set(SKELETONS[name].joints)]
+        if not known:
+            raise RequestError(
+                f"{benchmark.name} takes the {len(SKELETONS[benchmark.regressor].joints)} joints of"
+                f" {benchmark.regressor}, its root {' and '.join(benchmark.root)} among them; there are {count}"
+            )
+        joints, root = benchmark.rooted(points.joints, known[0])
+    else:
+        assert vertices is not None
+        if benchmark.regressor != "h36m17" and benchmark.regressor != "spin19":
+            raise RequestError(
+                f"{benchmark.name} takes {benchmark.regressor} joints, which vertices alone do not give; add `joints`"
+            )
+        mesh = Mesh(vertices, vertices.new_zeros(len(vertices), 24, 3), body.name)
+        joints, root = benchmark.rooted(body.joints(mesh, benchmark.regressor), benchmark.regressor)
+    return Posed(joints, None if vertices is None or not benchmark.has_mesh else vertices - root, root=root[:, 0])
+
+
+def _numbers(guess: Guess, count: int) -> Float[Tensor, "B C"]:
+    if isinstance(guess, Points):
+        return torch.zeros(count, 0)
+    return torch.cat([guess.rotmats.flatten(1), guess.betas, guess.camera], 1)
+
+
+def _repeated(guess: Guess, count: int) -> Guess:
+    def each(part: Tensor | None) -> Tensor:
+        assert part is not None
+        return part.expand(count, *part.shape[1:])
+
+    if isinstance(guess, Points):
+        return guess  # of points nothing is posed again
+    return Prediction(each(guess.rotmats), each(guess.betas), each(guess.camera))
+
+
+def _expanded(posed: Posed, count: int) -> Posed:
+    parts = (posed.joints, posed.vertices, posed.rotmats, posed.root)
+    joints, vertices, rotmats, root = (None if p is None else p.expand(count, *p.shape[1:]) for p in parts)
+    assert joints is not None
+    return Posed(joints, vertices, rotmats, root=root)
+
+
+def _some(posed: Posed, people: Bool[Tensor, " B"], joints: Bool[Tensor, " J"]) -> Posed:
+    if people.all() and joints.all():
+        return posed
+    vertices, rotmats, root = (None if p is None else p[people] for p in (posed.vertices, posed.rotmats, posed.root))
+    return Posed(posed.joints[people][:, joints], vertices, rotmats, root=root)
+
+
+def genders_of(benchmark: Benchmark, shard: Shard, rows: Int[np.ndarray, " B"]) -> list[str]:
+    """Whose body each person's truth is posed with."""
+    return [GENDERS[g] if benchmark.truth == "gendered" else "neutral" for g in shard.arrays["gender"][rows]]

@@ -1,0 +1,160 @@
+"""People of a benchmark as pictures: the photo, the predicted mesh over it, and from the side."""
+
+import base64
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from hmrb.body import SMPL
+from hmrb.body.render import shade_mesh, write_obj
+from hmrb.data.loader import read_view
+from hmrb.data.warp import crop_matrix
+from hmrb.errors import RunError
+from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.metrics import BETTER, UNITS
+from hmrb.geometry import FOCAL_PX, camera_translation
+
+TILE_PX = 256
+LABEL_PX = 24
+SIDE_FILL = 1 / 1.2  # of the tile: what a person takes in a square with the usual margin
+PAPER = (236, 239, 244)  # behind the mesh from the side; holds on a white page, a dark one and in print
+PEOPLE = 4  # drawn of the best, the median and the worst
+JPEG_QUALITY = 90
+TILES_A_ROW = 4  # of a sheet of people
+SLICED = ("mpjpe", "pa_mpjpe", "pve")  # shown of slices; the record has all
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in the gallery; `picture` is a data URI with photo, overlay and side view."""
+
+    name: str
+    errors: dict[str, float]
+    picture: str
+
+
+def overlay(
+    body: SMPL, image: UInt8[np.ndarray, "S S 3"], rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"],
+    camera: Float[np.ndarray, "3"], image_px: int,
+) -> UInt8[np.ndarray, "S S 3"]:  # fmt: skip
+    """A person's square, of any size, with the predicted mesh over it.
+
+    `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the size that the network was shown.
+    """
+    size = len(image)
+    move = camera_translation(torch.from_numpy(camera)[None].float(), image_px)
+    vertices = _pose(body, rotmats, betas) + move.numpy()
+    focal = FOCAL_PX * size / image_px
+    return shade_mesh(image, vertices, body.faces, focal=focal, center=(size / 2, size / 2))
+
+
+def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A mesh turned by 90 degrees about the camera's vertical: seen from the picture's right, as large as fits."""
+    turned = np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1)
+    low, high = turned.min(0), turned.max(0)
+    distance = 2 * FOCAL_PX / size  # about as far away as in the overlay: next to no perspective
+    turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
+    focal = SIDE_FILL * size * distance / float((high - low)[:2].max())
+    paper = np.full((size, size, 3), PAPER, np.uint8)
+    return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1)
+
+
+def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:
+    """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
+    if not len(scores.rotmats):
+        return {}
+    order = best_first(scores)
+    count = min(PEOPLE, max(len(order) // 3, 1))
+    middle = (len(order) - count) // 2
+    groups = {"best": order[:count], "median": order[middle : middle + count], "worst": order[: -count - 1 : -1]}
+    stem = folder / scores.benchmark.file_stem
+    return {
+        group: [_draw_person(f"{stem}_{group}_{k}", body, scores, row, image_px) for k, row in enumerate(rows, 1)]
+        for group, rows in groups.items()
+    }
+
+
+def best_first(scores: Scores) -> list[int]:
+    """The people from the best to the worst."""
+    name = ranked_by(scores)
+    sign = 1 if BETTER[name] == "lower" else -1
+    order: list[int] = (sign * scores.errors[name]).argsort(kind="stable").tolist()
+    return order
+
+
+def write_worst(path: Path, body: SMPL, scores: Scores, image_px: int, count: int) -> None:
+    """A sheet of the `count` worst people, each the photo and the predicted mesh over it, errors below, as a JPEG."""
+    name = ranked_by(scores)
+    tiles = []
+    for row in best_first(scores)[: -count - 1 : -1]:
+        photo = _square(scores, row)
+        drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
+        tile = np.concatenate([photo, drawn], 1)
+        label = f"{scores.errors[name][row]:.1f} {UNITS[name]}  {scores.shard.name(int(scores.people.rows[row]))}"
+        foot = np.full((LABEL_PX, tile.shape[1], 3), PAPER, np.uint8)
+        cv2.putText(foot, label, (4, 16), cv2.FONT_HERSHEY_DUPLEX, 0.4, (20, 20, 20), 1, cv2.LINE_AA)
+        tiles.append(np.concatenate([tile, foot], 0))
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % min(TILES_A_ROW, len(tiles)))
+    across = min(TILES_A_ROW, len(tiles))
+    sheet = np.concatenate([np.concatenate(tiles[i : i + across], 1) for i in range(0, len(tiles), across)], 0)
+    jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    put(path, lambda part: part.write_bytes(jpeg.tobytes()))
+
+
+def _square(scores: Scores, row: int) -> UInt8[np.ndarray, "S S 3"]:
+    """The person's square of the photo, as wide as the benchmark takes it."""
+    view = read_view(scores.shard, int(scores.people.rows[row]))
+    matrix = crop_matrix(replace(view, side=scores.benchmark.box_scale * view.side), TILE_PX)
+    return np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
+
+
+def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
+    """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
+    in_shard = int(scores.people.rows[row])
+    photo = _square(scores, row)
+    drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
+    vertices = _pose(body, scores.rotmats[row], scores.betas[row])
+    strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # as OpenCV writes it
+    png, jpeg = cv2.imencode(".png", strip)[1], cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    upright = vertices * np.array([1, -1, -1], np.float32)
+    put(Path(f"{stem}.png"), lambda part: part.write_bytes(png.tobytes()))
+    put(Path(f"{stem}.obj"), lambda part: write_obj(part, upright, body.faces))
+    uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
+    return Person(
+        scores.shard.name(in_shard),
+        {name: float(scores.errors[name][row]) for name in SLICED if name in scores.errors},
+        uri,
+    )
+
+
+def _pose(body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "V 3"]:
+    """Vertices in the camera's axes, metres, before translation."""
+    with torch.inference_mode():
+        mesh = body(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
+    return np.asarray(mesh.vertices[0])
+
+
+def ranked_by(scores: Scores) -> str:
+    """PA-MPJPE, or the first metric that there is."""
+    return "pa_mpjpe" if "pa_mpjpe" in scores.errors else next(iter(scores.errors))
+
+
+def put(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes under a temporary name, then renames: the file is complete or not there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise RunError(f"{path}: the report could not be written ({error.strerror or error})") from None

@@ -1,0 +1,270 @@
+"""Tables made from result records and nothing else: runs of one experiment with several seeds make one row."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+import numpy as np
+from jaxtyping import Float, Int
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hmrb.errors import RequestError
+from hmrb.evaluation.metrics import BETTER, TITLES, UNITS, difference, interval95
+from hmrb.evaluation.records import Record, Result
+from hmrb.lookup import find
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One experiment in a table, in the metric's unit; `spread` is the standard deviation over seeds, None for one.
+
+    Intervals are 95 % bootstrap intervals over people (over sequences where there are any), whose errors are averaged
+    over seeds first; `difference` is to the table's base, its interval paired by person. `to_published` is the value
+    less the published one, about which there may be a `doubt`.
+    """
+
+    experiment: str
+    seeds: tuple[int, ...]
+    value: float
+    ci95: tuple[float, float]
+    spread: float | None
+    difference: float | None
+    difference_ci95: tuple[float, float] | None
+    published: float | None
+    to_published: float | None
+    doubt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows whose numbers may stand side by side: one metric of one protocol on the same people.
+
+    `study` is the published table that the rows are held against, or "".
+    """
+
+    study: str
+    protocol: str
+    shard_sha: str
+    body_sha: str
+    num_people: int
+    metric: str
+    unit: str
+    better: str
+    base: str
+    rows: tuple[Row, ...]
+
+
+def compare(results: Sequence[Result], metric: str, base: str | None, by_study: bool = False) -> list[Comparison]:
+    """A table for each protocol among the results; numbers of different protocols never share one.
+
+    With `by_study` the results that a published number exists for have a table for each published one.
+    """
+    known = {name: name for name in TITLES}
+    metric = find("metric", metric, known)
+    names = {result.experiment for result in results}
+    if base is not None:
+        base = find("experiment", base, {name.replace("-", "_"): name for name in names})
+
+    def key(result: Result) -> tuple[str, ...]:
+        return _study(result, metric) if by_study else "", *result.record.comparable.values()
+
+    groups = [list(group) for _, group in groupby(sorted(results, key=key), key)]
+    if all(metric not in result.errors for result in results):
+        have = sorted({name for result in results for name in result.errors})
+        raise RequestError(f"no record has {metric}; there are {', '.join(have)}")
+    groups = [[result for result in group if metric in result.errors] for group in groups]
+    return [_comparison(group, metric, base or "", by_study) for group in groups if group]
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two checkpoints on the same people by one metric: means, the second less the first, its interval and p.
+
+    The interval is a bootstrap of each person's difference (of each sequence's, where there are any), `p` its two-sided
+    probability of no difference; for `share_better` of the people the second is better.
+    """
+
+    metric: str
+    first: float
+    second: float
+    difference: float
+    ci95: tuple[float, float]
+    p: float
+    share_better: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return not self.ci95[0] <= 0 <= self.ci95[1]
+
+
+def paired(first: Result, second: Result) -> list[Paired]:
+    """What two results differ by, metric by metric. Raises RequestError with all in which their protocols differ."""
+    one, two = first.record.comparable, second.record.comparable
+    odd = [f"{name}: {one[name]}, and {two[name]}" for name in one if one[name] != two[name]]
+    if odd:
+        raise RequestError(f"these numbers are not of the same thing and can't be compared: {'; '.join(odd)}")
+    if not np.array_equal(first.rows, second.rows):
+        raise RequestError("these results are of different people of the shard and can't be compared")
+    out = []
+    for metric in first.errors:
+        if metric in second.errors:
+            (ours, groups), (theirs, _) = first.of(metric), second.of(metric)
+            found = difference(theirs.astype(np.float64), ours.astype(np.float64), groups)
+            is_better = theirs < ours if BETTER[metric] == "lower" else theirs > ours
+            means = float(ours.mean(dtype=np.float64)), float(theirs.mean(dtype=np.float64))
+            out.append(Paired(metric, *means, found.mean, found.ci95, found.p, float(is_better.mean())))
+    return out
+
+
+def _study(result: Result, metric: str) -> str:
+    """Where the number was published that a result is held against."""
+    rows = _published(result, metric)
+    return rows[0]["source"] if rows else ""
+
+
+def _published(result: Result, metric: str) -> list[dict[str, str]]:
+    rows = result.record.source.spec["published"]
+    return [row for row in rows if row["benchmark"] == result.record.benchmark and row["metric"] == metric]
+
+
+def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -> Comparison:
+    runs: dict[str, list[Result]] = {}
+    for result in results:
+        runs.setdefault(result.experiment, []).append(result)
+    for name, group in runs.items():
+        recipes = {_recipe(result) for result in group}
+        if len(recipes) > 1:
+            raise RequestError(f"results of '{name}' come from {len(recipes)} different specs of that name")
+        seeds = [result.seed for result in group]
+        if len(set(seeds)) < len(seeds):
+            raise RequestError(f"'{name}' has two results with seed {max(seeds, key=seeds.count)}; give each once")
+    people = {name: np.mean([r.of(metric)[0].astype(np.float64) for r in group], 0) for name, group in runs.items()}
+    record = results[0].record
+    return Comparison(
+        study=_study(results[0], metric) if by_study else "",
+        protocol=record.protocol,
+        shard_sha=str(record.conditions.shard["sha"]),
+        body_sha=record.conditions.body_sha,
+        num_people=len(next(iter(people.values()))),
+        metric=metric,
+        unit=UNITS[metric],
+        better=BETTER[metric],
+        base=base if base in runs else "",
+        rows=tuple(_row(runs[name], people[name], people.get(base), metric) for name in runs),
+    )
+
+
+def _recipe(result: Result) -> str:
+    spec = {key: value for key, value in result.record.source.spec.items() if key not in ("published", "expected")}
+    return json.dumps({**spec, "seed": 0}, sort_keys=True)
+
+
+def _row(
+    group: list[Result], errors: Float[np.ndarray, " N"], base: Float[np.ndarray, " N"] | None, metric: str
+) -> Row:
+    seeds = [float(result.of(metric)[0].mean(dtype=np.float64)) for result in group]
+    published = _published(group[0], metric)
+    known = float(published[0]["value"]) if published else None
+    away = None if base is None or base is errors else errors - base
+    groups: Int[np.ndarray, " N"] | None = group[0].of(metric)[1]
+    return Row(
+        experiment=group[0].experiment,
+        seeds=tuple(sorted(result.seed for result in group)),
+        value=float(errors.mean()),
+        ci95=interval95(errors, groups),
+        spread=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
+        difference=None if away is None else float(away.mean()),
+        difference_ci95=None if away is None else interval95(away, groups),
+        published=known,
+        to_published=None if known is None else float(errors.mean()) - known,
+        doubt=published[0]["doubt"] if published else "",
+    )
+
+
+def cells(comparison: Comparison) -> list[list[str]]:
+    """The table as text: a heading line, then a line each row; columns that are empty everywhere are left out."""
+    title = f"{TITLES[comparison.metric]} {comparison.unit}"
+    head = [
+        "experiment", "seeds", "published", title, "seeds ±", "95 %", "less published",
+        f"less {comparison.base}", "95 %",
+    ]  # fmt: skip
+    lines = [head, *(_cells(row) for row in comparison.rows)]
+    keep = [column for column in range(len(head)) if any(line[column] for line in lines[1:])]
+    return [[line[column] for column in keep] for line in lines]
+
+
+def _cells(row: Row) -> list[str]:
+    def interval(ends: tuple[float, float] | None, sign: str = "") -> str:
+        return f"{ends[0]:{sign}.1f}..{ends[1]:{sign}.1f}" if ends else ""
+
+    return [
+        row.experiment,
+        str(len(row.seeds)),
+        f"{row.published:.2f}{' ?' if row.doubt else ''}" if row.published is not None else "",
+        f"{row.value:.1f}",
+        f"{row.spread:.1f}" if row.spread is not None else "",
+        interval(row.ci95),
+        f"{row.to_published:+.1f}" if row.to_published is not None else "",
+        f"{row.difference:+.1f}" if row.difference is not None else "",
+        interval(row.difference_ci95, "+"),
+    ]
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """A table for a page, under the protocol that its numbers are of."""
+    return about(comparison) + "\n\n" + _markdown(cells(comparison))
+
+
+def overview(record: Record) -> str:
+    """All of one record's metrics, beside those of the mean body, for a page."""
+    lines = [["metric", "mean", "95 %", "mean body", "ratio", "people"]]
+    for name, number in record.metrics.items():
+        ratio = f"{number.value / number.mean_body:.2f}" if number.mean_body else ""
+        low, high = number.ci95
+        lines.append([
+            f"{TITLES[name]} {number.unit}", f"{number.value:.1f}", f"{low:.1f}..{high:.1f}", f"{number.mean_body:.1f}",
+            ratio, str(number.people),
+        ])  # fmt: skip
+    source = record.source
+    where = f"{record.protocol}, shard {record.conditions.shard['sha']}, chosen on {source.chosen_by}"
+    return f"{source.experiment}: {where}\n\n" + _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1), *rest]
+    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+
+
+def as_csv(comparisons: Sequence[Comparison]) -> str:
+    """All tables in one, full precision, a column a fact."""
+    rows = [
+        {k: v for k, v in asdict(table).items() if k != "rows"} | asdict(row)
+        for table in comparisons
+        for row in table.rows
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(rows[0])
+    writer.writerows(row.values() for row in rows)
+    return out.getvalue()
+
+
+def as_html(comparisons: Sequence[Comparison]) -> str:
+    """A page that needs no other file."""
+    pages = Environment(
+        loader=PackageLoader("hmrb.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    tables = [(comparison, about(comparison), cells(comparison)) for comparison in comparisons]
+    return pages.get_template("tables.html.j2").render(tables=tables, titles=TITLES)
+
+
+def about(comparison: Comparison) -> str:
+    """What the numbers of a table are of."""
+    held = f"{comparison.study}: " if comparison.study else ""
+    better = "" if comparison.better == "lower" else "; higher is better"
+    return f"{held}{comparison.protocol}, {comparison.num_people} people of shard {comparison.shard_sha}{better}"

@@ -1,0 +1,1 @@
+"""Training: the loop, the step, losses, and what a run writes."""

@@ -1,0 +1,311 @@
+"""Training: one page of loop, the choice of the best weights, and what stops a run."""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import record_function
+
+from hmrb.body import SMPL, load_body
+from hmrb.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Found,
+    Run,
+    code_version,
+    load_checkpoint,
+    load_weights_into,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from hmrb.data.loader import (
+    DrawDataset,
+    StepDraws,
+    epoch_len,
+    on_device,
+    stream_seed,
+    train_loader,
+)  # fmt: skip
+from hmrb.data.shard import Shard, open_shard
+from hmrb.errors import RequestError, RunError
+from hmrb.evaluation.evaluate import evaluate_model
+from hmrb.evaluation.protocols import Benchmark, find_benchmark
+from hmrb.evaluation.scoring import Bodies
+from hmrb.parallel.world import World
+from hmrb.records import Batch
+from hmrb.spec import Experiment
+from hmrb.store import Store
+from hmrb.training.logger import Watcher
+from hmrb.training.losses import Losses
+from hmrb.training.profile import profiled
+from hmrb.training.retention import Keeper
+from hmrb.training.step import Learner, build_learner, set_rates, train_step
+
+SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
+LOG_EVERY = 20  # steps between two lines of the log
+CHECKPOINT = 1  # what the first process says where one is due: less than any signal that stops a run
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; its checkpoint is written, if the disk let it."""
+
+    def __init__(self, signum: int, step: int, written: int) -> None:
+        where = "" if written == step else f", from step {written}"
+        super().__init__(f"stopped at step {step} by {signal.Signals(signum).name}; go on with --resume{where}")
+        self.signum = signum
+
+
+def train(experiment: Experiment, run: Run, store: Store, world: World, watcher: Watcher) -> Checkpoint:
+    """Trains to the end of the spec from the run's last checkpoint on. Raises Stopped on SIGTERM and SIGINT."""
+    # ---- data and body
+    shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
+    body = load_body(experiment.body, store=store).to(world.device)
+    optim, speed = experiment.optim, experiment.speed
+    steps_per_epoch = max(epoch_len(shards, experiment.data) // optim.batch, 1)
+    total = optim.epochs * steps_per_epoch
+
+    # ---- model, losses, optimisers
+    torch.manual_seed(stream_seed(experiment.seed, "weights"))
+    learner = build_learner(experiment, shards, store, world)
+    losses = Losses(experiment.losses, body)
+    select = Selection.build(experiment, store, world)
+    step = 0
+    if found := newest_checkpoint(run):
+        step = found.checkpoint.step
+        _restore(found, learner, run, body, shards, select, world, watcher)
+    keeper = Keeper(run, experiment.checkpoints, step, watcher.say)
+
+    # ---- loop
+    watcher.start(step, total, steps_per_epoch)
+    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
+    draws = StepDraws(optim.batch, step, total, world.rank, world.size)
+    meter = Meter(world)
+    unreadable: set[str] = set()
+    last = None
+    watcher.knobs(step, learner.knobs)
+    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, watcher) as profiler:
+        loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
+        for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
+            unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
+            set_rates(learner.optimiser, optim, step, steps_per_epoch)
+            torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
+            due = CHECKPOINT if world.is_main and keeper.is_due else 0
+            asking = world.asking(torch.tensor(signals.received or due))
+            terms = train_step(learner, losses, batch, step, optim, world)
+            step += 1
+            profiler.step()
+            meter.add(terms, len(batch.row))
+            if step % LOG_EVERY == 0 or step == total:
+                facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
+                watcher.step(step, facts)
+            ends_epoch = step % steps_per_epoch == 0
+            asked = asking()
+            if ends_epoch and select:
+                select.consider(learner, step, step // steps_per_epoch, step == total, watcher)
+            if ends_epoch or asked:
+                last = _checkpoint(experiment, learner, step, body, shards, select)
+                if world.is_main:
+                    is_best = select is not None and select.best_step == step
+                    keeper.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
+                    if keeper.failure and step == total:
+                        raise keeper.failure
+                world.barrier()
+            if asked > CHECKPOINT and step < total:
+                raise Stopped(asked, step, keeper.step if world.is_main else step)
+    return last or load_checkpoint(run.last)
+
+
+@dataclass
+class Selection:
+    """The benchmark that chooses the best checkpoint, and its choice so far."""
+
+    benchmark: Benchmark
+    shard: Shard
+    bodies: Bodies
+    world: World
+    image_px: int
+    every: int
+    workers: int
+    best: float = math.inf
+    best_step: int = -1
+
+    @classmethod
+    def build(cls, experiment: Experiment, store: Store, world: World) -> "Selection | None":
+        """None where the spec keeps the last weights."""
+        if experiment.evals.select_on is None:
+            return None
+        row = find_benchmark(experiment.evals.select_on)
+        benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
+        shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+        bodies = Bodies.load(experiment.body, benchmark, store, world.device)
+        evals, workers = experiment.evals, experiment.data.workers
+        return cls(benchmark, shard, bodies, world, experiment.model.image_px, evals.every, workers)
+
+    def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, watcher: Watcher) -> None:
+        """Scores the weights every `every` epochs and at the end."""
+        if epoch % self.every and not is_end:
+            return
+        self.world.share(learner.to_evaluate.buffers())  # each process has seen its own part of the batches
+        scores = evaluate_model(
+            learner.to_evaluate, self.benchmark, self.shard, self.bodies, self.world, self.image_px, self.workers
+        )
+        watcher.scored(step, scores)
+        if scores.mean("pa_mpjpe") < self.best:
+            self.best, self.best_step = scores.mean("pa_mpjpe"), step
+
+
+class Signals:
+    """Notes SIGTERM and SIGINT instead of dying of them; a launcher that is gone counts as SIGTERM."""
+
+    def __init__(self) -> None:
+        self._got, self._parent = 0, os.getppid()
+
+    def __enter__(self) -> "Signals":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @property
+    def received(self) -> int:
+        """The signal's number, or 0."""
+        orphaned = "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != self._parent
+        return self._got or (signal.SIGTERM if orphaned else 0)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._got = number
+
+
+class Meter:
+    """Images per second and the share of time spent waiting for data, since the last look."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._reset()
+
+    def _reset(self) -> None:
+        self._start, self._waited, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
+        self._sums: dict[str, Tensor] = {}
+
+    def waits(self, batches: Any) -> Iterator[Batch]:
+        """The batches, their waiting timed."""
+        source = iter(batches)
+        while True:
+            start = time.perf_counter()
+            with record_function("hmrb: data wait"):
+                batch = next(source, None)
+            self._waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, terms: Mapping[str, Tensor], images: int) -> None:
+        """One step; nothing is read from the device."""
+        for name, term in terms.items():
+            self._sums[name] = self._sums[name] + term if name in self._sums else term
+        self._images, self._steps = self._images + images, self._steps + 1
+
+    def facts(self) -> dict[str, float]:
+        """Means of the losses and speed, over all processes: each has to ask; the waiting is this one's."""
+        totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
+        elapsed = time.perf_counter() - self._start
+        out = dict(zip(self._sums, totals.tolist(), strict=True))
+        out |= {"images_per_s": self._world.size * self._images / elapsed, "data_wait": self._waited / elapsed}
+        self._reset()
+        return out
+
+
+def _restore(
+    found: Found,
+    learner: Learner,
+    run: Run,
+    body: SMPL,
+    shards: Mapping[str, Shard],
+    select: Selection | None,
+    world: World,
+    watcher: Watcher,
+) -> None:
+    """Takes up a run where a checkpoint of it left off. Raises RequestError where data or body have changed since."""
+    checkpoint = found.checkpoint
+    if found.damage:
+        watcher.say(found.damage)
+    load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
+    now = {name: shard.info.sha for name, shard in shards.items()}
+    if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
+        raise RequestError(
+            f"{run.folder}: the run was made with shards {checkpoint.shards} and body {checkpoint.body['sha']},"
+            f" here are {now} and {body.sha}; it can't go on as the same run"
+        )
+    learner.load(checkpoint.training)
+    if select:
+        _restore_choice(select, checkpoint, run, world, watcher)
+    world.barrier()
+    if found.damage and world.is_main:
+        os.replace(run.last, run.damaged)  # or it would become the one before the next
+
+
+def _restore_choice(select: Selection, checkpoint: Checkpoint, run: Run, world: World, watcher: Watcher) -> None:
+    """The best so far, as far as best.pt bears it out."""
+    select.best, select.best_step = checkpoint.training["best"], checkpoint.training["best_step"]
+    try:
+        best = load_checkpoint(run.best)
+        score, step, reason = best.score, best.step, f"{run.best} is of step {best.step}"
+    except CheckpointError as error:
+        score, step, reason = None, -1, str(error)
+    if step == select.best_step:
+        return
+    if score is not None and step > checkpoint.step:  # best.pt is written before last.pt: the run died between them
+        select.best, select.best_step = score, step
+    elif select.best_step == checkpoint.step:
+        world.barrier()  # everyone has looked
+        if world.is_main:
+            knobs = checkpoint.training.get("knobs", {})
+            save_checkpoint(replace(checkpoint, training={"knobs": knobs}), run.best)
+    else:
+        watcher.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
+        select.best, select.best_step = math.inf, -1
+
+
+def _checkpoint(
+    experiment: Experiment,
+    learner: Learner,
+    step: int,
+    body: SMPL,
+    shards: Mapping[str, Shard],
+    select: Selection | None,
+) -> Checkpoint:
+    best = {"best": select.best, "best_step": select.best_step} if select else {}
+    return Checkpoint(
+        spec=json.dumps(experiment.model_dump(mode="json")),
+        model=learner.to_evaluate.state_dict(),
+        training=learner.state() | best,
+        step=step,
+        body={"name": body.name, "sha": body.sha},
+        shards={name: shard.info.sha for name, shard in shards.items()},
+        chosen_by=select.benchmark.protocol if select else "none: the last weights",
+        score=select.best if select and select.best_step == step else None,
+        code_version=code_version(),
+        torch_version=str(torch.__version__),
+    )
+
+
+def _note_unreadable(known: set[str], batch: Batch, limit: int, watcher: Watcher) -> set[str]:
+    """The pictures that could not be read so far. Raises RunError where they are more than the spec allows."""
+    new = set(batch.skipped) - known
+    for line in sorted(new):
+        watcher.say(f"{line}; another draw took its place")
+    together = known | new
+    if len(together) > limit:
+        names = "; ".join(sorted(together)[:5])
+        raise RunError(f"{len(together)} unreadable pictures, data.unreadable_limit allows {limit}: {names}")
+    return together

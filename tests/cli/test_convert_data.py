@@ -1,0 +1,153 @@
+"""hmrb convert-data and verify as a user meets them: raw folders, packed files, cards, subsets, mistakes."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from command import hmrb, refused
+from conftest import GOLDENS
+from raw import coco, leeds
+from raw.people import draw, someone
+
+from hmrb.data.shard import Shard
+from hmrb.store import Store
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw")
+    done = hmrb("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "looking in" in done.stdout
+    assert "joints.mat" in done.stdout  # what it looks for
+    assert " people, " in done.stdout  # what it found, how long and how large
+    assert "check it: hmrb verify" in done.stdout
+    info = Shard(Store(home).shard("lsp", "train")).info
+    assert (info.made_by, info.compat, info.selection) == ("hmrb convert-data lsp", "", "")
+    assert info.pictures.startswith("region for 224 px")
+    checked = hmrb("verify", "lsp_train", home=home)
+    assert checked.returncode == 0, checked.stdout
+    assert "picture_fits" in checked.stdout
+
+
+def test_a_shard_that_is_wrong_makes_verify_fail(tmp_path: Path, home: Path) -> None:
+    import h5py
+
+    leeds.TREES["lsp"](tmp_path / "raw")
+    assert hmrb("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", home=home).returncode == 0
+    with h5py.File(Store(home).shard("lsp", "train"), "r+") as file:
+        file["box"][:, 0] += 500
+    done = hmrb("verify", "lsp_train", "--json", home=home)
+    assert done.returncode == 1
+    (record,) = json.loads(done.stdout)
+    verdicts = {name: check["verdict"] for name, check in record["checks"].items()}
+    assert (record["ok"], verdicts["checksums"], verdicts["box_fit"]) == (False, "wrong", "wrong")
+    assert "something is wrong with" in done.stderr
+
+
+def test_a_subset_and_the_study_s_mistakes_are_recorded(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lspet"](tmp_path / "raw")
+    words = ("convert-data", "lspet", "--raw", str(tmp_path / "raw"), "--workers", "1", "--compat", "study")
+    done = hmrb(*words, "--every", "2", home=home)
+    assert done.returncode == 0, done.stderr
+    info = Shard(Store(home).shard("lspet", "train")).info
+    assert (info.selection, info.compat) == ("every 2", "study")
+    assert info.made_by == "hmrb convert-data lspet --compat study --every 2"
+
+
+def test_several_datasets_lie_in_folders_of_their_names(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "all" / "lsp")
+    leeds.TREES["lspet"](tmp_path / "all" / "lspet")
+    done = hmrb("convert-data", "lsp", "lspet", "--raw", str(tmp_path / "all"), "--workers", "1", home=home)
+    assert done.returncode == 0, done.stderr
+    assert [len(Shard(Store(home).shard(name, "train"))) > 0 for name in ("lsp", "lspet")] == [True, True]
+
+
+def test_whatever_is_found_under_a_root_is_made(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "all" / "lsp")
+    coco.TREES["coco"](tmp_path / "all" / "coco")
+    (tmp_path / "all" / "h36m").mkdir()
+    done = hmrb("convert-data", "--all", "--raw", str(tmp_path / "all"), "--workers", "1", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "lsp: found in" in done.stdout
+    assert "h36m: left out: " in done.stdout
+    assert Store(home).shard("lsp", "train").exists()
+    assert Store(home).shard("coco", "train").exists()
+
+
+def test_a_card_says_how_to_get_a_dataset() -> None:
+    done = hmrb("convert-data", "3dpw", "--explain")
+    assert done.returncode == 0
+    for words in ("https://virtualhumans", "sequenceFiles/train/", "gendered", "splits: train, val, test"):
+        assert words in done.stdout
+
+
+def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
+    """The HumanData file that the study wrote, with pictures for its names."""
+    file = GOLDENS / "4b_pw3d_mini_humandata.npz"
+    from hmrb.formats.npz import Npz
+
+    with Npz(file) as packed:
+        names = [str(name) for name in packed.read("image_path")]
+    for number, name in enumerate(names):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.ascontiguousarray(draw([someone(number)], (320, 240))[..., ::-1]))
+    words = ("convert-data", "humandata", "--file", str(file), "--images", str(tmp_path / "images"), "--as", "pw3d")
+    done = hmrb(*words, "--split", "test", home=home)
+    assert done.returncode == 0, done.stderr
+    shard = Shard(Store(home).shard("3dpw", "test"))
+    assert len(shard) == len(names) == 8
+    assert (shard.info.pictures, shard.info.made_by) == (
+        "original", "hmrb convert-data humandata --as pw3d --split test",
+    )  # fmt: skip
+    assert shard.arrays["has_body"].all()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("convert-data",), "which dataset? hmrb convert-data 3dpw --raw DIR"),
+        (("convert-data", "3dpw"), "3dpw: --raw DIR has to say where its files are"),
+        (("convert-data", "3dpw", "--raw", "nowhere"), "nowhere: no such folder"),
+        (("convert-data", "3dpw", "--raw", "."), "sequenceFiles in it; see hmrb convert-data"),
+        (("convert-data", "4dpw", "--raw", "."), "no dataset named '4dpw'. Did you mean '3dpw'"),
+        (("convert-data", "panoptic", "--raw", "."), "no dataset with a converter named 'panoptic'"),
+        (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: there is only --compat study"),
+        (("convert-data", "humandata", "--as", "3dpw"), "humandata: --file FILE and --as DATASET say what it is"),
+        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR has to name the folder"),
+        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"), "would have no effect here"),
+        (("convert-data", "body"), "which body? hmrb convert-data body --file"),
+        (("convert-data", "occluders"), "occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked"),
+        (("verify", "nothing"), "no shard nothing, neither as a file nor in"),
+    ],
+)
+def test_a_wrong_request_gets_one_message(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(hmrb(*words, home=tmp_path), said)
+
+
+def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
+    """A pickle that runs something, where a packed file is expected, and a name that climbs out."""
+    import os
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    (tmp_path / "images").mkdir()
+    content = {"image_path": np.array(["a.jpg"], object), "smpl": np.array(Bomb(), object)}
+    content |= {"bbox_xywh": np.zeros((1, 5)), "__key_strict__": np.array(False)}
+    np.savez(tmp_path / "bomb.npz", allow_pickle=True, **content)
+    words = ("--images", str(tmp_path / "images"), "--as", "3dpw")
+    done = hmrb("convert-data", "humandata", "--file", str(tmp_path / "bomb.npz"), *words, home=home)
+    refused(done, "nothing of the file was run")
+    assert not (tmp_path / "ran").exists()

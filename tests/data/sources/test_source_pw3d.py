@@ -1,0 +1,124 @@
+"""3DPW: bodies arrive in the camera's frame, gendered, on the pixels that OpenPose found."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw import pw3d as made
+from raw.pickled import save_python2
+from raw.placed import joints, store_with_body
+
+from hmrb.data.convert.boxes import rotmat
+from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.shard import Shard
+from hmrb.data.sources.pw3d import SOURCES, plan
+from hmrb.errors import RequestError
+from hmrb.formats.pickles import read_pickle
+from hmrb.records import Photo
+from hmrb.skeleton import SKELETONS
+
+SOURCE = SOURCES[0]
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Raw:
+    made.write_all(tmp_path / "3dpw")
+    return Raw(tmp_path / "3dpw", store=store_with_body(tmp_path / "home"))
+
+
+def photos(raw: Raw, split: str = "train") -> list[Photo]:
+    part = next(part for part in plan(raw) if part.split == split)
+    return [photo for item in part.items for photo in part.read(item)]
+
+
+def test_people_of_a_frame_share_its_picture_and_those_not_placed_or_not_detected_are_left_out(raw: Raw) -> None:
+    found = {photo.name: [person.columns["person"] for person in photo.people] for photo in photos(raw)}
+    frames = {f"imageFiles/train_walk_00/image_{frame:05d}.jpg": [0, 1] for frame in range(made.FRAMES)}
+    del frames[f"imageFiles/train_walk_00/image_{made.ALONE:05d}.jpg"]
+    frames["imageFiles/train_walk_00/image_00002.jpg"] = [0]  # person 1 has no valid camera
+    frames["imageFiles/train_walk_00/image_00005.jpg"] = [1]  # nothing of person 0 was detected
+    assert found == frames
+
+
+def test_the_body_projects_onto_the_labelled_pixels(raw: Raw) -> None:
+    smpl, pw3d = SKELETONS["smpl24"], SKELETONS["pw3d"]
+    shared = [name for name in pw3d.joints if name in smpl.joints]
+    assert len(shared) == 10
+    for photo in photos(raw, "test"):
+        for person in photo.people:
+            points = joints(person)
+            fx, fy, cx, cy = person.extra["camera"]
+            pixels = points[:, :2] / points[:, 2:] * (fx, fy) + (cx, cy)
+            there = pixels[[smpl.index(name) for name in shared]]
+            # labels are float32, and a metre is 80 pixels
+            np.testing.assert_allclose(there, person.keypoints2d[[pw3d.index(name) for name in shared], :2], atol=0.02)
+
+
+def test_labels_are_the_persons_own(raw: Raw) -> None:
+    who = made.cast(0)
+    first, second = photos(raw)[1].people
+    for person, true in ((first, who[0][1]), (second, who[1][1])):
+        np.testing.assert_allclose(rotmat(person.pose[0]), rotmat(true.pose[0]), atol=1e-5)  # axis-angle in float32
+        np.testing.assert_array_equal(person.pose[1:], true.pose[1:])
+        np.testing.assert_allclose(person.transl, true.transl, atol=1e-5)
+        assert person.betas.shape == (10,)  # the two more that the file has are cut
+        assert person.keypoints2d[0].tolist() == [0, 0, 0]  # the nose was not found
+        assert person.keypoints2d[1, 2] == np.float32(0.7)
+        seen = true.points2d("pw3d")[1:]
+        size = 1.2 * (seen.max(0) - seen.min(0))
+        corner = (seen.max(0) + seen.min(0) - size) / 2
+        np.testing.assert_allclose(person.box, [*corner, *size], rtol=1e-5)
+    assert (first.gender, second.gender) == ("male", "female")
+    assert first.columns["sequence"] == "train_walk_00"
+
+
+def test_without_a_body_there_is_no_translation(raw: Raw, tmp_path: Path) -> None:
+    bare = Raw(raw.root, store=type(raw.store)(tmp_path / "empty"))
+    person = photos(bare)[0].people[0]
+    assert person.has_body
+    assert not person.transl.any()
+
+
+def test_converting_writes_every_split_and_test_pictures_keep_their_bytes(raw: Raw, tmp_path: Path) -> None:
+    store = store_with_body(tmp_path / "out")
+    infos = convert(SOURCE, plan(raw), store, Making("a test"), Ticker())
+    assert {info.split: info.num_people for info in infos} == {"train": 12, "val": 12, "test": 12}
+    sample = Shard(store.shard("3dpw", "test")).read(0)
+    assert sample.jpeg == (raw.root / sample.name).read_bytes()
+    assert sample.gender == "male"
+
+
+def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Path) -> None:
+    made.write(tmp_path, "test")
+    assert [part.split for part in plan(Raw(tmp_path))] == ["test"]
+    with pytest.raises(RequestError, match="no sequenceFiles in it"):
+        plan(Raw(tmp_path / "imageFiles"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"poses2d": None}, "no poses2d in it"),
+        ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), 8 frames need (8, 3)"),
+        ({"genders": ["m", "x"]}, "no gender is called 'x'"),
+        ({"betas": [np.zeros(10)]}, "betas of 1 people, poses of 2"),
+        ({"cam_poses": np.zeros((8, 3, 4))}, "cam_poses has shape (8, 3, 4)"),
+    ],
+)
+def test_a_sequence_out_of_step_is_named(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    made.write(tmp_path)
+    path = tmp_path / "sequenceFiles/train/train_walk_00.pkl"
+    table = read_pickle(path) | change
+    save_python2(path, {key: value for key, value in table.items() if value is not None})
+    with pytest.raises(RequestError) as refusal:
+        photos(Raw(tmp_path))
+    assert said in str(refusal.value)
+    assert "train_walk_00.pkl" in str(refusal.value)
+
+
+def test_a_sequence_that_is_code_is_not_run(tmp_path: Path) -> None:
+    made.write(tmp_path)
+    (tmp_path / "sequenceFiles/train/train_walk_00.pkl").write_bytes(pickle.dumps(print, protocol=2))
+    with pytest.raises(RequestError, match="asks for .*print"):
+        photos(Raw(tmp_path))

@@ -1,0 +1,132 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import machine, source
+
+from hmrb.data.shard import Shard
+from hmrb.errors import RunError
+from hmrb.evaluation.evaluate import Guesses, Scores, evaluate, looking
+from hmrb.evaluation.metrics import BETTER
+from hmrb.evaluation.protocols import BENCHMARKS, Benchmark, by_gender
+from hmrb.evaluation.records import read_result, save_scores
+from hmrb.evaluation.scoring import Bodies, Guess
+from hmrb.geometry import rotvec_to_rotmat
+from hmrb.parallel.world import World
+from hmrb.records import Batch, Prediction
+from hmrb.store import Store
+
+ALONE = World(0, 1, torch.device("cpu"))
+SYNTHETIC = BENCHMARKS["synthetic"]
+
+
+def scores_of(
+    store: Store,
+    predict: Callable[[Batch], Prediction] | None = None,
+    benchmark: Benchmark = SYNTHETIC,
+    world: World = ALONE,
+    guesses: Guesses | None = None,
+    mean: Guess | None = None,
+) -> Scores:
+    """A made-up method's scores; `guesses` are taken in place of what `predict` sees in pictures."""
+    shard = Shard(store.shard("synthetic", "test"))
+    bodies = Bodies.load("open", benchmark, store, ALONE.device)
+
+    if guesses is None:
+        assert predict is not None
+        guesses = looking(predict, benchmark, shard, 32, ALONE.device)
+    return evaluate(guesses, mean or resting(), benchmark, shard, bodies, world, image_px=32)
+
+
+def resting() -> Prediction:
+    """The mean body of made-up methods."""
+    return Prediction(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10), torch.ones(1, 3))
+
+
+def truth(batch: Batch) -> Prediction:
+    return Prediction(rotvec_to_rotmat(batch.pose), batch.betas, torch.ones(len(batch.row), 3))
+
+
+def test_truth_scores_zero(tiny_store: Store) -> None:
+    scores = scores_of(tiny_store, truth)
+    assert list(scores.errors) == list(SYNTHETIC.metrics)
+    for name, errors in scores.errors.items():
+        assert len(errors) == 7
+        if BETTER[name] == "lower":
+            assert errors.max() < 0.01, name  # printed as 0.0
+            assert scores.baseline[name].min() > 5, name
+        else:
+            assert errors.min() == pytest.approx(100 if "pck" in name else 100 * 30 / 31), name
+            assert scores.baseline[name].max() < 96, name
+    assert scores.joint_errors.shape == (7, 14)
+
+
+def test_a_turned_root_costs_mpjpe_and_no_pa_mpjpe(tiny_store: Store) -> None:
+    turn = rotvec_to_rotmat(torch.tensor([0.0, 0.5, 0.0]))
+
+    def turned(batch: Batch) -> Prediction:
+        right = truth(batch)
+        rotmats = right.rotmats.clone()
+        rotmats[:, 0] = turn @ rotmats[:, 0]
+        return Prediction(rotmats, right.betas, right.camera)
+
+    scores = scores_of(tiny_store, turned)
+    assert scores.errors["mpjpe"].min() > 20
+    assert scores.errors["pve"].min() > 20
+    assert scores.errors["pa_mpjpe"].max() < 0.05
+
+
+def test_gendered_truth_is_posed_with_its_own_body(tiny_store: Store) -> None:
+    bodies = Bodies.load("open", BENCHMARKS["3dpw"], tiny_store, ALONE.device).by_gender
+    rotmats, betas = torch.eye(3).repeat(3, 24, 1, 1), torch.zeros(3, 10)
+    for part in ("", "h36m17"):
+        mesh = by_gender(bodies, ["male", "neutral", "female"], rotmats, betas, part)
+        for row, name in enumerate(("male", "neutral", "female")):
+            assert torch.equal(mesh.vertices[row], bodies[name](rotmats[:1], betas[:1], part).vertices[0])
+
+
+def test_a_prediction_that_is_not_finite_is_named(tiny_store: Store) -> None:
+    def broken(batch: Batch) -> Prediction:
+        right = truth(batch)
+        betas = torch.where(batch.row[:, None] == 4, torch.nan, right.betas)
+        return Prediction(right.rotmats, betas, right.camera)
+
+    with pytest.raises(RunError, match=r"synthetic: the prediction for person/004 \(row 4\) is not finite"):
+        scores_of(tiny_store, broken)
+
+
+def test_a_record_says_what_its_numbers_are(tiny_store: Store, tmp_path: Path) -> None:
+    scores = scores_of(tiny_store, truth)
+    written = save_scores(scores, tmp_path, source(), machine())
+    result = read_result(tmp_path / "synthetic.json")
+    record, conditions = result.record, result.record.conditions
+    assert record == written
+    assert record.protocol == SYNTHETIC.protocol
+    assert conditions.shard["sha"] == scores.shard.info.sha
+    assert conditions.body_sha == scores.body_sha
+    assert (record.num_people, record.skipped, record.labelled_joints) == (7, {}, 7 * 14)
+    assert conditions.truth_bodies == {"neutral": {"sha": scores.body_sha, "people": 7}}
+    assert len(conditions.regressor_sha) == 16
+    assert conditions.regressor_sha != scores.body_sha
+    for metric in record.metrics.values():
+        low, high = metric.ci95
+        assert low <= metric.value <= high
+        assert (metric.mean_body > metric.value) == (metric.better == "lower")
+    with h5py.File(tmp_path / "synthetic_samples.h5") as file:
+        assert [name.decode() for name in file["name"]] == [f"person/{i:03d}" for i in range(7)]
+        np.testing.assert_array_equal(file["error/mpjpe"], scores.errors["mpjpe"])
+        np.testing.assert_array_equal(file["rotmats"], scores.rotmats)
+    np.testing.assert_array_equal(result.errors["pve"], scores.errors["pve"])
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+
+
+def test_rows_that_are_missing_or_double_are_an_error() -> None:
+    values = torch.arange(6.0).view(3, 2)
+    assert torch.equal(ALONE.gather_rows(torch.tensor([2, 0, 1]), values, 3), values[[1, 2, 0]])
+    with pytest.raises(RunError, match=r"rows \[2, 3\] were evaluated \[0, 0\] times"):
+        ALONE.gather_rows(torch.tensor([0, 1]), values[:2], 4)
+    with pytest.raises(RunError, match=r"rows \[1\] were evaluated \[2\] times"):
+        ALONE.gather_rows(torch.tensor([0, 1, 1]), values, 2)

@@ -1,0 +1,154 @@
+"""Predictions of any system from a file, scored as a model's own are."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import hmrb, refused
+from conftest import machine, source
+from test_evaluate import scores_of, truth
+
+from hmrb.body import load_body
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError
+from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.predictions import Predictions, read_predictions
+from hmrb.evaluation.records import save_scores
+from hmrb.records import Batch, Prediction
+from hmrb.store import Store
+
+TURN = np.array([0.3, 0.0, 0.1], np.float32)
+
+
+def off(batch: Batch) -> Prediction:
+    """The truth with one elbow bent."""
+    right = truth(batch)
+    rotmats = right.rotmats.clone()
+    from hmrb.geometry import rotvec_to_rotmat
+
+    rotmats[:, 18] = rotmats[:, 18] @ rotvec_to_rotmat(torch.from_numpy(TURN))
+    return Prediction(rotmats, right.betas, right.camera)
+
+
+def judged(store: Store, found: Predictions) -> Scores:
+    return scores_of(store, guesses=found.guesses, mean=found.mean())
+
+
+@pytest.fixture
+def shard(tiny_store: Store) -> Shard:
+    return Shard(tiny_store.shard("synthetic", "test"))
+
+
+def poses(store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """What `off` predicts, as axis-angles."""
+    import cv2
+
+    rotmats = scores_of(store, off).rotmats
+    flat = [cv2.Rodrigues(matrix.astype(np.float64))[0][:, 0] for matrix in rotmats.reshape(-1, 3, 3)]
+    return np.array(flat, np.float32).reshape(-1, 72), scores_of(store, off).betas.astype(np.float32)
+
+
+def test_a_result_is_scored_again_without_its_model(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
+    before = scores_of(tiny_store, off)
+    save_scores(before, tmp_path / "eval", source(), machine())
+    again = judged(tiny_store, read_predictions(tmp_path / "eval" / "synthetic_samples.h5", shard))
+    for name, errors in before.errors.items():
+        np.testing.assert_array_equal(again.errors[name], errors)
+
+
+@pytest.mark.parametrize("kind", ["order", "names", "matrices", "two parts", "pickle"])
+def test_files_of_other_systems(kind: str, tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
+    before, (pose, betas) = scores_of(tiny_store, off), poses(tiny_store)
+    table = {"pose": pose, "betas": betas}
+    if kind == "names":
+        order = np.random.default_rng(0).permutation(len(pose))
+        names = np.array([shard.name(row) for row in range(len(shard))])
+        table = {"pose": pose[order], "shape": betas[order], "imgname": names[order]}
+    if kind == "matrices":
+        table["pose"] = before.rotmats.astype(np.float32)
+    if kind == "two parts":
+        table = {"global_orient": pose[:, :3], "body_pose": pose[:, 3:], "betas": betas}
+    path = tmp_path / ("theirs.pkl" if kind == "pickle" else "theirs.npz")
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(table))
+    else:
+        np.savez(path, **table)
+    again = judged(tiny_store, read_predictions(path, shard))
+    np.testing.assert_allclose(again.errors["mpjpe"], before.errors["mpjpe"], atol=2e-2)  # axis-angles in fp32
+    assert before.errors["mpjpe"].min() > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pose": None}, "no rotmats and no pose and no poses"),
+        ({"betas": None}, "no betas and no shape"),
+        ({"pose": np.zeros((7, 66), np.float32)}, "a pose of 66 numbers; SMPL's has 72, or 216 as matrices"),
+        ({"betas": np.zeros((7, 300), np.float32)}, r"shape has shape \(7, 300\), 7 poses need \(7, 10\)"),
+        ({"pose": np.full((7, 72), np.nan, np.float32)}, "some of its numbers are not finite"),
+        ({"row": np.arange(7) + 1}, "its rows are not those of synthetic_test.h5"),
+        ({"row": np.arange(7) // 2}, "two predictions for '0'"),
+        ({"imgname": np.array(["person/000"] * 7)}, "two predictions for 'person/000'; give one for each"),
+        ({"imgname": np.array(["person/000"] * 6)}, "6 names for 7 predictions"),
+        ({"pose": None, "joints": np.zeros((7, 17, 2))}, r"joints have shape \(7, 17, 2\)"),
+        ({"pose": None, "joints": 1000 * np.eye(17, 3)[None].repeat(7, 0)}, "are they in millimetres?"),
+        ({"pose": None, "vertices": np.zeros((5, 6, 3)), "joints": np.zeros((7, 17, 3))}, "7 joints, 5 vertices"),
+        ({"pose": np.zeros((3, 72), np.float32), "betas": np.zeros((3, 10), np.float32)}, "3 predictions for the 7"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(change: dict, said: str, shard: Shard, tmp_path: Path) -> None:
+    table = {"pose": np.zeros((7, 72), np.float32), "betas": np.zeros((7, 10), np.float32)} | change
+    np.savez(tmp_path / "a.npz", **{key: value for key, value in table.items() if value is not None})
+    with pytest.raises(RequestError, match=said):
+        read_predictions(tmp_path / "a.npz", shard)
+
+
+def test_a_person_without_a_prediction_is_named(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
+    names = np.array([shard.name(row) for row in range(6)])
+    np.savez(tmp_path / "a.npz", pose=np.zeros((6, 72)), betas=np.zeros((6, 10)), imgname=names)
+    said = "no prediction for 1 of the people that are scored, the first row 6 of the shard"
+    with pytest.raises(RequestError, match=said):
+        judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))
+
+
+def test_the_command_writes_records_and_refuses_code(tiny_store: Store, tmp_path: Path) -> None:
+    pose, betas = poses(tiny_store)
+    np.savez(tmp_path / "theirs.npz", pose=pose, betas=betas)
+    done = hmrb(
+        "eval", "--from-predictions", str(tmp_path / "theirs.npz"), "--bench", "synthetic", home=tiny_store.root
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PA-MPJPE" in done.stdout
+    assert (tmp_path / "theirs" / "eval" / "synthetic.json").exists()
+    (tmp_path / "bomb.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    bomb = hmrb("eval", "--from-predictions", str(tmp_path / "bomb.pkl"), "synthetic", home=tiny_store.root)
+    refused(bomb, "nothing of the file was run")
+
+
+@pytest.mark.parametrize("given", ["joints", "vertices", "both"])
+def test_joints_and_vertices_are_judged_as_far_as_they_go(
+    given: str, tiny_store: Store, shard: Shard, tmp_path: Path
+) -> None:
+    before, body = scores_of(tiny_store, off), load_body("open")
+    with torch.no_grad():
+        mesh = body(torch.from_numpy(before.rotmats), torch.from_numpy(before.betas))
+    parts = {"joints": body.joints(mesh, "h36m17").numpy(), "vertices": mesh.vertices.numpy()}
+    np.savez(tmp_path / "a.npz", **{key: part + 0.5 for key, part in parts.items() if given in (key, "both")})
+    again = judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))
+    mesh_metrics = {"pve", "pa_pve"} if given != "joints" else set()
+    assert set(again.errors) == set(before.errors) - {"mpjae", "pa_mpjae", "pve", "pa_pve"} | mesh_metrics
+    assert set(again.left_out) == set(before.errors) - set(again.errors)
+    for name, errors in again.errors.items():
+        np.testing.assert_allclose(
+            errors, before.errors[name], atol=0.01, err_msg=name
+        )  # mm; float32 half a metre away
+
+
+def test_joints_of_another_skeleton_are_refused(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", joints=np.zeros((7, 25, 3)))
+    with pytest.raises(
+        RequestError, match="takes the 17 joints of h36m17, its root pelvis_extra among them; there are 25"
+    ):
+        judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))

@@ -1,0 +1,210 @@
+"""Tables from result records: seeds, intervals, differences, and what is refused."""
+
+import csv
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import machine, person, source, write_shard
+from typer.testing import CliRunner
+
+from hmrb.cli import app
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError
+from hmrb.evaluation.evaluate import People, Scores
+from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
+from hmrb.evaluation.records import (
+    FORMAT,
+    Conditions,
+    Machine,
+    Number,
+    Record,
+    SliceOf,
+    Source,
+    read_result,
+    read_results,
+    save_scores,
+)
+from hmrb.reports.tables import as_csv, as_html, as_markdown, compare, paired
+
+SYNTHETIC = BENCHMARKS["synthetic"]
+
+
+def write(
+    folder: Path, name: str, seed: int, errors: np.ndarray, benchmark: Benchmark = SYNTHETIC,
+    spec: dict[str, Any] | None = None, sequences: np.ndarray | None = None, body_sha: str = "b0",
+) -> Path:  # fmt: skip
+    """A run's result as `hmrb eval` writes it, of one metric."""
+    shard = Shard(write_shard(folder / "shard.h5", [person(0)]))
+    shard.info = replace(shard.info, num_people=len(errors))
+    shard.arrays = {"name": np.array([b"somebody"] * len(errors))}
+    if sequences is not None:
+        shard.arrays["columns/sequence"] = sequences
+    everybody, count = np.ones(len(errors), bool), len(errors)
+    scores = Scores(
+        benchmark=benchmark,
+        shard=shard,
+        people=People(np.arange(count), np.ones((count, 14), bool), {}),
+        body_sha=body_sha,
+        regressor_sha="",
+        truth_bodies={},
+        errors={"pa_mpjpe": errors.astype(np.float32)},
+        counted={"pa_mpjpe": everybody},
+        baseline={"pa_mpjpe": np.full(count, 200, np.float32)},
+        left_out={},
+        joint_errors=np.ones((count, 14), np.float32),
+        odd=np.zeros(count, int),
+        rotmats=np.zeros((0, 24, 3, 3), np.float32),
+        betas=np.zeros((0, 10), np.float32),
+        camera=np.zeros((0, 3), np.float32),
+    )
+    run = folder / f"{name}-{seed}"
+    about = source(name, seed, spec={"name": name, "seed": seed, "published": [], **(spec or {})})
+    save_scores(scores, run / "eval", about, machine())
+    return run
+
+
+def test_seeds_make_one_row_and_a_difference_is_paired(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    people = rng.uniform(20, 120, 400)
+    runs = [write(tmp_path, "plain", seed, people + shift) for seed, shift in enumerate((-1.0, 0.0, 1.0))]
+    runs += [write(tmp_path, "better", seed, people - 3 + rng.normal(0, 1, 400)) for seed in range(3)]
+    (table,) = compare(read_results(runs), "pa_mpjpe", "plain")
+    plain, better = table.rows
+    assert (plain.seeds, plain.spread) == ((0, 1, 2), pytest.approx(1.0))
+    assert plain.value == pytest.approx(people.mean())
+    assert plain.difference is None
+    assert better.difference == pytest.approx(-3, abs=0.2)
+    low, high = better.difference_ci95
+    assert low < -2.8 < high + 0.2
+    assert high - low < 0.3 < better.ci95[1] - better.ci95[0]  # people differ by 100 mm, the two models by 3
+
+
+def test_different_protocols_never_share_a_table(tmp_path: Path) -> None:
+    rows = [SYNTHETIC, BENCHMARKS["synthetic_val"]]
+    (run,) = {write(tmp_path, "one", 0, np.arange(5.0), row) for row in rows}
+    assert [table.protocol for table in compare(read_results([run]), "pa_mpjpe", None)] == [r.protocol for r in rows]
+
+
+def test_published_numbers_come_from_the_record_and_keep_their_doubt(tmp_path: Path) -> None:
+    row = {"benchmark": "synthetic", "metric": "pa_mpjpe", "value": 55.0, "source": "x/README.md", "doubt": "copied"}
+    one = write(tmp_path, "one", 0, np.arange(5.0), spec={"published": [row]})
+    two = write(tmp_path, "two", 0, np.arange(5.0))
+    (table,) = compare(read_results([one, two]), "pa_mpjpe", "two")
+    lines = as_markdown(table).splitlines()
+    title = "| experiment | seeds | published | PA-MPJPE mm | 95 % | less published | less two | 95 % |"
+    assert lines[2] == title
+    assert lines[4].startswith("| one | 1 | 55.00 ? | 2.0 | ")
+    assert "| -53.0 |" in lines[4]
+    first = next(csv.DictReader(as_csv([table]).splitlines()))
+    assert (float(first["value"]), float(first["to_published"])) == (2.0, -53.0)
+    held, plain = compare(read_results([one, two]), "pa_mpjpe", None, by_study=True)[::-1]
+    assert (held.study, [r.experiment for r in held.rows]) == ("x/README.md", ["one"])
+    assert (plain.study, [r.experiment for r in plain.rows]) == ("", ["two"])
+    page = as_html([held, plain])
+    assert all(text in page for text in ("x/README.md", "55.00 ?", "-53.0", SYNTHETIC.protocol))
+
+
+def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", 0, np.arange(5.0))
+    same = write(tmp_path / "again", "one", 0, np.arange(5.0))
+    other = write(tmp_path / "other", "one", 1, np.arange(5.0), spec={"lr": 2})
+    with pytest.raises(RequestError, match="'one' has two results with seed 0"):
+        compare(read_results([one, same]), "pa_mpjpe", None)
+    with pytest.raises(RequestError, match="results of 'one' come from 2 different specs"):
+        compare(read_results([one, other]), "pa_mpjpe", None)
+    with pytest.raises(RequestError, match="no record has pve; there are pa_mpjpe"):
+        compare(read_results([one]), "pve", None)
+    with pytest.raises(RequestError, match="no experiment named 'two'"):
+        compare(read_results([one]), "pa_mpjpe", "two")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(RequestError, match=r"broken\.json: no result of hmrb that can be read"):
+        read_results([tmp_path / "broken.json"])
+    with pytest.raises(RequestError, match="no result in it"):
+        read_results([tmp_path / "again"])
+
+
+def test_a_record_that_is_not_as_it_was_written_is_refused(tmp_path: Path) -> None:
+    run = write(tmp_path, "one", 0, np.arange(5.0))
+    path, samples = run / "eval" / "synthetic.json", run / "eval" / "synthetic_samples.h5"
+    as_written = path.read_text()
+    for old, new, said in (
+        ('"value": 2.0', '"value": 1.0', "was changed after it was written; score the checkpoint again"),
+        ('"experiment": "one"', '"experiment": "two"', "was changed after it was written"),
+        (f'"format": {FORMAT}', '"format": 2', f"a record of format 2, this hmrb reads {FORMAT}"),
+        ('"intervals_over"', '"intervals"', "no record of hmrb: intervals_over: Field required"),
+        ('"value": 2.0', '"value": NaN', "no record of hmrb: metrics.pa_mpjpe.value: Input should be a finite number"),
+    ):
+        assert old in as_written
+        path.write_text(as_written.replace(old, new))
+        with pytest.raises(RequestError, match=said):
+            read_result(path)
+    path.write_text(as_written)
+    assert read_result(path).record.metrics["pa_mpjpe"].value == 2.0
+    with h5py.File(samples, "r+") as file:
+        file["error/pa_mpjpe"][0] = 7.0
+    with pytest.raises(RequestError, match=r"not the people that synthetic\.json was made from"):
+        read_result(path)
+    samples.unlink()
+    with pytest.raises(RequestError, match=r"synthetic_samples\.h5 is not beside it"):
+        read_result(path)
+
+
+def test_a_record_of_another_version_of_its_protocol_is_refused(tmp_path: Path) -> None:
+    later = replace(SYNTHETIC, version=2)
+    run = write(tmp_path, "one", 0, np.arange(5.0), later)
+    said = rf"is of protocol {re.escape(later.protocol)}, synthetic is {re.escape(SYNTHETIC.protocol)} in this hmrb"
+    with pytest.raises(RequestError, match=said):
+        read_results([run])
+    unknown = write(tmp_path, "two", 0, np.arange(5.0), replace(SYNTHETIC, name="nowhere"))
+    with pytest.raises(RequestError, match="nowhere is none in this hmrb"):
+        read_results([unknown])
+
+
+def test_the_page_about_records_names_every_field() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    for model in (Record, Conditions, Source, Machine, Number, SliceOf):
+        for name in model.model_fields:
+            assert f"`{name}`" in page, f"{model.__name__}.{name}"
+
+
+def test_two_results_are_told_apart_person_by_person(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    people = rng.uniform(20, 120, 300)
+    one, same, better = (
+        write(tmp_path, name, 0, people + change)
+        for name, change in (("one", 0.0), ("same", rng.normal(0, 2, 300)), ("better", rng.normal(-2, 2, 300)))
+    )
+    read = {path.name: read_results([path])[0] for path in (one, same, better)}
+    (chance,), (sure,) = paired(read["one-0"], read["same-0"]), paired(read["one-0"], read["better-0"])
+    assert (chance.is_sure, sure.is_sure) == (False, True)
+    assert sure.p < 0.01 < chance.p
+    assert sure.difference == pytest.approx(-2, abs=0.4)
+    assert sure.share_better > 0.75
+    shown = CliRunner().invoke(app, ["compare", str(one), str(better)])
+    assert shown.exit_code == 0
+    assert "PA-MPJPE" in shown.stdout
+    assert "may be chance" not in shown.stdout
+
+
+def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
+    val = BENCHMARKS["synthetic_val"]
+    one, two = write(tmp_path, "one", 0, np.arange(5.0)), write(tmp_path, "two", 0, np.arange(5.0), val, body_sha="b1")
+    done = CliRunner().invoke(app, ["compare", str(one), str(two)])
+    said = f"can't be compared: protocol: {SYNTHETIC.protocol}, and {val.protocol}; body: b0, and b1"
+    assert said in str(done.exception)
+
+
+def test_frames_of_a_sequence_are_drawn_together(tmp_path: Path) -> None:
+    """Forty frames of ten sequences, alike within each: ten numbers, not forty."""
+    rng = np.random.default_rng(0)
+    errors = np.repeat(rng.uniform(20, 120, 10), 4)
+    alone = write(tmp_path, "alone", 0, errors)
+    grouped = write(tmp_path, "grouped", 0, errors, sequences=np.repeat(np.arange(10.0), 4))
+    tables = [compare(read_results([run]), "pa_mpjpe", None)[0] for run in (alone, grouped)]
+    widths = [table.rows[0].ci95[1] - table.rows[0].ci95[0] for table in tables]
+    assert widths[1] > 1.6 * widths[0]  # twice, but for the bootstrap's own noise

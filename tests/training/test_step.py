@@ -1,0 +1,189 @@
+"""What a spec says about the step is what the step does, with the adversary and without."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import body_arrays, body_from, tiny_tree
+
+from hmrb.body import SMPL
+from hmrb.models.discriminator import Discriminator
+from hmrb.models.hmr import build_model
+from hmrb.parallel.world import World
+from hmrb.records import Batch, BodyParams
+from hmrb.spec import OptimSpec, parse_experiment
+from hmrb.training.losses import Losses
+from hmrb.training.step import Adversary, Learner, _average, _optimiser, set_rates, train_step
+
+ALONE = World(0, 1, torch.device("cpu"))
+EXPERIMENT = parse_experiment(tiny_tree(), "tiny")
+# A part of a batch is seen as in the whole.
+EXPERIMENT = EXPERIMENT.model_copy(update={"model": EXPERIMENT.model.model_copy(update={"freeze_bn": True})})
+
+
+def batch_of(count: int) -> Batch:
+    rng = torch.Generator().manual_seed(1)
+    return Batch(
+        image=torch.randn(count, 3, 32, 32, generator=rng),
+        keypoints2d=torch.cat([32 * torch.rand(count, 54, 2, generator=rng), seen((count, 54, 1), rng)], 2),
+        keypoints3d=torch.cat([torch.randn(count, 54, 3, generator=rng), seen((count, 54, 1), rng)], 2),
+        pose=0.3 * torch.randn(count, 24, 3, generator=rng),
+        betas=torch.randn(count, 10, generator=rng),
+        has_body=torch.arange(count) % 5 < 2,
+        row=torch.arange(count),
+        key=torch.randint(2**62, (count,), generator=rng),
+    )
+
+
+def seen(shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:
+    """Confidences, many of them 0: parts of a batch have unlike numbers of labels."""
+    return (torch.rand(shape, generator=rng) * torch.linspace(0, 2, shape[0])[:, None, None] > 0.5).float()
+
+
+def learner(optim: OptimSpec, adversary: bool, parts: int = 1) -> Learner:
+    torch.manual_seed(0)
+    model = build_model(EXPERIMENT.model)
+    real = BodyParams(0.2 * torch.randn(8, 24, 3), torch.randn(8, 10))
+    network = Discriminator()
+    prior = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 0.5, lambda step: real)
+    scaler = torch.amp.GradScaler("cpu", enabled=optim.precision == "fp16")
+    prior_asked = prior if adversary else None
+    return Learner(model, model, _optimiser(model, optim), prior_asked, _average(model, optim), scaler, parts)
+
+
+def gradients(body: SMPL, adversary: bool, parts: int = 1, **optim: Any) -> dict[str, torch.Tensor]:
+    spec = OptimSpec(**optim)
+    one = learner(spec, adversary, parts)
+    terms = train_step(one, Losses(EXPERIMENT.losses, body), batch_of(8), 0, spec, ALONE)
+    assert all(term.isfinite() for term in terms.values())
+    return {name: parameter.grad.clone() for name, parameter in one.model.named_parameters()} | {
+        f"discriminator.{name}": parameter.grad.clone()
+        for name, parameter in (one.adversary.network.named_parameters() if one.adversary else ())
+    }
+
+
+def difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> float:
+    return max(float((one[key] - two[key]).norm() / two[key].norm().clamp(min=1e-6)) for key in two)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_smpl: SMPL, parts: int) -> None:
+    whole, accumulated = gradients(tiny_smpl, False), gradients(tiny_smpl, False, parts)
+    assert difference(accumulated, whole) < 1e-4  # the order of float sums
+
+
+def test_a_batch_in_parts_gives_the_discriminator_the_gradient_of_the_whole(tiny_smpl: SMPL) -> None:
+    whole, accumulated = gradients(tiny_smpl, True), gradients(tiny_smpl, True, 2)
+    own = {key: value for key, value in whole.items() if key.startswith("discriminator")}
+    assert own
+    assert difference(accumulated, own) < 1e-4
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_gradients_are_clipped_with_and_without_the_adversary(tiny_smpl: SMPL, adversary: bool, precision: str) -> None:
+    clipped = gradients(tiny_smpl, adversary, clip_norm=1e-3, precision=precision)
+    norm = torch.stack([value.norm() for key, value in clipped.items() if "discriminator" not in key]).norm()
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.2), ("fp16", 0.05)])  # 8 and 11 bits of mantissa
+def test_half_precision_gives_nearly_the_same_direction(tiny_smpl: SMPL, precision: str, near: float) -> None:
+    exact, half = gradients(tiny_smpl, True), gradients(tiny_smpl, True, precision=precision)
+    scale = 2.0**16 if precision == "fp16" else 1.0  # the scaler's, which Adam does not see
+    assert any(not torch.equal(half[key] / scale, exact[key]) for key in exact)
+    last = "head.decpose.weight"
+    assert half[last].dtype == torch.float32
+    assert float((half[last] / half[last].norm() - exact[last] / exact[last].norm()).norm()) < near
+
+
+@pytest.mark.parametrize("adversary", [False, True])
+def test_averaged_weights_follow_slowly(tiny_smpl: SMPL, adversary: bool) -> None:
+    spec = OptimSpec(ema=0.9, lr=1e-2)
+    one = learner(spec, adversary)
+    losses = Losses(EXPERIMENT.losses, tiny_smpl)
+    train_step(one, losses, batch_of(8), 0, spec, ALONE)  # the average starts as the weights after the first step
+    before = one.model.head.decpose.weight.detach().clone()
+    train_step(one, losses, batch_of(8), 1, spec, ALONE)
+    now, averaged = one.model.head.decpose.weight, one.to_evaluate.head.decpose.weight
+    torch.testing.assert_close(averaged, 0.9 * before + 0.1 * now)
+
+
+def test_backbone_head_and_discriminator_have_rates_of_their_own(tiny_smpl: SMPL) -> None:
+    spec = OptimSpec(lr=1e-3, head_lr=1e-2)
+    one = learner(spec, True)
+    set_rates(one.optimiser, spec, 0, 5)
+    before = {name: parameter.detach().clone() for name, parameter in one.model.named_parameters()}
+    prior = [parameter.detach().clone() for parameter in one.adversary.network.parameters()]
+    train_step(one, Losses(EXPERIMENT.losses, tiny_smpl), batch_of(8), 0, spec, ALONE)
+    moved = {name: (parameter.detach() - before[name]).abs().max() for name, parameter in one.model.named_parameters()}
+    # Adam's first step moves a weight by its rate, whatever the gradient
+    backbone = max(value for name, value in moved.items() if name.startswith("backbone"))
+    head = max(value for name, value in moved.items() if name.startswith("head"))
+    discriminator = max(
+        (now.detach() - then).abs().max() for now, then in zip(one.adversary.network.parameters(), prior, strict=True)
+    )
+    assert [float(value) for value in (backbone, head, discriminator)] == pytest.approx([1e-3, 1e-2, 1e-4], rel=1e-2)
+
+
+def test_schedules_are_functions_of_the_step() -> None:
+    def rates(**optim: Any) -> list[float]:
+        spec = OptimSpec(lr=1.0, epochs=4, **optim)
+        optimiser = _optimiser(build_model(EXPERIMENT.model), spec)
+        found = []
+        for step in range(8):
+            set_rates(optimiser, spec, step, 2)
+            found.append(optimiser.param_groups[0]["lr"])
+        return found
+
+    assert rates() == [1.0] * 8
+    assert rates(schedule="step", step_epochs=(1, 3), step_factor=0.5) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(warmup_steps=4)[:5] == [0.25, 0.5, 0.75, 1, 1]
+    cosine = rates(schedule="cosine")
+    assert cosine[0] == 1
+    assert cosine[4] == pytest.approx(0.5)
+    assert cosine == sorted(cosine, reverse=True)
+
+
+def test_parts_are_the_batch_in_order() -> None:
+    batch = replace(batch_of(6), skipped=("a picture",))
+    parts = batch.parts(3)
+    assert [part.row.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
+
+
+def _one_of_two(rank: int, folder: str, parts: int) -> None:
+    """A process of two: its half of the batch, in parts; the first writes what the gradients became."""
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    spec = OptimSpec()
+    one = learner(spec, True, parts)
+    real = one.adversary.real(0)
+    mine = BodyParams(real.pose[rank::2], real.betas[rank::2])
+    one.wrapped = DistributedDataParallel(one.model)
+    one.adversary.wrapped = DistributedDataParallel(one.adversary.network)
+    one.adversary.real = lambda step: mine
+    batch = batch_of(8)._each(lambda tensor: tensor[rank::2])
+    body = body_from(body_arrays())
+    train_step(one, Losses(EXPERIMENT.losses, body), batch, 0, spec, World(rank, 2, torch.device("cpu")))
+    if rank == 0:
+        networks = {"": one.model, "discriminator.": one.adversary.network}
+        grads = {f"{p}{n}": w.grad for p, network in networks.items() for n, w in network.named_parameters()}
+        torch.save(grads, f"{folder}/gradients.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_in_parts_have_the_gradient_of_one(tmp_path: Path) -> None:
+    """Gradients are exchanged once, with the last part, and are those of the whole batch."""
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path), 2), nprocs=2)
+    found = torch.load(tmp_path / "gradients.pt", weights_only=True)
+    whole = gradients(body_from(body_arrays()), True)
+    # The discriminator steps before the last part's loss: the model's adversarial gradient is not quite the whole's.
+    own = {key: value for key, value in whole.items() if key.startswith("discriminator")}
+    assert difference(found, own) < 1e-4
+    assert difference(found, whole) < 1e-2
