@@ -97,7 +97,7 @@ def whole(frames: int, study_ms: float) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
         found = read_predictions(folder / "theirs.npz", shard)
-        scores = evaluate(found.guesses, found.mean(), row, shard, bodies, World(0, 1, torch.device("cpu")))
+        scores = evaluate(found.predictor, found.mean(), row, shard, bodies, World(0, 1, torch.device("cpu")))
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ms = 1000 * seconds / frames

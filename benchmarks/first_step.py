@@ -57,7 +57,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     from hmrb.parallel.world import start_world
     from hmrb.spec import load_experiment
     from hmrb.store import Store
-    from hmrb.training.logger import watching
+    from hmrb.training.logger import run_logger
     from hmrb.training.losses import Losses
     from hmrb.training.step import build_learner, train_step
 
@@ -76,8 +76,8 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     torch.manual_seed(stream_seed(experiment.seed, "weights"))
     learner = build_learner(experiment, shards, store, world)
     mark()
-    with tempfile.TemporaryDirectory() as folder, watching(Path(folder)) as watcher:
-        watcher.start(0, 1, 1)
+    with tempfile.TemporaryDirectory() as folder, run_logger(Path(folder)) as logger:
+        logger.start(0, 1, 1)
     mark()
     dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
     loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), experiment.data.workers)

@@ -31,7 +31,7 @@ from hmrb.checkpoint import load_checkpoint
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
-from hmrb.evaluation.evaluate import evaluate, evaluate_checkpoint, looking
+from hmrb.evaluation.evaluate import evaluate, evaluate_checkpoint, network_predictor
 from hmrb.evaluation.protocols import find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
@@ -197,8 +197,8 @@ def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator
         mean = mean_prediction(model.head, 1)
     while True:
         begun = time.process_time()
-        guesses = looking(predict, benchmark, shard, 224, ALONE.device)
-        evaluate(guesses, mean, benchmark, shard, bodies, ALONE, 224)
+        predictor = network_predictor(predict, benchmark, shard, 224, ALONE.device)
+        evaluate(predictor, mean, benchmark, shard, bodies, ALONE, 224)
         yield time.process_time() - begun
 
 

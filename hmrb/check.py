@@ -9,7 +9,7 @@ from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.catalogue import DATASETS, train_set
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import open_shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import BENCHMARKS, find_benchmark
 from hmrb.lookup import bind, did_you_mean, find
@@ -78,7 +78,7 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
     """Datasets that the experiment needs, that make themselves, and that are not there yet."""
     names = {*experiment.data.mix, *(BENCHMARKS[name].dataset for name in _benches(experiment))}
-    sources = [SOURCES[name] for name in sorted(names) if name in SOURCES and SOURCES[name].makes_itself]
+    sources = [CONVERTERS[name] for name in sorted(names) if name in CONVERTERS and CONVERTERS[name].makes_itself]
     return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
 
 

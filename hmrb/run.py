@@ -14,28 +14,28 @@ from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import check_column, slices
-from hmrb.evaluation.evaluate import IMAGE_PX, People, Scores, evaluate, evaluate_checkpoint, open_benchmark
+from hmrb.evaluation.evaluate import IMAGE_PX, ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metrics import TITLES
 from hmrb.evaluation.predictions import read_predictions
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
-from hmrb.evaluation.records import Machine, Record, Source, save_scores
+from hmrb.evaluation.records import Machine, Provenance, Record, save_scores
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
 from hmrb.spec import Expected, Experiment, Precision
 from hmrb.store import Store
-from hmrb.training.logger import Watcher, watching
+from hmrb.training.logger import Logger, run_logger
 from hmrb.training.loop import train
 
 
 def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
     """Trains, then evaluates the spec's benchmarks and writes the report. Every process of the world calls it."""
     if world.is_main:
-        with watching(run.folder) as watcher:
-            train(experiment, run, store, world, watcher)
+        with run_logger(run.folder) as logger:
+            train(experiment, run, store, world, logger)
     else:
-        train(experiment, run, store, world, Watcher())
+        train(experiment, run, store, world, Logger())
     world.barrier()
     path = run.best if run.best.exists() else run.last
     benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
@@ -49,7 +49,7 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
     for benchmark in benchmarks:
         try:
             shard = open_benchmark(benchmark, body, store)
-            People.of(benchmark, shard)
+            ScoredPeople.of(benchmark, shard)
             for column in by:
                 check_column(shard, column)
         except RequestError as error:
@@ -67,7 +67,7 @@ DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvalOptions:
     """What is wanted besides the numbers: slices by columns, a sheet of the worst people, files without predictions.
 
     `precision` is what the network computes in.
@@ -81,7 +81,12 @@ class Wanted:
 
 
 def score_checkpoint(
-    path: Path, benchmarks: Sequence[Benchmark], store: Store, world: World, folder: Path, wanted: Wanted = Wanted()
+    path: Path,
+    benchmarks: Sequence[Benchmark],
+    store: Store,
+    world: World,
+    folder: Path,
+    options: EvalOptions = EvalOptions(),
 ) -> list[Record]:
     """Scores a checkpoint and writes results and report into `folder`; gives the records."""
     checkpoint = load_checkpoint(path)
@@ -89,20 +94,20 @@ def score_checkpoint(
     scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:
         start = time.perf_counter()
-        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, wanted.precision)
+        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, options.precision)
         seconds = time.perf_counter() - start
         if world.is_main:
-            source = source_of(checkpoint, path, benchmark)
-            made = machine(world, len(scores.people.rows), seconds, wanted.precision)
-            record = _save(scores, folder, source, made, wanted)
+            source = provenance_of(checkpoint, path, benchmark)
+            made = machine(world, len(scores.people.rows), seconds, options.precision)
+            record = _save(scores, folder, source, made, options)
             scored.append((record, scores))
-            if wanted.worst:
+            if options.worst:
                 body = load_body(experiment.body, store=store)
                 sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
-                write_worst(sheet, body, scores, experiment.model.image_px, wanted.worst)
+                write_worst(sheet, body, scores, experiment.model.image_px, options.worst)
     if world.is_main:
         page = write_report(folder, experiment, scored, store)
-        if not wanted.quiet:
+        if not options.quiet:
             print_table([record for record, _ in scored])
             print_slices([record for record, _ in scored])
             print(f"report: {page}")
@@ -111,7 +116,7 @@ def score_checkpoint(
 
 
 def score_predictions(
-    path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, wanted: Wanted = Wanted()
+    path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, options: EvalOptions = EvalOptions()
 ) -> list[Record]:
     """Scores what a file of predictions holds, without the model that made them; writes and gives the records."""
     records = []
@@ -121,8 +126,8 @@ def score_predictions(
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
         found = read_predictions(path, shard)
-        scores = evaluate(found.guesses, found.mean(), benchmark, shard, bodies, world)
-        source = Source(
+        scores = evaluate(found.predictor, found.mean(), benchmark, shard, bodies, world)
+        source = Provenance(
             experiment=path.stem,
             checkpoint={"path": str(path), "sha": file_sha(path), "step": 0},
             chosen_by=f"unknown: predictions in {path.name}",
@@ -133,28 +138,28 @@ def score_predictions(
             mean_body="the mean of the predictions",
         )
         seconds = time.perf_counter() - start
-        records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), wanted))
-        if wanted.worst:
+        records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), options))
+        if options.worst:
             if not len(scores.rotmats):
                 raise RequestError("--worst draws bodies; these predictions are points")
             sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
-            write_worst(sheet, bodies.neutral, scores, IMAGE_PX, wanted.worst)
-    if not wanted.quiet:
+            write_worst(sheet, bodies.neutral, scores, IMAGE_PX, options.worst)
+    if not options.quiet:
         print_table(records)
         print_slices(records)
     return records
 
 
-def _save(scores: Scores, folder: Path, source: Source, made: Machine, wanted: Wanted) -> Record:
-    parts = {column: slices(scores, column) for column in wanted.by}
-    return save_scores(scores, folder / "eval", source, made, parts, wanted.lean)
+def _save(scores: Scores, folder: Path, source: Provenance, made: Machine, options: EvalOptions) -> Record:
+    parts = {column: slices(scores, column) for column in options.by}
+    return save_scores(scores, folder / "eval", source, made, parts, options.lean)
 
 
-def source_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Source:
+def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Provenance:
     """Where a checkpoint's numbers come from."""
     experiment = checkpoint.experiment()
     kin = (benchmark.dataset, *benchmark.siblings)
-    return Source(
+    return Provenance(
         experiment=experiment.name,
         checkpoint={"path": str(path), "sha": file_sha(path), "step": checkpoint.step, "hmrb": checkpoint.code_version},
         chosen_by=checkpoint.chosen_by,

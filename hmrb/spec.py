@@ -24,7 +24,7 @@ class SpecError(RequestError):
     """A spec that can't be read: every problem in it, one a line."""
 
 
-class Strict(BaseModel):
+class SpecModel(BaseModel):
     """Frozen; a key that is not a field is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -42,7 +42,7 @@ def _one_spelling(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_spelling)]
 
 
-class Op(Strict):
+class Op(SpecModel):
     """One augmentation by name, with its arguments; written `name` or `name: {argument: value}`.
 
     `only` among the arguments names the datasets that it is for; left out, it is for all.
@@ -65,7 +65,7 @@ def _op(value: object) -> object:
     return value
 
 
-class HeadSpec(Strict):
+class HeadSpec(SpecModel):
     """The regressor on the backbone's features: `steps` refinements of the mean body through two layers."""
 
     name: str = "iterative"
@@ -74,7 +74,7 @@ class HeadSpec(Strict):
     dropout: Share = 0.5
 
 
-class ModelSpec(Strict):
+class ModelSpec(SpecModel):
     """What turns a picture into a body."""
 
     method: str = "hmr"
@@ -103,7 +103,7 @@ def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
 LabelKind = Literal["keypoints2d", "keypoints3d", "body"]
 
 
-class DataSpec(Strict):
+class DataSpec(SpecModel):
     """What is drawn for training: datasets with their shares of the draws, and what is done to a picture."""
 
     mix: Annotated[dict[str, Share], BeforeValidator(_one_spelling), AfterValidator(_sums_to_1), Field(min_length=1)]
@@ -122,14 +122,14 @@ class DataSpec(Strict):
     """How many pictures that can't be decoded a process may replace by other draws before the run stops."""
 
 
-class LossTerm(Strict):
+class LossTerm(SpecModel):
     """One term of the loss: how far apart prediction and label are, times a weight."""
 
     distance: Literal["l1", "mse", "smooth_l1"]
     weight: Weight
 
 
-class AdversarySpec(Strict):
+class AdversarySpec(SpecModel):
     """The adversarial prior: a discriminator of poses and shapes. Weight 0 builds none."""
 
     weight: Weight = 1.0
@@ -138,7 +138,7 @@ class AdversarySpec(Strict):
     """The dataset whose bodies are real to it, or `labels`: those of the training mix."""
 
 
-class OptimSpec(Strict):
+class OptimSpec(SpecModel):
     """How the weights move. `batch` is the global batch, shared by all processes; rates are for that batch."""
 
     epochs: Positive = 100
@@ -178,7 +178,7 @@ class OptimSpec(Strict):
         return self
 
 
-class SpeedSpec(Strict):
+class SpeedSpec(SpecModel):
     """How a step is computed, not what: outside the recipe, for it moves numbers by no more than rounding."""
 
     device_batch: Positive | None = None
@@ -217,7 +217,7 @@ class SpeedSpec(Strict):
         return parts
 
 
-class EvalSpec(Strict):
+class EvalSpec(SpecModel):
     """Which benchmarks are run, when, and which one chooses the best checkpoint."""
 
     benches: Names = ("3dpw",)
@@ -230,7 +230,7 @@ class EvalSpec(Strict):
     """True says in words that a test split may choose the checkpoint."""
 
 
-class CheckpointSpec(Strict):
+class CheckpointSpec(SpecModel):
     """What of a run is on disk besides the last two checkpoints and the best weights: no number depends on it."""
 
     minutes: Rate = 15.0
@@ -247,7 +247,7 @@ class CheckpointSpec(Strict):
         return self
 
 
-class Published(Strict):
+class Published(SpecModel):
     """A number that others published for this experiment. `doubt` says why it is no target; empty, none is known."""
 
     benchmark: Annotated[str, BeforeValidator(_one_spelling)]
@@ -257,7 +257,7 @@ class Published(Strict):
     doubt: str = ""
 
 
-class Expected(Strict):
+class Expected(SpecModel):
     """A number that this experiment has to meet, within a tolerance."""
 
     benchmark: Annotated[str, BeforeValidator(_one_spelling)]
@@ -276,7 +276,7 @@ STUDY_LOSSES = {
 }
 
 
-class Experiment(Strict):
+class Experiment(SpecModel):
     """Everything that decides a run's numbers, and what they are held against."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

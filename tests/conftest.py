@@ -12,7 +12,7 @@ import torch
 
 from hmrb.body import SMPL, BodyFile
 from hmrb.data.convert.writer import ShardWriter
-from hmrb.evaluation.records import Machine, Source
+from hmrb.evaluation.records import Machine, Provenance
 from hmrb.records import Sample, View
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
@@ -136,7 +136,7 @@ def _labelled(sample: Sample) -> Sample:
     return replace(sample, has_body=True)
 
 
-def source(name: str = "tiny", seed: int = 0, **changes: Any) -> Source:
+def source(name: str = "tiny", seed: int = 0, **changes: Any) -> Provenance:
     """Where a made-up result comes from."""
     facts = {
         "experiment": name, "checkpoint": {"path": "best.pt", "sha": "c0ffee00c0ffee00", "step": 1234},
@@ -144,7 +144,7 @@ def source(name: str = "tiny", seed: int = 0, **changes: Any) -> Source:
         "trained_on": {"synthetic": "a0"}, "siblings_trained_on": ("synthetic",),
         "spec": {"name": name, "seed": seed, "published": []},
     }  # fmt: skip
-    return Source(**facts | changes)
+    return Provenance(**facts | changes)
 
 
 def machine() -> Machine:

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import hmrb.data.convert.source
+import hmrb.data.convert.conversion
+from hmrb.data.convert.conversion import ConversionOptions, Converter, PhotoFilter, ProgressReporter, SplitPlan, convert
 from hmrb.data.convert.pack import Packing
-from hmrb.data.convert.source import Making, Part, Selection, Source, Ticker, convert
 from hmrb.errors import RunError
 from hmrb.records import Person, Photo
 from hmrb.store import Store
@@ -57,31 +57,33 @@ def _person(rng: np.random.Generator, item: int) -> Person:
     )
 
 
-def source(lacking: tuple[int, ...] = ()) -> Source:
-    return Source(
+def source(lacking: tuple[int, ...] = ()) -> Converter:
+    return Converter(
         name="lsp", title="Made up", licence="", skeleton="lsp", splits=("train",),
-        plan=lambda raw: [Part("train", range(ITEMS), partial(read, lacking))],
+        plan=lambda raw: [SplitPlan("train", range(ITEMS), partial(read, lacking))],
     )  # fmt: skip
 
 
 def make(
-    home: Path, workers: int = 1, selection: Selection | None = None, lacking: tuple[int, ...] = (), limit: int = 0
+    home: Path, workers: int = 1, selection: PhotoFilter | None = None, lacking: tuple[int, ...] = (), limit: int = 0
 ) -> list[str]:
     """Converts; what the ticker was told."""
     said: list[str] = []
 
-    class Listening(Ticker):
+    class Listening(ProgressReporter):
         def say(self, line: str) -> None:
             said.append(line)
 
     made = source(lacking)
-    making = Making("a test", workers, selection or Selection(), Packing("region", 64), missing_limit=limit)
+    making = ConversionOptions(
+        "a test", workers, selection or PhotoFilter(), Packing("region", 64), missing_limit=limit
+    )
     convert(made, made.plan(None), Store(home), making, Listening())
     return said
 
 
 if __name__ == "__main__":
-    hmrb.data.convert.source.BLOCK_PHOTOS = BLOCK
+    hmrb.data.convert.conversion.BLOCK_PHOTOS = BLOCK
     try:
         make(Path(sys.argv[1]), int(sys.argv[2]))
     except RunError as error:

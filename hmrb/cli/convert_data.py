@@ -12,7 +12,7 @@ from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.convert.source import Making, Part, Source
+    from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
     from hmrb.data.shard import ShardInfo
     from hmrb.store import Store
 
@@ -89,15 +89,15 @@ def convert_data(
         _prepare_occluders(raw, store)
         return
 
+    from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter, usable_cores
     from hmrb.data.convert.pack import Packing
-    from hmrb.data.convert.source import Making, Selection, usable_cores
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: there is only --compat study")
-    making = Making(
+    making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
-        selection=Selection(every, fraction, match),
+        selection=PhotoFilter(every, fraction, match),
         packing=Packing("region", image_px),
         compat=compat == "study",
         missing_limit=allow_missing,
@@ -145,7 +145,7 @@ def _convert_one(
     raw: Path | None,
     explain: bool,
     split: str | None,
-    making: "Making",
+    making: "ConversionOptions",
     store: "Store",
     synthetic: tuple[str, int | None, int],
     packed: tuple[Path | None, Path | None, str | None],
@@ -153,10 +153,10 @@ def _convert_one(
     from dataclasses import replace
 
     from hmrb.data.convert.catalogue import dataset
+    from hmrb.data.convert.conversion import Raw
     from hmrb.data.convert.from_packed import PACKED
     from hmrb.data.convert.pack import Packing
-    from hmrb.data.convert.source import Raw
-    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources import CONVERTERS
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, by_preset, recipe
     from hmrb.errors import RequestError
     from hmrb.lookup import find
@@ -168,7 +168,7 @@ def _convert_one(
     if explain:
         _explain(slug)
         return
-    source = find("dataset with a converter", slug, SOURCES)
+    source = find("dataset with a converter", slug, CONVERTERS)
     if source.makes_itself:
         preset, people, seed = synthetic
         source = by_preset(preset) if slug == "synthetic" else source
@@ -194,16 +194,16 @@ def _own_folders(root: Path, slug: str) -> list[Path]:
     return [root / name for name in (slug, *DATASETS[slug].aliases) if (root / name).is_dir()]
 
 
-def _convert_found(root: Path | None, making: "Making", split: str | None, store: "Store") -> None:
+def _convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
     """Every dataset whose files are in a folder of its name under `root`."""
-    from hmrb.data.convert.source import Raw
-    from hmrb.data.sources import SOURCES
+    from hmrb.data.convert.conversion import Raw
+    from hmrb.data.sources import CONVERTERS
     from hmrb.errors import RequestError
 
     if root is None or not root.is_dir():
         raise RequestError("--all: --raw DIR has to name the folder in which each dataset has its own")
-    found: list[tuple[Source, list[Part]]] = []
-    for source in SOURCES.values():
+    found: list[tuple[Converter, list[SplitPlan]]] = []
+    for source in CONVERTERS.values():
         for folder in _own_folders(root, source.name):
             try:
                 found.append((source, source.plan(Raw(folder, making.compat, store))))
@@ -213,27 +213,29 @@ def _convert_found(root: Path | None, making: "Making", split: str | None, store
                 print(f"{source.name}: found in {folder}")
             break
     if not found:
-        raise RequestError(f"{root}: no folder in it is a dataset's; they are called {', '.join(sorted(SOURCES))}")
+        raise RequestError(f"{root}: no folder in it is a dataset's; they are called {', '.join(sorted(CONVERTERS))}")
     for source, parts in found:
         _make(source, parts, making, split, store)
 
 
 def make_dataset(name: str, store: "Store") -> None:
     """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
+    from hmrb.data.convert.conversion import ConversionOptions, usable_cores
     from hmrb.data.convert.pack import Packing
-    from hmrb.data.convert.source import Making, usable_cores
-    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources import CONVERTERS
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, preset_of, recipe
 
-    source = SOURCES[name]
-    making = Making(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
+    source = CONVERTERS[name]
+    making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
     _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, None, store)
 
 
-def _make(source: "Source", parts: "list[Part]", making: "Making", split: str | None, store: "Store") -> None:
+def _make(
+    source: "Converter", parts: "list[SplitPlan]", making: "ConversionOptions", split: str | None, store: "Store"
+) -> None:
     """Shards with a progress bar, then a contact sheet of each for a person to look at."""
     from hmrb.cli.progress import progress_bar
-    from hmrb.data.convert.source import convert, pick_parts
+    from hmrb.data.convert.conversion import convert, pick_parts
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
@@ -244,7 +246,11 @@ def _make(source: "Source", parts: "list[Part]", making: "Making", split: str | 
 
 
 def _repack(
-    kind: str, packed: tuple[Path | None, Path | None, str | None], split: str, making: "Making", store: "Store"
+    kind: str,
+    packed: tuple[Path | None, Path | None, str | None],
+    split: str,
+    making: "ConversionOptions",
+    store: "Store",
 ) -> None:
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.from_packed import repack
@@ -268,9 +274,9 @@ def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
     console.print(f"  check it: hmrb verify {path}", soft_wrap=True, highlight=False)
 
 
-def _foretell(parts: "list[Part]", making: "Making") -> None:
+def _foretell(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
     """What was found, and how long and how large it will be, from a few items of each part."""
-    from hmrb.data.convert.source import estimate
+    from hmrb.data.convert.conversion import estimate
 
     for part in parts:
         about = estimate(part, making)
@@ -286,11 +292,11 @@ def _minutes(seconds: float) -> str:
 
 def _explain(slug: str) -> None:
     from hmrb.data.convert.catalogue import DATASETS
-    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources import CONVERTERS
 
     row = DATASETS[slug]
     print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\nget it: {row.homepage} ({row.access}); {row.licence}")
-    source = SOURCES.get(slug)
+    source = CONVERTERS.get(slug)
     if source is None:
         print("There is no converter for it yet.")
         return

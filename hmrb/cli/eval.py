@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.evaluation.records import Record
     from hmrb.parallel.world import World
-    from hmrb.run import Wanted
+    from hmrb.run import EvalOptions
     from hmrb.store import Store
 
 ALL_PRESENT = "all-present"
@@ -28,7 +28,7 @@ class Scoring:
 
     paths: "tuple[Path, ...]"
     benchmarks: "tuple[Benchmark, ...]"
-    wanted: "Wanted"
+    options: "EvalOptions"
     out: Path | None
     store: "Store"
     check: bool
@@ -52,7 +52,7 @@ class Scoring:
         from hmrb.run import check_files
 
         for path in self.paths:
-            check_files(self.benchmarks, load_checkpoint(path), self.store, self.wanted.by)
+            check_files(self.benchmarks, load_checkpoint(path), self.store, self.options.by)
 
     def run(self, world: "World") -> None:
         """Scores. Raises RunError where a spec expects other numbers and `check` asks for them."""
@@ -65,13 +65,13 @@ class Scoring:
             keep_memory()
         records, problems = [], []
         for path in self.paths:
-            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.wanted)
+            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.options)
             records += found
             if self.check and world.is_main:
                 problems += unmet(load_checkpoint(path).experiment().expected, found)
         if not world.is_main:
             return
-        if self.wanted.quiet:
+        if self.options.quiet:
             _print_json(records)
         elif len(self.paths) > 1:
             _print_means(self.paths, self.benchmarks)
@@ -82,14 +82,14 @@ class Scoring:
         """The same as a command line."""
         from hmrb.cli.many import Command
 
-        folder, wanted = (self.out or self.paths[0].parent).absolute(), self.wanted
+        folder, options = (self.out or self.paths[0].parent).absolute(), self.options
         words = ["eval", *(str(path.absolute()) for path in self.paths), *processes.words()]
         words += ["--out", str(folder)] if self.out else []
-        words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in wanted.by]
+        words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in options.by]
         words += [f"--metrics={name}" for name in self.metrics]
-        words += ["--check"] * self.check + ["--json"] * wanted.quiet + ["--lean"] * wanted.lean
-        words += [f"--precision={wanted.precision}"]
-        words += [f"--worst={wanted.worst}"] * bool(wanted.worst)
+        words += ["--check"] * self.check + ["--json"] * options.quiet + ["--lean"] * options.lean
+        words += [f"--precision={options.precision}"]
+        words += [f"--worst={options.worst}"] * bool(options.worst)
         return Command(self.name, tuple(words), folder / "eval.log")
 
 
@@ -156,14 +156,14 @@ def eval_(
     names, asked = [*bench, *names], [*metrics, *asked]
 
     from hmrb.lookup import find
-    from hmrb.run import Wanted
+    from hmrb.run import EvalOptions
     from hmrb.spec import Precision
     from hmrb.store import Store
 
     precisions: dict[str, Precision] = {name: name for name in get_args(Precision)}
-    store, wanted = (
+    store, options = (
         Store.default(),
-        Wanted(
+        EvalOptions(
             tuple(column.replace("-", "_") for column in by),
             worst,
             lean,
@@ -178,7 +178,7 @@ def eval_(
         from hmrb.run import score_predictions
 
         folder = out or from_predictions.parent / from_predictions.stem
-        records = score_predictions(from_predictions, _chosen(names, asked, store), store, folder, wanted)
+        records = score_predictions(from_predictions, _chosen(names, asked, store), store, folder, options)
         if json_:
             _print_json(records)
         return
@@ -193,7 +193,7 @@ def eval_(
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), wanted, out, store, check, tuple(asked))
+    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return

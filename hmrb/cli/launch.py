@@ -222,7 +222,7 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
         world = start_world()
         if not is_prepared and (code := world.of_first(partial(_prepare, job))):
             return code, True
-        with beating(world.pulse, world.rank, world.size):
+        with beating(world.heartbeat, world.rank, world.size):
             job.run(world)
         end_world()
     except Stopped as stopped:

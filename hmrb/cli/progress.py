@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.convert.source import Ticker
+    from hmrb.data.convert.conversion import ProgressReporter
 
 
 @contextmanager
-def progress_bar(what: str = "items") -> "Iterator[tuple[Console, Ticker]]":
+def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReporter]]":
     """A console to print on, and what to tell of each item."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from hmrb.data.convert.source import Ticker
+    from hmrb.data.convert.conversion import ProgressReporter
 
     console = Console()
     columns = [
@@ -28,7 +28,7 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, Ticker]]":
         TimeRemainingColumn(),
     ]
 
-    class Bar(Ticker):
+    class Bar(ProgressReporter):
         def part(self, path: Path, items: int) -> None:
             progress.add_task(path.name, total=items, rate="")
 

@@ -59,7 +59,7 @@ class Training:
         from hmrb.cli.launch import restarts, say
         from hmrb.run import run_experiment
 
-        if world.most(int(not (self.folder / "spec.yaml").exists())):
+        if world.max(int(not (self.folder / "spec.yaml").exists())):
             raise RequestError(
                 f"{self.folder}: not on every machine; a run's folder has to be one that all of them see"
             )

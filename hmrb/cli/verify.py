@@ -24,7 +24,7 @@ def verify(
     from hmrb.data.convert.contact_sheet import contact_sheet
     from hmrb.data.convert.verify import find_shard, record
     from hmrb.data.convert.verify import verify as check_shard
-    from hmrb.data.sources import SOURCES
+    from hmrb.data.sources import CONVERTERS
     from hmrb.errors import RunError
     from hmrb.store import Store
 
@@ -32,7 +32,7 @@ def verify(
     found = [find_shard(name, store) for name in shards]
     records = []
     for shard in found:
-        source = SOURCES.get(shard.info.dataset)
+        source = CONVERTERS.get(shard.info.dataset)
         known = source.known.get(shard.info.split) if source else None
         with console.status(shard.path.name) as status:
             checks = check_shard(shard, store, known, partial(_tell, status, shard.path.name))

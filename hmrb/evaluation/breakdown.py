@@ -22,7 +22,7 @@ FEW = 8  # different numbers that are shown one by one; more are cut at their qu
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Subgroup:
     """People that a column has in common: how many, and mean and 95 % interval of each metric, in its unit."""
 
     label: str
@@ -30,7 +30,7 @@ class Slice:
     metrics: dict[str, tuple[float, tuple[float, float]]]
 
 
-def slices(scores: Scores, column: str) -> list[Slice]:
+def slices(scores: Scores, column: str) -> list[Subgroup]:
     """The people by a column of the shard, or by what follows from its labels (DERIVED).
 
     `box_px` is the longer side of the box in the photo, `truncation` the share of labelled 2D key points outside of
@@ -47,7 +47,7 @@ def slices(scores: Scores, column: str) -> list[Slice]:
                 within = None if sequences is None or column == "sequence" else sequences[who]
                 few = errors[who].astype(np.float64)
                 metrics[name] = (float(few.mean()), interval95(few, within))
-        out.append(Slice(label, int(rows.sum()), metrics))
+        out.append(Subgroup(label, int(rows.sum()), metrics))
     return out
 
 

@@ -15,7 +15,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metrics import DEGENERATE
 from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.protocols import Benchmark, regressor_sha
-from hmrb.evaluation.scoring import NUMBERS, POSE_NUMBERS, Bodies, Guess, Judge, Points, possible, stored_rows
+from hmrb.evaluation.scoring import NUMBERS, POSE_NUMBERS, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.parallel.world import World
@@ -25,12 +25,12 @@ from hmrb.store import Store
 
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
 IMAGE_PX = 224  # of the crop that a camera without a model is for
-Guesses = Callable[[Sequence[np.ndarray]], Iterator[Guess]]
+Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
 """What a method says of people, for each of some blocks of rows of a shard, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class ScoredPeople:
     """Who of a shard is scored, by row, and how many are not, by reason. `seen`: which of their joints have a truth."""
 
     rows: Int[np.ndarray, " N"]
@@ -38,7 +38,7 @@ class People:
     skipped: dict[str, int]
 
     @classmethod
-    def of(cls, benchmark: Benchmark, shard: Shard) -> "People":
+    def of(cls, benchmark: Benchmark, shard: Shard) -> "ScoredPeople":
         """Raises ShardError where the shard lacks joints of the protocol, RunError where nobody can be scored."""
         num_joints = len(benchmark.joint_names)
         few = f"less than {benchmark.min_labelled:.0%} of the joints labelled"
@@ -78,7 +78,7 @@ class Scores:
 
     benchmark: Benchmark
     shard: Shard
-    people: People
+    people: ScoredPeople
     body_sha: str
     regressor_sha: str
     truth_bodies: dict[str, dict[str, str | int]]
@@ -107,8 +107,8 @@ class Scores:
 
 @torch.no_grad()
 def evaluate(
-    guesses: Guesses,
-    mean: Guess,
+    predictor: Predictor,
+    mean: BodyOrPoints,
     benchmark: Benchmark,
     shard: Shard,
     bodies: Bodies,
@@ -120,43 +120,43 @@ def evaluate(
     Memory grows by some hundred numbers a person. `image_px` is the crop that cameras are for.
     Raises RunError for a prediction that is not finite, RequestError where the benchmark needs more than is given.
     """
-    people = People.of(benchmark, shard)
+    people = ScoredPeople.of(benchmark, shard)
     if isinstance(mean, Points):
         benchmark, left_out = possible(benchmark, mean)
     else:
         left_out = {}
-    judge = Judge(benchmark, shard, bodies, mean, world.device, image_px)
+    scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px)
     order = people.rows
     if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
         order = order[shard.arrays["gender"][order].argsort(kind="stable")]
     blocks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     mine = blocks[world.rank :: world.size]
     values = []
-    for rows, guess in zip_longest(mine, guesses(mine)):
+    for rows, prediction in zip_longest(mine, predictor(mine)):
         place = np.searchsorted(people.rows, rows)
         seen = torch.from_numpy(people.seen[place]).to(world.device)
-        values.append(judge.table(rows, guess, seen).cpu())
-    table = torch.cat(values) if values else torch.zeros(0, sum(judge.widths.values()))
+        values.append(scorer.table(rows, prediction, seen).cpu())
+    table = torch.cat(values) if values else torch.zeros(0, sum(scorer.widths.values()))
     at = torch.from_numpy(np.searchsorted(people.rows, np.concatenate(mine))) if mine else torch.zeros(0).long()
     gathered = world.gather_rows(at, table, len(people.rows)).numpy()
-    return _scores(judge, gathered, people, left_out)
+    return _scores(scorer, gathered, people, left_out)
 
 
-def looking(
+def network_predictor(
     predict: Callable[[Batch], Prediction],
     benchmark: Benchmark,
     shard: Shard,
     image_px: int,
     device: torch.device,
     workers: int = 0,
-) -> Guesses:
-    """Guesses of what looks at pictures: `predict` maps a batch to bodies."""
+) -> Predictor:
+    """Predicts from pictures: `predict` maps a batch to bodies."""
 
-    def guesses(blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
+    def predictor(blocks: Sequence[np.ndarray]) -> Iterator[BodyOrPoints]:
         for batch in on_device(bench_loader(shard, blocks, image_px, workers, benchmark.box_scale), device):
             yield predict(batch)
 
-    return guesses
+    return predictor
 
 
 def evaluate_model(
@@ -179,8 +179,8 @@ def evaluate_model(
         with computing_in(precision, world.device):
             return model(batch.image)
 
-    guesses = looking(predict, benchmark, shard, image_px, world.device, workers)
-    scores = evaluate(guesses, mean, benchmark, shard, bodies, world, image_px)
+    predictor = network_predictor(predict, benchmark, shard, image_px, world.device, workers)
+    scores = evaluate(predictor, mean, benchmark, shard, bodies, world, image_px)
     model.train(was_training)
     return scores
 
@@ -224,11 +224,11 @@ def odd_people(scores: Scores) -> dict[str, int]:
     return {reason: int(count) for reason, count in zip(DEGENERATE, counts, strict=True) if reason and count}
 
 
-def _scores(judge: Judge, table: Float[np.ndarray, "N C"], people: People, left_out: dict[str, str]) -> Scores:
-    """What the judge's tables of all processes come to."""
-    benchmark, shard, neutral = judge.benchmark, judge.shard, judge.bodies.neutral
-    ends = np.cumsum(list(judge.widths.values()))[:-1]
-    parts = dict(zip(judge.widths, np.split(table, ends, 1), strict=True))
+def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeople, left_out: dict[str, str]) -> Scores:
+    """What the scorer's tables of all processes come to."""
+    benchmark, shard, neutral = scorer.benchmark, scorer.shard, scorer.bodies.neutral
+    ends = np.cumsum(list(scorer.widths.values()))[:-1]
+    parts = dict(zip(scorer.widths, np.split(table, ends, 1), strict=True))
     names, everybody = benchmark.of_people, np.ones(len(people.rows), bool)
     errors = {name: parts["errors"][:, i] for i, name in enumerate(names)}
     baseline = {name: parts["baseline"][:, i] for i, name in enumerate(names)}
@@ -250,7 +250,7 @@ def _scores(judge: Judge, table: Float[np.ndarray, "N C"], people: People, left_
         people=people,
         body_sha=neutral.sha,
         regressor_sha=regressor_sha(neutral, benchmark.regressor),
-        truth_bodies=_truth_bodies(benchmark, shard, people, judge.bodies),
+        truth_bodies=_truth_bodies(benchmark, shard, people, scorer.bodies),
         errors=errors,
         counted=counted,
         baseline=baseline,
@@ -264,7 +264,7 @@ def _scores(judge: Judge, table: Float[np.ndarray, "N C"], people: People, left_
 
 
 def _truth_bodies(
-    benchmark: Benchmark, shard: Shard, people: People, bodies: Bodies
+    benchmark: Benchmark, shard: Shard, people: ScoredPeople, bodies: Bodies
 ) -> dict[str, dict[str, str | int]]:
     if benchmark.truth in ("stored", "marked"):
         return {}

@@ -53,7 +53,7 @@ class Posed:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MetricPair:
     """Prediction and truth; what several metrics share is computed once, when first asked for."""
 
     pred: Posed
@@ -94,7 +94,7 @@ class Pair:
 class Metric:
     """A row of METRICS: called with prediction and truth it gives one number a person."""
 
-    function: Callable[[Pair], Float[Tensor, " B"]]
+    function: Callable[[MetricPair], Float[Tensor, " B"]]
     title: str
     unit: Literal["mm", "deg", "%"] = "mm"
     better: Better = "lower"
@@ -104,9 +104,9 @@ class Metric:
 
     def __call__(self, pred: Posed, truth: Posed) -> Float[Tensor, " B"]:
         """Raises RequestError where a part of Posed is missing; `measure` takes several metrics for less."""
-        return self.of(Pair(pred, truth))
+        return self.of(MetricPair(pred, truth))
 
-    def of(self, pair: Pair) -> Float[Tensor, " B"]:
+    def of(self, pair: MetricPair) -> Float[Tensor, " B"]:
         """The same of a pair that other metrics share."""
         for side, posed in (("prediction", pair.pred), ("truth", pair.truth)):
             missing = [part for part in self.needs if getattr(posed, part) is None]
@@ -117,7 +117,7 @@ class Metric:
 
 def measure(names: Sequence[str], pred: Posed, truth: Posed) -> dict[str, Float[Tensor, " B"]]:
     """Several metrics of the same people, with one alignment for all that need it. Raises RequestError."""
-    pair = Pair(pred, truth)
+    pair = MetricPair(pred, truth)
     return {name: find("metric", name, METRICS).of(pair) for name in names}
 
 
@@ -151,17 +151,17 @@ def joint_distances_mm(pred: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3
     return (x2 + y2).add_(z2).sqrt_().mul_(MM)
 
 
-def mpjpe(pair: Pair) -> Float[Tensor, " B"]:
+def mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of joints after the roots are laid on one another."""
     return pair.mean(pair.joint_mm)
 
 
-def pa_mpjpe(pair: Pair) -> Float[Tensor, " B"]:
+def pa_mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of joints after the similarity that best maps prediction onto truth."""
     return pair.mean(pair.pa_joint_mm)
 
 
-def n_mpjpe(pair: Pair) -> Float[Tensor, " B"]:
+def n_mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of joints after the scale about the root that best maps prediction onto truth."""
     pred, truth = pair.pred.joints.double(), pair.truth.joints.double()
     size = (pred * pred).sum((1, 2)).clamp(min=torch.finfo(pred.dtype).tiny)
@@ -169,12 +169,12 @@ def n_mpjpe(pair: Pair) -> Float[Tensor, " B"]:
     return pair.mean(joint_distances_mm(scale[:, None, None] * pred, truth))
 
 
-def pve(pair: Pair) -> Float[Tensor, " B"]:
+def pve(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of vertices after the root joints are laid on one another."""
     return joint_distances_mm(*_vertices(pair)).mean(1)
 
 
-def pve_study(pair: Pair) -> Float[Tensor, " B"]:
+def pve_study(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of vertices where the body model leaves them, roots apart (study, `HumanImageDataset.evaluate`).
 
     The study also poses the prediction with the body of the truth's gender: that is the caller's to do.
@@ -185,19 +185,19 @@ def pve_study(pair: Pair) -> Float[Tensor, " B"]:
     return joint_distances_mm(pred + pair.pred.root[:, None], truth + pair.truth.root[:, None]).mean(1)
 
 
-def pa_pve(pair: Pair) -> Float[Tensor, " B"]:
+def pa_pve(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean distance of vertices after the similarity that best maps the vertices themselves (as SMPLer-X)."""
     pred, truth = _vertices(pair)
     return joint_distances_mm(fit_similarity(pred, truth)(pred), truth).mean(1)
 
 
-def mpjae(pair: Pair) -> Float[Tensor, " B"]:
+def mpjae(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean angle between the limbs' rotations in the camera's axes, over ANGLE_JOINTS (3DPW's challenge, EMDB)."""
     pred, truth = pair.rotations
     return _angles_deg(pred, truth).mean(1)
 
 
-def pa_mpjae(pair: Pair) -> Float[Tensor, " B"]:
+def pa_mpjae(pair: MetricPair) -> Float[Tensor, " B"]:
     """`mpjae` after the rotation of the alignment of joints; without, where that is not determined."""
     pred, truth = pair.rotations
     (_, pred_line), (_, truth_line) = _shape(pair.pred.joints), _shape(pair.truth.joints)
@@ -206,22 +206,22 @@ def pa_mpjae(pair: Pair) -> Float[Tensor, " B"]:
     return _angles_deg(turn[:, None] @ pred, truth).mean(1)
 
 
-def pck3d(pair: Pair) -> Float[Tensor, " B"]:
+def pck3d(pair: MetricPair) -> Float[Tensor, " B"]:
     """Share of joints less than PCK_MM from their place, roots laid on one another."""
     return pair.mean(_share_below(pair.joint_mm, (PCK_MM,)))
 
 
-def pa_pck3d(pair: Pair) -> Float[Tensor, " B"]:
+def pa_pck3d(pair: MetricPair) -> Float[Tensor, " B"]:
     """`pck3d` after alignment; 0 for a prediction at one point."""
     return pair.mean(_share_below(_aligned_or_lost(pair), (PCK_MM,)))
 
 
-def auc(pair: Pair) -> Float[Tensor, " B"]:
+def auc(pair: MetricPair) -> Float[Tensor, " B"]:
     """Mean of the PCK at each of AUC_MM."""
     return pair.mean(_share_below(pair.joint_mm, AUC_MM))
 
 
-def pa_auc(pair: Pair) -> Float[Tensor, " B"]:
+def pa_auc(pair: MetricPair) -> Float[Tensor, " B"]:
     """`auc` after alignment; 0 for a prediction at one point."""
     return pair.mean(_share_below(_aligned_or_lost(pair), AUC_MM))
 
@@ -310,7 +310,7 @@ def _resampled_means(
     return np.concatenate(means)
 
 
-def _aligned_or_lost(pair: Pair) -> Float[Tensor, "B J"]:
+def _aligned_or_lost(pair: MetricPair) -> Float[Tensor, "B J"]:
     at_one_point, _ = _shape(pair.pred.joints)
     return pair.pa_joint_mm.masked_fill(at_one_point[:, None], torch.inf)
 
@@ -320,7 +320,7 @@ def _share_below(distances: Float[Tensor, "B J"], limits: Sequence[float]) -> Fl
     return 100 * (distances[..., None] < distances.new_tensor(limits)).to(distances.dtype).mean(-1)
 
 
-def _vertices(pair: Pair) -> tuple[Float[Tensor, "B V 3"], Float[Tensor, "B V 3"]]:
+def _vertices(pair: MetricPair) -> tuple[Float[Tensor, "B V 3"], Float[Tensor, "B V 3"]]:
     assert pair.pred.vertices is not None
     assert pair.truth.vertices is not None
     return pair.pred.vertices, pair.truth.vertices

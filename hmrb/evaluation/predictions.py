@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
-from hmrb.evaluation.scoring import Guess, Points
+from hmrb.evaluation.scoring import BodyOrPoints, Points
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 from hmrb.geometry import nearest_rotation, rotvec_to_rotmat
@@ -42,7 +42,7 @@ class Predictions:
     """Where each of the shard's people is among them; -1: not predicted."""
     label: str
 
-    def guesses(self, blocks: Sequence[np.ndarray]) -> Iterator[Guess]:
+    def predictor(self, blocks: Sequence[np.ndarray]) -> Iterator[BodyOrPoints]:
         """For `evaluate`. Raises RequestError for somebody who is not predicted."""
         missing = [row for rows in blocks for row in rows[self.place[rows] < 0].tolist()]
         if missing:
@@ -51,16 +51,16 @@ class Predictions:
                 f" {missing[0]} of the shard"
             )
         for rows in blocks:
-            yield self._guess({key: torch.from_numpy(part[self.place[rows]]) for key, part in self.parts.items()})
+            yield self._prediction({key: torch.from_numpy(part[self.place[rows]]) for key, part in self.parts.items()})
 
-    def mean(self) -> Guess:
+    def mean(self) -> BodyOrPoints:
         """The mean of all of them, which knows no picture: what a result's baseline is here."""
         means = {key: torch.from_numpy(part.mean(0, keepdims=True)) for key, part in self.parts.items()}
         if "rotmats" in means:
             means["rotmats"] = nearest_rotation(means["rotmats"])
-        return self._guess(means)
+        return self._prediction(means)
 
-    def _guess(self, parts: dict[str, torch.Tensor]) -> Guess:
+    def _prediction(self, parts: dict[str, torch.Tensor]) -> BodyOrPoints:
         if "rotmats" in parts:
             return Prediction(parts["rotmats"], parts["betas"], parts["camera"])
         return Points(parts.get("joints"), parts.get("vertices"))

@@ -28,13 +28,13 @@ PREDICTIONS = ("rotmats", "betas", "camera")
 GZIP = {"compression": "gzip", "shuffle": True}
 
 
-class Strict(BaseModel):
+class RecordModel(BaseModel):
     """Frozen; a key that is not a field is refused, and so is a number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Number(Strict):
+class Number(RecordModel):
     """A metric's mean over people, in its unit, and that of the mean body."""
 
     value: float
@@ -45,7 +45,7 @@ class Number(Strict):
     people: int
 
 
-class SliceOf(Strict):
+class SubgroupScores(RecordModel):
     """Some of the people: their number, and value and interval of each metric."""
 
     label: str
@@ -53,7 +53,7 @@ class SliceOf(Strict):
     metrics: dict[str, tuple[float, tuple[float, float]]]
 
 
-class Conditions(Strict):
+class Conditions(RecordModel):
     """The protocol in full, and what was found for it here."""
 
     dataset: str
@@ -70,7 +70,7 @@ class Conditions(Strict):
     shard: dict[str, str | int]
 
 
-class Source(Strict):
+class Provenance(RecordModel):
     """Where the predictions come from. Of a foreign file most is not known."""
 
     experiment: str
@@ -84,7 +84,7 @@ class Source(Strict):
     mean_body: str = "the regressor's mean body"
 
 
-class Machine(Strict):
+class Machine(RecordModel):
     """Where, with what and how fast it was scored."""
 
     device: str
@@ -99,7 +99,7 @@ class Machine(Strict):
     images_per_s: float
 
 
-class Record(Strict):
+class Record(RecordModel):
     """One checkpoint on one benchmark."""
 
     format: Literal[3] = 3
@@ -115,8 +115,8 @@ class Record(Strict):
     skipped: dict[str, int]
     degenerate: dict[str, int]
     labelled_joints: int
-    slices: dict[str, tuple[SliceOf, ...]] = {}
-    source: Source
+    slices: dict[str, tuple[SubgroupScores, ...]] = {}
+    source: Provenance
     machine: Machine
     samples_sha: str
     sha: str = Field(default="", pattern="^([0-9a-f]{16})?$")
@@ -178,7 +178,7 @@ class Result:
 
 
 def save_scores(
-    scores: Scores, folder: Path, source: Source, machine: Machine, slices: Mapping[str, Sequence[Any]] = {},
+    scores: Scores, folder: Path, source: Provenance, machine: Machine, slices: Mapping[str, Sequence[Any]] = {},
     lean: bool = False,
 ) -> Record:  # fmt: skip
     """Writes NAME.json and NAME_samples.h5 into `folder`, each complete or not at all; gives the record.
@@ -215,7 +215,7 @@ def save_scores(
         skipped=people.skipped,
         degenerate=odd_people(scores),
         labelled_joints=int(counts.sum()),
-        slices={column: tuple(SliceOf(**asdict(part)) for part in parts) for column, parts in slices.items()},
+        slices={column: tuple(SubgroupScores(**asdict(part)) for part in parts) for column, parts in slices.items()},
         source=source,
         machine=machine,
         samples_sha=_samples_sha(arrays),

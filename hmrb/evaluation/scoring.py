@@ -59,14 +59,20 @@ class Points:
         return ("joints", "vertices") if self.vertices is not None else ("joints",)
 
 
-Guess = Prediction | Points
+BodyOrPoints = Prediction | Points
 
 
-class Judge:
-    """Measures guesses of people of a shard; a table has a row for each person, its columns as `widths` says."""
+class Scorer:
+    """Measures predictions of people of a shard; a table has a row for each person, its columns as `widths` says."""
 
     def __init__(
-        self, benchmark: Benchmark, shard: Shard, bodies: Bodies, mean: Guess, device: torch.device, image_px: int
+        self,
+        benchmark: Benchmark,
+        shard: Shard,
+        bodies: Bodies,
+        mean: BodyOrPoints,
+        device: torch.device,
+        image_px: int,
     ) -> None:
         self.benchmark, self.shard, self.bodies = benchmark, shard, bodies
         self.device, self.image_px, self.mean = device, image_px, mean
@@ -78,23 +84,27 @@ class Judge:
         }  # fmt: skip
         self._mean_posed = None if benchmark.truth == "marked" else self._posed(mean, None)
 
-    def table(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> Float[Tensor, "B C"]:
+    def table(
+        self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
+    ) -> Float[Tensor, "B C"]:
         """A block's rows."""
         count = len(rows)
-        numbers = _numbers(guess, count)
-        self._stop_unless_finite(guess, numbers, rows)
+        numbers = _numbers(prediction, count)
+        self._stop_unless_finite(prediction, numbers, rows)
         if self.benchmark.truth == "marked":
-            parts = self._in_picture(rows, guess, seen)
+            parts = self._in_picture(rows, prediction, seen)
         else:
-            parts = self._in_space(rows, guess, seen)
+            parts = self._in_space(rows, prediction, seen)
         return torch.cat([*parts[:4], numbers, *parts[4:]], 1)
 
-    def _in_space(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> list[Tensor]:
+    def _in_space(
+        self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
+    ) -> list[Tensor]:
         assert self._mean_posed is not None
         count, benchmark = len(rows), self.benchmark
         truth = true_posed(benchmark, self.shard, self.bodies, rows, self.device)
-        pred = self._posed(guess, None)
-        errors, odd = self._errors(guess, pred, truth, seen, rows)
+        pred = self._posed(prediction, None)
+        errors, odd = self._errors(prediction, pred, truth, seen, rows)
         baseline, _ = self._errors(_repeated(self.mean, count), _expanded(self._mean_posed, count), truth, seen, rows)
         distances = joint_distances_mm(pred.joints, truth.joints) * seen
         parts = [errors, baseline, distances, odd[:, None].to(errors)]
@@ -103,7 +113,12 @@ class Judge:
         return parts
 
     def _errors(
-        self, guess: Guess, pred: Posed, truth: Posed, seen: Bool[Tensor, "B J"], rows: Int[np.ndarray, " B"]
+        self,
+        prediction: BodyOrPoints,
+        pred: Posed,
+        truth: Posed,
+        seen: Bool[Tensor, "B J"],
+        rows: Int[np.ndarray, " B"],
     ) -> tuple[Float[Tensor, "B M"], Int[Tensor, " B"]]:
         names = self.benchmark.of_people
         by_true_body = [name for name in names if METRICS[name].by_true_body]
@@ -111,25 +126,27 @@ class Judge:
         errors, odd = metric_errors(pred, truth, seen, own)
         columns = dict(zip(own, errors.unbind(1), strict=True))
         if by_true_body:
-            others, _ = metric_errors(self._posed(guess, rows), truth, seen, by_true_body)
+            others, _ = metric_errors(self._posed(prediction, rows), truth, seen, by_true_body)
             columns |= dict(zip(by_true_body, others.unbind(1), strict=True))
         return torch.stack([columns[name] for name in names], 1), odd
 
-    def _posed(self, guess: Guess, true_bodies_of: Int[np.ndarray, " B"] | None) -> Posed:
+    def _posed(self, prediction: BodyOrPoints, true_bodies_of: Int[np.ndarray, " B"] | None) -> Posed:
         """The prediction by the neutral body, or by the bodies that the truth of these rows has."""
         benchmark, neutral = self.benchmark, self.bodies.neutral
-        if isinstance(guess, Points):
-            return _posed_points(benchmark, neutral, guess)
+        if isinstance(prediction, Points):
+            return _posed_points(benchmark, neutral, prediction)
         if true_bodies_of is None:
-            mesh = neutral(guess.rotmats, guess.betas, benchmark.part)
+            mesh = neutral(prediction.rotmats, prediction.betas, benchmark.part)
         else:
             genders = genders_of(benchmark, self.shard, true_bodies_of)
-            mesh = by_gender(self.bodies.by_gender, genders, guess.rotmats, guess.betas, benchmark.part)
-        return benchmark.posed(neutral, mesh, guess.rotmats)
+            mesh = by_gender(self.bodies.by_gender, genders, prediction.rotmats, prediction.betas, benchmark.part)
+        return benchmark.posed(neutral, mesh, prediction.rotmats)
 
-    def _in_picture(self, rows: Int[np.ndarray, " B"], guess: Guess, seen: Bool[Tensor, "B J"]) -> list[Tensor]:
+    def _in_picture(
+        self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
+    ) -> list[Tensor]:
         """Key points in sides of the square, from its middle."""
-        if isinstance(guess, Points):
+        if isinstance(prediction, Points):
             raise RequestError(f"{self.benchmark.name} projects bodies by their camera; points have none")
         arrays, num_joints = self.shard.arrays, len(self.benchmark.joint_names)
         box = torch.from_numpy(arrays["box"][rows]).to(self.device)
@@ -139,11 +156,11 @@ class Judge:
         truth = (marks.to(self.device) - center) / side[:, None, None]
         confidence, one = seen.to(truth.dtype), torch.ones_like(side)
         both = []
-        for given in (guess, _repeated(self.mean, len(rows))):
+        for given in (prediction, _repeated(self.mean, len(rows))):
             assert isinstance(given, Prediction)
             places = self._places(given)
             both.append([pck2d(places, truth, confidence, one, PCK2D[name]) for name in self.benchmark.of_people])
-        right = (self._places(guess) - truth).norm(dim=-1) < max(PCK2D.values())
+        right = (self._places(prediction) - truth).norm(dim=-1) < max(PCK2D.values())
         odd = torch.zeros(len(rows), 1, device=self.device)
         return [torch.stack(both[0], 1), torch.stack(both[1], 1), 100 * right[:, :num_joints] * confidence, odd]
 
@@ -155,9 +172,13 @@ class Judge:
         pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], given.camera, self.image_px)
         return (pixels - 0.5) / self.image_px
 
-    def _stop_unless_finite(self, guess: Guess, numbers: Float[Tensor, "B C"], rows: Int[np.ndarray, " B"]) -> None:
+    def _stop_unless_finite(
+        self, prediction: BodyOrPoints, numbers: Float[Tensor, "B C"], rows: Int[np.ndarray, " B"]
+    ) -> None:
         parts = (
-            [numbers] if isinstance(guess, Prediction) else [p for p in (guess.joints, guess.vertices) if p is not None]
+            [numbers]
+            if isinstance(prediction, Prediction)
+            else [p for p in (prediction.joints, prediction.vertices) if p is not None]
         )
         finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0).cpu().numpy()
         if not finite.all():
@@ -246,20 +267,20 @@ def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
     return Posed(joints, None if vertices is None or not benchmark.has_mesh else vertices - root, root=root[:, 0])
 
 
-def _numbers(guess: Guess, count: int) -> Float[Tensor, "B C"]:
-    if isinstance(guess, Points):
+def _numbers(prediction: BodyOrPoints, count: int) -> Float[Tensor, "B C"]:
+    if isinstance(prediction, Points):
         return torch.zeros(count, 0)
-    return torch.cat([guess.rotmats.flatten(1), guess.betas, guess.camera], 1)
+    return torch.cat([prediction.rotmats.flatten(1), prediction.betas, prediction.camera], 1)
 
 
-def _repeated(guess: Guess, count: int) -> Guess:
+def _repeated(prediction: BodyOrPoints, count: int) -> BodyOrPoints:
     def each(part: Tensor | None) -> Tensor:
         assert part is not None
         return part.expand(count, *part.shape[1:])
 
-    if isinstance(guess, Points):
-        return guess  # of points nothing is posed again
-    return Prediction(each(guess.rotmats), each(guess.betas), each(guess.camera))
+    if isinstance(prediction, Points):
+        return prediction  # of points nothing is posed again
+    return Prediction(each(prediction.rotmats), each(prediction.betas), each(prediction.camera))
 
 
 def _expanded(posed: Posed, count: int) -> Posed:

@@ -19,7 +19,7 @@ Feature = list[bytes] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TFRecord:
     """Where a record is: `number` in its file, from byte `start` on."""
 
     path: Path
@@ -28,7 +28,7 @@ class Record:
     length: int
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[TFRecord]:
     """The records of a file, found by their lengths alone. Raises RequestError for a file that is cut short."""
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -39,12 +39,12 @@ def records(path: Path) -> Iterator[Record]:
             length, checksum = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
             if _masked(_crc(header[:8])) != checksum or at + HEADER + length + FOOTER > size:
                 raise RequestError(f"{path}: no TFRecord file, or one that is cut short after {number} records")
-            yield Record(path, number, at + HEADER, length)
+            yield TFRecord(path, number, at + HEADER, length)
             at += HEADER + length + FOOTER
             number += 1
 
 
-def read_example(record: Record) -> dict[str, Feature]:
+def read_example(record: TFRecord) -> dict[str, Feature]:
     """The features of a tf.train.Example by name: lists of bytes, arrays of float32 or of int64."""
     with open(record.path, "rb") as file:
         file.seek(record.start)

@@ -31,7 +31,7 @@ MOVES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Component:
     """One part of a model: trained parameters, and multiply-adds for one picture (one is two FLOPs)."""
 
     params: int
@@ -63,7 +63,7 @@ class Cost:
     backbone: str
     features: str
     image_px: int
-    parts: dict[str, Part]
+    parts: dict[str, Component]
     not_counted: dict[str, int]
     study: Study | None
     counter: str = COUNTER
@@ -83,17 +83,17 @@ def count(spec: ModelSpec, body: str = "smpl") -> Cost:
         model = build_model(spec.model_copy(update={"weights": "none"})).eval()
         posed = _body(body)
         image = torch.zeros(1, 3, spec.image_px, spec.image_px)
-    parts: dict[str, Part] = {}
+    parts: dict[str, Component] = {}
     missed: Counter[str] = Counter()
     with _counting(missed) as flops:
         features = model.backbone(image)
-    parts["backbone"] = Part(_params(model.backbone), flops.get_total_flops() // 2)
+    parts["backbone"] = Component(_params(model.backbone), flops.get_total_flops() // 2)
     with _counting(missed) as flops:
         prediction = model.head(features)
-    parts["head"] = Part(_params(model.head), flops.get_total_flops() // 2)
+    parts["head"] = Component(_params(model.head), flops.get_total_flops() // 2)
     with _counting(missed) as flops:
         posed(prediction.rotmats, prediction.betas)
-    parts["body"] = Part(0, flops.get_total_flops() // 2)
+    parts["body"] = Component(0, flops.get_total_flops() // 2)
     study = STUDY.get(spec.backbone.replace("-", "_")) if spec.image_px == 224 else None
     return Cost(spec.backbone, spec.features, spec.image_px, parts, dict(missed.most_common()), study)
 

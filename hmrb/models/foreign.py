@@ -20,7 +20,7 @@ DROP = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """A file's arrays by what they are for, and whose names they bear. `rest` counts the others by group."""
 
     kind: Literal["hmrb", "hmr", "spin", "network", "backbone"]
@@ -30,7 +30,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
+class ForeignLayout:
     """How a backbone looks in their files: shapes that only it has (None: not there), and the rules to our names."""
 
     shapes: Mapping[str, tuple[int, ...] | None]
@@ -38,18 +38,18 @@ class Theirs:
     reorder: Callable[[State], State] = field(default=lambda state: state)
 
 
-def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
+def components_of(tensors: Mapping[str, Tensor]) -> Components:
     """Sorts a file's arrays: `backbone.` and `head.`, or SPIN's regressor beside its ResNet, or a backbone alone."""
     if not any(key.startswith("backbone.") for key in tensors):
         head = {key: value for key, value in tensors.items() if key.split(".")[0] in HEAD}
         backbone = {key: value for key, value in tensors.items() if key not in head}
-        return Parts("spin" if "decpose.weight" in head else "backbone", backbone, head, Counter())
+        return Components("spin" if "decpose.weight" in head else "backbone", backbone, head, Counter())
     backbone = _under("backbone.", tensors)
     head = _under("head.", tensors)
     rest = Counter(group_of(key) for key in tensors if not key.startswith(("backbone.", "head.")))
     if any(key.startswith("network.") for key in backbone):
-        return Parts("hmrb", backbone, head, rest)
-    return Parts("hmr" if "decpose.weight" in head else "network", backbone, head, rest)
+        return Components("hmrb", backbone, head, rest)
+    return Components("hmr" if "decpose.weight" in head else "network", backbone, head, rest)
 
 
 def group_of(key: str) -> str:
@@ -108,9 +108,9 @@ def _swin(backbone: State) -> State:
     }
 
 
-def _resnet(blocks: int, width: int, inner: int) -> Theirs:
+def _resnet(blocks: int, width: int, inner: int) -> ForeignLayout:
     last = f"layer3.{blocks - 1}.conv1.weight"
-    return Theirs(
+    return ForeignLayout(
         {
             "layer1.0.conv1.weight": (width, 64, 1, 1),
             "layer1.0.conv2.weight": (width, inner, 3, 3),
@@ -131,16 +131,16 @@ TWINS: Rules = (
     (r"^norm_after_stage3\.", "norm."),
 )
 
-THEIRS: dict[str, Theirs] = {
+THEIRS: dict[str, ForeignLayout] = {
     "resnet50": _resnet(6, 64, 64),
     "resnet101": _resnet(23, 64, 64),
     "resnet152": _resnet(36, 64, 64),
     "resnext101": _resnet(23, 256, 8),
-    "hrnet_w32": Theirs(
+    "hrnet_w32": ForeignLayout(
         {"stage2.0.branches.0.0.conv1.weight": (32, 32, 3, 3), "stage4.2.branches.3.0.conv1.weight": (256, 256, 3, 3)},
         (*UPSAMPLED, (r"^final_layer\.(weight|bias)$", DROP)),
     ),
-    "efficientnet_b5": Theirs(
+    "efficientnet_b5": ForeignLayout(
         {"layers.0.conv.weight": (48, 3, 3, 3), "layers.6.conv.weight": (2048, 512, 1, 1)},
         (
             (r"^layers\.0\.conv\.", "conv_stem."),
@@ -162,7 +162,7 @@ THEIRS: dict[str, Theirs] = {
         ),
         _efficientnet,
     ),
-    "vit_b16": Theirs(
+    "vit_b16": ForeignLayout(
         {
             "patch_embed.projection.weight": (768, 3, 16, 16),
             "layers.11.ln1.weight": (768,),
@@ -178,7 +178,7 @@ THEIRS: dict[str, Theirs] = {
             (r"^ln1\.", "norm."),
         ),
     ),
-    "swin_t": Theirs(
+    "swin_t": ForeignLayout(
         {
             "patch_embed.projection.weight": (96, 3, 4, 4),
             "stages.2.blocks.5.norm1.weight": (384,),
@@ -196,7 +196,7 @@ THEIRS: dict[str, Theirs] = {
         ),
         _swin,
     ),
-    "twins_svt_b": Theirs(
+    "twins_svt_b": ForeignLayout(
         {
             "patch_embeds.0.projection.weight": (96, 3, 4, 4),
             "stages.2.17.norm1.weight": (384,),
@@ -204,7 +204,7 @@ THEIRS: dict[str, Theirs] = {
         },
         TWINS,
     ),
-    "twins_pcpvt_b": Theirs(
+    "twins_pcpvt_b": ForeignLayout(
         {
             "patch_embeds.0.projection.weight": (64, 3, 4, 4),
             "stages.2.17.norm1.weight": (320,),
@@ -212,5 +212,5 @@ THEIRS: dict[str, Theirs] = {
         },
         TWINS,
     ),
-    "mini": Theirs({"conv1.0.weight": (12, 3, 3, 3), "layer4.0.conv1.weight": (256, 128, 3, 3)}),
+    "mini": ForeignLayout({"conv1.0.weight": (12, 3, 3, 3), "layer4.0.conv1.weight": (256, 128, 3, 3)}),
 }

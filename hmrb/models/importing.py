@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmrb.lookup import find
 from hmrb.models.backbones import backbone_name
-from hmrb.models.foreign import THEIRS, parts_of, recognise, renamed
+from hmrb.models.foreign import THEIRS, components_of, recognise, renamed
 from hmrb.models.hmr import build_model
 from hmrb.models.weight_files import BOXES, WeightsError, read_weights, tensors_of
 from hmrb.models.weights import fit
@@ -34,7 +34,7 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
     content = read_weights(path)
     if {"format", "spec", "model"} <= content.keys():
         raise WeightsError(f"{path}: a checkpoint of hmrb already; hmrb eval takes it as it is")
-    parts = parts_of(tensors_of(content, path))
+    parts = components_of(tensors_of(content, path))
     if parts.kind not in MADE_BY:
         raise WeightsError(f"{path}: {_no_model(parts.backbone, parts.rest)}")
     if wanted not in ("", parts.kind):

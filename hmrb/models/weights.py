@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, Backbone, Features, backbone_name, find_backbone, network_args
-from hmrb.models.foreign import State, parts_of, recognise, renamed
+from hmrb.models.foreign import State, components_of, recognise, renamed
 from hmrb.models.weight_files import WeightsError, read_weights, tensors_of
 from hmrb.spec import ModelSpec
 from hmrb.store import Store
@@ -126,7 +126,7 @@ def _from_timm(row: Backbone, spec: ModelSpec) -> State:
 
 def _features_state(path: Path, name: str, row: Backbone, backbone: Features) -> tuple[State, Counter[str]]:
     """A file's arrays under the names of our `Features`, and how many it has of parts that are no backbone."""
-    parts = parts_of(tensors_of(read_weights(path), path))
+    parts = components_of(tensors_of(read_weights(path), path))
     rest = parts.rest + Counter({"head": len(parts.head)} if parts.head else {})
     theirs = recognise({key.removeprefix("network."): value for key, value in parts.backbone.items()})
     if theirs and _architecture(BACKBONES[theirs]) != _architecture(row):

@@ -15,14 +15,14 @@ PATIENCE_S = float(os.environ.get("HMRB_PATIENCE_S", "600"))
 
 
 @dataclass(slots=True)
-class Pulse:
+class Heartbeat:
     """How often this process has come to meet the others; who has come less often is waited for."""
 
     meetings: int = 0
 
 
 @contextmanager
-def beating(pulse: Pulse, rank: int, size: int, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def beating(heartbeat: Heartbeat, rank: int, size: int, patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Tells the others that this process lives, and ends it where it waits in vain for one of them.
 
     A process that is stopped, or whose machine is gone, closes no connection: without this, the others wait on in
@@ -33,8 +33,8 @@ def beating(pulse: Pulse, rank: int, size: int, patience_s: float = PATIENCE_S) 
         return
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    signs = Signs(pulse, rank, size, patience_s)
-    store = PrefixStore(f"pulse/{attempt}", TCPStore(address, port, is_master=False))
+    signs = Signs(heartbeat, rank, size, patience_s)
+    store = PrefixStore(f"heartbeat/{attempt}", TCPStore(address, port, is_master=False))
     store.set(str(rank), signs.own)
     # Two threads, for a store whose host has stopped never answers.
     for target, args in ((signs.exchange, (store,)), (signs.watch, ())):
@@ -49,7 +49,7 @@ def beating(pulse: Pulse, rank: int, size: int, patience_s: float = PATIENCE_S) 
 class Signs:
     """What this process tells the others and knows of them: `beat meetings` of each."""
 
-    pulse: Pulse
+    heartbeat: Heartbeat
     rank: int
     size: int
     patience_s: float
@@ -71,7 +71,7 @@ class Signs:
         beat, looked_at = 0, 0.0
         while not self.done.wait(min(1.0, self.patience_s / 10)):
             beat += 1
-            meetings = self.pulse.meetings
+            meetings = self.heartbeat.meetings
             if meetings != int(self.own.split()[1]):
                 self.waits_since, self.seen, self.seen_before = time.monotonic(), [], []
             self.own = f"{beat} {meetings}"
@@ -90,7 +90,7 @@ class Signs:
     def watch(self) -> None:
         """Ends this process where it has waited too long for others that are silent or behind."""
         while not self.done.wait(min(1.0, self.patience_s / 10)) and not self.is_lost:
-            before, seen, meetings = self.seen_before, self.seen, self.pulse.meetings
+            before, seen, meetings = self.seen_before, self.seen, self.heartbeat.meetings
             if self.waited_s < self.patience_s or meetings != int(self.own.split()[1]):
                 continue
             if time.monotonic() - self.answered_at > self.patience_s / 2:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, distributed
 
 from hmrb.errors import RequestError, RunError
-from hmrb.parallel.heartbeat import PATIENCE_S, Pulse
+from hmrb.parallel.heartbeat import PATIENCE_S, Heartbeat
 
 TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
 PATIENCE = timedelta(days=1)  # the same while the first process makes a dataset for all
@@ -30,38 +30,38 @@ class World:
     rank: int
     size: int
     device: torch.device
-    pulse: Pulse = field(default_factory=Pulse, compare=False)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat, compare=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and talks to people."""
         return self.rank == 0
 
-    def most(self, flag: int) -> int:
+    def max(self, flag: int) -> int:
         """The largest flag of all processes."""
-        return self.asking(torch.tensor(flag))()
+        return self.start_max(torch.tensor(flag))()
 
-    def asking(self, flag: Int[Tensor, ""]) -> Callable[[], int]:
+    def start_max(self, flag: Int[Tensor, ""]) -> Callable[[], int]:
         """Begins to tell the others a flag; the call gives the largest of all processes.
 
         A flag that the CPU knows is best left there: a GPU would first end what it was given.
         """
-        largest = self._reducing(flag, distributed.ReduceOp.MAX)
+        largest = self._start_reduce(flag, distributed.ReduceOp.MAX)
         return lambda: int(largest())
 
     def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The sums of the values over all processes."""
-        return self.summing(values)()
+        return self.start_sum(values)()
 
-    def summing(self, values: Float[Tensor, " n"]) -> Callable[[], Float[Tensor, " n"]]:
+    def start_sum(self, values: Float[Tensor, " n"]) -> Callable[[], Float[Tensor, " n"]]:
         """Begins to sum the values over all processes; the call gives the sums."""
-        return self._reducing(values, distributed.ReduceOp.SUM)
+        return self._start_reduce(values, distributed.ReduceOp.SUM)
 
-    def _reducing(self, values: Tensor, how: Any) -> Callable[[], Tensor]:
+    def _start_reduce(self, values: Tensor, how: Any) -> Callable[[], Tensor]:
         """Others may be late: what does not need the result goes on before the call."""
         if self.size == 1:
             return lambda: values
-        self.pulse.meetings += 1
+        self.heartbeat.meetings += 1
         reduced = values.clone()
         work: Any = distributed.all_reduce(reduced, how, async_op=True)
 
@@ -74,7 +74,7 @@ class World:
     def barrier(self) -> None:
         """Waits until every process is here."""
         if self.size > 1:
-            self.pulse.meetings += 1
+            self.heartbeat.meetings += 1
             distributed.barrier()
 
     def of_first(self, act: Callable[[], int]) -> int:
@@ -90,7 +90,7 @@ class World:
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrites these tensors by those of the first process."""
         if self.size > 1:
-            self.pulse.meetings += 1
+            self.heartbeat.meetings += 1
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
@@ -102,7 +102,7 @@ class World:
         mine = (rows.cpu().numpy(), values.cpu().numpy())
         parts = [mine] * self.size
         if self.size > 1:
-            self.pulse.meetings += 1
+            self.heartbeat.meetings += 1
             distributed.all_gather_object(parts, mine)
         all_rows = torch.from_numpy(np.concatenate([part[0] for part in parts])).long()
         counts = torch.bincount(all_rows, minlength=total)

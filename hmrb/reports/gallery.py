@@ -32,7 +32,7 @@ SLICED = ("mpjpe", "pa_mpjpe", "pve")  # shown of slices; the record has all
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class DrawnPerson:
     """Somebody in the gallery; `picture` is a data URI with photo, overlay and side view."""
 
     name: str
@@ -66,7 +66,7 @@ def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> 
     return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1)
 
 
-def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[Person]]:
+def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[DrawnPerson]]:
     """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
     if not len(scores.rotmats):
         return {}
@@ -116,7 +116,7 @@ def _square(scores: Scores, row: int) -> UInt8[np.ndarray, "S S 3"]:
     return np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
 
 
-def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> Person:
+def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> DrawnPerson:
     """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
     in_shard = int(scores.people.rows[row])
     photo = _square(scores, row)
@@ -128,7 +128,7 @@ def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int)
     put(Path(f"{stem}.png"), lambda part: part.write_bytes(png.tobytes()))
     put(Path(f"{stem}.obj"), lambda part: write_obj(part, upright, body.faces))
     uri = f"data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}"
-    return Person(
+    return DrawnPerson(
         scores.shard.name(in_shard),
         {name: float(scores.errors[name][row]) for name in SLICED if name in scores.errors},
         uri,

@@ -17,7 +17,7 @@ from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metrics import TITLES, UNITS
 
 
-class Watcher:
+class Logger:
     """Who is told how a run goes. This one keeps it to itself: that of every process but the first."""
 
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
@@ -36,7 +36,7 @@ class Watcher:
         """Something a person should read."""
 
 
-class RunWatcher(Watcher):
+class RunLogger(Logger):
     """A live bar on a terminal, a line an epoch elsewhere; every fact in log.jsonl and TensorBoard."""
 
     def __init__(self, folder: Path, console: Console, progress: Progress) -> None:
@@ -136,8 +136,8 @@ class RunWatcher(Watcher):
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[RunWatcher]:
-    """A RunWatcher whose bar is taken down at the end, however that comes."""
+def run_logger(folder: Path) -> Iterator[RunLogger]:
+    """A RunLogger whose bar is taken down at the end, however that comes."""
     console = Console()
     columns = (
         TextColumn("{task.description}"),
@@ -148,12 +148,12 @@ def watching(folder: Path) -> Iterator[RunWatcher]:
         TimeRemainingColumn(),
     )
     with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:
-        watcher = RunWatcher(folder, console, bar)
+        logger = RunLogger(folder, console, bar)
         threading.excepthook = _only_bugs
         try:
-            yield watcher
+            yield logger
         finally:
-            unwritten = watcher.close()
+            unwritten = logger.close()
             threading.excepthook = threading.__excepthook__
     if unwritten:
         raise RunError(unwritten)

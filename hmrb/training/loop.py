@@ -43,10 +43,10 @@ from hmrb.parallel.world import World
 from hmrb.records import Batch
 from hmrb.spec import Experiment
 from hmrb.store import Store
-from hmrb.training.logger import Watcher
+from hmrb.training.logger import Logger
 from hmrb.training.losses import Losses
 from hmrb.training.profile import profiled
-from hmrb.training.retention import Keeper
+from hmrb.training.retention import CheckpointRetention
 from hmrb.training.step import Learner, build_learner, set_rates, train_step
 
 SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
@@ -63,7 +63,7 @@ class Stopped(Exception):
         self.signum = signum
 
 
-def train(experiment: Experiment, run: Run, store: Store, world: World, watcher: Watcher) -> Checkpoint:
+def train(experiment: Experiment, run: Run, store: Store, world: World, logger: Logger) -> Checkpoint:
     """Trains to the end of the spec from the run's last checkpoint on. Raises Stopped on SIGTERM and SIGINT."""
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
@@ -76,55 +76,55 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, watcher:
     torch.manual_seed(stream_seed(experiment.seed, "weights"))
     learner = build_learner(experiment, shards, store, world)
     losses = Losses(experiment.losses, body)
-    select = Selection.build(experiment, store, world)
+    select = CheckpointSelection.build(experiment, store, world)
     step = 0
     if found := newest_checkpoint(run):
         step = found.checkpoint.step
-        _restore(found, learner, run, body, shards, select, world, watcher)
-    keeper = Keeper(run, experiment.checkpoints, step, watcher.say)
+        _restore(found, learner, run, body, shards, select, world, logger)
+    retention = CheckpointRetention(run, experiment.checkpoints, step, logger.say)
 
     # ---- loop
-    watcher.start(step, total, steps_per_epoch)
+    logger.start(step, total, steps_per_epoch)
     dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
     draws = StepDraws(optim.batch, step, total, world.rank, world.size)
     meter = Meter(world)
     unreadable: set[str] = set()
     last = None
-    watcher.knobs(step, learner.knobs)
-    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, watcher) as profiler:
+    logger.knobs(step, learner.knobs)
+    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, logger) as profiler:
         loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
         for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
-            unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, watcher)
+            unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, logger)
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
-            due = CHECKPOINT if world.is_main and keeper.is_due else 0
-            asking = world.asking(torch.tensor(signals.received or due))
+            due = CHECKPOINT if world.is_main and retention.is_due else 0
+            stop_flag = world.start_max(torch.tensor(signals.received or due))
             terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
             profiler.step()
             meter.add(terms, len(batch.row))
             if step % LOG_EVERY == 0 or step == total:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
-                watcher.step(step, facts)
+                logger.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
-            asked = asking()
+            asked = stop_flag()
             if ends_epoch and select:
-                select.consider(learner, step, step // steps_per_epoch, step == total, watcher)
+                select.consider(learner, step, step // steps_per_epoch, step == total, logger)
             if ends_epoch or asked:
                 last = _checkpoint(experiment, learner, step, body, shards, select)
                 if world.is_main:
                     is_best = select is not None and select.best_step == step
-                    keeper.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
-                    if keeper.failure and step == total:
-                        raise keeper.failure
+                    retention.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
+                    if retention.failure and step == total:
+                        raise retention.failure
                 world.barrier()
             if asked > CHECKPOINT and step < total:
-                raise Stopped(asked, step, keeper.step if world.is_main else step)
+                raise Stopped(asked, step, retention.step if world.is_main else step)
     return last or load_checkpoint(run.last)
 
 
 @dataclass
-class Selection:
+class CheckpointSelection:
     """The benchmark that chooses the best checkpoint, and its choice so far."""
 
     benchmark: Benchmark
@@ -138,7 +138,7 @@ class Selection:
     best_step: int = -1
 
     @classmethod
-    def build(cls, experiment: Experiment, store: Store, world: World) -> "Selection | None":
+    def build(cls, experiment: Experiment, store: Store, world: World) -> "CheckpointSelection | None":
         """None where the spec keeps the last weights."""
         if experiment.evals.select_on is None:
             return None
@@ -149,7 +149,7 @@ class Selection:
         evals, workers = experiment.evals, experiment.data.workers
         return cls(benchmark, shard, bodies, world, experiment.model.image_px, evals.every, workers)
 
-    def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, watcher: Watcher) -> None:
+    def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, logger: Logger) -> None:
         """Scores the weights every `every` epochs and at the end."""
         if epoch % self.every and not is_end:
             return
@@ -157,7 +157,7 @@ class Selection:
         scores = evaluate_model(
             learner.to_evaluate, self.benchmark, self.shard, self.bodies, self.world, self.image_px, self.workers
         )
-        watcher.scored(step, scores)
+        logger.scored(step, scores)
         if scores.mean("pa_mpjpe") < self.best:
             self.best, self.best_step = scores.mean("pa_mpjpe"), step
 
@@ -231,14 +231,14 @@ def _restore(
     run: Run,
     body: SMPL,
     shards: Mapping[str, Shard],
-    select: Selection | None,
+    select: CheckpointSelection | None,
     world: World,
-    watcher: Watcher,
+    logger: Logger,
 ) -> None:
     """Takes up a run where a checkpoint of it left off. Raises RequestError where data or body have changed since."""
     checkpoint = found.checkpoint
     if found.damage:
-        watcher.say(found.damage)
+        logger.say(found.damage)
     load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
     now = {name: shard.info.sha for name, shard in shards.items()}
     if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
@@ -248,13 +248,15 @@ def _restore(
         )
     learner.load(checkpoint.training)
     if select:
-        _restore_choice(select, checkpoint, run, world, watcher)
+        _restore_choice(select, checkpoint, run, world, logger)
     world.barrier()
     if found.damage and world.is_main:
         os.replace(run.last, run.damaged)  # or it would become the one before the next
 
 
-def _restore_choice(select: Selection, checkpoint: Checkpoint, run: Run, world: World, watcher: Watcher) -> None:
+def _restore_choice(
+    select: CheckpointSelection, checkpoint: Checkpoint, run: Run, world: World, logger: Logger
+) -> None:
     """The best so far, as far as best.pt bears it out."""
     select.best, select.best_step = checkpoint.training["best"], checkpoint.training["best_step"]
     try:
@@ -272,7 +274,7 @@ def _restore_choice(select: Selection, checkpoint: Checkpoint, run: Run, world: 
             knobs = checkpoint.training.get("knobs", {})
             save_checkpoint(replace(checkpoint, training={"knobs": knobs}), run.best)
     else:
-        watcher.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
+        logger.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
         select.best, select.best_step = math.inf, -1
 
 
@@ -282,7 +284,7 @@ def _checkpoint(
     step: int,
     body: SMPL,
     shards: Mapping[str, Shard],
-    select: Selection | None,
+    select: CheckpointSelection | None,
 ) -> Checkpoint:
     best = {"best": select.best, "best_step": select.best_step} if select else {}
     return Checkpoint(
@@ -299,11 +301,11 @@ def _checkpoint(
     )
 
 
-def _note_unreadable(known: set[str], batch: Batch, limit: int, watcher: Watcher) -> set[str]:
+def _note_unreadable(known: set[str], batch: Batch, limit: int, logger: Logger) -> set[str]:
     """The pictures that could not be read so far. Raises RunError where they are more than the spec allows."""
     new = set(batch.skipped) - known
     for line in sorted(new):
-        watcher.say(f"{line}; another draw took its place")
+        logger.say(f"{line}; another draw took its place")
     together = known | new
     if len(together) > limit:
         names = "; ".join(sorted(together)[:5])

@@ -41,7 +41,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelCounts:
     """How many key points and bodies of a batch have a label."""
 
     keypoints2d: Float[Tensor, ""]
@@ -49,22 +49,22 @@ class Labelled:
     bodies: Float[Tensor, ""]
 
     @classmethod
-    def of(cls, batch: Batch) -> "Labelled":
+    def of(cls, batch: Batch) -> "LabelCounts":
         """Counts of these pictures."""
         points2d, points3d = batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0
         return cls(*(is_there.sum().float() for is_there in (points2d, points3d, batch.has_body)))
 
-    def of_part(self, parts: int, world: World) -> "Callable[[], Labelled]":
+    def of_part(self, parts: int, world: World) -> "Callable[[], LabelCounts]":
         """The mean over all parts of a batch, that of each process in `parts`; the call waits for the others' counts.
 
         Terms of the parts that divide by it have the whole batch's term as their mean.
         """
-        counts = world.summing(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies]))
-        return lambda: Labelled(*(counts().clamp(min=1) / (parts * world.size)))
+        counts = world.start_sum(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies]))
+        return lambda: LabelCounts(*(counts().clamp(min=1) / (parts * world.size)))
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LossPair:
     """What a loss may look at: the prediction posed by the body, and the batch with its labelled bodies posed."""
 
     prediction: Prediction
@@ -73,7 +73,7 @@ class Pair:
     batch: Batch
     label_rotmats: Float[Tensor, "B 24 3 3"]
     label_vertices: Float[Tensor, "B V 3"] | None
-    labelled: Labelled
+    labelled: LabelCounts
 
     @property
     def has_body(self) -> Float[Tensor, " B"]:
@@ -81,7 +81,7 @@ class Pair:
         return self.batch.has_body.to(self.joints.dtype)
 
 
-def keypoints3d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
+def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Joints in metres, both sides relative to the middle of their hips, or to another origin that is labelled."""
     label = pair.batch.keypoints3d
     origin = _origin(label)
@@ -89,7 +89,7 @@ def keypoints3d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     return _mean(error, label[..., 3:], pair.labelled.keypoints3d)
 
 
-def keypoints2d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
+def keypoints2d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Projected joints in halves of the crop, [-1, 1] over the picture."""
     label, size = pair.batch.keypoints2d, pair.batch.image.shape[-1]
     pixels = project(pair.joints, pair.prediction.camera, size)
@@ -97,20 +97,20 @@ def keypoints2d(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
     return _mean(error, label[..., 2:], pair.labelled.keypoints2d)
 
 
-def vertices(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
+def vertices(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """The mesh in metres, before translation."""
     assert pair.label_vertices is not None
     error = distance(pair.mesh.vertices, pair.label_vertices)
     return _mean(error, pair.has_body[:, None, None], pair.labelled.bodies)
 
 
-def pose(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
+def pose(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Entries of the 24 rotation matrices."""
     error = distance(pair.prediction.rotmats, pair.label_rotmats)
     return _mean(error, pair.has_body[:, None, None, None], pair.labelled.bodies)
 
 
-def betas(pair: Pair, distance: Distance) -> Float[Tensor, ""]:
+def betas(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """The ten shape coefficients."""
     error = distance(pair.prediction.betas, pair.batch.betas)
     return _mean(error, pair.has_body[:, None], pair.labelled.bodies)
@@ -123,7 +123,7 @@ class Losses:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.body = body
 
-    def __call__(self, prediction: Prediction, batch: Batch, labelled: Labelled) -> dict[str, Float[Tensor, ""]]:
+    def __call__(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> dict[str, Float[Tensor, ""]]:
         """Each term times its weight; their sum is the loss."""
         pair = self.pair(prediction, batch, labelled)
         out = {}
@@ -132,7 +132,7 @@ class Losses:
             out[name] = term.weight * LOSSES[name](pair, distance)
         return out
 
-    def pair(self, prediction: Prediction, batch: Batch, labelled: Labelled) -> Pair:
+    def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
         """Poses both sides; only the vertices that joints are made of where no term looks at the mesh."""
         whole_mesh = "vertices" in self.terms
         label_rotmats = rotvec_to_rotmat(batch.pose)
@@ -143,7 +143,7 @@ class Losses:
             if whole_mesh:
                 with torch.no_grad():
                     label_vertices = self.body(label_rotmats, batch.betas).vertices
-        return Pair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled)
+        return LossPair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled)
 
 
 def real_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
@@ -175,6 +175,6 @@ def _mean(error: Tensor, confidence: Tensor, labelled: Float[Tensor, ""]) -> Flo
     return (error * confidence).sum() / (labelled * (error.numel() // confidence.numel()))
 
 
-LOSSES: dict[str, Callable[[Pair, Distance], Tensor]] = {
+LOSSES: dict[str, Callable[[LossPair, Distance], Tensor]] = {
     function.__name__: function for function in (keypoints3d, keypoints2d, vertices, pose, betas)
 }

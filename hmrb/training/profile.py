@@ -8,7 +8,7 @@ from pathlib import Path
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from hmrb.parallel.world import World
-from hmrb.training.logger import Watcher
+from hmrb.training.logger import Logger
 
 SETTLING = 4  # steps before the profile: caches fill, threads and workers start
 RANGES = (
@@ -28,8 +28,8 @@ class Profiler:
 class StepProfiler(Profiler):
     """Writes a trace of each process and the first one's table into `folder` after so many steps."""
 
-    def __init__(self, steps: int, folder: Path, world: World, watcher: Watcher) -> None:
-        self._steps, self._folder, self._world, self._watcher = steps, folder, world, watcher
+    def __init__(self, steps: int, folder: Path, world: World, logger: Logger) -> None:
+        self._steps, self._folder, self._world, self._logger = steps, folder, world, logger
         self._start, self._seen = 0.0, 0
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (world.device.type == "cuda")
         self.torch = profile(
@@ -53,7 +53,7 @@ class StepProfiler(Profiler):
         if self._world.is_main:
             table = "\n".join(shares(done, seconds, self._steps, self._world.device.type == "cuda"))
             (self._folder / "summary.txt").write_text(table + "\n")
-            self._watcher.say(f"{table}\ntrace: {trace} (chrome://tracing, ui.perfetto.dev)")
+            self._logger.say(f"{table}\ntrace: {trace} (chrome://tracing, ui.perfetto.dev)")
 
 
 def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]:
@@ -86,11 +86,11 @@ def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]
 
 
 @contextmanager
-def profiled(steps: int, folder: Path, world: World, watcher: Watcher) -> Iterator[Profiler]:
+def profiled(steps: int, folder: Path, world: World, logger: Logger) -> Iterator[Profiler]:
     """A profiler of that many steps of what is done inside, into `folder`/profile; of none where they are 0."""
     if not steps:
         yield Profiler()
         return
-    profiler = StepProfiler(steps, folder / "profile", world, watcher)
+    profiler = StepProfiler(steps, folder / "profile", world, logger)
     with profiler.torch:
         yield profiler

@@ -12,7 +12,7 @@ from hmrb.errors import RunError
 from hmrb.spec import CheckpointSpec
 
 
-class Keeper:
+class CheckpointRetention:
     """Writes a run's checkpoints, and outlives a full disk: what could not be written is written with the next.
 
     `last.pt` is written after all that belongs to its past, so a run that dies between two files goes on from a

@@ -25,7 +25,7 @@ from hmrb.parallel.world import World, keep_memory
 from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import AdversarySpec, Experiment, OptimSpec
 from hmrb.store import Store
-from hmrb.training.losses import Labelled, Losses, fake_loss, real_loss
+from hmrb.training.losses import LabelCounts, Losses, fake_loss, real_loss
 
 
 @dataclass
@@ -111,7 +111,7 @@ def train_step(
     parts = batch.parts(learner.num_parts)
     real = learner.adversary.real(step).parts(len(parts)) if learner.adversary else [None] * len(parts)
     with record_function("hmrb: counts"):
-        labelled = Labelled.of(batch).of_part(len(parts), world)
+        labelled = LabelCounts.of(batch).of_part(len(parts), world)
     learner.zero_grad()
     passes = []
     for index, (part, real_part) in enumerate(zip(parts, real, strict=True)):
@@ -119,7 +119,7 @@ def train_step(
         with learner.exchanging(gradients=is_last):
             passes.append(_forward(learner, losses, part, labelled, real_part, optim, is_last))
             if is_last:  # told while the network's gradients are taken: nobody stands still for the answer
-                telling = world.asking(_not_finite_terms(passes))
+                telling = world.start_max(_not_finite_terms(passes))
             with record_function("hmrb: backward"):
                 torch.autograd.backward(passes[-1].outputs, passes[-1].gradients)
     with record_function("hmrb: finite"):
@@ -154,7 +154,7 @@ def _forward(
     learner: Learner,
     losses: Losses,
     part: Batch,
-    labelled: Callable[[], Labelled],
+    labelled: Callable[[], LabelCounts],
     real: BodyParams | None,
     optim: OptimSpec,
     is_last: bool,
@@ -211,12 +211,12 @@ def _not_finite_error(passes: Sequence[Pass], step: int, world: World) -> RunErr
     for of in passes:
         if bad_terms := [name for name, term in of.terms.items() if name != "total" and not term.isfinite()]:
             labels = (of.part.keypoints2d, of.part.keypoints3d, of.part.pose, of.part.betas, of.part.image)
-            guesses = (of.prediction.rotmats, of.prediction.betas, of.prediction.camera)
+            predicted = (of.prediction.rotmats, of.prediction.betas, of.prediction.camera)
             label_rows = _not_finite(labels, of.part)
             where = (
                 f"labels or picture of rows {label_rows}"
                 if label_rows
-                else f"predictions for rows {_not_finite(guesses, of.part)}"
+                else f"predictions for rows {_not_finite(predicted, of.part)}"
             )
             return RunError(
                 f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; not finite are the {where}."

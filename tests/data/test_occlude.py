@@ -13,7 +13,7 @@ from raw.voc import annotation
 
 from hmrb.check import file_problems
 from hmrb.data.augment import AUGMENTS
-from hmrb.data.convert.source import Ticker
+from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.convert.voc_occluders import prepare_pascal
 from hmrb.data.occlude import mixed, paste, place_rectangle, resized
 from hmrb.data.occluders import load_occluders, procedural, read_pascal
@@ -249,7 +249,7 @@ def test_whole_segmented_objects_are_cut_out_of_voc(voc: Path, tmp_path: Path) -
     out = tmp_path / "home" / "occluders" / "pascal.npz"
     seen = []
 
-    class Count(Ticker):
+    class Count(ProgressReporter):
         def part(self, path: Path, items: int) -> None:
             seen.append((path.name, items))
 
@@ -301,14 +301,14 @@ def test_a_broken_voc_is_named_and_nothing_written(
 ) -> None:
     breaks(voc / "VOCdevkit" / "VOC2012")
     with pytest.raises(RunError) as error:
-        prepare_pascal(voc, tmp_path / "home" / "pascal.npz", Ticker())
+        prepare_pascal(voc, tmp_path / "home" / "pascal.npz", ProgressReporter())
     assert said in str(error.value)
     assert not (tmp_path / "home").exists()
 
 
 def test_a_folder_that_is_no_voc_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no VOC 2012 here; a folder with Annotations, JPEGImages, Segment"):
-        prepare_pascal(tmp_path, tmp_path / "pascal.npz", Ticker())
+        prepare_pascal(tmp_path, tmp_path / "pascal.npz", ProgressReporter())
 
 
 def test_pascal_occluders_are_used_where_they_are_there(
@@ -320,7 +320,7 @@ def test_pascal_occluders_are_used_where_they_are_there(
         RequestError, match=r"(?s)pascal\.npz: no such file.*VOC 2012.*convert-data occluders --raw DIR"
     ):
         drawn("occlude", view(GREY), 0, occluders="pascal")
-    prepare_pascal(voc, Store.default().pascal, Ticker())
+    prepare_pascal(voc, Store.default().pascal, ProgressReporter())
     out = drawn("occlude", view(GREY), 0, occluders="pascal", count=(7, 7), scale=(1, 1))
     assert np.abs(out.image.astype(int) - 120).min(-1).min() < 3  # the chair's colour
     load_occluders.cache_clear()

@@ -9,11 +9,11 @@ from conftest import machine, source
 
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
-from hmrb.evaluation.evaluate import Guesses, Scores, evaluate, looking
+from hmrb.evaluation.evaluate import Predictor, Scores, evaluate, network_predictor
 from hmrb.evaluation.metrics import BETTER
 from hmrb.evaluation.protocols import BENCHMARKS, Benchmark, by_gender
 from hmrb.evaluation.records import read_result, save_scores
-from hmrb.evaluation.scoring import Bodies, Guess
+from hmrb.evaluation.scoring import Bodies, BodyOrPoints
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.parallel.world import World
 from hmrb.records import Batch, Prediction
@@ -28,17 +28,17 @@ def scores_of(
     predict: Callable[[Batch], Prediction] | None = None,
     benchmark: Benchmark = SYNTHETIC,
     world: World = ALONE,
-    guesses: Guesses | None = None,
-    mean: Guess | None = None,
+    predictor: Predictor | None = None,
+    mean: BodyOrPoints | None = None,
 ) -> Scores:
-    """A made-up method's scores; `guesses` are taken in place of what `predict` sees in pictures."""
+    """A made-up method's scores; `predictor` are taken in place of what `predict` sees in pictures."""
     shard = Shard(store.shard("synthetic", "test"))
     bodies = Bodies.load("open", benchmark, store, ALONE.device)
 
-    if guesses is None:
+    if predictor is None:
         assert predict is not None
-        guesses = looking(predict, benchmark, shard, 32, ALONE.device)
-    return evaluate(guesses, mean or resting(), benchmark, shard, bodies, world, image_px=32)
+        predictor = network_predictor(predict, benchmark, shard, 32, ALONE.device)
+    return evaluate(predictor, mean or resting(), benchmark, shard, bodies, world, image_px=32)
 
 
 def resting() -> Prediction:

@@ -17,7 +17,7 @@ from hmrb.evaluation.metrics import (
     PCK2D,
     TITLES,
     UNITS,
-    Pair,
+    MetricPair,
     Posed,
     acceleration_error,
     degenerate,
@@ -100,7 +100,7 @@ def test_scores_equal_the_evaluation_of_the_study(name: str) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case != "pred_all_one_point"])
 def test_joints_are_aligned_as_in_the_study(case: str) -> None:
     g, pred, truth = recorded("4_metrics", case)
-    pair = Pair(pred, truth)
+    pair = MetricPair(pred, truth)
     close = {"atol": 1e-3, "rtol": 0.0}  # mm; float32 metres
     np.testing.assert_allclose(pair.pa_joint_mm.double(), g["pa_per_joint"], **close)
     if case != "collinear":  # rotation about the line is any
@@ -243,13 +243,13 @@ def test_every_name_has_a_title_and_a_unit() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_people_of_whom_no_alignment_exists_are_named_and_never_nan(dtype: torch.dtype) -> None:
     truth, pred = person(), person(seed=1)
-    joints, wanted = pred.joints.clone(), truth.joints.clone()
-    joints[1], wanted[2] = torch.tensor([0.3, 0.1, 0.7]), torch.tensor([0.1, 0.2, 0.3])
-    joints[3], wanted[4] = on_a_line(1, 7)[0], on_a_line(1, 9)[0]
+    joints, options = pred.joints.clone(), truth.joints.clone()
+    joints[1], options[2] = torch.tensor([0.3, 0.1, 0.7]), torch.tensor([0.1, 0.2, 0.3])
+    joints[3], options[4] = on_a_line(1, 7)[0], on_a_line(1, 9)[0]
     seen = torch.ones(6, 14, dtype=torch.bool)
     seen[0] = False
     pred = Posed(joints.to(dtype), pred.vertices.to(dtype), pred.rotmats.to(dtype), None, pred.root.to(dtype))
-    truth = Posed(wanted.to(dtype), truth.vertices.to(dtype), truth.rotmats.to(dtype), seen, truth.root.to(dtype))
+    truth = Posed(options.to(dtype), truth.vertices.to(dtype), truth.rotmats.to(dtype), seen, truth.root.to(dtype))
     assert [DEGENERATE[reason] for reason in degenerate(pred, truth)] == [
         "no joint of the truth is seen",
         "the prediction's joints lie at one point",

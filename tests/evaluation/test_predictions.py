@@ -33,7 +33,7 @@ def off(batch: Batch) -> Prediction:
 
 
 def judged(store: Store, found: Predictions) -> Scores:
-    return scores_of(store, guesses=found.guesses, mean=found.mean())
+    return scores_of(store, predictor=found.predictor, mean=found.mean())
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import Scores, evaluate, looking
+from hmrb.evaluation.evaluate import Scores, evaluate, network_predictor
 from hmrb.evaluation.metrics import BETTER, MOTION, TITLES, Posed
 from hmrb.evaluation.protocols import BENCHMARKS, GROUPS, ROWS, SHARES, Benchmark, find_benchmark
 from hmrb.evaluation.records import read_results, save_scores
@@ -57,7 +57,9 @@ def truth_of(batch: Batch) -> Prediction:
 
 
 def score(row: Benchmark, shard: Shard, bodies: Bodies, world: World = ALONE, predict: Callable = truth_of) -> Scores:
-    return evaluate(looking(predict, row, shard, 32, world.device), resting(), row, shard, bodies, world, image_px=32)
+    return evaluate(
+        network_predictor(predict, row, shard, 32, world.device), resting(), row, shard, bodies, world, image_px=32
+    )
 
 
 def skeleton_of(row: Benchmark) -> str:
@@ -213,11 +215,11 @@ def regressed(row: Benchmark, shard: Shard, bodies: Bodies) -> torch.Tensor:
 def score_points(row: Benchmark, shard: Shard, bodies: Bodies, joints: torch.Tensor) -> Scores:
     """Joints that somebody gives in place of bodies."""
 
-    def guesses(blocks: Sequence[np.ndarray]) -> Iterator[Points]:
+    def predictor(blocks: Sequence[np.ndarray]) -> Iterator[Points]:
         for rows in blocks:
             yield Points(joints[rows], None)
 
-    return evaluate(guesses, Points(joints.mean(0, keepdim=True), None), row, shard, bodies, ALONE)
+    return evaluate(predictor, Points(joints.mean(0, keepdim=True), None), row, shard, bodies, ALONE)
 
 
 @EVERY_ROW

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hmrb.data.convert.source import Making, Part, Raw, Ticker, convert, pick_parts
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, SplitPlan, convert, pick_parts
 from hmrb.data.shard import ShardInfo
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.records import Person, Photo
 from hmrb.store import Store
 
 
-def photos_of(parts: Sequence[Part], split: str) -> list[Photo]:
+def photos_of(parts: Sequence[SplitPlan], split: str) -> list[Photo]:
     """Every photo of a split."""
     photos = []
     for part in pick_parts(parts, split):
@@ -21,7 +21,7 @@ def photos_of(parts: Sequence[Part], split: str) -> list[Photo]:
     return photos
 
 
-def people_of(parts: Sequence[Part], split: str) -> list[Person]:
+def people_of(parts: Sequence[SplitPlan], split: str) -> list[Person]:
     """Everybody in a split."""
     return [person for photo in photos_of(parts, split) for person in photo.people]
 
@@ -29,6 +29,6 @@ def people_of(parts: Sequence[Part], split: str) -> list[Person]:
 def made(name: str, folder: Path, *, compat: bool = False) -> ShardInfo:
     """The first shard that the tree in `folder`/raw becomes, in a store beside it."""
     store = Store(folder / "home")
-    source = SOURCES[name]
+    source = CONVERTERS[name]
     parts = source.plan(Raw(folder / "raw", compat, store))
-    return convert(source, parts, store, Making(made_by="a test", compat=compat), Ticker())[0]
+    return convert(source, parts, store, ConversionOptions(made_by="a test", compat=compat), ProgressReporter())[0]

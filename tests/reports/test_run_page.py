@@ -14,7 +14,7 @@ from conftest import machine, person, source, write_shard
 from hmrb.body import SMPL, load_body
 from hmrb.data.shard import open_shard
 from hmrb.errors import RunError
-from hmrb.evaluation.evaluate import People, Scores
+from hmrb.evaluation.evaluate import ScoredPeople, Scores
 from hmrb.evaluation.metrics import TITLES
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.evaluation.records import Record, save_scores
@@ -102,7 +102,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Ma
     scores = Scores(
         benchmark=benchmark,
         shard=shard,
-        people=People(np.arange(NUM_PEOPLE), np.ones((NUM_PEOPLE, len(benchmark.joint_names)), bool), {}),
+        people=ScoredPeople(np.arange(NUM_PEOPLE), np.ones((NUM_PEOPLE, len(benchmark.joint_names)), bool), {}),
         body_sha="b0d1e5b0d1e5b0d1",
         regressor_sha="0e90e550e90e550e",
         truth_bodies={},

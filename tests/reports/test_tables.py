@@ -15,16 +15,16 @@ from typer.testing import CliRunner
 from hmrb.cli import app
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
-from hmrb.evaluation.evaluate import People, Scores
+from hmrb.evaluation.evaluate import ScoredPeople, Scores
 from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
 from hmrb.evaluation.records import (
     FORMAT,
     Conditions,
     Machine,
     Number,
+    Provenance,
     Record,
-    SliceOf,
-    Source,
+    SubgroupScores,
     read_result,
     read_results,
     save_scores,
@@ -48,7 +48,7 @@ def write(
     scores = Scores(
         benchmark=benchmark,
         shard=shard,
-        people=People(np.arange(count), np.ones((count, 14), bool), {}),
+        people=ScoredPeople(np.arange(count), np.ones((count, 14), bool), {}),
         body_sha=body_sha,
         regressor_sha="",
         truth_bodies={},
@@ -167,7 +167,7 @@ def test_a_record_of_another_version_of_its_protocol_is_refused(tmp_path: Path) 
 
 def test_the_page_about_records_names_every_field() -> None:
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
-    for model in (Record, Conditions, Source, Machine, Number, SliceOf):
+    for model in (Record, Conditions, Provenance, Machine, Number, SubgroupScores):
         for name in model.model_fields:
             assert f"`{name}`" in page, f"{model.__name__}.{name}"
 

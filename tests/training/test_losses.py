@@ -9,7 +9,7 @@ from hmrb.geometry import rotvec_to_rotmat
 from hmrb.parallel.world import World
 from hmrb.records import Batch, Prediction
 from hmrb.spec import LossTerm
-from hmrb.training.losses import DISTANCES, LOSSES, Labelled, Losses, Pair, fake_loss, real_loss
+from hmrb.training.losses import DISTANCES, LOSSES, LabelCounts, Losses, LossPair, fake_loss, real_loss
 
 WEIGHTS = {"keypoints3d": 100, "keypoints2d": 10, "vertices": 2, "pose": 3, "betas": 0.02}
 THEIRS = {name: name for name in ("keypoints3d", "keypoints2d")}
@@ -17,12 +17,12 @@ THEIRS |= {"vertices": "vertex", "pose": "smpl_pose", "betas": "smpl_betas"}
 DISTANCE = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "smooth_l1"}
 
 
-def alone(batch: Batch) -> Labelled:
+def alone(batch: Batch) -> LabelCounts:
     """Counts of a batch that one process takes at once."""
-    return Labelled.of(batch).of_part(1, World(0, 1, torch.device("cpu")))()
+    return LabelCounts.of(batch).of_part(1, World(0, 1, torch.device("cpu")))()
 
 
-def study_pair(variant: str = "") -> Pair:
+def study_pair(variant: str = "") -> LossPair:
     """The study's inputs: six people, of whom `has_smpl` says who is labelled."""
     s = {key: torch.from_numpy(value) for key, value in golden("3_smpl_forward").items()}
     g = {key: torch.from_numpy(value) for key, value in golden("3_losses_no_disc").items()}
@@ -42,7 +42,7 @@ def study_pair(variant: str = "") -> Pair:
     )
     prediction = Prediction(s["pred_pose"], s["pred_shape"], s["pred_cam"])
     mesh = Mesh(s["pred_vertices"], torch.zeros(6, 24, 3), "smpl")
-    return Pair(prediction, s["pred_joints54"], mesh, batch, rotvec_to_rotmat(pose), s["gt_vertices"], alone(batch))
+    return LossPair(prediction, s["pred_joints54"], mesh, batch, rotvec_to_rotmat(pose), s["gt_vertices"], alone(batch))
 
 
 @pytest.mark.parametrize("kind", DISTANCE)
@@ -71,7 +71,7 @@ def test_adversarial_terms_equal_the_study() -> None:
     torch.testing.assert_close(real_loss(g["disc.real_score"]), g["gan/lsgan/disc_real"], rtol=1e-5, atol=1e-7)
 
 
-def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, Labelled]:
+def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, LabelCounts]:
     """A batch whose labels are what the prediction says."""
     rng = torch.Generator().manual_seed(0)
     pose, betas = 0.3 * torch.randn(3, 24, 3, generator=rng), torch.randn(3, 10, generator=rng)

@@ -20,7 +20,7 @@ from hmrb.errors import RequestError
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
-from hmrb.training.logger import Watcher
+from hmrb.training.logger import Logger
 from hmrb.training.profile import RANGES, profiled
 from hmrb.training.step import Learner, build_learner, train_step
 
@@ -154,7 +154,7 @@ def test_compile_that_does_not_work_is_said_and_left_out(
 def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listening(Watcher):
+    class Listening(Logger):
         def say(self, line: str) -> None:
             said.append(line)
 

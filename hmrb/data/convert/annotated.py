@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from hmrb.data.convert.conversion import Raw
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Raw
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -18,7 +18,7 @@ Columns = Mapping[str, float | str]
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class AnnotatedPicture:
     """A picture, by its path inside the dataset, and the P people marked in it.
 
     `boxes` are x, y, width, height; `points` rows of the dataset's skeleton with confidence; pixels count from 0.
@@ -30,21 +30,23 @@ class Marked:
     columns: tuple[Columns, ...]
 
 
-def gather(people: Iterable[tuple[str, Shaped[np.ndarray, "4"], Shaped[np.ndarray, "K 3"], Columns]]) -> list[Marked]:
+def gather(
+    people: Iterable[tuple[str, Shaped[np.ndarray, "4"], Shaped[np.ndarray, "K 3"], Columns]],
+) -> list[AnnotatedPicture]:
     """People by the pictures that they are in, pictures in the order in which they come first."""
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray, Columns]]] = {}
     for name, box, points, columns in people:
         row = np.asarray(box, np.float32), np.asarray(points, np.float32), columns
         pictures.setdefault(name, []).append(row)
-    return [_marked(name, pictures.pop(name)) for name in list(pictures)]  # popped, or all would be there twice
+    return [_annotated(name, pictures.pop(name)) for name in list(pictures)]  # popped, or all would be there twice
 
 
-def _marked(name: str, rows: list[tuple[np.ndarray, np.ndarray, Columns]]) -> Marked:
+def _annotated(name: str, rows: list[tuple[np.ndarray, np.ndarray, Columns]]) -> AnnotatedPicture:
     boxes, points, columns = zip(*rows, strict=True)
-    return Marked(name, np.stack(boxes), np.stack(points), columns)
+    return AnnotatedPicture(name, np.stack(boxes), np.stack(points), columns)
 
 
-def photo(root: Path, marked: Marked) -> Iterator[Photo]:
+def photo(root: Path, marked: AnnotatedPicture) -> Iterator[Photo]:
     """The picture below `root`, and its people as records."""
     rows = zip(marked.boxes, marked.points, marked.columns, strict=True)
     people = tuple(Person(box=box, keypoints2d=points, columns=columns) for box, points, columns in rows)

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from hmrb.data.convert.catalogue import DATASETS, dataset
+from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
 from hmrb.data.convert.pack import pack
 from hmrb.data.convert.packed_files import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
-from hmrb.data.convert.source import ORIGINAL, Making, Ticker
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError
@@ -20,7 +20,14 @@ PERSON = tuple(Person.__dataclass_fields__)
 
 
 def repack(
-    kind: str, file: Path, images: Path | None, name: str, split: str, store: Store, making: Making, ticker: Ticker
+    kind: str,
+    file: Path,
+    images: Path | None,
+    name: str,
+    split: str,
+    store: Store,
+    making: ConversionOptions,
+    ticker: ProgressReporter,
 ) -> ShardInfo:
     """Writes the shard of `name`'s `split` from a packed file. Raises RequestError for what does not fit."""
     slug = dataset(name).slug

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from hmrb.data.convert.source import Ticker
+from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
 
@@ -20,7 +20,7 @@ PASCAL_RIM_ALPHA = 192
 PASCAL_SHRINK = 0.5
 
 
-def prepare_pascal(voc_root: Path, out: Path, ticker: Ticker) -> int:
+def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
     """Writes the segmented objects of VOC 2012 that are no person, whole and not difficult; gives their number.
 
     Raises RequestError for a folder that is not VOC's, RunError for a file in it that can't be read.

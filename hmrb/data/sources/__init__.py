@@ -1,6 +1,6 @@
 """The catalogue's converters: one file for each dataset or family."""
 
-from hmrb.data.convert.source import Source
+from hmrb.data.convert.conversion import Converter
 from hmrb.data.sources import (
     agora,
     aic,
@@ -56,4 +56,4 @@ FAMILIES = (
     synthetic,
     up3d,
 )
-SOURCES: dict[str, Source] = {source.name: source for family in FAMILIES for source in family.SOURCES}
+CONVERTERS: dict[str, Converter] = {source.name: source for family in FAMILIES for source in family.CONVERTERS}

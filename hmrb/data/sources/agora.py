@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.records import Person, Photo
@@ -69,7 +69,7 @@ class Picture:
     scans: tuple[Scan, ...]
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """The splits whose tables are there, pictures of either size."""
     tables = {
         split: sorted((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
@@ -83,7 +83,7 @@ def plan(raw: Raw) -> list[Part]:
         if paths:
             there = {path.name: path.relative_to(raw.root).as_posix() for path in sorted(images.rglob("*.png"))}
             items = [item for path in paths for item in _pictures(path, f"images/{FOLDERS[split]}", there)]
-            parts.append(Part(split, items, partial(read, raw.root, has_smplx, raw.compat)))
+            parts.append(SplitPlan(split, items, partial(read, raw.root, has_smplx, raw.compat)))
     return parts
 
 
@@ -224,8 +224,8 @@ def _numbers(fit: Any, key: str, sizes: Sequence[int], path: Path) -> Float[np.n
     return numbers
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="agora",
         title="AGORA",
         licence="non-commercial research",

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, numbers, photo, present, read_json
 from hmrb.data.convert.boxes import box_corners
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 
 # Split: what the challenge calls it, the dates that its folders were given, the date of the pictures.
 FOLDERS = {
@@ -27,7 +27,7 @@ HIDDEN_COCO = 1  # 0 not labelled, 1 hidden, 2 visible: the re-release's
 People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """Everybody with a labelled point. Which of the two formats a file has is seen in it."""
     return [_part(raw, split, path) for split, path in present(raw, _files()).items()]
 
@@ -42,13 +42,13 @@ def _files() -> dict[str, list[str]]:
     }
 
 
-def _part(raw: Raw, split: str, path: Path) -> Part:
+def _part(raw: Raw, split: str, path: Path) -> SplitPlan:
     name, dates, date = FOLDERS[split]
     pictures = [f"ai_challenger_keypoint_{name}_{d}/keypoint_{name}_images_{date}" for d in dates]
     folder = raw.need(*pictures).relative_to(raw.root).as_posix()
     table = read_json(path)
     people = _challenge(table, folder, path, raw.compat) if isinstance(table, list) else _coco(table, folder, path)
-    return Part(split, gather(people), partial(photo, raw.root))
+    return SplitPlan(split, gather(people), partial(photo, raw.root))
 
 
 def _challenge(table: object, folder: str, path: Path, compat: bool) -> People:
@@ -80,8 +80,8 @@ def _coco(table: object, folder: str, path: Path) -> People:
             yield name, numbers(person, "bbox", (4,), path), points, hidden_share(codes > 0, codes == HIDDEN_COCO)
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="aic",
         title="AI Challenger key points",
         licence="research",

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import without_pictures
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
@@ -27,19 +27,19 @@ _BODY = ("global_orient", "body_pose", "betas")
 SMPLH_SHARED = 66  # numbers of SMPL-H's pose that are SMPL's too: root and 21 joints; hands follow
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """An item a file of HMR's release or of AMASS, or some rows of a packed file."""
     for pattern in ("neutrMosh/neutrSMPL_CMU/*/*.pkl", "neutrSMPL_CMU/*/*.pkl", "*/*.pkl"):
         if paths := sorted(raw.root.glob(pattern)):
-            return [Part("train", paths, read)]
+            return [SplitPlan("train", paths, read)]
     for name in PACKED:
         if (path := raw.root / name).exists():
             count = len(_packed(path)[0])
             items = [(path, start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
-            return [Part("train", items, read_rows)]
+            return [SplitPlan("train", items, read_rows)]
     for pattern in ("CMU/*/*_poses.npz", "*/*_poses.npz"):
         if paths := sorted(raw.root.glob(pattern)):
-            return [Part("train", paths, read_amass)]
+            return [SplitPlan("train", paths, read_amass)]
     raise RequestError(
         f"{raw.root}: no neutrMosh/neutrSMPL_CMU/*/*.pkl, no {' or '.join(PACKED)} and no CMU/*/*_poses.npz in it;"
         " see hmrb convert-data NAME --explain"
@@ -137,8 +137,8 @@ TREE = """
   or, packed: cmu_mosh.npz                  HumanData; or cmu_mocap.npz of 4D-Humans
   or, from AMASS (SMPL-H): CMU/01/01_01_poses.npz"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="cmu_mosh",
         title="CMU MoSh",
         licence="unknown",

@@ -13,8 +13,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.convert.annotated import Columns, Marked, entry, gather, hidden_share, numbers, photo, present, read_json
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.annotated import (
+    AnnotatedPicture,
+    Columns,
+    entry,
+    gather,
+    hidden_share,
+    numbers,
+    photo,
+    present,
+    read_json,
+)
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
@@ -34,7 +44,7 @@ Points = Float[np.ndarray, "K 3"]
 Picture = Mapping[str, Any]
 
 
-def plan_coco(raw: Raw) -> list[Part]:
+def plan_coco(raw: Raw) -> list[SplitPlan]:
     """People whose twelve limb points are all labelled; splits whose pictures are there."""
     folders = {split: (name, f"images/{name}") for split, name in COCO_PICTURES.items()}
     there = [split for split, names in folders.items() if any((raw.root / name).is_dir() for name in names)]
@@ -46,7 +56,7 @@ def plan_coco(raw: Raw) -> list[Part]:
     return [_part(raw, split, path, folders[split], _body, _has_limbs) for split, path in present(raw, files).items()]
 
 
-def plan_wholebody(raw: Raw) -> list[Part]:
+def plan_wholebody(raw: Raw) -> list[SplitPlan]:
     """The pictures of 2017; people whose twelve limb points are all labelled."""
     files = {
         split: (f"annotations/coco_wholebody_{split}_v1.0.json", f"coco_wholebody_{split}_v1.0.json")
@@ -59,7 +69,7 @@ def plan_wholebody(raw: Raw) -> list[Part]:
     ]
 
 
-def plan_crowdpose(raw: Raw) -> list[Part]:
+def plan_crowdpose(raw: Raw) -> list[SplitPlan]:
     """People whose 14 points are all labelled and inside the picture."""
     files = {split: [f"{label}crowdpose_{split}.json" for label in LABELS] for split in ("train", "val", "test")}
     return [
@@ -68,11 +78,11 @@ def plan_crowdpose(raw: Raw) -> list[Part]:
     ]
 
 
-def plan_posetrack(raw: Raw) -> list[Part]:
+def plan_posetrack(raw: Raw) -> list[SplitPlan]:
     """One item a sequence, with its own annotation file."""
     folders = {split: (f"posetrack_data/annotations/{split}", f"annotations/{split}") for split in ("train", "val")}
     return [
-        Part(split, raw.some(f"{folder.relative_to(raw.root)}/*.json"), partial(read_sequence, raw.root))
+        SplitPlan(split, raw.some(f"{folder.relative_to(raw.root)}/*.json"), partial(read_sequence, raw.root))
         for split, folder in present(raw, folders).items()
     ]
 
@@ -103,7 +113,7 @@ def _part(
     points_of: Callable[[Picture, Path], Points],
     keeps: Callable[[Points, Picture], bool],
     column: tuple[str, str] | None = None,
-) -> Part:
+) -> SplitPlan:
     """One file's people whom `keeps` keeps. `column` is a number of the picture and what it is called here."""
     folder = raw.need(*folders).relative_to(raw.root).as_posix()
     table = read_json(path)
@@ -123,8 +133,8 @@ def _part(
                 columns = {**columns, column[1]: float(entry(picture, column[0], path))}
             yield f"{folder}/{_text(picture, 'file_name', path)}", numbers(person, "bbox", (4,), path), points, columns
 
-    items: list[Marked] = gather(people())
-    return Part(split, items, partial(photo, raw.root))
+    items: list[AnnotatedPicture] = gather(people())
+    return SplitPlan(split, items, partial(photo, raw.root))
 
 
 def _labelled(count: int, person: Picture, path: Path) -> Points:
@@ -172,8 +182,8 @@ def _text(table: Picture, key: str, path: Path) -> str:
     return str(entry(table, key, path))
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="coco",
         title="COCO",
         licence="annotations CC-BY 4.0, images under Flickr's terms",
@@ -192,7 +202,7 @@ SOURCES = (
         ),
         benchmarks=("val", "val2017"),
     ),
-    Source(
+    Converter(
         name="coco_wholebody",
         title="COCO-WholeBody 1.0",
         licence="annotations CC-BY-NC 4.0",
@@ -211,7 +221,7 @@ SOURCES = (
         study="feet, face and hands keep confidences up to 2",
         benchmarks=("val",),
     ),
-    Source(
+    Converter(
         name="crowdpose",
         title="CrowdPose",
         licence="non-commercial research",
@@ -225,7 +235,7 @@ SOURCES = (
         ),
         benchmarks=("val", "test"),
     ),
-    Source(
+    Converter(
         name="posetrack",
         title="PoseTrack18",
         licence="CC-BY-NC (unverified)",

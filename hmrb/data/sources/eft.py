@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_centered, rotvec
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -44,7 +44,7 @@ class Fitted:
     has_sequences: bool = False
 
 
-def plan(fitted: dict[str, Fitted], raw: Raw) -> list[Part]:
+def plan(fitted: dict[str, Fitted], raw: Raw) -> list[SplitPlan]:
     """The splits whose files are there. Raises RequestError where there is none, or none of the pictures' folders."""
     there = {split: file for split, one in fitted.items() if (file := _first(raw, one.files)) is not None}
     if not there:
@@ -53,7 +53,7 @@ def plan(fitted: dict[str, Fitted], raw: Raw) -> list[Part]:
     for split, file in there.items():
         one = fitted[split]
         pictures = raw.need(*one.pictures)
-        parts.append(Part(split, _by_picture(file), partial(read, pictures, one.prefix, one.has_sequences)))
+        parts.append(SplitPlan(split, _by_picture(file), partial(read, pictures, one.prefix, one.has_sequences)))
     return parts
 
 
@@ -194,13 +194,13 @@ _TRAPS = (
 def _source(
     name: str, title: str, fitted: dict[str, Fitted], known: dict[str, int], *traps: str,
     benchmarks: tuple[str, ...] = (),
-) -> Source:  # fmt: skip
+) -> Converter:  # fmt: skip
     files = "\n".join(
         f"  {one.files[0]}   (or {', '.join(dict.fromkeys(n.split('/')[-1] for n in one.files))} in its folder of the"
         f" release or beside the pictures)\n  {one.pictures[0]}/"
         for one in fitted.values()
     )
-    return Source(
+    return Converter(
         name=name,
         title=title,
         licence="CC-BY-NC 4.0 for the fits; pictures as their own dataset says",
@@ -214,7 +214,7 @@ def _source(
     )
 
 
-SOURCES = (
+CONVERTERS = (
     _source(
         "eft_coco_part", "EFT-COCO-Part", COCO_PART, {"train": 28344},
         "Pictures are of COCO 2014, whose names begin with COCO_train2014_; COCO 2017's have other names.",

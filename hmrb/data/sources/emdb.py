@@ -13,8 +13,8 @@ import numpy as np
 
 from hmrb.data.convert.annotated import entry, numbers
 from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
@@ -23,7 +23,7 @@ SPLITS = ("emdb1", "emdb2")
 FLAG_BYTES = 1 << 8  # arrays are longer, and left unread while only the flags are looked for
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """A part for EMDB-1 and one for EMDB-2, an item a sequence; some sequences are in both, some in neither."""
     paths = raw.some("*/*/*_data.pkl")
     chosen: dict[str, list[Path]] = {split: [] for split in SPLITS}
@@ -34,7 +34,7 @@ def plan(raw: Raw) -> list[Part]:
                 kept.append(path)
     if not any(chosen.values()):
         raise RequestError(f"{raw.root}: none of {len(paths)} sequences is in {' or '.join(SPLITS)}; get the others")
-    return [Part(split, kept, partial(read, raw), photos_each=1500) for split, kept in chosen.items() if kept]
+    return [SplitPlan(split, kept, partial(read, raw), photos_each=1500) for split, kept in chosen.items() if kept]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
@@ -85,8 +85,8 @@ TREE = """
   P1/14_outdoor_climb/P1_14_outdoor_climb_data.pkl     P0 to P9, their sequences
   P1/14_outdoor_climb/images/00000.jpg"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="emdb",
         title="EMDB",
         licence="research, by application (unverified)",

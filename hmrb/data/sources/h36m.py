@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.matlab import open_mat73
@@ -42,7 +42,7 @@ NUM_SUBJECTS, EXTRINSICS, INTRINSICS = 11, 6, 9  # the layout of w0 in metadata.
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class H36MClip:
     """A subject's action before one camera; the camera's fx, fy, cx, cy in pixels, zeros where they are not known."""
 
     subject: str
@@ -62,7 +62,7 @@ class Clip:
         return SAME_ACTION.get(word, word)
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """A part a split, an item a clip of one camera."""
     metadata = raw.root / "metadata.xml"
     cameras = _intrinsics(metadata) if metadata.exists() else {}
@@ -71,14 +71,14 @@ def plan(raw: Raw) -> list[Part]:
         clips = [clip for number in subjects for clip in _clips(raw, f"S{number}", cameras)]
         clips = [clip for clip in clips if split != "test_p2" or clip.camera == FRONT]
         if clips:
-            parts.append(Part(split, clips, partial(read, raw), photos_each=500))
+            parts.append(SplitPlan(split, clips, partial(read, raw), photos_each=500))
     if not parts:
         raw.some("S*/MyPoseFeatures/D3_Positions_mono/*.cdf")
         raise RequestError(f"{raw.root}: none of the subjects S1, S5 to S9 and S11 in it")
     return parts
 
 
-def read(raw: Raw, clip: Clip) -> Iterator[Photo]:
+def read(raw: Raw, clip: H36MClip) -> Iterator[Photo]:
     """Every fifth frame: a picture that was extracted, or the video's."""
     features = raw.root / clip.subject / "MyPoseFeatures"
     pixels = _cdf(features / "D2_Positions" / f"{clip.file}.cdf", 2)
@@ -104,17 +104,17 @@ def read(raw: Raw, clip: Clip) -> Iterator[Photo]:
         yield replace(photo, people=(person,))
 
 
-def _clips(raw: Raw, subject: str, cameras: dict[str, tuple[float, ...]]) -> list[Clip]:
+def _clips(raw: Raw, subject: str, cameras: dict[str, tuple[float, ...]]) -> list[H36MClip]:
     clips = []
     for path in sorted((raw.root / subject / "MyPoseFeatures" / "D3_Positions_mono").glob("*.cdf")):
         action, _, camera = path.stem.rpartition(".")
         if camera in CAMERAS and not action.startswith("_ALL"):
-            clips.append(Clip(subject, action, camera, cameras.get(camera, (0.0,) * 4)))
+            clips.append(H36MClip(subject, action, camera, cameras.get(camera, (0.0,) * 4)))
             _mask_file(raw, clips[-1])
     return clips
 
 
-def _mask_file(raw: Raw, clip: Clip) -> Path:
+def _mask_file(raw: Raw, clip: H36MClip) -> Path:
     folders = (f"{clip.subject}/MySegmentsMat/ground_truth_{kind}" for kind in ("bs", "bb"))
     return raw.need(*(f"{folder}/{clip.file}.mat" for folder in folders))
 
@@ -129,7 +129,7 @@ def _boxes(path: Path, frames: range) -> Iterator[Box]:
             yield box_mask(np.asarray(file[cells[frame]]).T > 0, MASK_FACTOR)
 
 
-def _pictures(raw: Raw, clip: Clip, frames: range) -> Iterator[Photo]:
+def _pictures(raw: Raw, clip: H36MClip, frames: range) -> Iterator[Photo]:
     """Photos without people, in order."""
     stem = f"{clip.subject}_{clip.file}".replace(" ", "_")
     folder = f"{clip.subject}/images/{stem}"
@@ -156,7 +156,7 @@ def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
     return pose.reshape(-1, 32, width)[:, JOINTS]
 
 
-def _mosh(raw: Raw, clip: Clip) -> tuple[np.ndarray, np.ndarray] | None:
+def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
     """Poses (F, 72) of every fifth frame and shape (10,), in the camera's frame but for the root's half turn."""
     file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
     folders = (raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh")
@@ -209,8 +209,8 @@ TREE = """
   where you have it:
   mosh/S1/Directions 1_cam0_aligned.pkl                    or h36m_mosh, in the folder or beside it"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="h36m",
         title="Human3.6M",
         licence="academic, non-commercial",

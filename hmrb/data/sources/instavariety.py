@@ -13,27 +13,27 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
-from hmrb.formats.tfrecord import Feature, Record, read_example, records
+from hmrb.formats.tfrecord import Feature, TFRecord, read_example, records
 from hmrb.records import Person, Photo
 
 NEEDED = ("meta/N", "image/encoded", "image/xys", "image/visibilities", "image/face_pts")
 BODY, FACE, TOES = 14, 5, 6
 
 
-def plan(splits: tuple[str, ...], raw: Raw) -> list[Part]:
+def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
     """One item a record, which is a track: a person in a video."""
     files = {split: sorted(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
     parts = [
-        Part(split, [record for path in paths for record in records(path)], partial(read, split))
+        SplitPlan(split, [record for path in paths for record in records(path)], partial(read, split))
         for split, paths in files.items()
         if paths
     ]
-    return parts or [Part(splits[0], raw.some(f"{splits[0]}/*.tfrecord"), partial(read, splits[0]))]
+    return parts or [SplitPlan(splits[0], raw.some(f"{splits[0]}/*.tfrecord"), partial(read, splits[0]))]
 
 
-def read(split: str, record: Record) -> Iterator[Photo]:
+def read(split: str, record: TFRecord) -> Iterator[Photo]:
     """The frames of a track in which OpenPose saw anything."""
     features = read_example(record)
     if missing := [key for key in NEEDED if key not in features]:
@@ -48,7 +48,7 @@ def read(split: str, record: Record) -> Iterator[Photo]:
             yield Photo(name=name, people=(Person(box=box, keypoints2d=marks, columns=columns),), data=bytes(picture))
 
 
-def _points(record: Record, features: Mapping[str, Feature]) -> Float[np.ndarray, "N K 3"]:
+def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarray, "N K 3"]:
     """Body, face and toes; pixels of the crop that the record has."""
     try:
         count = int(features["meta/N"][0])
@@ -73,7 +73,7 @@ def _points(record: Record, features: Mapping[str, Feature]) -> Float[np.ndarray
     return points
 
 
-def _size(record: Record, features: Mapping[str, Feature]) -> int:
+def _size(record: TFRecord, features: Mapping[str, Feature]) -> int:
     """The side of the crops of a track, which is the same for all."""
     first = cv2.imdecode(np.frombuffer(features["image/encoded"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
     if first is None:
@@ -81,7 +81,7 @@ def _size(record: Record, features: Mapping[str, Feature]) -> int:
     return int(first.shape[0])
 
 
-def _video(record: Record, features: Mapping[str, Feature]) -> str:
+def _video(record: TFRecord, features: Mapping[str, Feature]) -> str:
     """The last two folders of the pictures' names, of which there may be more than frames: tag and video."""
     names = features.get("image/filenames", [])
     folders = PurePosixPath(bytes(names[0]).decode(errors="replace")).parts[-3:-1] if len(names) else ()
@@ -94,8 +94,8 @@ TRAPS = (
     "the pictures are crops, 224 pixels to train on; the labels are OpenPose's",
     "image/filenames may have more names than there are frames: only the video is taken from it",
 )
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="instavariety",
         title="InstaVariety",
         licence="research",
@@ -106,7 +106,7 @@ SOURCES = (
         traps=TRAPS,
         benchmarks=("test",),
     ),
-    Source(
+    Converter(
         name="vlog",
         title="VLOG-people",
         licence="research",

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hmrb.data.convert.annotated import Columns, Marked, hidden_share, photo
+from hmrb.data.convert.annotated import AnnotatedPicture, Columns, hidden_share, photo
 from hmrb.data.convert.boxes import box_around
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
@@ -26,7 +26,7 @@ POINTS = 14
 FIRST_PIXEL = 1.0  # MATLAB's; no source says how these two count, and the two others from MATLAB, MPII and Penn, do so
 
 
-def plan_lsp(raw: Raw) -> list[Part]:
+def plan_lsp(raw: Raw) -> list[SplitPlan]:
     """The first half to train on, from the pictures as they were; the second to test on, from the small ones."""
     parts = []
     for split, folders in {
@@ -41,12 +41,12 @@ def plan_lsp(raw: Raw) -> list[Part]:
         for row in rows:
             hidden, everything = joints[row, :, 2] > 0, np.ones(POINTS, bool)
             columns = hidden_share(everything, hidden)
-            items.append(_marked(raw, f"{folder}/im{row + 1:04d}.jpg", joints[row], everything, columns))
+            items.append(_annotated(raw, f"{folder}/im{row + 1:04d}.jpg", joints[row], everything, columns))
         parts.append(_part(raw, split, items))
     return parts
 
 
-def plan_lspet(raw: Raw) -> list[Part]:
+def plan_lspet(raw: Raw) -> list[SplitPlan]:
     """All to train on. A picture's row is the number in its name."""
     path = raw.need("joints.mat")
     joints = _joints(path, (POINTS, 3)).transpose(2, 0, 1)
@@ -58,11 +58,11 @@ def plan_lspet(raw: Raw) -> list[Part]:
             raise RequestError(f"{picture}: no row for it among the {len(joints)} of {path}")
         marks = joints[number - 1]
         seen = (marks[:, 2] > 0) | raw.compat
-        items.append(_marked(raw, picture.relative_to(raw.root).as_posix(), marks, seen, {}))
+        items.append(_annotated(raw, picture.relative_to(raw.root).as_posix(), marks, seen, {}))
     return [_part(raw, "train", items)]
 
 
-def read(root: Path, first_pixel: float, marked: Marked) -> Iterator[Photo]:
+def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[Photo]:
     """The picture, if its person's points are all inside of it; one that can't be read is left to be reported."""
     path = root / marked.name
     image = cv2.imread(str(path)) if path.exists() else None
@@ -71,17 +71,17 @@ def read(root: Path, first_pixel: float, marked: Marked) -> Iterator[Photo]:
         yield from photo(root, marked)
 
 
-def _marked(
+def _annotated(
     raw: Raw, name: str, marks: Float[np.ndarray, "K 3"], seen: Bool[np.ndarray, " K"], columns: Columns
-) -> Marked:
+) -> AnnotatedPicture:
     """The picture's person, of whom the points in `seen` count."""
     points = np.where(seen[:, None], np.c_[marks[:, :2] - _first(raw), np.ones(POINTS)], 0).astype(np.float32)
-    return Marked(name, box_around(points, seen=seen)[None], points[None], (columns,))
+    return AnnotatedPicture(name, box_around(points, seen=seen)[None], points[None], (columns,))
 
 
-def _part(raw: Raw, split: str, items: Sequence[Marked]) -> Part:
+def _part(raw: Raw, split: str, items: Sequence[AnnotatedPicture]) -> SplitPlan:
     """Everybody whose box is one."""
-    return Part(split, [item for item in items if item.boxes[0, 2:].all()], partial(read, raw.root, _first(raw)))
+    return SplitPlan(split, [item for item in items if item.boxes[0, 2:].all()], partial(read, raw.root, _first(raw)))
 
 
 def _first(raw: Raw) -> float:
@@ -97,8 +97,8 @@ def _joints(path: Path, axes: tuple[int, int]) -> np.ndarray:
     return joints
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="lsp",
         title="Leeds Sports Poses",
         licence="research",
@@ -118,7 +118,7 @@ SOURCES = (
         study="pixels are left counted from 1",
         benchmarks=("test",),
     ),
-    Source(
+    Converter(
         name="lspet",
         title="Leeds Sports Poses, extended",
         licence="research",

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
 from hmrb.data.convert.boxes import box_around
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 
 POINTS = 16
@@ -23,15 +23,15 @@ LABELS = ("", "TrainVal_pose_annotations/")
 PICTURES = ("{}_images", "TrainVal_images/TrainVal_images/{}_images", "TrainVal_images/{}_images")
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """People with five visible points or more; hidden points do not count."""
     files = {split: [f"{folder}lip_{split}_set.csv" for folder in LABELS] for split in ("train", "val")}
     return [_part(raw, split, path) for split, path in present(raw, files).items()]
 
 
-def _part(raw: Raw, split: str, path: Path) -> Part:
+def _part(raw: Raw, split: str, path: Path) -> SplitPlan:
     folder = raw.need(*(name.format(split) for name in PICTURES)).relative_to(raw.root).as_posix()
-    return Part(split, gather(_people(path, folder)), partial(photo, raw.root))
+    return SplitPlan(split, gather(_people(path, folder)), partial(photo, raw.root))
 
 
 def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
@@ -56,8 +56,8 @@ def _rows(path: Path) -> list[list[str]]:
         raise RequestError(f"{path}: can't be read as comma-separated values ({error}); get it again") from None
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="lip",
         title="LIP, Look Into Person",
         licence="non-commercial research",

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hmrb.data.convert.boxes import box_around, with_confidence
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.matlab import open_mat73, read_mat
@@ -28,7 +28,7 @@ MISSING = (0.0,) * 4
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class MpiInf3dhpClip:
     """A camera's frames of a sequence, S1/Seq1, and its fx, fy, cx, cy in pixels (zeros where they are not known)."""
 
     sequence: str
@@ -37,21 +37,23 @@ class Clip:
     intrinsics: tuple[float, ...] = MISSING
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """Training: an item a camera of a sequence. Test: an item a sequence."""
     tests = _numbered(raw.root.glob("mpi_inf_3dhp_test_set/TS*/annot_data.mat")) or _numbered(
         raw.root.glob("TS*/annot_data.mat")
     )
     sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat"))
-    parts = [Part("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
-    parts += [Part("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
+    parts = (
+        [SplitPlan("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
+    )
+    parts += [SplitPlan("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
     if not parts:
         raw.some("S*/Seq*/annot.mat")
         raise RequestError(f"{raw.root}: annot.mat, but neither pictures nor videos of any camera; see --explain")
     return parts
 
 
-def read(raw: Raw, clip: Clip) -> Iterator[Photo]:
+def read(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
     """The chosen frames of a clip."""
     pixels, points = _annotations(raw.root / clip.sequence / "annot.mat")
     two, three = (_joints(cells, clip.camera) for cells in (pixels, points))
@@ -91,7 +93,7 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
         yield Photo(name=image.relative_to(raw.root).as_posix(), people=(person,), file=image)
 
 
-def pictures(raw: Raw, clip: Clip) -> Iterator[Photo]:
+def pictures(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
     """A clip's frames as photos without people: extracted as in the study or as in SPIN, or of the video."""
     extracted = [layout for layout in _layouts(clip) if (raw.root / layout[0]).is_dir()]
     if not extracted and (raw.root / _video(clip)).exists():
@@ -103,11 +105,11 @@ def pictures(raw: Raw, clip: Clip) -> Iterator[Photo]:
         yield Photo(name=name, people=(), file=raw.file(name))
 
 
-def _video(clip: Clip) -> str:
+def _video(clip: MpiInf3dhpClip) -> str:
     return f"{clip.sequence}/imageSequence/video_{clip.camera}.avi"
 
 
-def _layouts(clip: Clip) -> tuple[tuple[str, str], ...]:
+def _layouts(clip: MpiInf3dhpClip) -> tuple[tuple[str, str], ...]:
     """Folders of extracted pictures and their names, numbered from 1."""
     return (
         (f"{clip.sequence}/video_{clip.camera}", "{:06d}.jpg"),
@@ -115,14 +117,14 @@ def _layouts(clip: Clip) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _clips(raw: Raw, sequences: Sequence[Path]) -> list[Clip]:
+def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
     """One of ten frames with everybody inside, counted on from clip to clip in the order of names."""
     clips, inside = [], 0
     for path in sequences:
         pixels, _ = _annotations(path)
         intrinsics = _intrinsics(path.with_name("camera.calibration"))
         for camera in CAMERAS:
-            clip = Clip(path.parent.relative_to(raw.root).as_posix(), camera, np.zeros(0, np.int64))
+            clip = MpiInf3dhpClip(path.parent.relative_to(raw.root).as_posix(), camera, np.zeros(0, np.int64))
             two = _joints(pixels, camera)
             # A few sequences lack their last frames.
             good = np.array([_are_inside(points) for points in two[: _count(raw, clip)]], bool)
@@ -133,7 +135,7 @@ def _clips(raw: Raw, sequences: Sequence[Path]) -> list[Clip]:
     return clips
 
 
-def _count(raw: Raw, clip: Clip) -> int:
+def _count(raw: Raw, clip: MpiInf3dhpClip) -> int:
     """How many frames there are pictures of."""
     for folder, _ in _layouts(clip):
         if (raw.root / folder).is_dir():
@@ -202,8 +204,8 @@ TREE = """
   mpi_inf_3dhp_test_set/TS1/annot_data.mat
   mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="mpi_inf_3dhp",
         title="MPI-INF-3DHP",
         licence="non-commercial research",

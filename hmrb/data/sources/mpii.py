@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
 from hmrb.data.convert.boxes import box_centered
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.formats.matlab import read_mat
 
@@ -27,13 +27,13 @@ KEYS = ("imgname", "center", "scale", "part", "visible")
 People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """People whose 16 points are all labelled. The .mat file has one split, the hourglass's two together."""
     shift = 0.0 if raw.compat else 1.0  # MATLAB counts pixels from 1
     read = partial(photo, raw.root)
     if not any((raw.root / name).exists() for names in FILES.values() for name in names):
-        return [Part("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
-    return [Part(split, gather(_hourglass(path, shift)), read) for split, path in present(raw, FILES).items()]
+        return [SplitPlan("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
+    return [SplitPlan(split, gather(_hourglass(path, shift)), read) for split, path in present(raw, FILES).items()]
 
 
 def _hourglass(path: Path, shift: float) -> People:
@@ -60,10 +60,10 @@ def _official(path: Path, shift: float) -> People:
     for picture in pictures[is_train == 1]:
         name = str(_first(_first(picture, "image"), "name"))
         for person in _all(picture, "annorect"):
-            yield from _marked(name, person, path, shift)
+            yield from _annotated(name, person, path, shift)
 
 
-def _marked(name: str, person: Any, path: Path, shift: float) -> People:
+def _annotated(name: str, person: Any, path: Path, shift: float) -> People:
     """A person of the .mat file, if it is one whom somebody marked: of many there is less."""
     marks, center, scale = (_first(person, key) for key in ("annopoints", "objpos", "scale"))
     if marks is None or center is None or scale is None:
@@ -104,8 +104,8 @@ def _text(name: Any) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="mpii",
         title="MPII Human Pose",
         licence="simplified BSD",

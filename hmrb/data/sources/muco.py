@@ -15,7 +15,7 @@ import numpy as np
 
 from hmrb.data.convert.annotated import entry, numbers, read_json
 from hmrb.data.convert.boxes import with_confidence
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -40,7 +40,7 @@ class Pictures:
     people: np.ndarray
 
 
-def plan(half: str, raw: Raw) -> list[Part]:
+def plan(half: str, raw: Raw) -> list[SplitPlan]:
     """`half`: augmented, unaugmented, or "" for both. An item is some pictures."""
     path = raw.need("MuCo-3DHP.json", "data/MuCo-3DHP.json", "extras/MuCo-3DHP.json", "../extras/MuCo-3DHP.json")
     fits = _fits(
@@ -69,7 +69,7 @@ def plan(half: str, raw: Raw) -> list[Part]:
     items = [_pictures(path, kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
     if not items:
         raise RequestError(f"{path}: nobody in {half or 'either'} half has a fit and a visible pelvis")
-    return [Part("train", items, partial(read, raw), photos_each=PICTURES)]
+    return [SplitPlan("train", items, partial(read, raw), photos_each=PICTURES)]
 
 
 def read(raw: Raw, pictures: Pictures) -> Iterator[Photo]:
@@ -133,8 +133,8 @@ TREE = """
   augmented_set/...  unaugmented_set/...        also in data/ or images/"""
 
 
-def _source(name: str, title: str, half: str) -> Source:
-    return Source(
+def _source(name: str, title: str, half: str) -> Converter:
+    return Converter(
         name=name,
         title=title,
         licence="non-commercial research",
@@ -153,7 +153,7 @@ def _source(name: str, title: str, half: str) -> Source:
     )
 
 
-SOURCES = (
+CONVERTERS = (
     _source("muco", "MuCo-3DHP", ""),
     _source("muco_augmented", "MuCo-3DHP, augmented half", "augmented"),
     _source("muco_unaugmented", "MuCo-3DHP, unaugmented half", "unaugmented"),

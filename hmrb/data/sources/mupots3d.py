@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hmrb.data.convert.boxes import box_around, with_confidence
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
@@ -21,11 +21,11 @@ from hmrb.records import Person, Photo
 SHAPES = {"annot2": (2, 17), "annot3": (3, 17), "univ_annot3": (3, 17), "isValidFrame": (1, 1)}
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """An item a sequence."""
     paths = list(raw.root.glob("TS*/annot.mat")) or raw.some("MultiPersonTestSet/TS*/annot.mat")
     paths.sort(key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
-    return [Part("train", paths, partial(read, raw), photos_each=400)]
+    return [SplitPlan("train", paths, partial(read, raw), photos_each=400)]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
@@ -83,8 +83,8 @@ TREE = """
   MultiPersonTestSet/TS1/occlusion.mat           where you have it: the column occlusion
   MultiPersonTestSet/TS1/img_000000.jpg"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="mupots3d",
         title="MuPoTs-3D",
         licence="non-commercial research",

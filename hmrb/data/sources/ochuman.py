@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, numbers, photo, read_json
 from hmrb.data.convert.boxes import box_corners
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.skeleton import SKELETONS
 
@@ -25,7 +25,7 @@ HIDDEN = 2  # codes: 0 missing, 1 visible, 2 hidden by oneself, 3 by others
 VAL_PICTURES = 2500  # the first of those with key points and masks; the others are the test set
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """All people with key points as `train`, which is what the study trains on; val and test are parts of them."""
     path = raw.need(FILE)
     table = read_json(path)
@@ -33,7 +33,7 @@ def plan(raw: Raw) -> list[Part]:
     pictures = entry(table, "images", path)
     judged = sorted((p for p in pictures if any(map(_is_judged, _people(p, path)))), key=_number)
     return [
-        Part(split, gather(_labelled(chosen, rows, path, raw.compat, masked)), partial(photo, raw.root))
+        SplitPlan(split, gather(_labelled(chosen, rows, path, raw.compat, masked)), partial(photo, raw.root))
         for split, chosen, masked in (
             ("train", pictures, False),
             ("val", judged[:VAL_PICTURES], True),
@@ -83,8 +83,8 @@ def _rows(table: Any, path: Path) -> list[int]:
     return [theirs.index(joint) for joint in ours]
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="ochuman",
         title="OCHuman",
         licence="non-commercial research",

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from hmrb.data.convert.annotated import entry, numbers, read_json
 from hmrb.data.convert.boxes import box_corners, from_root, turned, with_confidence
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -34,7 +34,7 @@ ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class SplitRows:
     """Some people of a split: their pictures below its folder, their numbers in the file, a row of each."""
 
     folder: str
@@ -43,19 +43,19 @@ class People:
     rows: np.ndarray
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """A part a split, an item some people."""
     parts = []
     for split, folders in FOLDERS.items():
         paths = [path for folder in folders if (path := raw.root / folder / "annots.json").exists()]
         if paths:
-            parts.append(Part(split, _people(paths[0]), partial(read, raw), photos_each=PEOPLE))
+            parts.append(SplitPlan(split, _people(paths[0]), partial(read, raw), photos_each=PEOPLE))
     if not parts:
         raw.need("trainset/annots.json", "testset/annots.json")
     return parts
 
 
-def read(raw: Raw, people: People) -> Iterator[Photo]:
+def read(raw: Raw, people: SplitRows) -> Iterator[Photo]:
     """One person a picture."""
     for picture, number, row in zip(people.pictures, people.numbers, people.rows, strict=True):
         choices = [f"{people.folder}/{picture}", f"{people.folder}/images/{number}.jpg"]
@@ -100,13 +100,13 @@ def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "24 3"] | None:
     return None
 
 
-def _people(path: Path) -> list[People]:
+def _people(path: Path) -> list[SplitRows]:
     table = read_json(path)
     if not isinstance(table, dict):
         raise RequestError(f"{path}: no table of people by their numbers")
     names = sorted(table)
     return [
-        People(
+        SplitRows(
             path.parent.name,
             tuple(_picture(table[name], f"{path}: {name}") for name in some),
             tuple(some),
@@ -133,8 +133,8 @@ TREE = """
   testset/annots.json
   testset/images/..."""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="3doh50k",
         title="3DOH50K",
         licence="research",

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
@@ -34,7 +34,7 @@ Points = Float[np.ndarray, "25 3"]
 Shapes = dict[str, int]
 
 
-def plan_mtp(raw: Raw) -> list[Part]:
+def plan_mtp(raw: Raw) -> list[SplitPlan]:
     """Train and val by the release's list; the parts of the release are looked through for the pictures once."""
     path = raw.need("train_val_split.json", "mtp/train_val_split.json")
     folder, lists = path.parent, _json(path)
@@ -47,7 +47,7 @@ def plan_mtp(raw: Raw) -> list[Part]:
             items = [(found.get(key, _expected(path, key)), _gender(meta.get(key))) for key in ids]
             fits = (inside(folder, _beside(name, KINDS[2], ".pkl")) for name, _ in items)
             shapes = NEEDED_BY_MTP | _shapes(next(filter(Path.exists, fits), None))
-            parts.append(Part(split, items, partial(read_mtp, folder, shapes, raw.compat)))
+            parts.append(SplitPlan(split, items, partial(read_mtp, folder, shapes, raw.compat)))
     if not parts:
         raise RequestError(f"{path}: neither train nor val in it; get it again")
     return parts
@@ -86,7 +86,7 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
     )
 
 
-def plan_prox(raw: Raw) -> list[Part]:
+def plan_prox(raw: Raw) -> list[SplitPlan]:
     """All recordings, one an item. Without a folder of fits there are key points alone."""
     folders = sorted(path for path in raw.need("recordings").iterdir() if (path / "Color").is_dir())
     if not folders:
@@ -96,7 +96,7 @@ def plan_prox(raw: Raw) -> list[Part]:
     shapes = _shapes(next((found[0] for found in results if found), None))
     items = [path.name for path in folders]
     photos_each = max(sum(len(list((path / "Color").iterdir())) for path in folders[:3]) // len(folders[:3]), 1)
-    return [Part("train", items, partial(read_prox, raw.root, fits, shapes, raw.compat), photos_each)]
+    return [SplitPlan("train", items, partial(read_prox, raw.root, fits, shapes, raw.compat), photos_each)]
 
 
 def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recording: str) -> Iterator[Photo]:
@@ -191,8 +191,8 @@ def _json(path: Path) -> Any:
         raise RequestError(f"{path}: can't be read as JSON ({error}); get it again") from None
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="mtp",
         title="MTP",
         licence="non-commercial research",
@@ -214,7 +214,7 @@ SOURCES = (
         study="the root is the SMPL fit's own, and the person is the first that OpenPose lists",
         benchmarks=("val",),
     ),
-    Source(
+    Converter(
         name="prox",
         title="PROX",
         licence="non-commercial research",

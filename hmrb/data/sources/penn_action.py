@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hmrb.data.convert.annotated import Marked, hidden_share, photo
+from hmrb.data.convert.annotated import AnnotatedPicture, hidden_share, photo
 from hmrb.data.convert.boxes import box_around
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
@@ -27,17 +27,17 @@ FIRST_PIXEL = 1.0  # MATLAB's; where hidden points have no place, they are at (1
 KEYS = ("x", "y", "visibility", "action", "pose")
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """One item a video. A video's file says whether it is to train on."""
     paths = raw.some("labels/*.mat")
     if raw.compat:
-        return [Part("train", paths, partial(read, raw.root, True))]
+        return [SplitPlan("train", paths, partial(read, raw.root, True))]
     is_train = [np.ravel(read_mat(path, "train")["train"])[:1].tolist() == [1] for path in paths]
     parts = {
         split: [path for path, train in zip(paths, is_train, strict=True) if train == (split == "train")]
         for split in ("train", "test")
     }
-    return [Part(split, items, partial(read, raw.root, False)) for split, items in parts.items() if items]
+    return [SplitPlan(split, items, partial(read, raw.root, False)) for split, items in parts.items() if items]
 
 
 def read(root: Path, compat: bool, path: Path) -> Iterator[Photo]:
@@ -57,15 +57,15 @@ def read(root: Path, compat: bool, path: Path) -> Iterator[Photo]:
         if box[2:].all():
             hidden = hidden_share(np.ones(len(seen)), visible[frame] <= 0)
             name = f"frames/{path.stem}/{frame + 1:06d}.jpg"
-            yield from photo(root, Marked(name, box[None], points[None], ({**columns, **hidden},)))
+            yield from photo(root, AnnotatedPicture(name, box[None], points[None], ({**columns, **hidden},)))
 
 
 def _word(value: Any) -> str:
     return "".join(str(part) for part in np.ravel(value)[:1])
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="penn_action",
         title="Penn Action",
         licence="research",

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, with_confidence
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -31,7 +31,7 @@ LAST_TRAINED = 33  # characters 01 to 33 of each sex are to train on
 GENDERS = {"woman": "female", "man": "male"}
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """One item a camera of an action of a character. Raises RequestError where the first has no such camera."""
     folders = [path.relative_to(raw.root).as_posix() for path in raw.some("rgb/*/*/camera*")]
     is_train = [int(_character(folder)[1]) <= LAST_TRAINED or raw.compat for folder in folders]
@@ -41,7 +41,7 @@ def plan(raw: Raw) -> list[Part]:
         split: [folder for folder, train in zip(folders, is_train, strict=True) if train == (split == "train")]
         for split in ("train", "test")
     }
-    return [Part(split, items, partial(read, raw.root, raw.compat)) for split, items in parts.items() if items]
+    return [SplitPlan(split, items, partial(read, raw.root, raw.compat)) for split, items in parts.items() if items]
 
 
 def read(root: Path, compat: bool, folder: str) -> Iterator[Photo]:
@@ -114,8 +114,8 @@ def _character(folder: str) -> tuple[str, str]:
     return sex, name[len(sex) :]
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="3dpeople",
         title="3DPeople",
         licence="research",

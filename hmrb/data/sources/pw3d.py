@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hmrb.data.convert.boxes import box_around, moved, turned
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
@@ -23,13 +23,13 @@ GENDERS = {"m": "male", "f": "female"}
 PER_FRAME = {"poses": (72,), "trans": (3,), "poses2d": (3, 18), "campose_valid": ()}
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """A part a split, an item a sequence."""
     folder = raw.need("sequenceFiles")
     found = {split: sorted((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
     if not any(found.values()):
         raw.some("sequenceFiles/train/*.pkl")
-    return [Part(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]
+    return [SplitPlan(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
@@ -96,8 +96,8 @@ TREE = """
   sequenceFiles/train/courtyard_arguing_00.pkl     also validation/ and test/
   imageFiles/courtyard_arguing_00/image_00000.jpg"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="3dpw",
         title="3DPW",
         licence="non-commercial research",

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from hmrb.body.expressive import load_smplx, smpl_joint_rows
 from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
-from hmrb.data.convert.source import Part, Raw, Source
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.records import Person, Photo
@@ -34,7 +34,7 @@ POSE, BETAS = 66, 10  # root to wrists; jaw, eyes and hands are no part of the e
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledPerson:
     """Somebody in a picture: box, gender, SMPL-X pose (rotvec, root in the camera's frame) and shape."""
 
     box: Float[np.ndarray, "4"]
@@ -43,18 +43,18 @@ class Labelled:
     betas: Float[np.ndarray, "10"]
 
 
-Picture = tuple[str, list[Labelled]]
+Picture = tuple[str, list[LabelledPerson]]
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """The people that BEDLAM's or CameraHMR's rich_test.npz names, an item a picture."""
     labels, matrix, bodies = raw.need(*LABELS), raw.need(*MATRIX), raw.need(BODIES)
-    pictures: dict[str, list[Labelled]] = {}
+    pictures: dict[str, list[LabelledPerson]] = {}
     for name, person in _people(labels):
         pictures.setdefault(name, []).append(person)
     folder = raw.need("test", "images/test").parent
     rows = smpl_joint_rows(matrix, raw.store)
-    return [Part("test", list(pictures.items()), partial(read, raw.root, folder, bodies, rows))]
+    return [SplitPlan("test", list(pictures.items()), partial(read, raw.root, folder, bodies, rows))]
 
 
 def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "24 V"], picture: Picture) -> Iterator[Photo]:
@@ -75,7 +75,7 @@ def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "24 V"]
     yield Photo(name=name, people=people, file=file)
 
 
-def _joints(path: Path, rows: Float[np.ndarray, "24 V"], person: Labelled) -> Float[np.ndarray, "24 4"]:
+def _joints(path: Path, rows: Float[np.ndarray, "24 V"], person: LabelledPerson) -> Float[np.ndarray, "24 4"]:
     vertices = load_smplx(path).vertices(person.pose[None], person.betas[None])[0]
     if len(vertices) != rows.shape[1]:
         raise RequestError(f"{path}: has {len(vertices)} vertices, the matrix to SMPL is for {rows.shape[1]}")
@@ -83,7 +83,7 @@ def _joints(path: Path, rows: Float[np.ndarray, "24 V"], person: Labelled) -> Fl
     return with_confidence(from_root(joints, joints[0]))
 
 
-def _people(path: Path) -> Iterator[tuple[str, Labelled]]:
+def _people(path: Path) -> Iterator[tuple[str, LabelledPerson]]:
     """In the file's order, by the names of their pictures."""
     with Npz(path) as file:
         names = [name.decode() if isinstance(name, bytes) else str(name) for name in file.read("imgname")]
@@ -99,7 +99,7 @@ def _people(path: Path) -> Iterator[tuple[str, Labelled]]:
         if genders[row] not in GENDERS:
             raise RequestError(f"{path}: no gender is called '{genders[row]}'; known: {', '.join(GENDERS)}")
         box = box_centered(centers[row], float(scales[row].max()))
-        yield name, Labelled(box, GENDERS[genders[row]], poses[row], betas[row])
+        yield name, LabelledPerson(box, GENDERS[genders[row]], poses[row], betas[row])
 
 
 def _numbers(file: Npz, key: str, count: int, least: int) -> Any:
@@ -125,8 +125,8 @@ TREE = """
   body_models/smplx/SMPLX_MALE.npz, SMPLX_FEMALE.npz
   smplx2smpl.pkl                                    BEDLAM's (utils/) or CameraHMR's (train-eval-utils/)"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="rich",
         title="RICH",
         licence="research, by registration (unverified)",

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from hmrb.data.convert.boxes import box_centered
-from hmrb.data.convert.source import Part, Raw, Source
-from hmrb.data.sources.mpi_inf_3dhp import Clip, pictures
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.sources.mpi_inf_3dhp import MpiInf3dhpClip, pictures
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz
 from hmrb.records import Person, Photo
@@ -36,11 +36,11 @@ NAME = re.compile(r"(S\d+/Seq\d+)/(?:imageFrames/)?video_(\d+)/(?:frame_)?(\d+)\
 class Rows:
     """People of one clip, in the order of its frames: float32 arrays by their names in the files."""
 
-    clip: Clip
+    clip: MpiInf3dhpClip
     arrays: dict[str, np.ndarray]
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """An item a clip."""
     path = raw.need(*(folder + POINTS for folder in FOLDERS))
     arrays, names = _read(path)
@@ -54,8 +54,8 @@ def plan(raw: Raw) -> list[Part]:
     items = []
     for (sequence, camera), found in clips.items():
         frames, rows = np.array(sorted(found)).T
-        items.append(Rows(Clip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()}))
-    return [Part("train", items, partial(read, raw), photos_each=750)]
+        items.append(Rows(MpiInf3dhpClip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()}))
+    return [SplitPlan("train", items, partial(read, raw), photos_each=750)]
 
 
 def read(raw: Raw, rows: Rows) -> Iterator[Photo]:
@@ -117,8 +117,8 @@ TREE = """
   mpi-inf-3dhp_mview_fits.npz        SPIN's static_fits; or mpi_inf_3dhp.npz of its spin_fits
   S1/Seq1/video_0/000001.jpg         pictures, or videos, as for mpi_inf_3dhp"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="spin_mi",
         title="SPIN-MI",
         licence="non-commercial research",

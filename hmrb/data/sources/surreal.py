@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, rotmat, turned, with_confidence
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError
 from hmrb.formats import video
 from hmrb.formats.matlab import read_mat
@@ -35,7 +35,7 @@ SHAPES = {
 }  # fmt: skip
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """A part a split, an item a clip."""
     parts = []
     for split in SPLITS:
@@ -43,7 +43,7 @@ def plan(raw: Raw) -> list[Part]:
         paths = [path for folder in folders for path in sorted(folder.glob("*/*_info.mat"))]
         paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
         if paths:
-            parts.append(Part(split, paths, partial(read, raw), photos_each=100))
+            parts.append(SplitPlan(split, paths, partial(read, raw), photos_each=100))
     if not parts:
         raw.some(f"train/{RUN}/*/*_info.mat")
         raise RequestError(f"{raw.root}: only malformed subjects in it; see hmrb convert-data surreal --explain")
@@ -134,8 +134,8 @@ TREE = f"""
   or, extracted:
   train/{RUN}/01_01/images_01_01_c0001/frame_000000.jpg"""
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="surreal",
         title="SURREAL",
         licence="non-commercial research",

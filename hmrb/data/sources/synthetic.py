@@ -3,7 +3,7 @@
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from hmrb.data.convert.source import Part, Source
+from hmrb.data.convert.conversion import Converter, SplitPlan
 from hmrb.lookup import find
 from hmrb.records import Sample
 
@@ -16,10 +16,10 @@ PRESETS = ("easy", "full")
 SPLITS = ("train", "val", "test")
 
 
-def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[Part]:
+def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[SplitPlan]:
     """`people` for training, TEST_PEOPLE each to choose and to test on; splits share no pose, shape or texture."""
     counts = {"train": people, "val": TEST_PEOPLE, "test": TEST_PEOPLE}
-    return [Part(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
+    return [SplitPlan(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
 
 
 def recipe(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> str:
@@ -44,18 +44,18 @@ def _body() -> "SMPL":
     return load_body("open")
 
 
-def by_preset(preset: str) -> Source:
+def by_preset(preset: str) -> Converter:
     """The source that holds a preset's people. Raises RequestError with the presets there are."""
-    return find("preset", preset, dict(zip(PRESETS, SOURCES, strict=True)))
+    return find("preset", preset, dict(zip(PRESETS, CONVERTERS, strict=True)))
 
 
-def preset_of(source: Source) -> str:
+def preset_of(source: Converter) -> str:
     """The preset of a source of this file."""
-    return PRESETS[SOURCES.index(source)]
+    return PRESETS[CONVERTERS.index(source)]
 
 
-def _source(name: str, preset: str, title: str) -> Source:
-    return Source(
+def _source(name: str, preset: str, title: str) -> Converter:
+    return Converter(
         name=name,
         title=title,
         licence="CC0 body, made here",
@@ -67,7 +67,7 @@ def _source(name: str, preset: str, title: str) -> Source:
     )
 
 
-SOURCES = (
+CONVERTERS = (
     _source("synthetic", PRESETS[0], "Synthetic people, easy preset"),
     _source("synthetic_full", PRESETS[1], "Synthetic people, full preset"),
 )

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import Box, box_mask
+from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
-from hmrb.data.convert.source import Part, Raw, Source
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
@@ -28,12 +28,12 @@ PICTURE = "_image.png"
 SIZES = {"pose": 72, "betas": 10, "t": 3, "trans": 3, "rt": 3, "f": 1}
 
 
-def plan(raw: Raw) -> list[Part]:
+def plan(raw: Raw) -> list[SplitPlan]:
     """train, val and test by the release's lists; with `raw.compat`, train is what the study takes: trainval."""
     folder = raw.need("up-3d/train.txt", "up-3d/trainval.txt", "train.txt", "trainval.txt", "up-3d/test.txt").parent
     lists = {"train": "trainval" if raw.compat else "train", "val": "val", "test": "test"}
     there = {split: path for split, name in lists.items() if (path := folder / f"{name}.txt").exists()}
-    return [Part(split, _bases(path), partial(read, folder)) for split, path in there.items()]
+    return [SplitPlan(split, _bases(path), partial(read, folder)) for split, path in there.items()]
 
 
 def read(folder: Path, base: str) -> Iterator[Photo]:
@@ -125,8 +125,8 @@ def _word(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
 
 
-SOURCES = (
-    Source(
+CONVERTERS = (
+    Converter(
         name="up3d",
         title="UP-3D",
         licence="CC-BY-NC 4.0",

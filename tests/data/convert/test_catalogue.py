@@ -22,7 +22,7 @@ from hmrb.data.convert.catalogue import (
     dataset,
     train_set,
 )
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.lookup import UnknownName
@@ -83,7 +83,7 @@ def test_what_others_call_a_dataset_leads_to_it() -> None:
 
 def test_sources_and_benchmarks_are_in_the_catalogue() -> None:
     shards = {shard for row in DATASETS.values() for shard in row.shards}
-    assert {(name, split) for name, source in SOURCES.items() for split in source.splits} <= shards
+    assert {(name, split) for name, source in CONVERTERS.items() for split in source.splits} <= shards
     assert {(bench.dataset, bench.split) for bench in BENCHMARKS.values()} <= shards
     assert DATASETS["3dpw_test"].shards == (("3dpw", "test"),)
     assert DATASETS["emdb"].shards == (("emdb", "emdb1"), ("emdb", "emdb2"))

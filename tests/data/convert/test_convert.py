@@ -15,10 +15,10 @@ import pytest
 from making import BLOCK, ITEMS, MISSING, make, read, source
 from raw.eft import FILES, write
 
-import hmrb.data.convert.source
+import hmrb.data.convert.conversion
 import hmrb.data.convert.writer
+from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter, ProgressReporter, convert, estimate
 from hmrb.data.convert.pack import Packing
-from hmrb.data.convert.source import Making, Selection, Ticker, convert, estimate
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.store import Store
@@ -28,7 +28,7 @@ HERE = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hmrb.data.convert.source, "BLOCK_PHOTOS", BLOCK)
+    monkeypatch.setattr(hmrb.data.convert.conversion, "BLOCK_PHOTOS", BLOCK)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_workers_do_not_change_a_byte(workers: int, undisturbed: bytes, tmp_path
 
 def test_nor_does_the_size_of_blocks(undisturbed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 7, 256):
-        monkeypatch.setattr(hmrb.data.convert.source, "BLOCK_PHOTOS", size)
+        monkeypatch.setattr(hmrb.data.convert.conversion, "BLOCK_PHOTOS", size)
         make(tmp_path / str(size))
         assert shard_at(tmp_path / str(size)).read_bytes() == undisturbed
 
@@ -137,7 +137,7 @@ def _children(parent: int) -> set[int]:
 
 def test_blocks_of_another_plan_are_not_taken(undisturbed: bytes, tmp_path: Path) -> None:
     with pytest.raises(RunError):
-        make(tmp_path, selection=Selection(every=2), lacking=(17,))
+        make(tmp_path, selection=PhotoFilter(every=2), lacking=(17,))
     assert blocks_at(tmp_path).exists()
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_finished_blocks_alone(limit: int, finished: bool, tm
     """A limit on the size of a file stands in for a full disk."""
     write(tmp_path / "raw", FILES["eft_lspet"]["train"], count=20)
     command = (
-        "import resource, sys; import hmrb.data.convert.source as s; from hmrb.cli import main;"
+        "import resource, sys; import hmrb.data.convert.conversion as s; from hmrb.cli import main;"
         f"s.BLOCK_PHOTOS = {BLOCK if finished else 256};"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); main()"
     )
@@ -213,14 +213,14 @@ def everything() -> list[str]:
 @pytest.mark.parametrize(
     ("selection", "said"),
     [
-        (Selection(), ""),
-        (Selection(every=3), "every 3"),
-        (Selection(fraction=0.4), "fraction 0.4"),
-        (Selection(match="outdoors/*"), "match outdoors/*"),
-        (Selection(2, 0.7, "in*"), "every 2, fraction 0.7, match in*"),
+        (PhotoFilter(), ""),
+        (PhotoFilter(every=3), "every 3"),
+        (PhotoFilter(fraction=0.4), "fraction 0.4"),
+        (PhotoFilter(match="outdoors/*"), "match outdoors/*"),
+        (PhotoFilter(2, 0.7, "in*"), "every 2, fraction 0.7, match in*"),
     ],
 )
-def test_a_selection_is_kept_in_mind(selection: Selection, said: str, tmp_path: Path) -> None:
+def test_a_selection_is_kept_in_mind(selection: PhotoFilter, said: str, tmp_path: Path) -> None:
     make(tmp_path, 1, selection)
     shard = Shard(shard_at(tmp_path))
     assert shard.info.selection == said
@@ -228,11 +228,11 @@ def test_a_selection_is_kept_in_mind(selection: Selection, said: str, tmp_path: 
     assert kept == [name for name in everything() if name in kept]
     if selection.match:
         assert all(fnmatch(name, selection.match) for name in kept)
-    if selection == Selection(match="outdoors/*"):
+    if selection == PhotoFilter(match="outdoors/*"):
         assert len(kept) == len([name for name in everything() if name.startswith("outdoors")])
-    if selection == Selection(every=3):  # of the photos as they are counted: item and place in it
+    if selection == PhotoFilter(every=3):  # of the photos as they are counted: item and place in it
         assert kept == [name for name in everything() if (int(name[-8:-6]) + int(name[-5])) % 3 == 0]
-    if selection == Selection(fraction=0.4):
+    if selection == PhotoFilter(fraction=0.4):
         assert 0.2 < len(kept) / len(everything()) < 0.6
     if not said:
         assert kept == everything()
@@ -240,14 +240,14 @@ def test_a_selection_is_kept_in_mind(selection: Selection, said: str, tmp_path: 
 
 def test_a_share_is_the_same_people_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 256):
-        monkeypatch.setattr(hmrb.data.convert.source, "BLOCK_PHOTOS", size)
-        make(tmp_path / str(size), 1, Selection(2, 0.6))
+        monkeypatch.setattr(hmrb.data.convert.conversion, "BLOCK_PHOTOS", size)
+        make(tmp_path / str(size), 1, PhotoFilter(2, 0.6))
     assert shard_at(tmp_path / "1").read_bytes() == shard_at(tmp_path / "256").read_bytes()
 
 
 def test_nothing_selected_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="none of 20 items has a person that is kept; nothing was written"):
-        make(tmp_path, 1, Selection(match="nowhere"))
+        make(tmp_path, 1, PhotoFilter(match="nowhere"))
     assert not shard_at(tmp_path).exists()
 
 
@@ -295,7 +295,13 @@ def test_items_of_many_photos_make_small_blocks(undisturbed: bytes, tmp_path: Pa
     (part,) = source((19,)).plan(None)
     part = replace(part, photos_each=2)
     with pytest.raises(RunError):
-        convert(source(), [part], Store(tmp_path), Making("a test", packing=Packing("region", 64)), Ticker())
+        convert(
+            source(),
+            [part],
+            Store(tmp_path),
+            ConversionOptions("a test", packing=Packing("region", 64)),
+            ProgressReporter(),
+        )
     assert len(list(blocks_at(tmp_path).glob("0*.json"))) == ITEMS
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
@@ -303,9 +309,9 @@ def test_items_of_many_photos_make_small_blocks(undisturbed: bytes, tmp_path: Pa
 
 def test_what_it_will_take_is_told_from_a_few_items() -> None:
     (part,) = source().plan(None)
-    about = estimate(part, Making("a test", selection=Selection(every=2)), num_items=20)
+    about = estimate(part, ConversionOptions("a test", selection=PhotoFilter(every=2)), num_items=20)
     assert about.people == 57 / 2
     size = sum(len(photo.data) * len(photo.people) for item in range(ITEMS) for photo in read((), item))
     assert about.bytes == size / 2
     long = replace(part, photos_each=100)  # of which only the first 20 of an item are looked at
-    assert estimate(long, Making("a test"), num_items=20).people == 57 * 5
+    assert estimate(long, ConversionOptions("a test"), num_items=20).people == 57 * 5

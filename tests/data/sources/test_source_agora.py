@@ -12,9 +12,9 @@ from raw.agora import FOCAL, INVALID, KID, SIZE, Scanned, write, write_all
 from raw.people import body
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.data.sources.agora import frame_of
 from hmrb.errors import RequestError
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
@@ -23,7 +23,7 @@ from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Person, Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES["agora"]
+SOURCE = CONVERTERS["agora"]
 
 
 def photos(root: Path, split: str = "train", compat: bool = False) -> list[Photo]:
@@ -229,7 +229,9 @@ def test_a_damaged_fit_is_named(tmp_path: Path) -> None:
 def test_it_becomes_shards(tmp_path: Path) -> None:
     write_all(tmp_path / "raw")
     store = Store(tmp_path / "home")
-    infos = convert(SOURCE, SOURCE.plan(Raw(tmp_path / "raw")), store, Making("a test", workers=2), Ticker())
+    infos = convert(
+        SOURCE, SOURCE.plan(Raw(tmp_path / "raw")), store, ConversionOptions("a test", workers=2), ProgressReporter()
+    )
     assert [(info.split, info.num_people, info.num_images) for info in infos] == [("train", 15, 5), ("val", 15, 5)]
     sample = Shard(store.shard("agora", "val")).read(4)
     assert sample.photo_px == SIZE

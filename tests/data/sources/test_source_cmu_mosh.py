@@ -7,15 +7,15 @@ import pytest
 from raw import cmu_mosh as made
 from raw.pickled import save_python2
 
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
 from hmrb.data.sources import cmu_mosh
-from hmrb.data.sources.cmu_mosh import SOURCES, plan
+from hmrb.data.sources.cmu_mosh import CONVERTERS, plan
 from hmrb.errors import RequestError
 from hmrb.records import Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_a_rate_that_is_no_multiple_keeps_about_ten_a_second(tmp_path: Path) -> 
 def test_converting_writes_bodies_without_pictures(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
     store = Store(tmp_path / "home")
-    (info,) = convert(SOURCE, plan(Raw(tmp_path / "raw")), store, Making("a test"), Ticker())
+    (info,) = convert(SOURCE, plan(Raw(tmp_path / "raw")), store, ConversionOptions("a test"), ProgressReporter())
     assert info.num_people == 2 * made.FRAMES - 1
     shard = Shard(store.shard("cmu_mosh", "train"))
     assert shard.arrays["has_body"][:].all()

@@ -9,7 +9,7 @@ import pytest
 from raw import coco
 from raw.sources import made, people_of, photos_of
 
-from hmrb.data.convert.source import Raw
+from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.coco import plan_coco, plan_crowdpose, plan_posetrack, plan_wholebody
 from hmrb.errors import RequestError, RunError
 

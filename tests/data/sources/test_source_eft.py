@@ -10,9 +10,9 @@ from raw.eft import FILES, SIZE, fitted, write, write_all
 from raw.people import body
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Source, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, Converter, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Person, Photo
@@ -21,7 +21,7 @@ from hmrb.store import Store
 LSPET = FILES["eft_lspet"]["train"]
 
 
-def photos(source: Source, root: Path, split: str = "train") -> list[Photo]:
+def photos(source: Converter, root: Path, split: str = "train") -> list[Photo]:
     (part,) = [part for part in source.plan(Raw(root)) if part.split == split]
     return [photo for item in part.items for photo in part.read(item)]
 
@@ -38,7 +38,7 @@ def projected(person: Person) -> np.ndarray:
 
 def test_a_fit_lies_on_its_key_points(tmp_path: Path) -> None:
     people = write(tmp_path, LSPET)
-    read = photos(SOURCES["eft_lspet"], tmp_path)
+    read = photos(CONVERTERS["eft_lspet"], tmp_path)
     for photo, before in zip(read, people, strict=False):
         person = photo.people[0]
         assert np.abs(projected(person) - before.pixels).max() < 0.02  # matrices and cameras pass through float32
@@ -51,7 +51,7 @@ def test_a_fit_lies_on_its_key_points(tmp_path: Path) -> None:
 def test_boxes_are_squares_of_200_times_the_scale(tmp_path: Path) -> None:
     write(tmp_path, LSPET)
     _, entry = fitted(3)
-    box = photos(SOURCES["eft_lspet"], tmp_path)[3].people[0].box
+    box = photos(CONVERTERS["eft_lspet"], tmp_path)[3].people[0].box
     side = 200 * float(str(entry["bbox_scale"]))
     np.testing.assert_allclose(box[2:], side, rtol=1e-6)
     np.testing.assert_allclose(box[:2] + box[2:] / 2, np.array(entry["bbox_center"]), rtol=1e-5)
@@ -59,7 +59,7 @@ def test_boxes_are_squares_of_200_times_the_scale(tmp_path: Path) -> None:
 
 def test_key_points_without_a_label_are_zero(tmp_path: Path) -> None:
     people = write(tmp_path, LSPET)
-    points = photos(SOURCES["eft_lspet"], tmp_path)[1].people[0].keypoints2d
+    points = photos(CONVERTERS["eft_lspet"], tmp_path)[1].people[0].keypoints2d
     assert points.shape == (49, 3)
     assert not points[:25].any()
     assert not points[25 + 8].any()
@@ -69,7 +69,7 @@ def test_key_points_without_a_label_are_zero(tmp_path: Path) -> None:
 
 def test_people_of_one_picture_come_together(tmp_path: Path) -> None:
     people = write(tmp_path, LSPET, count=5)
-    read = photos(SOURCES["eft_lspet"], tmp_path)
+    read = photos(CONVERTERS["eft_lspet"], tmp_path)
     assert [len(photo.people) for photo in read] == [2, 1, 1, 1, 1]
     np.testing.assert_array_equal(read[0].people[1].betas, people[5].betas)
 
@@ -82,7 +82,7 @@ def test_half_a_turn_survives(tmp_path: Path) -> None:
     for joint, turn in enumerate(turns):
         table["data"][0]["parm_pose"][joint] = turn.round(7).tolist()
     file.write_text(json.dumps(table))
-    pose = photos(SOURCES["eft_lspet"], tmp_path)[0].people[0].pose
+    pose = photos(CONVERTERS["eft_lspet"], tmp_path)[0].people[0].pose
     for joint, turn in enumerate(turns):
         assert np.abs(rotmat(pose[joint]) - turn).max() < 1e-6  # seven digits, and float32
 
@@ -103,7 +103,7 @@ def test_half_a_turn_survives(tmp_path: Path) -> None:
 )
 def test_names_are_the_parent_datasets(slug: str, split: str, name: str, tmp_path: Path) -> None:
     write_all(slug, tmp_path)
-    photo = photos(SOURCES[slug], tmp_path, split)[3]
+    photo = photos(CONVERTERS[slug], tmp_path, split)[3]
     assert photo.name == name
     assert photo.file is not None
     assert photo.file.is_file()
@@ -117,7 +117,7 @@ def test_pictures_may_lie_beside_the_file_and_the_file_under_its_old_name(tmp_pa
     for picture in (tmp_path / "lspet").iterdir():
         picture.rename(tmp_path / picture.name)
     (tmp_path / "lspet").rmdir()
-    read = photos(SOURCES["eft_lspet"], tmp_path)
+    read = photos(CONVERTERS["eft_lspet"], tmp_path)
     assert len(read) == 12
     assert all(photo.file is not None and photo.file.is_file() for photo in read)
 
@@ -125,29 +125,29 @@ def test_pictures_may_lie_beside_the_file_and_the_file_under_its_old_name(tmp_pa
 def test_the_newer_file_is_preferred(tmp_path: Path) -> None:
     write(tmp_path, LSPET, count=3)
     (tmp_path / "eft/LSPet_ver01.json").write_text('{"ver": 0.01, "data": []}')
-    assert len(photos(SOURCES["eft_lspet"], tmp_path)) == 3
+    assert len(photos(CONVERTERS["eft_lspet"], tmp_path)) == 3
 
 
 def test_a_file_longer_than_a_read_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = write(tmp_path, LSPET)
     monkeypatch.setattr("hmrb.data.sources.eft.READ_CHARS", 997)
-    read = photos(SOURCES["eft_lspet"], tmp_path)
+    read = photos(CONVERTERS["eft_lspet"], tmp_path)
     betas = [person.betas for photo in read for person in photo.people]
     np.testing.assert_array_equal(betas, [people[n].betas for n in (0, 12, *range(1, 12))])
 
 
 def test_a_split_whose_file_is_missing_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, FILES["eft_coco"]["val"])
-    assert [part.split for part in SOURCES["eft_coco"].plan(Raw(tmp_path))] == ["val"]
+    assert [part.split for part in CONVERTERS["eft_coco"].plan(Raw(tmp_path))] == ["val"]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no eft/COCO2014-All-ver01\.json and no .*COCO2014-Val-ver10\.json in it"):
-        SOURCES["eft_coco"].plan(Raw(tmp_path))
+        CONVERTERS["eft_coco"].plan(Raw(tmp_path))
     write(tmp_path, FILES["eft_coco"]["val"])
     (tmp_path / "coco/val2014").rename(tmp_path / "coco/val2017")
     with pytest.raises(RequestError, match="no coco/val2014 and no val2014"):
-        SOURCES["eft_coco"].plan(Raw(tmp_path))
+        CONVERTERS["eft_coco"].plan(Raw(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_entry_that_is_none_is_named(change: dict[str, object], message: str,
     table["data"][0] |= change
     file.write_text(json.dumps(table))
     with pytest.raises(RequestError, match=message):
-        SOURCES["eft_lspet"].plan(Raw(tmp_path))
+        CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
 
 
 def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
@@ -174,10 +174,10 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     file = tmp_path / LSPET.path
     file.write_text(file.read_text()[:-2000])
     with pytest.raises(RequestError, match=r"LSPet_train_ver10\.json: cut short, or no JSON"):
-        SOURCES["eft_lspet"].plan(Raw(tmp_path))
+        CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
     file.write_text("[]")
     with pytest.raises(RequestError, match=r"no list called data in it; is it a file of EFT's fits\?"):
-        SOURCES["eft_lspet"].plan(Raw(tmp_path))
+        CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
 
 
 def test_a_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
@@ -185,13 +185,13 @@ def test_a_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
     file = tmp_path / LSPET.path
     file.write_text(file.read_text().replace("im00000.png", "../../secret.png"))
     with pytest.raises(RunError, match=r"names '\.\./\.\./secret\.png', a file outside of this folder; refused"):
-        photos(SOURCES["eft_lspet"], tmp_path)
+        photos(CONVERTERS["eft_lspet"], tmp_path)
 
 
 def test_it_becomes_shards(tmp_path: Path) -> None:
     write_all("eft_coco", tmp_path / "raw")
-    store, source = Store(tmp_path / "home"), SOURCES["eft_coco"]
-    infos = convert(source, source.plan(Raw(tmp_path / "raw")), store, Making("a test"), Ticker())
+    store, source = Store(tmp_path / "home"), CONVERTERS["eft_coco"]
+    infos = convert(source, source.plan(Raw(tmp_path / "raw")), store, ConversionOptions("a test"), ProgressReporter())
     assert [(info.split, info.num_people, info.num_images) for info in infos] == [("train", 13, 12), ("val", 13, 12)]
     shard = Shard(store.shard("eft_coco", "val"))
     sample = shard.read(2)

@@ -12,12 +12,12 @@ from raw.pw3d import camera
 from raw.sources import people_of, photos_of
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources.emdb import SOURCES, plan
+from hmrb.data.sources.emdb import CONVERTERS, plan
 from hmrb.errors import RequestError
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 KEPT = [frame for frame in range(made.FRAMES) if frame not in (made.BAD, made.BOXLESS)]
 
 
@@ -87,7 +87,7 @@ def test_without_a_body_there_is_no_translation(raw: Raw, tmp_path: Path) -> Non
 
 def test_converting_keeps_the_pictures_bytes_and_the_sequence(raw: Raw, tmp_path: Path) -> None:
     store = store_with_body(tmp_path / "out")
-    infos = convert(SOURCE, plan(raw), store, Making("a test"), Ticker())
+    infos = convert(SOURCE, plan(raw), store, ConversionOptions("a test"), ProgressReporter())
     assert {info.split: info.num_people for info in infos} == {"emdb1": 2 * len(KEPT), "emdb2": 2 * len(KEPT)}
     shard = Shard(store.shard("emdb", "emdb1"))
     assert shard.read(0).jpeg == (raw.root / shard.read(0).name).read_bytes()

@@ -10,13 +10,13 @@ from raw.pickled import save_python2
 from raw.placed import joints
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
-from hmrb.data.sources.h36m import SOURCES, plan
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
+from hmrb.data.sources.h36m import CONVERTERS, plan
 from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 
 
 def photos(root: Path, split: str = "train") -> list[Photo]:
@@ -101,7 +101,9 @@ def test_an_empty_mask_leaves_the_box_of_the_joints(tmp_path: Path) -> None:
 
 def test_converting_writes_all_splits(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
-    infos = convert(SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test"), Ticker())
+    infos = convert(
+        SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter()
+    )
     assert {info.split: info.num_people for info in infos} == {"train": 15, "test_p1": 24, "test_p2": 15}
 
 

@@ -9,8 +9,8 @@ from raw import instavariety as toy
 from raw.sources import made, people_of, photos_of
 from raw.tfrecord import write_records
 
-from hmrb.data.convert.source import Raw
-from hmrb.data.sources import SOURCES
+from hmrb.data.convert.conversion import Raw
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
 from hmrb.formats.tfrecord import read_example, records
 from hmrb.skeleton import SKELETONS
@@ -52,14 +52,14 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
 
 
 def test_sources_name_heels_before_knees_and_ankles_last() -> None:
-    joints = SKELETONS[SOURCES["instavariety"].skeleton].joints
+    joints = SKELETONS[CONVERTERS["instavariety"].skeleton].joints
     assert (joints[0], joints[5], joints[23:]) == ("right_heel", "left_heel", ("left_ankle", "right_ankle"))
 
 
 @pytest.mark.parametrize("phis", [True, False])
 def test_points_are_pixels_of_the_crop(tmp_path: Path, phis: bool) -> None:
     truth = [t for n, t in enumerate(toy.write(tmp_path, phis=phis)) if n % toy.FRAMES != toy.UNSEEN]
-    people = people_of(SOURCES["instavariety"].plan(Raw(tmp_path)), "train")
+    people = people_of(CONVERTERS["instavariety"].plan(Raw(tmp_path)), "train")
     assert len(people) == len(truth) == 18
     for person, there in zip(people, truth, strict=True):
         pixels = there.points2d("instavariety_nop")
@@ -73,7 +73,7 @@ def test_points_are_pixels_of_the_crop(tmp_path: Path, phis: bool) -> None:
 
 def test_a_frame_has_its_picture_its_name_and_its_video(tmp_path: Path) -> None:
     toy.write(tmp_path)
-    photos = photos_of(SOURCES["vlog"].plan(Raw(tmp_path)), "train")
+    photos = photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     assert [photo.name for photo in photos[2:4]] == [
         "train/insta_variety_00_copy00/0000/000003",
         "train/insta_variety_00_copy00/0001/000000",
@@ -84,33 +84,33 @@ def test_a_frame_has_its_picture_its_name_and_its_video(tmp_path: Path) -> None:
 
 def test_without_toes_they_are_not_labelled(tmp_path: Path) -> None:
     toy.write(tmp_path, toes=False)
-    points = people_of(SOURCES["instavariety"].plan(Raw(tmp_path)), "train")[0].keypoints2d
+    points = people_of(CONVERTERS["instavariety"].plan(Raw(tmp_path)), "train")[0].keypoints2d
     assert (points[:19, 2] == 1).all()
     assert not points[19:].any()
 
 
 def test_splits_are_folders(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no train/\*.tfrecord in it"):
-        SOURCES["instavariety"].plan(Raw(tmp_path))
+        CONVERTERS["instavariety"].plan(Raw(tmp_path))
     toy.write(tmp_path, "test")
-    assert [part.split for part in SOURCES["instavariety"].plan(Raw(tmp_path))] == ["test"]
+    assert [part.split for part in CONVERTERS["instavariety"].plan(Raw(tmp_path))] == ["test"]
 
 
 def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
     path = tmp_path / "train/a.tfrecord"
     write_records(path, [{"meta/N": np.array([2]), "image/encoded": [b""]}])
     with pytest.raises(RequestError, match="a.tfrecord: record 0 has no image/xys, image/visibilities, image/face_pts"):
-        photos_of(SOURCES["vlog"].plan(Raw(tmp_path)), "train")
+        photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     features = {
         "meta/N": np.array([2]), "image/encoded": [b""], "image/xys": np.zeros(56, np.float32),
         "image/visibilities": np.zeros(28, int), "image/face_pts": np.zeros(30, np.float32),
     }  # fmt: skip
     write_records(path, [features])
     with pytest.raises(RequestError, match="a.tfrecord: record 0 has 1 pictures for 2 frames"):
-        photos_of(SOURCES["vlog"].plan(Raw(tmp_path)), "train")
+        photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     write_records(path, [features | {"image/face_pts": np.zeros(29, np.float32)}])
     with pytest.raises(RequestError, match="a.tfrecord: record 0: points do not fit meta/N"):
-        photos_of(SOURCES["vlog"].plan(Raw(tmp_path)), "train")
+        photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
 
 
 @pytest.mark.parametrize("name", ["instavariety", "vlog"])

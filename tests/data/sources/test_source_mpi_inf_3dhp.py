@@ -10,9 +10,9 @@ from raw import mpi_inf_3dhp as made
 from raw import spin_mi as made_spin
 from raw.placed import joints
 
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.convert.pack import Packing, pack
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
-from hmrb.data.sources import SOURCES, mpi_inf_3dhp, spin_mi
+from hmrb.data.sources import CONVERTERS, mpi_inf_3dhp, spin_mi
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import optional
 from hmrb.formats.pictures import UnreadablePicture
@@ -97,8 +97,14 @@ def test_sequences_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 def test_converting_writes_both_splits(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
-    source = SOURCES["mpi_inf_3dhp"]
-    infos = convert(source, source.plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test", 1), Ticker())
+    source = CONVERTERS["mpi_inf_3dhp"]
+    infos = convert(
+        source,
+        source.plan(Raw(tmp_path / "raw")),
+        Store(tmp_path / "home"),
+        ConversionOptions("a test", 1),
+        ProgressReporter(),
+    )
     assert {info.split: info.num_people for info in infos} == {"train": 18, "test": 12}
 
 
@@ -145,7 +151,7 @@ def test_a_reader_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_frames_that_a_video_lacks_count_as_pictures_that_are_missing(tmp_path: Path) -> None:
     made.write(tmp_path, layout="avi")
-    clip = mpi_inf_3dhp.Clip("S1/Seq1", 0, np.array([2, made.FRAMES, made.FRAMES + 3]))
+    clip = mpi_inf_3dhp.MpiInf3dhpClip("S1/Seq1", 0, np.array([2, made.FRAMES, made.FRAMES + 3]))
     first, *beyond = mpi_inf_3dhp.pictures(Raw(tmp_path), clip)
     assert first.pixels is not None
     for photo, number in zip(beyond, (12, 15), strict=True):
@@ -194,8 +200,14 @@ def test_spin_s_pictures_are_found_as_spin_extracts_them_and_in_videos(tmp_path:
 
 def test_spin_converts(tmp_path: Path) -> None:
     made_spin.write_all(tmp_path / "raw")
-    source = SOURCES["spin_mi"]
-    (info,) = convert(source, source.plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test"), Ticker())
+    source = CONVERTERS["spin_mi"]
+    (info,) = convert(
+        source,
+        source.plan(Raw(tmp_path / "raw")),
+        Store(tmp_path / "home"),
+        ConversionOptions("a test"),
+        ProgressReporter(),
+    )
     assert info.num_people == 24
 
 

@@ -10,8 +10,8 @@ from raw import muco as made
 from raw import mupots3d as made_mupots
 from raw.placed import joints
 
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
-from hmrb.data.sources import SOURCES
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo
 from hmrb.store import Store
@@ -20,7 +20,7 @@ KEPT = 2 * made.PICTURES - 3
 
 
 def photos(root: Path, name: str = "muco", compat: bool = False) -> list[Photo]:
-    (part,) = SOURCES[name].plan(Raw(root, compat))
+    (part,) = CONVERTERS[name].plan(Raw(root, compat))
     return [photo for item in part.items for photo in part.read(item)]
 
 
@@ -71,8 +71,14 @@ def test_the_study_s_layout_is_found_and_its_labels_have_no_3d_points(tmp_path: 
 
 def test_muco_converts(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
-    source = SOURCES["muco"]
-    (info,) = convert(source, source.plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test"), Ticker())
+    source = CONVERTERS["muco"]
+    (info,) = convert(
+        source,
+        source.plan(Raw(tmp_path / "raw")),
+        Store(tmp_path / "home"),
+        ConversionOptions("a test"),
+        ProgressReporter(),
+    )
     assert info.num_people == KEPT
 
 
@@ -129,10 +135,10 @@ def test_as_in_the_study_mupots_has_the_normalised_skeleton(tmp_path: Path) -> N
 
 def test_mupots_converts_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     made_mupots.write_all(tmp_path / "raw")
-    source = SOURCES["mupots3d"]
+    source = CONVERTERS["mupots3d"]
     parts = source.plan(Raw(tmp_path / "raw"))
     assert [path.parent.name for path in parts[0].items] == ["TS2", "TS10"]
-    (info,) = convert(source, parts, Store(tmp_path / "home"), Making("a test"), Ticker())
+    (info,) = convert(source, parts, Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter())
     assert info.num_people == 18
 
 

@@ -8,7 +8,7 @@ import pytest
 from raw import ochuman
 from raw.sources import made, people_of, photos_of
 
-from hmrb.data.convert.source import Raw
+from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources import ochuman as source
 from hmrb.errors import RequestError
 

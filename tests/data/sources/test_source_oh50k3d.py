@@ -8,13 +8,13 @@ import pytest
 from raw import oh50k3d as made
 from raw.placed import joints, store_with_body
 
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
-from hmrb.data.sources.oh50k3d import SOURCES, plan
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
+from hmrb.data.sources.oh50k3d import CONVERTERS, plan
 from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 
 
 def photos(raw: Raw, split: str = "train") -> list[Photo]:
@@ -58,7 +58,9 @@ def test_pictures_are_found_by_number_where_the_path_is_of_another_machine(tmp_p
 
 def test_converting_writes_both_splits(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
-    infos = convert(SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test"), Ticker())
+    infos = convert(
+        SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter()
+    )
     assert {info.split: info.num_people for info in infos} == {"train": 12, "test": 12}
 
 

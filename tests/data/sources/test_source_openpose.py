@@ -12,19 +12,19 @@ from raw.openpose import CENTRAL, FOCAL, RECORDINGS, SIZE, TILT, mtp_person, rng
 from raw.people import LIMBS, NAMES, Someone, body, someone
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Person, Photo
 from hmrb.store import Store
 
-MTP, PROX = SOURCES["mtp"], SOURCES["prox"]
+MTP, PROX = CONVERTERS["mtp"], CONVERTERS["prox"]
 
 
 def photos(source: str, root: Path, split: str = "train", compat: bool = False) -> list[Photo]:
-    (part,) = [part for part in SOURCES[source].plan(Raw(root, compat)) if part.split == split]
+    (part,) = [part for part in CONVERTERS[source].plan(Raw(root, compat)) if part.split == split]
     return [photo for item in part.items for photo in part.read(item)]
 
 
@@ -114,7 +114,7 @@ def test_proxs_pictures_are_mirrored_when_packed(tmp_path: Path) -> None:
     for compat, expected in ((False, True), (True, False)):
         store = Store(tmp_path / str(compat))
         parts = PROX.plan(Raw(tmp_path / "raw", compat))
-        convert(PROX, parts, store, Making("a test", compat=compat), Ticker())
+        convert(PROX, parts, store, ConversionOptions("a test", compat=compat), ProgressReporter())
         shard = Shard(store.shard("prox", "train"))
         assert shard.info.compat == ("study" if compat else "")
         sample = shard.read(0)
@@ -220,7 +220,7 @@ def test_no_recording_is_named(tmp_path: Path) -> None:
 def test_mtp_becomes_shards(tmp_path: Path) -> None:
     write_mtp(tmp_path / "raw")
     store = Store(tmp_path / "home")
-    infos = convert(MTP, MTP.plan(Raw(tmp_path / "raw")), store, Making("a test"), Ticker())
+    infos = convert(MTP, MTP.plan(Raw(tmp_path / "raw")), store, ConversionOptions("a test"), ProgressReporter())
     assert [(info.split, info.num_people) for info in infos] == [("train", 11), ("val", 12)]
     sample = Shard(store.shard("mtp", "val")).read(0)
     assert (sample.name, sample.photo_px) == ("images/presented/0012_presented_pose.png", SIZE)

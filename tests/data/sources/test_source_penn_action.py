@@ -7,7 +7,7 @@ import pytest
 from raw import penn_action
 from raw.sources import made, people_of, photos_of
 
-from hmrb.data.convert.source import Raw
+from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.penn_action import plan
 from hmrb.errors import RequestError
 from hmrb.skeleton import SKELETONS

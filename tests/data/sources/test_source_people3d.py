@@ -7,7 +7,7 @@ import pytest
 from raw import people3d
 from raw.sources import made, photos_of
 
-from hmrb.data.convert.source import Raw
+from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.people3d import plan
 from hmrb.errors import RequestError
 

@@ -10,15 +10,15 @@ from raw.pickled import save_python2
 from raw.placed import joints, store_with_body
 
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources.pw3d import SOURCES, plan
+from hmrb.data.sources.pw3d import CONVERTERS, plan
 from hmrb.errors import RequestError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_without_a_body_there_is_no_translation(raw: Raw, tmp_path: Path) -> Non
 
 def test_converting_writes_every_split_and_test_pictures_keep_their_bytes(raw: Raw, tmp_path: Path) -> None:
     store = store_with_body(tmp_path / "out")
-    infos = convert(SOURCE, plan(raw), store, Making("a test"), Ticker())
+    infos = convert(SOURCE, plan(raw), store, ConversionOptions("a test"), ProgressReporter())
     assert {info.split: info.num_people for info in infos} == {"train": 12, "val": 12, "test": 12}
     sample = Shard(store.shard("3dpw", "test")).read(0)
     assert sample.jpeg == (raw.root / sample.name).read_bytes()

@@ -12,9 +12,9 @@ from raw.sources import people_of, photos_of
 
 from hmrb.body.expressive import SMPLX
 from hmrb.data.convert.boxes import rotmat
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources.rich import SOURCES, plan
+from hmrb.data.sources.rich import CONVERTERS, plan
 from hmrb.errors import RequestError
 
 EVERYBODY = [person for number in range(len(made.SHOTS)) for person in made.cast(number)]
@@ -92,7 +92,7 @@ def test_hands_are_at_the_mean_of_the_file_and_bend_the_mesh(tmp_path: Path) -> 
 
 def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
     store = store_with_body(tmp_path / "out")
-    (info,) = convert(SOURCES[0], plan(raw), store, Making("a test"), Ticker())
+    (info,) = convert(CONVERTERS[0], plan(raw), store, ConversionOptions("a test"), ProgressReporter())
     assert (info.split, info.num_people, info.num_images) == ("test", 18, 12)
     sample = Shard(store.shard("rich", "test")).read(0)
     assert sample.jpeg == (raw.root / sample.name).read_bytes()

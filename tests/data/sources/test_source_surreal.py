@@ -10,14 +10,14 @@ from raw import surreal as made
 from raw.placed import joints, store_with_body
 
 from hmrb.data.convert.boxes import rotmat
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.convert.pack import Packing, pack
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
-from hmrb.data.sources.surreal import SOURCES, plan
+from hmrb.data.sources.surreal import CONVERTERS, plan
 from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES[0]
+SOURCE = CONVERTERS[0]
 
 
 def photos(raw: Raw, split: str = "train") -> list[Photo]:
@@ -92,7 +92,9 @@ def test_as_in_the_study_the_picture_stays_and_the_pose_is_mirrored(tmp_path: Pa
 
 def test_converting_writes_all_splits(tmp_path: Path) -> None:
     made.write_all(tmp_path / "raw")
-    infos = convert(SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), Making("a test"), Ticker())
+    infos = convert(
+        SOURCE, plan(Raw(tmp_path / "raw")), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter()
+    )
     assert {info.split: info.num_people for info in infos} == {"train": 13, "val": 13, "test": 13}
 
 
@@ -116,4 +118,4 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     scipy.io.savemat(path, whole)
     (folder / "01_01_c0001.mp4").write_bytes(b"no video")
     with pytest.raises(RunError, match=r"pictures can't be read.*01_01_c0001.mp4/000000: can't be decoded"):
-        convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), Making("a test"), Ticker())
+        convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter())

@@ -9,15 +9,15 @@ import torch
 from raw.people import body
 from raw.up3d import SIZE, fitted, write, write_all
 
-from hmrb.data.convert.source import Making, Raw, Ticker, convert
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Person, Photo
 from hmrb.store import Store
 
-SOURCE = SOURCES["up3d"]
+SOURCE = CONVERTERS["up3d"]
 
 
 def photos(root: Path, split: str = "train", compat: bool = False) -> list[Photo]:
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_named(name: str, error: type[Exception], message: str
 def test_it_becomes_shards(tmp_path: Path) -> None:
     write_all(tmp_path / "raw")
     store = Store(tmp_path / "home")
-    infos = convert(SOURCE, SOURCE.plan(Raw(tmp_path / "raw")), store, Making("a test"), Ticker())
+    infos = convert(SOURCE, SOURCE.plan(Raw(tmp_path / "raw")), store, ConversionOptions("a test"), ProgressReporter())
     assert [info.num_people for info in infos] == [12, 12, 12]
     sample = Shard(store.shard("up3d", "test")).read(3)
     assert sample.photo_px == SIZE

@@ -16,12 +16,12 @@ from hmrb.body import OPEN_BODY
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.boxes import turned
 from hmrb.data.convert.catalogue import DATASETS
+from hmrb.data.convert.conversion import ConversionOptions, Converter, ProgressReporter, Raw, SplitPlan, convert
 from hmrb.data.convert.pack import Packing
-from hmrb.data.convert.source import Making, Part, Raw, Source, Ticker, convert
 from hmrb.data.convert.verify import verify
 from hmrb.data.loader import DrawDataset, collate
 from hmrb.data.shard import Shard
-from hmrb.data.sources import SOURCES
+from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import decoded
 from hmrb.records import Person, Photo
@@ -32,7 +32,7 @@ from hmrb.store import Store
 TREES: dict[str, Callable[[Path], Any]] = {}
 for module in pkgutil.iter_modules(raw.__path__):
     TREES |= getattr(importlib.import_module(f"raw.{module.name}"), "TREES", {})
-MAKING = Making("a test", packing=Packing("region"))
+MAKING = ConversionOptions("a test", packing=Packing("region"))
 every_tree = pytest.mark.parametrize("slug", sorted(TREES))
 
 
@@ -54,14 +54,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def planned(slug: str, root: Path, store: Store, compat: bool = False) -> tuple[Source, list[Part]]:
+def planned(slug: str, root: Path, store: Store, compat: bool = False) -> tuple[Converter, list[SplitPlan]]:
     TREES[slug](root)
-    source = SOURCES[slug]
+    source = CONVERTERS[slug]
     return source, source.plan(Raw(root, compat, store))
 
 
-def checked(source: Source, part: Part, store: Store, whole: bool = False) -> dict[str, str]:
-    convert(source, [part], store, replace(MAKING, packing=Packing()) if whole else MAKING, Ticker())
+def checked(source: Converter, part: SplitPlan, store: Store, whole: bool = False) -> dict[str, str]:
+    convert(source, [part], store, replace(MAKING, packing=Packing()) if whole else MAKING, ProgressReporter())
     found = verify(Shard(store.shard(source.name, part.split)), store, None)
     return {check.name: f"{check.verdict}: {check.detail}" for check in found}
 
@@ -72,8 +72,8 @@ def wrongs(found: dict[str, str]) -> set[str]:
 
 def test_every_dataset_of_the_study_has_a_converter_and_a_tree() -> None:
     wanted = {slug for slug, row in DATASETS.items() if row.role in ("train", "auxiliary")}
-    assert wanted <= SOURCES.keys()
-    assert {slug for slug in SOURCES if not SOURCES[slug].makes_itself} == TREES.keys()
+    assert wanted <= CONVERTERS.keys()
+    assert {slug for slug in CONVERTERS if not CONVERTERS[slug].makes_itself} == TREES.keys()
 
 
 @every_tree
@@ -183,12 +183,12 @@ def test_a_fault_is_named(slug: str, tmp_path: Path, store: Store) -> None:
 def test_an_empty_folder_is_refused_with_what_should_be_in_it(slug: str, tmp_path: Path, store: Store) -> None:
     (tmp_path / "raw").mkdir()
     with pytest.raises(RequestError, match="in it; see hmrb convert-data"):
-        SOURCES[slug].plan(Raw(tmp_path / "raw", False, store))
+        CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store))
 
 
 @every_tree
 def test_a_card_says_what_to_get_and_what_to_mind(slug: str) -> None:
-    source = SOURCES[slug]
+    source = CONVERTERS[slug]
     assert source.tree.strip()
     assert source.traps
     assert source.skeleton in SKELETONS

@@ -61,7 +61,7 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SplitPlan:
     """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in.
 
     `photos_each` is about how many an item has: a block is gathered in memory, so it takes fewer of long items.
@@ -74,7 +74,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Converter:
     """How a dataset is made. `plan` names its parts: from a Raw folder, or, where `makes_itself`, from nothing.
 
     `tree` is the exact layout of the raw files and `traps` what is easy to get wrong, for a person to read; `study`
@@ -87,7 +87,7 @@ class Source:
     licence: str
     skeleton: str
     splits: tuple[str, ...]
-    plan: Callable[..., list[Part]]
+    plan: Callable[..., list[SplitPlan]]
     body: str = "smpl"
     tree: str = ""
     traps: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PhotoFilter:
     """Which photos of a dataset are kept: every n-th of each item, a share of all by name, names that match."""
 
     every: int = 1
@@ -118,23 +118,23 @@ class Selection:
         return not number % self.every and share < self.fraction and (not self.match or fnmatch(name, self.match))
 
 
-EVERYTHING, ORIGINAL = Selection(), Packing()
+EVERYTHING, ORIGINAL = PhotoFilter(), Packing()
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class ConversionOptions:
     """How a conversion is done: who is kept, how pictures are kept, what may be missing, in how many processes."""
 
     made_by: str
     workers: int = 1
-    selection: Selection = EVERYTHING
+    selection: PhotoFilter = EVERYTHING
     packing: Packing = ORIGINAL
     compat: bool = False
     missing_limit: int = 0
     """How many pictures that are missing or can't be read may be left out."""
 
 
-class Ticker:
+class ProgressReporter:
     """Told of each part and of each item done; the door makes a progress bar of it."""
 
     def part(self, path: Path, items: int) -> None:
@@ -147,7 +147,9 @@ class Ticker:
         """Something that a person wants to know."""
 
 
-def convert(source: Source, parts: Sequence[Part], store: Store, making: Making, ticker: Ticker) -> list[ShardInfo]:
+def convert(
+    source: Converter, parts: Sequence[SplitPlan], store: Store, making: ConversionOptions, ticker: ProgressReporter
+) -> list[ShardInfo]:
     """Writes each part's shard. Its bytes depend neither on the number of processes nor on earlier attempts.
 
     Raises RunError where more pictures can't be read than `making` allows, or the disk is full.
@@ -155,7 +157,9 @@ def convert(source: Source, parts: Sequence[Part], store: Store, making: Making,
     return [_convert(source, part, store, making, ticker) for part in parts]
 
 
-def _convert(source: Source, part: Part, store: Store, making: Making, ticker: Ticker) -> ShardInfo:
+def _convert(
+    source: Converter, part: SplitPlan, store: Store, making: ConversionOptions, ticker: ProgressReporter
+) -> ShardInfo:
     path = store.shard(source.name, part.split)
     packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
     about = {
@@ -196,7 +200,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def pick_parts(parts: Sequence[Part], split: str | None) -> list[Part]:
+def pick_parts(parts: Sequence[SplitPlan], split: str | None) -> list[SplitPlan]:
     """All parts, or the one of a split. Raises RequestError with the splits there are."""
     chosen = [part for part in parts if split in (None, part.split)]
     if not chosen:
@@ -231,7 +235,7 @@ def _report(folder: Path, number: int) -> Path:
 def _write_block(
     read: Callable[[Any], Iterable[Photo | Sample]],
     about: dict[str, Any],
-    selection: Selection,
+    selection: PhotoFilter,
     packing: Packing,
     path: Path,
     job: tuple[int, int, Sequence[Any]],
@@ -308,7 +312,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(part: Part, making: Making, num_items: int = 4, num_photos: int = 20) -> Estimate:
+def estimate(part: SplitPlan, making: ConversionOptions, num_items: int = 4, num_photos: int = 20) -> Estimate:
     """From the first photos of a few items; seconds are those of one process."""
     begin = time.perf_counter()
     samples: list[Sample] = []
