@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from hmrb.body import load_body
+from hmrb.bodykind import BODIES, kind_of
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.catalogue import DATASETS, train_set
 from hmrb.data.occluders import read_pascal
@@ -25,6 +26,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     """Names that no table has, arguments that nothing takes, choices that contradict one another."""
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
+        partial(find, "body", experiment.body, BODIES),
         partial(find, "method", model.method, MODELS),
         partial(find_backbone, model.backbone),
         partial(find, "head", model.head.name, HEADS),
@@ -69,7 +71,7 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     if experiment.adversary.weight and experiment.adversary.poses != "labels":
         needed.add((experiment.adversary.poses, "train"))
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
-    checks.append(partial(build_model, experiment.model, store))
+    checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
         checks.append(partial(read_pascal, store.pascal))
     return _said(checks)

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from hmrb.bodykind import SMPL_KIND, BodyKind
+
 GENDERS = ("neutral", "male", "female")
 
 
@@ -30,8 +32,8 @@ class Person:
     box: Float[np.ndarray, "4"]
     keypoints2d: Float[np.ndarray, "K 3"] = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     keypoints3d: Float[np.ndarray, "K3 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    pose: Float[np.ndarray, "24 3"] = field(default_factory=lambda: np.zeros((24, 3), np.float32))
-    betas: Float[np.ndarray, "10"] = field(default_factory=lambda: np.zeros((10,), np.float32))
+    pose: Float[np.ndarray, "R 3"] = field(default_factory=lambda: np.zeros((SMPL_KIND.num_joints, 3), np.float32))
+    betas: Float[np.ndarray, " S"] = field(default_factory=lambda: np.zeros(SMPL_KIND.num_betas, np.float32))
     transl: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros((3,), np.float32))
     has_body: bool = False
     gender: str = "neutral"
@@ -89,15 +91,16 @@ class View:
     gain: Float[np.ndarray, "3"]
     keypoints2d: Float[np.ndarray, "J 3"]
     keypoints3d: Float[np.ndarray, "J 4"]
-    pose: Float[np.ndarray, "24 3"]
+    pose: Float[np.ndarray, "R 3"]
+    kind: BodyKind = SMPL_KIND
 
 
 @dataclass(frozen=True, slots=True)
 class BodyParams:
     """Pose and shape without a picture: what the adversarial prior calls real."""
 
-    pose: Float[Tensor, "B 24 3"]
-    betas: Float[Tensor, "B 10"]
+    pose: Float[Tensor, "B R 3"]
+    betas: Float[Tensor, "B S"]
 
     def parts(self, count: int) -> "list[BodyParams]":
         """Equal shares, in order."""
@@ -114,8 +117,8 @@ class Batch:
     image: Float[Tensor, "B 3 H W"] | UInt8[Tensor, "B 3 H W"]
     keypoints2d: Float[Tensor, "B J 3"]
     keypoints3d: Float[Tensor, "B J 4"]
-    pose: Float[Tensor, "B 24 3"]
-    betas: Float[Tensor, "B 10"]
+    pose: Float[Tensor, "B R 3"]
+    betas: Float[Tensor, "B S"]
     has_body: Bool[Tensor, " B"]
     row: Int[Tensor, " B"]
     skipped: tuple[str, ...] = ()
@@ -152,6 +155,6 @@ class Batch:
 class Prediction:
     """What a method makes of a picture: parent-relative rotations (root first), shape, weak-perspective camera."""
 
-    rotmats: Float[Tensor, "B 24 3 3"]
-    betas: Float[Tensor, "B 10"]
+    rotmats: Float[Tensor, "B R 3 3"]
+    betas: Float[Tensor, "B S"]
     camera: Float[Tensor, "B 3"]

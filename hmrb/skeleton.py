@@ -20,6 +20,10 @@ class Skeleton:
         """The row of a joint."""
         return self.joints.index(joint)
 
+    def of_side(self, side: str) -> frozenset[int]:
+        """The rows of the joints on one side, `left` or `right`."""
+        return frozenset(row for row, joint in enumerate(self.joints) if side in joint.split("_"))
+
     def mirror(self) -> Int[np.ndarray, " J"]:
         """The row that each row becomes in a mirrored picture, derived from `left` and `right` in the names.
 
@@ -208,4 +212,3 @@ SKELETONS = {
     }.items()
 }
 TRAINING_SKELETON = "smpl54"
-SMPL24_MIRROR = SKELETONS["smpl24"].mirror()

@@ -281,7 +281,7 @@ class Experiment(SpecModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    body: Literal["open", "smpl"] = "smpl"
+    body: str = "smpl"
     model: ModelSpec = ModelSpec()
     data: DataSpec
     losses: dict[str, LossTerm] = Field(default=STUDY_LOSSES, min_length=1)

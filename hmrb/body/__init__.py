@@ -4,6 +4,7 @@ A regressor belongs to its body: `SMPL.joints` refuses the mesh of another one.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hmrb.body.official import (
     read_regressor,
     rows_to_one,
 )
+from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.records import GENDERS
 from hmrb.store import Store
 
@@ -34,22 +36,27 @@ OPEN_BODY = Path(__file__).parent / "open" / "openbody.npz"
 
 @dataclass(frozen=True, slots=True)
 class BodyFile:
-    """One gender of a body in SMPL format; metres, T-pose, y up. `landmarks` fill slots 24..44 of smpl_54."""
+    """One gender of a body in SMPL format; metres, T-pose, y up.
+
+    `landmarks` are the vertices that follow the kinematic joints in the kind's key points, `extra_regressor` has the
+    rows after them.
+    """
 
     name: str
     gender: str
     template: Float[np.ndarray, "V 3"]
-    shapedirs: Float[np.ndarray, "V 3 10"]
-    posedirs: Float[np.ndarray, "V 3 207"] | None
-    joint_regressor: Float[np.ndarray, "24 V"]
-    weights: Float[np.ndarray, "V 24"]
-    parents: Int[np.ndarray, "24"]
+    shapedirs: Float[np.ndarray, "V 3 S"]
+    posedirs: Float[np.ndarray, "V 3 P"] | None
+    joint_regressor: Float[np.ndarray, "R V"]
+    weights: Float[np.ndarray, "V R"]
+    parents: Int[np.ndarray, " R"]
     faces: Int[np.ndarray, "F 3"]
-    landmarks: Int[np.ndarray, "21"]
-    h36m_regressor: Float[np.ndarray, "17 V"]
-    extra_regressor: Float[np.ndarray, "9 V"]
-    spin19_regressor: Float[np.ndarray, "19 V"] | None = None
+    landmarks: Int[np.ndarray, " L"]
+    h36m_regressor: Float[np.ndarray, "H V"]
+    extra_regressor: Float[np.ndarray, "E V"]
+    spin19_regressor: Float[np.ndarray, "N V"] | None = None
     """Not part of the body: its hash is the same without."""
+    kind: BodyKind = SMPL_KIND
 
     def sha(self) -> str:
         """16 hex digits over every array: the same body has the same hash in whatever file it came."""
@@ -72,7 +79,7 @@ class Mesh:
     """
 
     vertices: Float[Tensor, "B V 3"]
-    chain: Float[Tensor, "B 24 3"]
+    chain: Float[Tensor, "B R 3"]
     body: str
     part: str = ""
 
@@ -88,7 +95,7 @@ class SMPL(nn.Module):
 
     def __init__(self, file: BodyFile) -> None:
         super().__init__()
-        self.name, self.gender, self.sha = file.name, file.gender, file.sha()
+        self.name, self.gender, self.sha, self.kind = file.name, file.gender, file.sha(), file.kind
         self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
         regressor = torch.from_numpy(file.joint_regressor)
         template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
@@ -104,12 +111,12 @@ class SMPL(nn.Module):
         self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
         self._bends = file.posedirs is not None
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
-        self._keep_rows("smpl54", np.concatenate([one_hot, file.extra_regressor]))
+        self._keep_rows(self.kind.keypoints, np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
         self._keep_rows("mesh24", file.joint_regressor)
         if file.spin19_regressor is not None:
             self._keep_rows("spin19", file.spin19_regressor)
-        self._keep("smpl24_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
+        self._keep(f"{self.kind.kinematic}_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
 
     def has_joints(self, skeleton: str) -> bool:
         """Whether this body has the regressor of a skeleton; without one `joints` can't give it."""
@@ -120,7 +127,7 @@ class SMPL(nn.Module):
         """How many vertices the whole mesh has."""
         return self._num_vertices
 
-    def forward(self, rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"], part: str = "") -> Mesh:
+    def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"], part: str = "") -> Mesh:
         """The posed mesh; with `part` a skeleton's name, only the vertices that its joints are made of."""
         template, directions, weights = (getattr(self, name) for name in self._planes(part))
         joints = self.rest_joints + blend_shapes(betas, self.joint_shapedirs)
@@ -142,10 +149,13 @@ class SMPL(nn.Module):
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
-        """The joints of `skeleton` on a mesh of this body: smpl24 (kinematic), mesh24, smpl54, h36m17 or spin19."""
+        """The joints of `skeleton` on a mesh of this body.
+
+        Skeletons: the kind's kinematic joints and key points; mesh24, h36m17 and, where it is there, spin19.
+        """
         if mesh.body != self.name:
             raise BodyError(f"a mesh of body '{mesh.body}' was given to the regressors of body '{self.name}'")
-        if skeleton == "smpl24":
+        if skeleton == self.kind.kinematic:
             return mesh.chain
         if mesh.part not in ("", skeleton):
             raise ValueError(f"the mesh holds the vertices of '{mesh.part}' only, not those of '{skeleton}'")
@@ -153,7 +163,7 @@ class SMPL(nn.Module):
         if not mesh.part:
             vertices = vertices.mT.index_select(2, getattr(self, f"{skeleton}_support")).mT
         regressed = torch.einsum("jv,bvc->bjc", getattr(self, f"{skeleton}_rows"), vertices)
-        return torch.cat([mesh.chain, regressed], 1) if skeleton == "smpl54" else regressed
+        return torch.cat([mesh.chain, regressed], 1) if skeleton == self.kind.keypoints else regressed
 
     def _planes(self, part: str) -> tuple[str, ...]:
         """The buffers that a part's vertices are made from, picked when they are first asked for."""
@@ -186,21 +196,20 @@ def load_body(name: str, gender: str = "neutral", store: Store | None = None) ->
     """
     if gender not in GENDERS:
         raise BodyError(f"no gender '{gender}'; bodies have {', '.join(GENDERS)}")
-    if name == "open":
-        return SMPL(_read_open(gender))
-    if name == "smpl":
-        return SMPL(_read_smpl((store or Store.default()).bodies / "smpl", gender))
-    raise BodyError(f"no body named '{name}'. Known: open (comes with hmrb), smpl (your licensed files)")
+    if name not in READERS:
+        raise BodyError(f"no body named '{name}'. Known: open (comes with hmrb), smpl (your licensed files)")
+    return SMPL(READERS[name](gender, store or Store.default()))
 
 
-def _read_open(gender: str) -> BodyFile:
+def _read_open(gender: str, store: Store) -> BodyFile:
     with np.load(OPEN_BODY, allow_pickle=False) as arrays:
         members = {key: arrays[key] for key in arrays.files}
     members |= {"v_template": members[f"v_template_{gender}"], "shapedirs": members[f"shapedirs_{gender}"]}
     return body_file("open", gender, OPEN_BODY, members)
 
 
-def _read_smpl(folder: Path, gender: str) -> BodyFile:
+def _read_smpl(gender: str, store: Store) -> BodyFile:
+    folder = store.bodies / "smpl"
     path = find_body(folder, gender)
     members = read_members(path)
     for key in ("J_regressor_h36m", "J_regressor_extra"):
@@ -232,3 +241,6 @@ def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]
         extra_regressor=rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
         spin19_regressor=None if spin19 is None else floats(spin19),
     )
+
+
+READERS: dict[str, Callable[[str, Store], BodyFile]] = {"open": _read_open, "smpl": _read_smpl}

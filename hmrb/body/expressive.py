@@ -41,7 +41,7 @@ class SMPLX:
         self.parents = torch.from_numpy(parents)
 
     @torch.no_grad()
-    def vertices(self, pose: Float[np.ndarray, "B 66"], betas: Float[np.ndarray, "B 10"]) -> Float[np.ndarray, "B V 3"]:
+    def vertices(self, pose: Float[np.ndarray, "B 66"], betas: Float[np.ndarray, "B S"]) -> Float[np.ndarray, "B V 3"]:
         """Metres, the pelvis where the shape has it. `pose`: rotvecs, root to wrists; hands are at their mean."""
         face, hands = torch.zeros(len(pose), 3 * NUM_FACE), self.hands.expand(len(pose), -1)
         whole = torch.cat([torch.from_numpy(pose).float(), face, hands], 1)
@@ -58,8 +58,8 @@ def load_smplx(path: Path) -> SMPLX:
     return SMPLX(path)
 
 
-def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "24 V"]:
-    """Regresses SMPL's 24 joints from SMPL-X's vertices: by BEDLAM's smplx2smpl.pkl to SMPL's, from there as SMPL does.
+def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
+    """Regresses SMPL's joints from SMPL-X's vertices: by BEDLAM's smplx2smpl.pkl to SMPL's, from there as SMPL does.
 
     The regressor is that of the store's neutral SMPL. Raises RequestError.
     """

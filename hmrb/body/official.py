@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from hmrb.bodykind import CAMERA, SMPL_KIND
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.records import GENDERS
+from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
 
-NUM_JOINTS = 24
-NUM_BETAS = 10
-NUM_LANDMARKS, NUM_H36M, NUM_EXTRA = 21, 17, 9
+NUM_JOINTS, NUM_BETAS = SMPL_KIND.num_joints, SMPL_KIND.num_betas
+NUM_LANDMARKS, NUM_EXTRA = SMPL_KIND.num_landmarks, SMPL_KIND.num_extra
+NUM_H36M = len(SKELETONS["h36m17"].joints)
 # The vertices behind smpl_45's slots 24..44 on SMPL's own mesh, as in smplx.vertex_ids.
 SMPL_LANDMARKS = (
     332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
@@ -31,10 +33,10 @@ SMPL_PAGES = {
     "spin19": "4D-Humans' data archive, https://github.com/shubham-goel/4D-Humans (fetch_demo_data.sh)",
 }
 REGRESSORS = {"J_regressor_h36m.npy": NUM_H36M, "J_regressor_extra.npy": NUM_EXTRA}
-NUM_SPIN19 = 19
+NUM_SPIN19 = len(SKELETONS["spin19"].joints)
 SPIN19 = "SMPL_to_J19.pkl"  # what one benchmark asks for; a body is whole without it
 MEAN_PARAMS = "smpl_mean_params.npz"
-MEAN_SHAPES = {"pose": (144,), "shape": (10,), "cam": (3,)}
+MEAN_SHAPES = {"pose": (SMPL_KIND.rot6d_numbers,), "shape": (NUM_BETAS,), "cam": (CAMERA,)}
 NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
 _GENDER_WORDS = {"neutral": "neutral", "n": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 
@@ -125,9 +127,10 @@ def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
             )
     directions = members["shapedirs"].shape
     if len(directions) != 3 or directions[:2] != (num_vertices, 3) or directions[2] < NUM_BETAS:
-        raise BodyError(f"{path}: shapedirs has shape {directions}, expected ({num_vertices}, 3, >=10)")
-    if "posedirs" in members and members["posedirs"].shape != (num_vertices, 3, 9 * (NUM_JOINTS - 1)):
-        raise BodyError(f"{path}: posedirs has shape {members['posedirs'].shape}, expected ({num_vertices}, 3, 207)")
+        raise BodyError(f"{path}: shapedirs has shape {directions}, expected ({num_vertices}, 3, >={NUM_BETAS})")
+    bends = (num_vertices, 3, SMPL_KIND.bend_numbers)
+    if "posedirs" in members and members["posedirs"].shape != bends:
+        raise BodyError(f"{path}: posedirs has shape {members['posedirs'].shape}, expected {bends}")
     parents = members["kintree_table"][0, 1:].astype(np.int64)
     if (parents < 0).any() or (parents > np.arange(NUM_JOINTS - 1)).any():
         raise BodyError(f"{path}: kintree_table is no tree whose parents come before their children")

@@ -13,6 +13,7 @@ from numpy.random import Generator, default_rng
 from torch.profiler import record_function
 from torch.utils.data import DataLoader, Dataset
 
+from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
 from hmrb.data.shard import Shard
@@ -21,7 +22,7 @@ from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
 from hmrb.records import Batch, BodyParams, Sample, View
-from hmrb.skeleton import TRAINING_SKELETON, remap
+from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 
 MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
@@ -39,8 +40,8 @@ class Item:
     image: UInt8[np.ndarray, "H W 3"]
     keypoints2d: Float[np.ndarray, "J 3"]
     keypoints3d: Float[np.ndarray, "J 4"]
-    pose: Float[np.ndarray, "24 3"]
-    betas: Float[np.ndarray, "10"]
+    pose: Float[np.ndarray, "R 3"]
+    betas: Float[np.ndarray, " S"]
     has_body: bool
     row: int
     skipped: tuple[str, ...] = ()
@@ -201,12 +202,13 @@ def bodiless(spec: DataSpec) -> frozenset[str]:
 
 def mean_body(
     shards: Mapping[str, Shard], mix: Mapping[str, float], unused: Collection[str] = ()
-) -> Float[torch.Tensor, "157"]:
-    """The mean of the labelled bodies of a mix: 144 numbers of 6D rotations, 10 betas, 3 of the camera.
+) -> Float[torch.Tensor, " M"]:
+    """The mean of the labelled bodies of a mix: 6D rotations, betas, a camera; `BodyKind.mean_numbers` of them.
 
     Bodies of the datasets in `unused` count as missing.
     """
-    rotation, betas, total = torch.zeros(24, 3, 3), torch.zeros(10), 0.0
+    kind = next(iter(shards.values())).kind
+    rotation, betas, total = torch.zeros(kind.num_joints, 3, 3), torch.zeros(kind.num_betas), 0.0
     for name, shard in shards.items():
         rows = np.flatnonzero(shard.arrays["has_body"][:])
         rows = rows[:: max(len(rows) // MEAN_ROWS, 1)]
@@ -222,10 +224,10 @@ def mean_body(
 
 def read_view(shard: Shard, row: int) -> View:
     """One person of a shard with its picture decoded, in the training skeleton."""
-    return view_of(shard.read(row), shard.info.skeleton, str(shard.path))
+    return view_of(shard.read(row), shard.info.skeleton, str(shard.path), shard.kind)
 
 
-def view_of(sample: Sample, skeleton: str, source: str) -> View:
+def view_of(sample: Sample, skeleton: str, source: str, kind: BodyKind = SMPL_KIND) -> View:
     """A person with its picture decoded, in the training skeleton; `source` is told where the picture is none."""
     x, y, width, height = sample.box.astype(np.float64)
     return View(
@@ -236,9 +238,10 @@ def view_of(sample: Sample, skeleton: str, source: str) -> View:
         rotation=0.0,
         flipped=False,
         gain=np.ones(3),
-        keypoints2d=remap(sample.keypoints2d, skeleton, TRAINING_SKELETON),
-        keypoints3d=remap(sample.keypoints3d, skeleton, TRAINING_SKELETON),
+        keypoints2d=remap(sample.keypoints2d, skeleton, kind.keypoints),
+        keypoints3d=remap(sample.keypoints3d, skeleton, kind.keypoints),
         pose=np.array(sample.pose),
+        kind=kind,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hmrb.bodykind import BODIES, BodyKind, kind_of
 from hmrb.errors import RequestError
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
@@ -49,14 +50,14 @@ class ShardInfo:
     num_files: int = 0
 
 
-def row_arrays(num_joints: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def row_arrays(num_keypoints: int, kind: BodyKind) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Shape and type of a person's entry in each array."""
     return {
         "box": ((4,), np.float32),
-        "keypoints2d": ((num_joints, 3), np.float32),
-        "keypoints3d": ((num_joints, 4), np.float32),
-        "pose": ((24, 3), np.float32),
-        "betas": ((10,), np.float32),
+        "keypoints2d": ((num_keypoints, 3), np.float32),
+        "keypoints3d": ((num_keypoints, 4), np.float32),
+        "pose": ((kind.num_joints, 3), np.float32),
+        "betas": ((kind.num_betas,), np.float32),
         "transl": ((3,), np.float32),
         "has_body": ((), np.uint8),
         "gender": ((), np.uint8),
@@ -80,15 +81,22 @@ class Shard:
     def __len__(self) -> int:
         return self.info.num_people
 
+    @property
+    def kind(self) -> BodyKind:
+        """The kind of body that its people are labelled with."""
+        return kind_of(self.info.body)
+
     def __reduce__(self) -> tuple[type["Shard"], tuple[Path]]:
         return Shard, (self.path,)
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array of the shard but the bytes of pictures in files of their own, mapped read-only."""
-        num_joints = len(SKELETONS[self.info.skeleton].joints)
         found = _mapped(self.path)
-        expected = [*row_arrays(num_joints), *PICTURES[0 if not self.info.num_files else 1 :]]
+        expected = [
+            *row_arrays(len(SKELETONS[self.info.skeleton].joints), self.kind),
+            *PICTURES[0 if not self.info.num_files else 1 :],
+        ]
         if missing := [key for key in expected if key not in found]:
             raise ShardError(f"{self.path}: no {', '.join(missing)} in it; make it again: {self.info.made_by}")
         return found
@@ -193,7 +201,9 @@ def _read_info(path: Path) -> ShardInfo:
         raise ShardError(f"{path}: no {', '.join(missing)} among its attributes; make it again with hmrb convert-data")
     info = ShardInfo(**{key: _plain(about[key]) for key in fields})
     if info.skeleton not in SKELETONS:
-        raise ShardError(f"{path}: its skeleton '{info.skeleton}' is none that hmrb knows")
+        raise ShardError(f"{path}: unknown skeleton '{info.skeleton}'")
+    if info.body not in BODIES:
+        raise ShardError(f"{path}: unknown body '{info.body}'; known: {', '.join(BODIES)}")
     return info
 
 

@@ -7,15 +7,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from hmrb.records import View
-from hmrb.skeleton import SKELETONS, SMPL24_MIRROR, TRAINING_SKELETON
-
-_MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
 
 
 def mirror(view: View) -> View:
     """The mirrored person: x of pixels about the picture's middle, left and right exchanged."""
     width = view.image.shape[1]
-    keypoints2d, keypoints3d = view.keypoints2d[_MIRROR], view.keypoints3d[_MIRROR]
+    swapped = view.kind.keypoint_mirror
+    keypoints2d, keypoints3d = view.keypoints2d[swapped], view.keypoints3d[swapped]
     keypoints2d[:, 0] = width - 1 - keypoints2d[:, 0]
     keypoints3d[:, 0] *= -1
     x, y, wide, tall = view.box
@@ -27,7 +25,7 @@ def mirror(view: View) -> View:
         flipped=not view.flipped,
         keypoints2d=keypoints2d,
         keypoints3d=keypoints3d,
-        pose=view.pose[SMPL24_MIRROR] * np.array([1, -1, -1], view.pose.dtype),
+        pose=view.pose[view.kind.mirror] * np.array([1, -1, -1], view.pose.dtype),
     )
 
 
@@ -68,6 +66,7 @@ def warp(view: View, size: int) -> View:
         keypoints2d=points,
         keypoints3d=keypoints3d,
         pose=pose,
+        kind=view.kind,
     )
 
 

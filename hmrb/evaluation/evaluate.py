@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.shard import Shard, open_shard
@@ -15,7 +16,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metrics import DEGENERATE
 from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.protocols import Benchmark, regressor_sha
-from hmrb.evaluation.scoring import NUMBERS, POSE_NUMBERS, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
+from hmrb.evaluation.scoring import Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.parallel.world import World
@@ -88,8 +89,8 @@ class Scores:
     left_out: dict[str, str]
     joint_errors: Float[np.ndarray, "N J"]
     odd: Int[np.ndarray, " N"]
-    rotmats: Float[np.ndarray, "P 24 3 3"]
-    betas: Float[np.ndarray, "P 10"]
+    rotmats: Float[np.ndarray, "P R 3 3"]
+    betas: Float[np.ndarray, "P S"]
     camera: Float[np.ndarray, "P 3"]
 
     def mean(self, metric: str) -> float:
@@ -211,7 +212,8 @@ def evaluate_checkpoint(
             f"the checkpoint was trained with body '{checkpoint.body['name']}' {checkpoint.body['sha']},"
             f" the one here is {bodies.neutral.sha}; its errors would be of another body"
         )
-    model = build_model(experiment.model.model_copy(update={"weights": "none"})).to(world.device)
+    spec = experiment.model.model_copy(update={"weights": "none"})
+    model = build_model(spec, kind=bodies.neutral.kind).to(world.device)
     if precision != "fp32":  # half precision is fast in this layout alone
         model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, "the checkpoint")
@@ -243,7 +245,7 @@ def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeopl
                 baseline[name] = in_a_row.motion(name, np.zeros_like(truth), truth, benchmark.fps)[0]
             else:
                 left_out = left_out | {name: "the shard has no frames of one sequence in a row"}
-    numbers = parts["numbers"]
+    kind, num_bodies = neutral.kind, len(table) if parts["camera"].size else 0
     return Scores(
         benchmark=benchmark,
         shard=shard,
@@ -257,9 +259,9 @@ def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeopl
         left_out=left_out,
         joint_errors=parts["joints"],
         odd=parts["odd"][:, 0].astype(np.int64),
-        rotmats=numbers[:, :POSE_NUMBERS].reshape(-1, 24, 3, 3) if numbers.size else np.zeros((0, 24, 3, 3), "f4"),
-        betas=numbers[:, POSE_NUMBERS : NUMBERS - 3] if numbers.size else np.zeros((0, 10), "f4"),
-        camera=numbers[:, NUMBERS - 3 :] if numbers.size else np.zeros((0, 3), "f4"),
+        rotmats=parts["rotmats"].reshape(num_bodies, kind.num_joints, 3, 3),
+        betas=parts["betas"].reshape(num_bodies, kind.num_betas),
+        camera=parts["camera"].reshape(num_bodies, CAMERA),
     )
 
 

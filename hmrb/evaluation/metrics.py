@@ -10,15 +10,19 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.errors import RequestError
 from hmrb.geometry import Similarity, fit_similarity, rotmat_to_rotvec
 from hmrb.lookup import find
+from hmrb.skeleton import SKELETONS
 
 MM = 1000.0
 PCK_MM = 150.0  # Mehta et al., 3DV 2017
 AUC_MM = tuple(5.0 * i for i in range(31))  # 0 to 150 mm, as Mehta et al.; truth scores 30 / 31, as 0 is not below 0
-SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-ANGLE_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)  # pelvis, hips, knees, shoulders, elbows: 3DPW's challenge and EMDB
+ANGLE_JOINTS = (  # whose rotations MPJAE compares: 3DPW's challenge and EMDB
+    "pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow",
+)  # fmt: skip
 Better = Literal["lower", "higher"]
 PCK2D = {"pck2d_05": 0.05, "pck2d_10": 0.1}  # shares of the box, as 4D-Humans reports on COCO and LSP-extended
 RESAMPLES = 2000
@@ -47,9 +51,11 @@ class Posed:
 
     joints: Float[Tensor, "B J 3"]
     vertices: Float[Tensor, "B V 3"] | None = None
-    rotmats: Float[Tensor, "B 24 3 3"] | None = None
+    rotmats: Float[Tensor, "B R 3 3"] | None = None
     seen: Bool[Tensor, "B J"] | None = None
     root: Float[Tensor, "B 3"] | None = None
+    kind: BodyKind = SMPL_KIND
+    """The kind of body whose joints `rotmats` turn."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class MetricPair:
         """Of ANGLE_JOINTS in the camera's axes, of prediction and truth (float64)."""
         assert self.pred.rotmats is not None
         assert self.truth.rotmats is not None
-        pred, truth = (_in_camera(rotmats.double()) for rotmats in (self.pred.rotmats, self.truth.rotmats))
+        kind = self.truth.kind
+        pred, truth = (_in_camera(rotmats.double(), kind) for rotmats in (self.pred.rotmats, self.truth.rotmats))
         return pred, truth
 
     def mean(self, joints: Float[Tensor, "B J"]) -> Float[Tensor, " B"]:
@@ -326,11 +333,12 @@ def _vertices(pair: MetricPair) -> tuple[Float[Tensor, "B V 3"], Float[Tensor, "
     return pair.pred.vertices, pair.truth.vertices
 
 
-def _in_camera(rotmats: Float[Tensor, "B 24 3 3"]) -> Float[Tensor, "B A 3 3"]:
+def _in_camera(rotmats: Float[Tensor, "B R 3 3"], kind: BodyKind) -> Float[Tensor, "B A 3 3"]:
+    chosen = [SKELETONS[kind.kinematic].index(joint) for joint in ANGLE_JOINTS]
     chain = [rotmats[:, 0]]
-    for joint in range(1, max(ANGLE_JOINTS) + 1):
-        chain.append(chain[SMPL_PARENTS[joint]] @ rotmats[:, joint])
-    return torch.stack([chain[joint] for joint in ANGLE_JOINTS], 1)
+    for joint in range(1, max(chosen) + 1):
+        chain.append(chain[kind.parents[joint]] @ rotmats[:, joint])
+    return torch.stack([chain[joint] for joint in chosen], 1)
 
 
 def _angles_deg(pred: Float[Tensor, "B A 3 3"], truth: Float[Tensor, "B A 3 3"]) -> Float[Tensor, "B A"]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from hmrb.bodykind import CAMERA, SMPL_KIND, BodyKind
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.scoring import BodyOrPoints, Points
@@ -27,8 +28,10 @@ NAMES = ("name", "imgname", "image_path")
 EXTRA = ("global_orient", "body_pose", "camera", "row")
 FURTHEST_M = 100.0  # from the first joint; points further away are millimetres, most likely
 ASKED = (
-    f"a pose ({', '.join(POSES)}: N 24 3 3, N 72 or N 24 3, the root in the camera's frame; or global_orient with"
-    f" body_pose) and a shape ({', '.join(SHAPES)}: N 10); or {', '.join(JOINTS)} (N K 3) or {', '.join(VERTICES)}"
+    f"a pose ({', '.join(POSES)}: N {SMPL_KIND.num_joints} 3 3, N {SMPL_KIND.pose_numbers} or"
+    f" N {SMPL_KIND.num_joints} 3, the root in the camera's frame; or global_orient with"
+    f" body_pose) and a shape ({', '.join(SHAPES)}: N {SMPL_KIND.num_betas}); or"
+    f" {', '.join(JOINTS)} (N K 3) or {', '.join(VERTICES)}"
     f" (N V 3) in metres; with {' or '.join(NAMES)} where they are not in the shard's order"
 )
 
@@ -71,7 +74,7 @@ def read_predictions(path: Path, shard: Shard) -> Predictions:
     if not path.is_file():
         raise RequestError(f"{path}: no such file of predictions")
     table = _table(path)
-    parts = _points(path, table) if _is_of_points(table) else _bodies(path, table)
+    parts = _points(path, table) if _is_of_points(table) else _bodies(path, table, shard.kind)
     counts = {key: len(part) for key, part in parts.items()}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{count} {key}" for key, count in counts.items())
@@ -103,11 +106,11 @@ def _is_of_points(table: Mapping[str, Any]) -> bool:
     return not has_pose and any(key in table for key in (*JOINTS, *VERTICES))
 
 
-def _bodies(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    rotmats, betas = _rotmats(path, table), _first(path, table, SHAPES)
+def _bodies(path: Path, table: Mapping[str, Any], kind: BodyKind) -> dict[str, np.ndarray]:
+    rotmats, betas = _rotmats(path, table, kind), _first(path, table, SHAPES)
     count = len(rotmats)
     camera = np.asarray(table.get("camera", np.tile([1.0, 0, 0], (count, 1))), np.float32)
-    for key, array, shape in (("shape", betas, (count, 10)), ("camera", camera, (count, 3))):
+    for key, array, shape in (("shape", betas, (count, kind.num_betas)), ("camera", camera, (count, CAMERA))):
         if array.shape != shape:
             raise RequestError(f"{path}: {key} has shape {array.shape}, {count} poses need {shape}")
     return {"rotmats": rotmats, "betas": betas, "camera": camera}
@@ -136,7 +139,7 @@ def _first(path: Path, table: Mapping[str, Any], keys: tuple[str, ...]) -> np.nd
     raise RequestError(f"{path}: no {' and no '.join(keys)} in it; predictions are {ASKED}")
 
 
-def _rotmats(path: Path, table: Mapping[str, Any]) -> Float[np.ndarray, "N 24 3 3"]:
+def _rotmats(path: Path, table: Mapping[str, Any], kind: BodyKind) -> Float[np.ndarray, "N R 3 3"]:
     if "global_orient" in table and "body_pose" in table:
         root, body = (_first(path, table, (key,)) for key in ("global_orient", "body_pose"))
         if len(root) != len(body):
@@ -145,11 +148,14 @@ def _rotmats(path: Path, table: Mapping[str, Any]) -> Float[np.ndarray, "N 24 3 
     else:
         pose = _first(path, table, POSES)
     numbers = pose.reshape(len(pose), -1)
-    if numbers.shape[1] == 216:
-        return numbers.reshape(-1, 24, 3, 3)
-    if numbers.shape[1] != 72:
-        raise RequestError(f"{path}: a pose of {numbers.shape[1]} numbers; SMPL's has 72, or 216 as matrices")
-    return rotvec_to_rotmat(torch.from_numpy(numbers.reshape(-1, 24, 3))).numpy()
+    if numbers.shape[1] == kind.rotmat_numbers:
+        return numbers.reshape(-1, kind.num_joints, 3, 3)
+    if numbers.shape[1] != kind.pose_numbers:
+        raise RequestError(
+            f"{path}: a pose of {numbers.shape[1]} numbers; {kind.name}'s has {kind.pose_numbers}, or"
+            f" {kind.rotmat_numbers} as matrices"
+        )
+    return rotvec_to_rotmat(torch.from_numpy(numbers.reshape(-1, kind.num_joints, 3))).numpy()
 
 
 def _places(path: Path, table: Mapping[str, Any], shard: Shard, count: int) -> Int[np.ndarray, " P"]:

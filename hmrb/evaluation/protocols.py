@@ -135,11 +135,11 @@ class Benchmark:
         """The part of the mesh that has to be posed, as `SMPL` names it."""
         return "" if self.has_mesh else self.regressor
 
-    def posed(self, body: SMPL, mesh: Mesh, rotmats: Float[Tensor, "B 24 3 3"] | None = None) -> Posed:
+    def posed(self, body: SMPL, mesh: Mesh, rotmats: Float[Tensor, "B R 3 3"] | None = None) -> Posed:
         """A mesh relative to the protocol's root, and its joints."""
         points = body.joints(mesh, self.regressor)
         joints, root = self.rooted(points, self.regressor)
-        return Posed(joints, mesh.vertices - root if self.has_mesh else None, rotmats, root=root[:, 0])
+        return Posed(joints, mesh.vertices - root if self.has_mesh else None, rotmats, root=root[:, 0], kind=body.kind)
 
     def rooted(
         self, points: Float[Tensor, "B K 3"], skeleton: str
@@ -214,7 +214,7 @@ def find_benchmark(name: str) -> Benchmark:
 
 def regressor_sha(body: SMPL, regressor: str) -> str:
     """16 hex digits over a regressor. Kinematic joints are the body's own and have its hash."""
-    if regressor == "smpl24":
+    if regressor == body.kind.kinematic:
         return body.sha
     digest = hashlib.sha256()
     for part in ("support", "rows"):
@@ -225,8 +225,8 @@ def regressor_sha(body: SMPL, regressor: str) -> str:
 def by_gender(
     bodies: dict[str, SMPL],
     gender: list[str],
-    rotmats: Float[Tensor, "B 24 3 3"],
-    betas: Float[Tensor, "B 10"],
+    rotmats: Float[Tensor, "B R 3 3"],
+    betas: Float[Tensor, "B S"],
     part: str = "",
 ) -> Mesh:
     """Each person posed with the body of its own gender; with `part` only its vertices."""

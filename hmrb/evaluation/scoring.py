@@ -1,7 +1,7 @@
 """Measures what a method says of people against their truth, by a benchmark's protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hmrb.body import SMPL, Mesh, load_body
 from hmrb.body.official import SMPL_PAGES, SPIN19, BodyError
+from hmrb.bodykind import CAMERA
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metrics import METRICS, PCK2D, Posed, degenerate, joint_distances_mm, measure, pck2d
@@ -18,8 +19,6 @@ from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.records import GENDERS, Prediction
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
-
-POSE_NUMBERS, NUMBERS = 24 * 9, 24 * 9 + 13  # rotation matrices, betas, camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,12 @@ class Scorer:
         self.benchmark, self.shard, self.bodies = benchmark, shard, bodies
         self.device, self.image_px, self.mean = device, image_px, mean
         num_joints, num_metrics = len(benchmark.joint_names), len(benchmark.of_people)
+        kind, has_bodies = bodies.neutral.kind, isinstance(mean, Prediction)
         self.widths = {
             "errors": num_metrics, "baseline": num_metrics, "joints": num_joints, "odd": 1,
-            "numbers": NUMBERS if isinstance(mean, Prediction) else 0,
+            "rotmats": kind.rotmat_numbers if has_bodies else 0,
+            "betas": kind.num_betas if has_bodies else 0,
+            "camera": CAMERA if has_bodies else 0,
             "moving": 2 * 3 * num_joints if benchmark.of_motion else 0,
         }  # fmt: skip
         self._mean_posed = None if benchmark.truth == "marked" else self._posed(mean, None)
@@ -262,7 +264,7 @@ def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
             raise RequestError(
                 f"{benchmark.name} takes {benchmark.regressor} joints, which vertices alone do not give; add `joints`"
             )
-        mesh = Mesh(vertices, vertices.new_zeros(len(vertices), 24, 3), body.name)
+        mesh = Mesh(vertices, vertices.new_zeros(len(vertices), body.kind.num_joints, 3), body.name)
         joints, root = benchmark.rooted(body.joints(mesh, benchmark.regressor), benchmark.regressor)
     return Posed(joints, None if vertices is None or not benchmark.has_mesh else vertices - root, root=root[:, 0])
 
@@ -287,14 +289,14 @@ def _expanded(posed: Posed, count: int) -> Posed:
     parts = (posed.joints, posed.vertices, posed.rotmats, posed.root)
     joints, vertices, rotmats, root = (None if p is None else p.expand(count, *p.shape[1:]) for p in parts)
     assert joints is not None
-    return Posed(joints, vertices, rotmats, root=root)
+    return replace(posed, joints=joints, vertices=vertices, rotmats=rotmats, root=root)
 
 
 def _some(posed: Posed, people: Bool[Tensor, " B"], joints: Bool[Tensor, " J"]) -> Posed:
     if people.all() and joints.all():
         return posed
     vertices, rotmats, root = (None if p is None else p[people] for p in (posed.vertices, posed.rotmats, posed.root))
-    return Posed(posed.joints[people][:, joints], vertices, rotmats, root=root)
+    return replace(posed, joints=posed.joints[people][:, joints], vertices=vertices, rotmats=rotmats, root=root)
 
 
 def genders_of(benchmark: Benchmark, shard: Shard, rows: Int[np.ndarray, " B"]) -> list[str]:

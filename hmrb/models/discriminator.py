@@ -7,22 +7,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-NUM_SCORES = 25  # 23 joints one by one, the whole pose, the shape
+from hmrb.bodykind import SMPL_KIND, BodyKind
+
+HIDDEN = 32  # numbers that a rotation becomes before it is scored
 
 
 class Discriminator(nn.Module):
-    """Scores of 23 joint rotations, of all of them together and of the betas; the root's rotation is not looked at.
+    """Scores each joint rotation, all of them together, and the betas; it does not see the root's rotation.
 
     Parameter names are the study's; so is the absence of an activation between the two 1x1 convolutions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
-        self.pose_discriminator = JointScores()
-        self.full_pose_discriminator = Layers(23 * 32, 1024, 1024, 1)
-        self.shape_discriminator = Layers(10, 5, 1)
+        num_rotations = kind.num_joints - 1
+        self.pose_discriminator = JointScores(num_rotations)
+        self.full_pose_discriminator = Layers(num_rotations * HIDDEN, 1024, 1024, 1)
+        self.shape_discriminator = Layers(kind.num_betas, 5, 1)
 
-    def forward(self, rotmats: Float[Tensor, "B 24 3 3"], betas: Float[Tensor, "B 10"]) -> Float[Tensor, "B 25"]:
+    def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"]) -> Float[Tensor, "B R+1"]:
         """One score a part: near 1 for a real body, near 0 for a made-up one (LSGAN)."""
         scores, hidden = self.pose_discriminator(rotmats[:, 1:])
         return torch.cat([scores, self.full_pose_discriminator(hidden.flatten(1)), self.shape_discriminator(betas)], 1)
@@ -31,12 +34,15 @@ class Discriminator(nn.Module):
 class JointScores(nn.Module):
     """Each joint's rotation through layers that all share, then one of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_rotations: int) -> None:
         super().__init__()
-        self.conv_blocks = nn.Sequential(OrderedDict(conv_0=nn.Conv2d(9, 32, 1), conv_1=nn.Conv2d(32, 32, 1)))
-        self.fc_layer = nn.ModuleList(nn.Linear(32, 1) for _ in range(23))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv_0=nn.Conv2d(9, HIDDEN, 1), conv_1=nn.Conv2d(HIDDEN, HIDDEN, 1)
+        )
+        self.conv_blocks = nn.Sequential(layers)
+        self.fc_layer = nn.ModuleList(nn.Linear(HIDDEN, 1) for _ in range(num_rotations))
 
-    def forward(self, rotmats: Float[Tensor, "B 23 3 3"]) -> tuple[Float[Tensor, "B 23"], Float[Tensor, "B 32 23"]]:
+    def forward(self, rotmats: Float[Tensor, "B N 3 3"]) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B H N"]]:
         """Scores, and the hidden values that the whole pose is judged by."""
         # Contiguous, or the gradient's layout is not the one that several processes exchange.
         hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None].contiguous())[:, :, 0]

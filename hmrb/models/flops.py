@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from hmrb.body import SMPL, BodyFile, load_body
 from hmrb.body.official import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS
+from hmrb.bodykind import SMPL_KIND
 from hmrb.models.hmr import HMR, build_model
 from hmrb.spec import ModelSpec
 
@@ -155,9 +156,9 @@ def _body(name: str) -> SMPL:
     return SMPL(
         BodyFile(
             name="smpl", gender="neutral",
-            template=sized(v, 3), shapedirs=sized(v, 3, NUM_BETAS), posedirs=sized(v, 3, 207),
+            template=sized(v, 3), shapedirs=sized(v, 3, NUM_BETAS), posedirs=sized(v, 3, SMPL_KIND.bend_numbers),
             joint_regressor=sized(NUM_JOINTS, v), weights=sized(v, NUM_JOINTS),
-            parents=np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]),
+            parents=np.array(SMPL_KIND.parents),
             faces=np.zeros((1, 3), np.int64), landmarks=np.zeros(NUM_LANDMARKS, np.int64),
             h36m_regressor=sized(NUM_H36M, v), extra_regressor=sized(NUM_EXTRA, v),
         )

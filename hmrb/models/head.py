@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hmrb.bodykind import CAMERA, ROT6D, SMPL_KIND, BodyKind
 from hmrb.geometry import rot6d_to_rotmat
 from hmrb.models.dropout import drop
 from hmrb.records import Prediction
 from hmrb.spec import HeadSpec
 
-NUM_POSE, NUM_BETAS, NUM_CAMERA = 144, 10, 3
 SMALL_GAIN = 0.01  # of the last layers: the first prediction is the mean body (HMR, CVPR 2018)
 
 
@@ -25,14 +25,14 @@ class IterativeHead(nn.Module):
     init_shape: Tensor
     init_cam: Tensor
 
-    def __init__(self, num_features: int, spec: HeadSpec) -> None:
+    def __init__(self, num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.steps = spec.steps
-        self.fc1 = nn.Linear(num_features + NUM_POSE + NUM_BETAS + NUM_CAMERA, spec.hidden)
+        self.fc1 = nn.Linear(num_features + kind.mean_numbers, spec.hidden)
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
         self.dropout = spec.dropout
-        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
-        _keep_mean(self)
+        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
+        _keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
@@ -48,7 +48,7 @@ class IterativeHead(nn.Module):
                 betas + self.decshape(hidden),
                 camera + self.deccam(hidden),
             )
-        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (24, 6))), betas, camera)
+        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 
 
 class DirectHead(nn.Module):
@@ -58,51 +58,51 @@ class DirectHead(nn.Module):
     init_shape: Tensor
     init_cam: Tensor
 
-    def __init__(self, num_features: int, spec: HeadSpec) -> None:
+    def __init__(self, num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.dropout = spec.dropout
         widths = {"0": num_features, "3": spec.hidden}  # checkpoints know the layers by these names
         self.layers = nn.ModuleDict({name: nn.Linear(width, spec.hidden) for name, width in widths.items()})
-        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden)
+        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
         for decoder in (self.decpose, self.decshape, self.deccam):
             nn.init.zeros_(decoder.bias)
-        _keep_mean(self)
+        _keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
         hidden, share = features, self.dropout if self.training else 0.0
         for number, layer in enumerate(self.layers.values()):
             hidden = drop(torch.relu(layer(hidden)), share, keys, number)
-        pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (24, 6))
+        pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (-1, ROT6D))
         betas, camera = self.init_shape + self.decshape(hidden), self.init_cam + self.deccam(hidden)
         return Prediction(rot6d_to_rotmat(pose), betas, camera)
 
 
-def set_mean(head: nn.Module, mean: Float[Tensor, "157"]) -> None:
-    """Start the regressor from this body: 144 numbers of 6D rotations, 10 betas, 3 of the camera."""
-    for name, part in zip(
-        ("init_pose", "init_shape", "init_cam"), mean.split((NUM_POSE, NUM_BETAS, NUM_CAMERA)), strict=True
-    ):
-        getattr(head, name).copy_(part[None])
+def set_mean(head: nn.Module, mean: Float[Tensor, " M"]) -> None:
+    """Start the regressor from this body: 6D rotations, betas, a camera, one after the other."""
+    buffers = [getattr(head, name) for name in ("init_pose", "init_shape", "init_cam")]
+    sizes = [buffer.shape[1] for buffer in buffers]
+    for buffer, part in zip(buffers, mean.split(sizes), strict=True):
+        buffer.copy_(part[None])
 
 
 def mean_prediction(head: nn.Module, batch: int) -> Prediction:
     """The body that the regressor starts from, whatever the picture: the baseline of every result."""
     pose, betas, camera = (getattr(head, name).expand(batch, -1) for name in ("init_pose", "init_shape", "init_cam"))
-    return Prediction(rot6d_to_rotmat(pose.unflatten(1, (24, 6))), betas, camera)
+    return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 
 
-def _keep_mean(head: nn.Module) -> None:
-    head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(24)[None])
-    head.register_buffer("init_shape", torch.zeros(1, NUM_BETAS))
+def _keep_mean(head: nn.Module, kind: BodyKind) -> None:
+    head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(kind.num_joints)[None])
+    head.register_buffer("init_shape", torch.zeros(1, kind.num_betas))
     head.register_buffer("init_cam", torch.tensor([[1.0, 0, 0]]))
 
 
-def _decoders(hidden: int) -> list[nn.Linear]:
-    decoders = [nn.Linear(hidden, size) for size in (NUM_POSE, NUM_BETAS, NUM_CAMERA)]
+def _decoders(hidden: int, kind: BodyKind) -> list[nn.Linear]:
+    decoders = [nn.Linear(hidden, size) for size in (kind.rot6d_numbers, kind.num_betas, CAMERA)]
     for decoder in decoders:
         nn.init.xavier_uniform_(decoder.weight, gain=SMALL_GAIN)
     return decoders
 
 
-HEADS: dict[str, Callable[[int, HeadSpec], nn.Module]] = {"iterative": IterativeHead, "direct": DirectHead}
+HEADS: dict[str, Callable[[int, HeadSpec, BodyKind], nn.Module]] = {"iterative": IterativeHead, "direct": DirectHead}

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
 from hmrb.models.dropout import drop_paths_by_draw
@@ -25,11 +26,11 @@ class HMR(nn.Module):
     `weights_used` is a line about the weights that the backbone starts from; empty where it starts from none.
     """
 
-    def __init__(self, spec: ModelSpec, store: Store) -> None:
+    def __init__(self, spec: ModelSpec, store: Store, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.backbone, num_features = build_backbone(spec)
         self.weights_used = initialise(self.backbone, spec, store)
-        self.head = find("head", spec.head.name, HEADS)(num_features, spec.head)
+        self.head = find("head", spec.head.name, HEADS)(num_features, spec.head, kind)
         self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn = spec.freeze_bn
         self.train()
@@ -60,9 +61,9 @@ def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 
-def build_model(spec: ModelSpec, store: Store | None = None) -> HMR:
+def build_model(spec: ModelSpec, store: Store | None = None, kind: BodyKind = SMPL_KIND) -> HMR:
     """The model that a spec names, on the CPU, with weights from the store. Raises RequestError where it can't be."""
-    return find("method", spec.method, MODELS)(spec, store or Store.default())
+    return find("method", spec.method, MODELS)(spec, store or Store.default(), kind)
 
 
-MODELS: dict[str, Callable[[ModelSpec, Store], HMR]] = {"hmr": HMR}
+MODELS: dict[str, Callable[[ModelSpec, Store, BodyKind], HMR]] = {"hmr": HMR}

@@ -41,7 +41,7 @@ class DrawnPerson:
 
 
 def overlay(
-    body: SMPL, image: UInt8[np.ndarray, "S S 3"], rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"],
+    body: SMPL, image: UInt8[np.ndarray, "S S 3"], rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " C"],
     camera: Float[np.ndarray, "3"], image_px: int,
 ) -> UInt8[np.ndarray, "S S 3"]:  # fmt: skip
     """A person's square, of any size, with the predicted mesh over it.
@@ -135,7 +135,7 @@ def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int)
     )
 
 
-def _pose(body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]) -> Float[np.ndarray, "V 3"]:
+def _pose(body: SMPL, rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"]) -> Float[np.ndarray, "V 3"]:
     """Vertices in the camera's axes, metres, before translation."""
     with torch.inference_mode():
         mesh = body(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())

@@ -13,6 +13,7 @@ from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
 from hmrb.data.warp import exposed
 from hmrb.lookup import find
 from hmrb.records import View
+from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
 from hmrb.spec import Op
 from hmrb.synthetic.people import BONES
 
@@ -22,7 +23,7 @@ TILE_PX, GAP_PX, TITLE_PX = 200, 8, 44
 FONT, TITLE_SIZE, NOTE_SIZE = cv2.FONT_HERSHEY_DUPLEX, 0.45, 0.36
 PAPER, INK, FAINT = (255, 255, 255), (25, 25, 25), (120, 120, 120)
 LEFT, RIGHT, MIDDLE = (255, 150, 60), (70, 150, 255), (90, 255, 120)  # the person's left is warm, the right cold
-RIGHT_JOINTS = (2, 5, 8, 11, 14, 17, 19, 21, 23)
+RIGHT_JOINTS = SKELETONS[TRAINING_SKELETON].of_side("right")
 
 
 @dataclass(frozen=True, slots=True)

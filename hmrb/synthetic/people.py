@@ -84,7 +84,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
     )
     stage = _stage(body)
     # --- the person, upright in the world and facing the camera but for `yaw`
-    betas = np.clip(pose_rng.standard_normal(10), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
+    betas = np.clip(pose_rng.standard_normal(body.kind.num_betas), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
     rotmats = sample_pose(pose_rng, rules.pose)
     is_any = math.isinf(rules.yaw_sigma)
     yaw = float(pose_rng.uniform(-np.pi, np.pi) if is_any else pose_rng.normal(0, rules.yaw_sigma))
@@ -142,7 +142,9 @@ def render_people(
 
 @lru_cache(maxsize=4)
 def _stage(body: SMPL) -> Stage:
-    vertices, joints = _pose_body(body, np.tile(np.eye(3, dtype=np.float32), (24, 1, 1)), np.zeros(10, np.float32))
+    kind = body.kind
+    rest = np.tile(np.eye(3, dtype=np.float32), (kind.num_joints, 1, 1))
+    vertices, joints = _pose_body(body, rest, np.zeros(kind.num_betas, np.float32))
     edges = np.concatenate([body.faces[:, [0, 1]], body.faces[:, [1, 2]], body.faces[:, [2, 0]]])
     return Stage(
         points=vertices,
@@ -155,12 +157,12 @@ def _stage(body: SMPL) -> Stage:
 
 
 def _pose_body(
-    body: SMPL, rotmats: Float[np.ndarray, "24 3 3"], betas: Float[np.ndarray, "10"]
-) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "54 3"]]:
+    body: SMPL, rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"]
+) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "K 3"]]:
     """Vertices and smpl54 joints of one person: in a batch, sums may round differently."""
     with torch.inference_mode():
         mesh = body(torch.from_numpy(rotmats)[None], torch.from_numpy(betas)[None])
-        return mesh.vertices[0].numpy(), body.joints(mesh, "smpl54")[0].numpy()
+        return mesh.vertices[0].numpy(), body.joints(mesh, body.kind.keypoints)[0].numpy()
 
 
 def _turn_camera(rng: np.random.Generator, heights: Float[np.ndarray, " V"], distance: float) -> np.ndarray:

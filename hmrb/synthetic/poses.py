@@ -1,6 +1,7 @@
 """Poses without motion capture: key poses written by hand, blended, recombined and shaken.
 
-A pose is 24 rotation matrices, parent-relative, on SMPL's T-pose: x to the person's left, y up, facing +z.
+A pose has one rotation matrix per joint, relative to its parent, on SMPL's T-pose: x to the person's left, y up,
+facing +z.
 Limbs are written for the left side in degrees; the right one is their mirror image.
 """
 
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-NUM_JOINTS = 24
-SWAPPED = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
+from hmrb.bodykind import SMPL_KIND
+
+NUM_JOINTS = SMPL_KIND.num_joints
 LEFT_ARM, RIGHT_ARM = [13, 16, 18, 20, 22], [14, 17, 19, 21, 23]
 LEGS = [1, 2, 4, 5, 7, 8, 10, 11]
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -27,7 +29,7 @@ HINGES = {
 }
 
 Rotations = Float[np.ndarray, "*N 3 3"]
-Pose = Float[np.ndarray, "24 3 3"]
+Pose = Float[np.ndarray, "R 3 3"]
 Limb = dict[int, np.ndarray]  # joint -> its rotation
 
 
@@ -81,7 +83,7 @@ def turn(*, x: float = 0, y: float = 0, z: float = 0) -> Rotations:
 
 def mirror(pose: Pose) -> Pose:
     """The pose with left and right exchanged."""
-    mirrored: np.ndarray = pose[list(SWAPPED)] * FLIP[:, None] * FLIP
+    mirrored: np.ndarray = pose[SMPL_KIND.mirror] * FLIP[:, None] * FLIP
     return mirrored
 
 

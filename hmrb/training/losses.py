@@ -18,7 +18,7 @@ from hmrb.body import SMPL, Mesh
 from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.parallel.world import World
 from hmrb.records import Batch, Prediction
-from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
+from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
@@ -28,14 +28,9 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
 }
 # Pairs of joints whose middle 3D joints are measured from: the first that is there. The study knows the first alone;
 # for datasets that have only the body's own joints it moves its prediction and not the label.
-_ORIGINS = torch.tensor(
-    [
-        [SKELETONS[TRAINING_SKELETON].index(name) for name in pair]
-        for pair in (
-            ("left_hip_extra", "right_hip_extra"), ("left_hip", "right_hip"), ("pelvis_extra", "pelvis_extra"),
-            ("pelvis", "pelvis"),
-        )
-    ]
+ORIGINS = (
+    ("left_hip_extra", "right_hip_extra"), ("left_hip", "right_hip"), ("pelvis_extra", "pelvis_extra"),
+    ("pelvis", "pelvis"),
 )  # fmt: skip
 Distance = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,9 +66,11 @@ class LossPair:
     joints: Float[Tensor, "B J 3"]
     mesh: Mesh
     batch: Batch
-    label_rotmats: Float[Tensor, "B 24 3 3"]
+    label_rotmats: Float[Tensor, "B R 3 3"]
     label_vertices: Float[Tensor, "B V 3"] | None
     labelled: LabelCounts
+    origins: Int[Tensor, "C 2"]
+    """Rows of the pairs in ORIGINS that the skeleton has."""
 
     @property
     def has_body(self) -> Float[Tensor, " B"]:
@@ -84,7 +81,7 @@ class LossPair:
 def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Joints in metres, both sides relative to the middle of their hips, or to another origin that is labelled."""
     label = pair.batch.keypoints3d
-    origin = _origin(label)
+    origin = _origin(label, pair.origins)
     error = distance(_from(pair.joints, origin), _from(label[..., :3], origin))
     return _mean(error, label[..., 3:], pair.labelled.keypoints3d)
 
@@ -105,13 +102,13 @@ def vertices(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 
 
 def pose(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """Entries of the 24 rotation matrices."""
+    """Entries of the rotation matrices."""
     error = distance(pair.prediction.rotmats, pair.label_rotmats)
     return _mean(error, pair.has_body[:, None, None, None], pair.labelled.bodies)
 
 
 def betas(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """The ten shape coefficients."""
+    """The shape coefficients."""
     error = distance(pair.prediction.betas, pair.batch.betas)
     return _mean(error, pair.has_body[:, None], pair.labelled.bodies)
 
@@ -122,6 +119,7 @@ class Losses:
     def __init__(self, terms: Mapping[str, LossTerm], body: SMPL) -> None:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.body = body
+        self.origins = origin_rows(body.kind.keypoints).to(body.template.device)
 
     def __call__(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> dict[str, Float[Tensor, ""]]:
         """Each term times its weight; their sum is the loss."""
@@ -134,16 +132,16 @@ class Losses:
 
     def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
         """Poses both sides; only the vertices that joints are made of where no term looks at the mesh."""
-        whole_mesh = "vertices" in self.terms
+        whole_mesh, skeleton = "vertices" in self.terms, self.body.kind.keypoints
         label_rotmats = rotvec_to_rotmat(batch.pose)
         label_vertices = None
         with record_function("hmrb: SMPL"):
-            mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else TRAINING_SKELETON)
-            joints = self.body.joints(mesh, TRAINING_SKELETON)
+            mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else skeleton)
+            joints = self.body.joints(mesh, skeleton)
             if whole_mesh:
                 with torch.no_grad():
                     label_vertices = self.body(label_rotmats, batch.betas).vertices
-        return LossPair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled)
+        return LossPair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled, self.origins)
 
 
 def real_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
@@ -156,9 +154,14 @@ def fake_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
     return (scores**2).mean()
 
 
-def _origin(label: Float[Tensor, "B J 4"]) -> Int[Tensor, "B 2"]:
+def origin_rows(skeleton: str) -> Int[Tensor, "C 2"]:
+    """The rows of the pairs in ORIGINS that a skeleton has."""
+    joints = SKELETONS[skeleton].joints
+    return torch.tensor([[joints.index(name) for name in pair] for pair in ORIGINS if set(pair) <= set(joints)])
+
+
+def _origin(label: Float[Tensor, "B J 4"], pairs: Int[Tensor, "C 2"]) -> Int[Tensor, "B 2"]:
     """Each person's pair of joints to measure from; the hips where none is there. What is not there is all zeros."""
-    pairs = _ORIGINS.to(label.device)
     is_there = (label != 0).any(2)[:, pairs].all(2)
     return pairs[is_there.int().argmax(1)]  # the first True, or 0
 

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.profiler import record_function
 
+from hmrb.bodykind import kind_of
 from hmrb.data.loader import bodiless, mean_body, mixture, real_poses, stream_seed
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
@@ -234,7 +235,8 @@ def _not_finite(parts: tuple[Tensor, ...], batch: Batch) -> list[int]:
 def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: Store, world: World) -> Learner:
     """Model, optimisers and adversary of a spec, on this process's device."""
     optim, speed = experiment.optim, experiment.speed
-    model = build_model(experiment.model, store)
+    kind = kind_of(experiment.body)
+    model = build_model(experiment.model, store, kind)
     if world.is_main and model.weights_used:
         print(model.weights_used, flush=True)
     set_mean(model.head, read_mean(experiment, shards, store))
@@ -327,7 +329,7 @@ def _build_adversary(
         alone = experiment.data.model_copy(update={"mix": {spec.poses: 1.0}})
         sampler = mixture(real_shards, alone, stream_seed(experiment.seed, "real poses"))
         unused = frozenset()  # asked for by name
-    network = Discriminator().to(world.device)
+    network = Discriminator(kind_of(experiment.body)).to(world.device)
     wrapped = DistributedDataParallel(network, gradient_as_bucket_view=True) if world.size > 1 else network
     batch = experiment.optim.batch
 
@@ -339,7 +341,7 @@ def _build_adversary(
     return Adversary(network, wrapped, optimiser, spec.weight, real)
 
 
-def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, "157"]:
+def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, " M"]:
     """The body that the regressor starts from."""
     if experiment.model.mean == "labels":
         return mean_body(shards, experiment.data.mix, bodiless(experiment.data))

@@ -9,7 +9,16 @@ from hmrb.geometry import rotvec_to_rotmat
 from hmrb.parallel.world import World
 from hmrb.records import Batch, Prediction
 from hmrb.spec import LossTerm
-from hmrb.training.losses import DISTANCES, LOSSES, LabelCounts, Losses, LossPair, fake_loss, real_loss
+from hmrb.training.losses import (
+    DISTANCES,
+    LOSSES,
+    LabelCounts,
+    Losses,
+    LossPair,
+    fake_loss,
+    origin_rows,
+    real_loss,
+)
 
 WEIGHTS = {"keypoints3d": 100, "keypoints2d": 10, "vertices": 2, "pose": 3, "betas": 0.02}
 THEIRS = {name: name for name in ("keypoints3d", "keypoints2d")}
@@ -42,7 +51,8 @@ def study_pair(variant: str = "") -> LossPair:
     )
     prediction = Prediction(s["pred_pose"], s["pred_shape"], s["pred_cam"])
     mesh = Mesh(s["pred_vertices"], torch.zeros(6, 24, 3), "smpl")
-    return LossPair(prediction, s["pred_joints54"], mesh, batch, rotvec_to_rotmat(pose), s["gt_vertices"], alone(batch))
+    label_rotmats, origins = rotvec_to_rotmat(pose), origin_rows("smpl54")
+    return LossPair(prediction, s["pred_joints54"], mesh, batch, label_rotmats, s["gt_vertices"], alone(batch), origins)
 
 
 @pytest.mark.parametrize("kind", DISTANCE)
@@ -154,7 +164,7 @@ def test_3d_joints_far_from_the_camera_are_measured_from_what_is_labelled(missin
     gone = {f"{side}{name}" for name in missing for side in ("left_", "right_", "")}
     confidence = torch.tensor([0.0 if name in gone else 1.0 for name in names]).expand(2, 54)
     label = (joints + torch.tensor([0.0, 0.0, 5.0])) * confidence[..., None]
-    origin = _origin(torch.cat([label, confidence[..., None]], 2))
+    origin = _origin(torch.cat([label, confidence[..., None]], 2), origin_rows("smpl54"))
     error = (_from(joints, origin) - _from(label, origin)).abs() * confidence[..., None]
     assert error.max() < 1e-5
     assert not {names[row] for row in origin.flatten().tolist()} & gone

@@ -49,7 +49,7 @@ def rotvec(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3"]:
     return np.asarray(cv2.Rodrigues(np.asarray(matrix, np.float64))[0])[:, 0]
 
 
-def turned(pose: Float[np.ndarray, "24 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "24 3"]:
+def turned(pose: Float[np.ndarray, "R 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "R 3"]:
     """The pose seen from a frame that `turn` leads to: the root's rotation is turned, joints keep theirs."""
     out = np.array(pose, np.float32)
     out[0] = rotvec(turn @ rotmat(pose[0]))

@@ -11,12 +11,12 @@ from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.formats.pictures import decoded
 from hmrb.records import Sample
-from hmrb.skeleton import TRAINING_SKELETON, remap
+from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 from hmrb.synthetic.people import BONES
 
 PEOPLE, COLUMNS, TILE_PX = 48, 8, 192
 LEFT, RIGHT, MIDDLE, BOX = (255, 150, 60), (70, 150, 255), (90, 255, 120), (255, 255, 255)
-RIGHT_JOINTS = frozenset((2, 5, 8, 11, 14, 17, 19, 21, 23))
+RIGHT_JOINTS = SKELETONS[TRAINING_SKELETON].of_side("right")
 Picture = UInt8[np.ndarray, "H W 3"]
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import load_pickle
@@ -29,7 +30,8 @@ GENDER_CODES = {
     **dict.fromkeys(("f", "female", "0"), "female"),
     **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
 }
-GTKPS = {24: "smpl", 45: "smpl_45", 54: "smpl_54", 127: "agora", 144: "smplx"}  # by their number, in BEDLAM's files
+# Skeletons of BEDLAM's files, which only their number of points tells apart.
+GTKPS = {len(SKELETONS[name].joints): name for name in ("smpl", "smpl_45", "smpl_54", "agora", "smplx")}
 Pictures = Callable[[str], bytes]
 
 
@@ -85,7 +87,10 @@ def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON)
         openpose = _rows(file, "openpose", count, np.zeros((25, 3)))
         three = _rows(file, "S", count, np.zeros((24, 4)))
         centers, scales = _rows(file, "center", count), _rows(file, "scale", count)
-        poses, betas = _rows(file, "pose", count, np.zeros(72)), _rows(file, "shape", count, np.zeros(10))
+        poses, betas = (
+            _rows(file, "pose", count, np.zeros(SMPL_KIND.pose_numbers)),
+            _rows(file, "shape", count, np.zeros(SMPL_KIND.num_betas)),
+        )
         has_smpl = _rows(file, "has_smpl", count, "pose" in file)
         genders = _rows(file, "gender", count, "")
         for name in names:
@@ -118,7 +123,7 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
         genders = _rows(file, "gender", count, "")
         for name in names:
             pose, shape, marked = next(poses), next(betas), next(points)
-            is_smpl = len(pose) == 72 and not shape[10:].any()
+            is_smpl = len(pose) == SMPL_KIND.pose_numbers and not shape[SMPL_KIND.num_betas :].any()
             jpeg = pictures(name)
             if "closeup" in name:  # stored on their side; the labels are those of the turned picture
                 jpeg = _as_jpeg(jpeg, name, turned=True)
@@ -128,8 +133,8 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
                 _square(next(centers), next(scales)),
                 _points(np.c_[marked, np.ones(len(marked))][:, :3], source, skeleton),
                 _points(np.zeros((24, 4)), "smpl", skeleton),
-                pose if is_smpl else np.zeros(72),
-                shape[:10] if is_smpl else np.zeros(10),
+                pose if is_smpl else np.zeros(SMPL_KIND.pose_numbers),
+                shape[: SMPL_KIND.num_betas] if is_smpl else np.zeros(SMPL_KIND.num_betas),
                 np.asarray(next(moves)) + next(cameras)[:3, 3],
                 is_smpl,
                 _gender(path, next(genders)),
@@ -210,18 +215,19 @@ def _sample(
     gender: str,
 ) -> Sample:
     body = [np.asarray(part, np.float32).ravel() for part in (pose, betas, transl)]
-    if (sizes := [len(part) for part in body])[::2] != [72, 3] or sizes[1] < 10:
-        raise PackedError(f"'{name}': pose, shape and translation of {sizes} numbers, a SMPL body has [72, 10, 3]")
+    sizes, wanted = [len(part) for part in body], [SMPL_KIND.pose_numbers, SMPL_KIND.num_betas, 3]
+    if sizes[::2] != wanted[::2] or sizes[1] < wanted[1]:
+        raise PackedError(f"'{name}': pose, shape and translation of {sizes} numbers, a SMPL body has {wanted}")
     has_body = has_body and all(np.isfinite(part).all() for part in body)
-    pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in (72, 10, 3))
+    pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in wanted)
     return Sample(
         jpeg=jpeg,
         name=name,
         box=np.asarray(box, np.float32),
         keypoints2d=keypoints2d,
         keypoints3d=keypoints3d,
-        pose=pose.reshape(24, 3),
-        betas=betas[:10],
+        pose=pose.reshape(SMPL_KIND.num_joints, 3),
+        betas=betas[: SMPL_KIND.num_betas],
         transl=transl,
         has_body=has_body,
         gender=gender,
@@ -282,14 +288,14 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
 
 def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not smpl:
-        return np.zeros((count, 72)), np.zeros((count, 10)), np.zeros((count, 3))
+        return np.zeros((count, SMPL_KIND.pose_numbers)), np.zeros((count, SMPL_KIND.num_betas)), np.zeros((count, 3))
     if missing := [key for key in ("global_orient", "body_pose", "betas") if key not in smpl]:
         raise PackedError(f"{path}: smpl has no {', '.join(missing)}")
     try:
         root, limbs = (np.asarray(smpl[key]).reshape(count, -1, 3) for key in ("global_orient", "body_pose"))
         betas = np.asarray(smpl["betas"]).reshape(count, -1)
         transl = np.asarray(smpl.get("transl", np.zeros((count, 3)))).reshape(count, 3)
-        poses = np.concatenate([root, limbs], 1).reshape(count, 72)
+        poses = np.concatenate([root, limbs], 1).reshape(count, SMPL_KIND.pose_numbers)
     except ValueError as error:
         raise PackedError(f"{path}: smpl does not fit {count} pictures ({error})") from None
     return poses, betas, transl

@@ -10,14 +10,14 @@ from hmrb.body.official import BodyError, find_body
 from hmrb.store import Store
 
 
-def rest_pelvis(betas: Float[np.ndarray, "10"], gender: str, store: Store) -> Float[np.ndarray, "3"] | None:
+def rest_pelvis(betas: Float[np.ndarray, " S"], gender: str, store: Store) -> Float[np.ndarray, "3"] | None:
     """Metres in the body's own frame; None where the store has no body of this gender."""
     pelvis = _pelvis(store, gender)
     return None if pelvis is None else pelvis[0] + pelvis[1] @ betas
 
 
 def transl_to(
-    pelvis: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], gender: str, store: Store
+    pelvis: Float[np.ndarray, "3"], betas: Float[np.ndarray, " S"], gender: str, store: Store
 ) -> Float[np.ndarray, "3"]:
     """The translation that puts the pelvis there; zeros where the store has no body of this gender."""
     rest = rest_pelvis(betas, gender, store)
@@ -25,7 +25,7 @@ def transl_to(
 
 
 @cache
-def _pelvis(store: Store, gender: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 10"]] | None:
+def _pelvis(store: Store, gender: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 S"]] | None:
     try:
         find_body(store.bodies / "smpl", gender)
     except BodyError:

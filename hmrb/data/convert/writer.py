@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hmrb.bodykind import kind_of
 from hmrb.data.shard import (
     CATEGORY_BYTES,
     LAYOUT_VERSION,
@@ -45,7 +46,7 @@ class Block:
 
     def __init__(self, about: dict[str, Any], label: str) -> None:
         self._about, self._label = about, label
-        self._arrays = row_arrays(len(find("skeleton", about["skeleton"], SKELETONS).joints))
+        self._arrays = row_arrays(len(find("skeleton", about["skeleton"], SKELETONS).joints), kind_of(about["body"]))
         self._lists: dict[str, list[np.ndarray]] = {key: [] for key in (*self._arrays, *PER_PICTURE)}
         self._optional: dict[str, list[Any]] = {}
         self._categories: dict[str, dict[str, int]] = {}

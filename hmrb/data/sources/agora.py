@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
@@ -37,7 +38,7 @@ CAMERAS = {
     "cam02": (-45, 30, (-490, 170, 265)), "cam03": (45, 30, (-490, -275, 265)), "ag2": (0, 15, (0, 0, 170)),
 }  # fmt: skip
 GROUND = np.array([0, -1.7, 0])  # metres, of the other scenes
-SMPL_SIZES = {"root_pose": 3, "body_pose": 69, "translation": 3}
+SMPL_SIZES = {"root_pose": 3, "body_pose": SMPL_KIND.pose_numbers - 3, "translation": 3}
 SMPLX_SIZES = {
     "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3, "leye_pose": 3,
     "reye_pose": 3, "expression": 10, "transl": 3,
@@ -116,7 +117,7 @@ def _person(root: Path, has_smplx: bool, compat: bool, picture: Picture, scan: S
     fit = _smpl(inside(root, scan.smpl))
     rest = turn.T @ (scan.joints3d[0] - shift) - fit["translation"]  # the pelvis at rest, as the label has it
     rotation = rotmat(fit["root_pose"])
-    pose = np.concatenate([fit["root_pose"], fit["body_pose"]]).reshape(24, 3)
+    pose = np.concatenate([fit["root_pose"], fit["body_pose"]]).reshape(SMPL_KIND.num_joints, 3)
     # The study has the half turn on the other side of the root.
     pose[0] = rotvec(turn @ X_HALF_TURN @ rotation @ X_HALF_TURN if compat else turn @ rotation)
     extra = {"smpl/betas": fit["betas"]}
@@ -129,7 +130,7 @@ def _person(root: Path, has_smplx: bool, compat: bool, picture: Picture, scan: S
         keypoints2d=with_confidence(points),
         keypoints3d=with_confidence(scan.joints3d),
         pose=pose.astype(np.float32),
-        betas=fit["betas"][:10],
+        betas=fit["betas"][: SMPL_KIND.num_betas],
         transl=moved(fit["translation"], rest, turn, shift),
         has_body=True,
         gender=scan.gender,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import without_pictures
 from hmrb.errors import RequestError
@@ -52,9 +53,9 @@ def read(path: Path) -> Iterator[Photo]:
     key = "poses" if isinstance(table, dict) and "poses" in table else "new_poses"
     if not isinstance(table, dict) or key not in table or "betas" not in table:
         raise RequestError(f"{path}: no poses or no betas in it")
-    poses = _checked(path, key, table[key], 72)
-    betas = _checked(path, "betas", np.atleast_2d(table["betas"]), 10)[0]
-    return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), 10)), range(len(poses)))
+    poses = _checked(path, key, table[key], SMPL_KIND.pose_numbers)
+    betas = _checked(path, "betas", np.atleast_2d(table["betas"]), SMPL_KIND.num_betas)[0]
+    return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), range(len(poses)))
 
 
 def read_rows(item: tuple[Path, int, int]) -> Iterator[Photo]:
@@ -71,7 +72,7 @@ def read_amass(path: Path) -> Iterator[Photo]:
         poses, betas, gender, rate = (file.read(key) for key in keys)
     poses = _checked(path, "poses", poses, 156)[:, :SMPLH_SHARED]
     poses = np.concatenate([poses, np.zeros((len(poses), 6), np.float32)], 1)
-    betas = _checked(path, "betas", np.atleast_2d(betas), 10)[0]
+    betas = _checked(path, "betas", np.atleast_2d(betas), SMPL_KIND.num_betas)[0]
     if not float(rate) > 0:
         raise RequestError(f"{path}: mocap_framerate is {rate}")
     chosen = np.arange(0, len(poses), max(float(rate) / FPS, 1)).astype(int)
@@ -79,13 +80,13 @@ def read_amass(path: Path) -> Iterator[Photo]:
     word = word.decode() if isinstance(word, bytes) else str(word)
     if word not in GENDERS:
         raise RequestError(f"{path}: no gender is called '{word}'; known: {', '.join(GENDERS)}")
-    return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), 10)), chosen.tolist(), word)
+    return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), chosen.tolist(), word)
 
 
 def _frames(
     name: str,
-    poses: Float[np.ndarray, "N 72"],
-    betas: Float[np.ndarray, "N 10"],
+    poses: Float[np.ndarray, "N P"],
+    betas: Float[np.ndarray, "N S"],
     rows: Any,
     gender: str = "neutral",
 ) -> Iterator[Photo]:
@@ -95,7 +96,7 @@ def _frames(
             continue
         person = Person(
             box=np.zeros(4, np.float32),
-            pose=poses[row].reshape(24, 3),
+            pose=poses[row].reshape(SMPL_KIND.num_joints, 3),
             betas=betas[row],
             has_body=True,
             gender=gender,
@@ -105,17 +106,17 @@ def _frames(
 
 
 @lru_cache(maxsize=1)
-def _packed(path: Path) -> tuple[Float[np.ndarray, "N 72"], Float[np.ndarray, "N 10"]]:
+def _packed(path: Path) -> tuple[Float[np.ndarray, "N P"], Float[np.ndarray, "N S"]]:
     """All poses and shapes: of a HumanData's `smpl`, or of 4D-Humans' `body_pose` with the root in it."""
     with Npz(path) as file:
         smpl = file.read("smpl") if "smpl" in file else {key: file.read(key) for key in file.keys if key in _BODY}
     if not isinstance(smpl, dict) or (missing := [key for key in _BODY[1:] if key not in smpl]):
         raise RequestError(f"{path}: no {', '.join(missing) if isinstance(smpl, dict) else 'table smpl'} in it")
-    betas = _checked(path, "betas", smpl["betas"], 10)
+    betas = _checked(path, "betas", smpl["betas"], SMPL_KIND.num_betas)
     parts = [np.reshape(smpl[key], (len(smpl[key]), -1)) for key in _BODY[:2] if key in smpl]
     if len({len(betas), *map(len, parts)}) > 1:
         raise RequestError(f"{path}: poses of {len(parts[-1])} people and shapes of {len(betas)}")
-    return _checked(path, "pose", np.concatenate(parts, 1), 72), betas
+    return _checked(path, "pose", np.concatenate(parts, 1), SMPL_KIND.pose_numbers), betas
 
 
 def _checked(path: Path, key: str, values: Any, width: int) -> Float[np.ndarray, "N W"]:

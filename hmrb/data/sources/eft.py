@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
@@ -27,8 +28,8 @@ from hmrb.records import Person, Photo
 
 READ_CHARS = 1 << 20  # of a file that is far larger than what is kept of it
 FIELDS = {
-    "bbox_center": (2,), "bbox_scale": (), "parm_cam": (3,), "parm_shape": (10,), "parm_pose": (24, 3, 3),
-    "gt_keypoint_2d": (49, 3),
+    "bbox_center": (2,), "bbox_scale": (), "parm_cam": (3,), "parm_shape": (SMPL_KIND.num_betas,),
+    "parm_pose": (SMPL_KIND.num_joints, 3, 3), "gt_keypoint_2d": (49, 3),
 }  # fmt: skip
 NUM_VALUES = sum(int(np.prod(shape)) for shape in FIELDS.values())
 Fits = Float[np.ndarray, "N F"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, numbers
 from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
@@ -55,11 +56,15 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
     """The person in each frame, all but the box."""
     camera, body = entry(table, "camera", path), entry(table, "smpl", path)
     poses = np.concatenate(
-        [numbers(body, "poses_root", (frames, 1, 3), path), numbers(body, "poses_body", (frames, 23, 3), path)], 1
+        [
+            numbers(body, "poses_root", (frames, 1, 3), path),
+            numbers(body, "poses_body", (frames, SMPL_KIND.num_joints - 1, 3), path),
+        ],
+        1,
     )
     transls = numbers(body, "trans", (frames, 3), path)
-    betas = numbers(body, "betas", (10,), path)
-    points = numbers(table, "kp2d", (frames, 24, 2), path)
+    betas = numbers(body, "betas", (SMPL_KIND.num_betas,), path)
+    points = numbers(table, "kp2d", (frames, SMPL_KIND.num_joints, 2), path)
     views = numbers(camera, "extrinsics", (frames, 4, 4), path)
     intrinsics = numbers(camera, "intrinsics", (3, 3), path)
     gender = str(entry(table, "gender", path))

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
@@ -157,7 +158,7 @@ def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
 
 
 def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
-    """Poses (F, 72) of every fifth frame and shape (10,), in the camera's frame but for the root's half turn."""
+    """Poses (axis-angle) of every fifth frame and the shape, in the camera's frame but for the root's half turn."""
     file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
     folders = (raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh")
     path = next((folder / file for folder in folders if (folder / file).exists()), None)
@@ -165,14 +166,15 @@ def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     table = read_pickle(path)
     poses, betas = (np.asarray(table.get(key, ()), np.float32) for key in ("new_poses", "betas"))
-    if poses.ndim != 2 or poses.shape[1] != 72 or betas.size < 10:
-        raise RequestError(f"{path}: new_poses {poses.shape} and betas {betas.shape}, expected (frames, 72) and (10,)")
-    return poses, betas.ravel()[:10]
+    if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
+        expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
+        raise RequestError(f"{path}: new_poses {poses.shape} and betas {betas.shape}, expected {expected}")
+    return poses, betas.ravel()[: SMPL_KIND.num_betas]
 
 
-def _upright(pose: Float[np.ndarray, "72"]) -> Float[np.ndarray, "24 3"]:
+def _upright(pose: Float[np.ndarray, " P"]) -> Float[np.ndarray, "R 3"]:
     """MoSh's pose with its root turned, on the right: the way that HMR's author gives."""
-    out = pose.reshape(24, 3).copy()
+    out = pose.reshape(SMPL_KIND.num_joints, 3).copy()
     out[0] = rotvec(rotmat(pose[:3]) @ X_HALF_TURN)
     return out
 

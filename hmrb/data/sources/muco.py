@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, numbers, read_json
 from hmrb.data.convert.boxes import with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
@@ -24,7 +25,7 @@ PICTURES = 200  # an item
 # A person as one row of numbers: what, and its shape.
 ROW = {
     "bbox": (4,), "keypoints_img": (21, 2), "keypoints_cam": (21, 3), "keypoints_vis": (21,),
-    "pose": (24, 3), "shape": (10,), "trans": (3,),
+    "pose": (SMPL_KIND.num_joints, 3), "shape": (SMPL_KIND.num_betas,), "trans": (3,),
 }  # fmt: skip
 LABELLED, FITTED = tuple(ROW)[:4], tuple(ROW)[4:]
 ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])

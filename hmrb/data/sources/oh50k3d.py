@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, numbers, read_json
 from hmrb.data.convert.boxes import box_corners, from_root, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
@@ -26,7 +27,8 @@ PEOPLE = 200  # an item
 ON_PIXELS = 0.1  # of the box: joints further from their pixels are in another frame
 # A person as one row of numbers: what, and its shape.
 ROW = {
-    "bbox": (2, 2), "pose": (24, 3), "betas": (10,), "smpl_joints_2d": (24, 2), "smpl_joints_3d": (24, 3),
+    "bbox": (2, 2), "pose": (SMPL_KIND.num_joints, 3), "betas": (SMPL_KIND.num_betas,),
+    "smpl_joints_2d": (SMPL_KIND.num_joints, 2), "smpl_joints_3d": (SMPL_KIND.num_joints, 3),
     "intri": (3, 3), "extri": (4, 4),
 }  # fmt: skip
 FLAT = "smpl_joints_2d"
@@ -85,7 +87,7 @@ def _person(raw: Raw, row: Float[np.ndarray, " N"]) -> Person:
     )
 
 
-def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "24 3"] | None:
+def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "R 3"] | None:
     """Joints in metres of the camera's frame. Which frame the file's are in is not written down: the one that lies on
     the pixels is taken, None where neither does.
     """

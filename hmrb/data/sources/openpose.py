@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
@@ -64,7 +65,7 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
     if not people:
         return
     fit, extra = read_pickle(smpl), _fit(smplx, shapes)
-    pose = _numbers(fit, "pose", 72, smpl).reshape(24, 3).copy()
+    pose = _numbers(fit, "pose", SMPL_KIND.pose_numbers, smpl).reshape(SMPL_KIND.num_joints, 3).copy()
     if not compat:
         pose[0] = rotvec(extra["camera_rotation"].reshape(3, 3) @ rotmat(extra["global_orient"]))
     points = people[0] if compat or len(people) == 1 else _nearest(people, file)
@@ -76,7 +77,7 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
                 box=box_around(points, seen=points[:, 2] > 0),
                 keypoints2d=_confident(points),
                 pose=pose,
-                betas=_numbers(fit, "betas", 10, smpl),
+                betas=_numbers(fit, "betas", SMPL_KIND.num_betas, smpl),
                 has_body=True,
                 gender=gender,
                 columns={"part": name.split("/")[-2]},

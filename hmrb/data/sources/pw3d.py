@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, moved, turned
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
@@ -20,7 +21,7 @@ from hmrb.records import Person, Photo
 
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 GENDERS = {"m": "male", "f": "female"}
-PER_FRAME = {"poses": (72,), "trans": (3,), "poses2d": (3, 18), "campose_valid": ()}
+PER_FRAME = {"poses": (SMPL_KIND.pose_numbers,), "trans": (3,), "poses2d": (3, 18), "campose_valid": ()}
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
@@ -55,14 +56,14 @@ def _person(raw: Raw, table: dict[str, Any], number: int, frame: int) -> Person 
         return None
     camera = np.asarray(table["cam_poses"][frame], np.float64)
     gender = GENDERS[table["genders"][number]]
-    betas = np.asarray(table["betas"][number], np.float32).ravel()[:10]
+    betas = np.asarray(table["betas"][number], np.float32).ravel()[: SMPL_KIND.num_betas]
     rest = rest_pelvis(betas, gender, raw.store)
     transl = np.asarray(table["trans"][number][frame], np.float64)
     intrinsics = np.asarray(table["cam_intrinsics"], np.float32)
     return Person(
         box=box_around(points, seen=points[:, 2] > 0),
         keypoints2d=points,
-        pose=turned(np.asarray(table["poses"][number][frame]).reshape(24, 3), camera[:3, :3]),
+        pose=turned(np.asarray(table["poses"][number][frame]).reshape(SMPL_KIND.num_joints, 3), camera[:3, :3]),
         betas=betas,
         transl=np.zeros(3, np.float32) if rest is None else moved(transl, rest, camera[:3, :3], camera[:3, 3]),
         has_body=True,

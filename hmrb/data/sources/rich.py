@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.body.expressive import load_smplx, smpl_joint_rows
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
@@ -30,7 +31,7 @@ MATRIX = ("smplx2smpl.pkl", "utils/smplx2smpl.pkl", "train-eval-utils/smplx2smpl
 BODIES = "body_models/smplx"
 GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female"}
 NAME = re.compile(r"(?:.*/)?([^/]+)/cam_(\d+)/(\d+)_\d+\.\w+")  # recording, camera, frame
-POSE, BETAS = 66, 10  # root to wrists; jaw, eyes and hands are no part of the evaluations
+POSE, BETAS = 66, SMPL_KIND.num_betas  # root to wrists; jaw, eyes and hands are no part of the evaluations
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class LabelledPerson:
     box: Float[np.ndarray, "4"]
     gender: str
     pose: Float[np.ndarray, "66"]
-    betas: Float[np.ndarray, "10"]
+    betas: Float[np.ndarray, " S"]
 
 
 Picture = tuple[str, list[LabelledPerson]]
@@ -57,7 +58,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     return [SplitPlan("test", list(pictures.items()), partial(read, raw.root, folder, bodies, rows))]
 
 
-def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "24 V"], picture: Picture) -> Iterator[Photo]:
+def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "R V"], picture: Picture) -> Iterator[Photo]:
     """A picture and its people, their joints relative to the pelvis."""
     name, labelled = picture
     file = Raw(root).file((folder.relative_to(root) / name).as_posix())
@@ -75,7 +76,7 @@ def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "24 V"]
     yield Photo(name=name, people=people, file=file)
 
 
-def _joints(path: Path, rows: Float[np.ndarray, "24 V"], person: LabelledPerson) -> Float[np.ndarray, "24 4"]:
+def _joints(path: Path, rows: Float[np.ndarray, "R V"], person: LabelledPerson) -> Float[np.ndarray, "R 4"]:
     vertices = load_smplx(path).vertices(person.pose[None], person.betas[None])[0]
     if len(vertices) != rows.shape[1]:
         raise RequestError(f"{path}: has {len(vertices)} vertices, the matrix to SMPL is for {rows.shape[1]}")

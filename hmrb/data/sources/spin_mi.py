@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.sources.mpi_inf_3dhp import MpiInf3dhpClip, pictures
@@ -54,7 +55,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
     items = []
     for (sequence, camera), found in clips.items():
         frames, rows = np.array(sorted(found)).T
-        items.append(Rows(MpiInf3dhpClip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()}))
+        items.append(
+            Rows(MpiInf3dhpClip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()})
+        )
     return [SplitPlan("train", items, partial(read, raw), photos_each=750)]
 
 
@@ -73,7 +76,12 @@ def read(raw: Raw, rows: Rows) -> Iterator[Photo]:
             columns={"sequence": rows.clip.sequence, "camera": float(rows.clip.camera)},
         )
         if has_body:
-            made = replace(made, pose=person["pose"].reshape(24, 3), betas=person["betas"][:10], has_body=True)
+            made = replace(
+                made,
+                pose=person["pose"].reshape(SMPL_KIND.num_joints, 3),
+                betas=person["betas"][: SMPL_KIND.num_betas],
+                has_body=True,
+            )
         yield replace(photo, people=(made,))
 
 
@@ -99,8 +107,8 @@ def _bodies(raw: Raw, points: Path, count: int) -> dict[str, np.ndarray]:
                 continue
             pose, betas, good = (np.asarray(file.read(key)) for key in keys)
         return {
-            "pose": _checked(path, keys[0], pose, (count, 72)),
-            "betas": _checked(path, keys[1], betas, (count, 10)),
+            "pose": _checked(path, keys[0], pose, (count, SMPL_KIND.pose_numbers)),
+            "betas": _checked(path, keys[1], betas, (count, SMPL_KIND.num_betas)),
             "good": _checked(path, keys[2], np.ravel(good), (count,)),
         }
     raise RequestError(f"{raw.root}: {points.name} has no poses, and there is neither {' nor '.join(list(FITS)[:2])}")

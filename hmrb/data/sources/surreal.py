@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
@@ -19,7 +20,6 @@ from hmrb.errors import RequestError
 from hmrb.formats import video
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
-from hmrb.skeleton import SMPL24_MIRROR
 
 SPLITS = ("train", "val", "test")
 RUN = "run0"  # clips that overlap by half: the one that the study takes
@@ -31,7 +31,8 @@ GENDERS = ("female", "male")
 TO_CAMERA = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 UPRIGHT = rotmat(np.array([np.pi / 2, 0, 0]))
 SHAPES = {
-    "joints2D": (2, 24), "joints3D": (3, 24), "pose": (72,), "shape": (10,), "gender": (), "zrot": (), "camLoc": (3,),
+    "joints2D": (2, SMPL_KIND.num_joints), "joints3D": (3, SMPL_KIND.num_joints), "pose": (SMPL_KIND.pose_numbers,),
+    "shape": (SMPL_KIND.num_betas,), "gender": (), "zrot": (), "camLoc": (3,),
 }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
     x, y, z = clip["camLoc"][:, 0]
     points = clip["joints3D"][..., t].T @ TO_CAMERA.T + (-z, -y, x)
     spin = rotmat(np.array([0, 0, clip["zrot"][t]]))
-    pose = clip["pose"][:, t].reshape(24, 3)
+    pose = clip["pose"][:, t].reshape(SMPL_KIND.num_joints, 3)
     betas = clip["shape"][:, t].astype(np.float32)
     gender = GENDERS[int(clip["gender"][t])]
     return Person(
@@ -87,8 +88,8 @@ def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
 def _study(clip: dict[str, np.ndarray], t: int) -> Person:
     """Labels as the study has them: pose and 3D mirrored as they lie in the world, pixels of the picture as it is."""
     pixels = clip["joints2D"][..., t].T
-    points = clip["joints3D"][..., t].T[SMPL24_MIRROR] * (-1, 1, 1)
-    pose = clip["pose"][:, t].reshape(24, 3)[SMPL24_MIRROR] * (1, -1, -1)
+    points = clip["joints3D"][..., t].T[SMPL_KIND.mirror] * (-1, 1, 1)
+    pose = clip["pose"][:, t].reshape(SMPL_KIND.num_joints, 3)[SMPL_KIND.mirror] * (1, -1, -1)
     return Person(
         box=box_around(pixels),
         keypoints2d=with_confidence(pixels),
@@ -115,7 +116,7 @@ def _pictures(raw: Raw, clip: Path, count: int) -> Iterator[Photo]:
 def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
     """Arrays whose last axis is time, also where there is one frame and MATLAB dropped the axis."""
     table = read_mat(path, *SHAPES)
-    count = np.asarray(table["pose"]).size // 72
+    count = np.asarray(table["pose"]).size // SMPL_KIND.pose_numbers
     clip = {}
     for key, shape in SHAPES.items():
         frames = 1 if key == "camLoc" else count

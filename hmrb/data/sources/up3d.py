@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import Box, box_mask
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
@@ -25,7 +26,7 @@ from hmrb.records import Person, Photo
 
 MASK_FACTOR = 0.9
 PICTURE = "_image.png"
-SIZES = {"pose": 72, "betas": 10, "t": 3, "trans": 3, "rt": 3, "f": 1}
+SIZES = {"pose": SMPL_KIND.pose_numbers, "betas": SMPL_KIND.num_betas, "t": 3, "trans": 3, "rt": 3, "f": 1}
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
@@ -61,7 +62,7 @@ def _person(folder: Path, base: str) -> Person:
     return Person(
         box=_box(folder / f"{base}_render_light.png"),
         keypoints2d=points,
-        pose=fit["pose"].reshape(24, 3),
+        pose=fit["pose"].reshape(SMPL_KIND.num_joints, 3),
         betas=fit["betas"],
         transl=fit["t"] + fit["trans"],
         has_body=True,
