@@ -57,9 +57,10 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     from hmrb.parallel.world import start_world
     from hmrb.spec import load_experiment
     from hmrb.store import Store
+    from hmrb.training.learner import build_learner
     from hmrb.training.logger import run_logger
     from hmrb.training.losses import Losses
-    from hmrb.training.step import build_learner, train_step
+    from hmrb.training.step import train_step
 
     mark()
     experiment = load_experiment(spec)

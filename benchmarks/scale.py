@@ -27,8 +27,9 @@ from hmrb.data.shard import Shard
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, load_experiment
 from hmrb.store import Store
+from hmrb.training.learner import build_learner
 from hmrb.training.losses import Losses
-from hmrb.training.step import build_learner, train_step
+from hmrb.training.step import train_step
 
 # Published: NVIDIA DeepLearningExamples, ResNet50 v1.5 for PyTorch, DGX A100 80GB, pytorch-21.03, mixed precision.
 GPU_IMAGES_PER_S, EIGHT_GPUS_IMAGES_PER_S = 2470.0, 16621.0

@@ -42,9 +42,10 @@ from hmrb.records import Batch, Prediction
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
+from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.loop import Meter
 from hmrb.training.losses import Losses
-from hmrb.training.step import Learner, build_learner, set_rates, train_step
+from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"precision": "fp32", "channels_last": False, "fused": False, "keep_memory": False}

@@ -44,7 +44,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
             " Choose another, or say evals.select_on_test: true"
         )
     try:
-        experiment.speed.parts(experiment.optim.batch, processes)
+        experiment.speed.micro_batches(experiment.optim.batch, processes)
     except ValueError as error:
         problems.append(str(error))
     if model.head.name == "direct" and model.head.steps != 1:

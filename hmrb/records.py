@@ -102,7 +102,7 @@ class BodyParams:
     pose: Float[Tensor, "B R 3"]
     betas: Float[Tensor, "B S"]
 
-    def parts(self, count: int) -> "list[BodyParams]":
+    def micro_batches(self, count: int) -> "list[BodyParams]":
         """Equal shares, in order."""
         return [BodyParams(*tensors) for tensors in zip(self.pose.chunk(count), self.betas.chunk(count), strict=True)]
 
@@ -140,7 +140,7 @@ class Batch:
             if isinstance(value, Tensor):
                 value.record_stream(stream)
 
-    def parts(self, count: int) -> "list[Batch]":
+    def micro_batches(self, count: int) -> "list[Batch]":
         """Equal shares, in order."""
         size = len(self.row) // count
         return [self._each(itemgetter(slice(i * size, (i + 1) * size))) for i in range(count)]
@@ -158,3 +158,17 @@ class Prediction:
     rotmats: Float[Tensor, "B R 3 3"]
     betas: Float[Tensor, "B S"]
     camera: Float[Tensor, "B 3"]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotations, betas, camera."""
+        return self.rotmats, self.betas, self.camera
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients of a leaf's tensors; zeros where a loss did not reach one."""
+        return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.tensors]
+
+    def detached(self) -> "Prediction":
+        """The same numbers as leaves of a new graph: a backward pass ends here, and `gradients` starts the next."""
+        return Prediction(*(tensor.detach().requires_grad_() for tensor in self.tensors))

@@ -202,7 +202,7 @@ class SpeedSpec(SpecModel):
     profile_steps: Annotated[int, Field(ge=0)] = 0
     """Steps that are profiled, after the first few; `--profile` sets it."""
 
-    def parts(self, batch: int, processes: int) -> int:
+    def micro_batches(self, batch: int, processes: int) -> int:
         """Parts that a process takes its share of a batch in. Raises ValueError where that does not come out even."""
         if batch % processes:
             raise ValueError(f"optim.batch: {batch} can't be shared evenly by {processes} processes")

@@ -22,7 +22,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_parts_of_a_batch_follow_from_what_a_device_can_take(
     device_batch: int | None, processes: int, parts: int
 ) -> None:
-    assert SpeedSpec(device_batch=device_batch).parts(64, processes) == parts
+    assert SpeedSpec(device_batch=device_batch).micro_batches(64, processes) == parts
 
 
 def test_a_batch_that_can_t_be_shared_out_is_refused() -> None:

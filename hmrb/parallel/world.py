@@ -38,38 +38,30 @@ class World:
         return self.rank == 0
 
     def max(self, flag: int) -> int:
-        """The largest flag of all processes."""
-        return self.start_max(torch.tensor(flag))()
+        """The largest flag of all ranks."""
+        return int(self.start_max(torch.tensor(flag)).wait())
 
-    def start_max(self, flag: Int[Tensor, ""]) -> Callable[[], int]:
-        """Begins to tell the others a flag; the call gives the largest of all processes.
+    def start_max(self, flag: Int[Tensor, ""]) -> "Pending":
+        """Starts to exchange a flag; `wait` returns the largest of all ranks.
 
-        A flag that the CPU knows is best left there: a GPU would first end what it was given.
+        Leave a flag that the CPU knows on the CPU: a GPU would first finish its queue.
         """
-        largest = self._start_reduce(flag, distributed.ReduceOp.MAX)
-        return lambda: int(largest())
+        return self._start(flag, distributed.ReduceOp.MAX)
 
     def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """The sums of the values over all processes."""
-        return self.start_sum(values)()
+        """The sums of the values over all ranks."""
+        return self.start_sum(values).wait()
 
-    def start_sum(self, values: Float[Tensor, " n"]) -> Callable[[], Float[Tensor, " n"]]:
-        """Begins to sum the values over all processes; the call gives the sums."""
-        return self._start_reduce(values, distributed.ReduceOp.SUM)
+    def start_sum(self, values: Float[Tensor, " n"]) -> "Pending":
+        """Starts to sum the values over all ranks; `wait` returns the sums."""
+        return self._start(values, distributed.ReduceOp.SUM)
 
-    def _start_reduce(self, values: Tensor, how: Any) -> Callable[[], Tensor]:
-        """Others may be late: what does not need the result goes on before the call."""
+    def _start(self, values: Tensor, operation: Any) -> "Pending":
         if self.size == 1:
-            return lambda: values
+            return Pending(values)
         self.heartbeat.meetings += 1
         reduced = values.clone()
-        work: Any = distributed.all_reduce(reduced, how, async_op=True)
-
-        def result() -> Tensor:
-            work.wait()
-            return reduced
-
-        return result
+        return Pending(reduced, distributed.all_reduce(reduced, operation, async_op=True))
 
     def barrier(self) -> None:
         """Waits until every process is here."""
@@ -111,6 +103,20 @@ class World:
             raise RunError(f"rows {wrong[:10]} were evaluated {counts[wrong[:10]].tolist()} times, each should be once")
         out = torch.from_numpy(np.concatenate([part[1] for part in parts]))
         return out[all_rows.argsort()]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The result of a collective that runs in the background: other ranks may be late."""
+
+    result: Tensor
+    work: Any = None
+
+    def wait(self) -> Tensor:
+        """The result, once every rank has contributed."""
+        if self.work is not None:
+            self.work.wait()
+        return self.result
 
 
 def launched() -> bool:

@@ -43,11 +43,12 @@ from hmrb.parallel.world import World
 from hmrb.records import Batch
 from hmrb.spec import Experiment
 from hmrb.store import Store
+from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.logger import Logger
 from hmrb.training.losses import Losses
 from hmrb.training.profile import profiled
 from hmrb.training.retention import CheckpointRetention
-from hmrb.training.step import Learner, build_learner, set_rates, train_step
+from hmrb.training.step import train_step
 
 SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
 LOG_EVERY = 20  # steps between two lines of the log
@@ -107,7 +108,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
                 logger.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
-            asked = stop_flag()
+            asked = int(stop_flag.wait())
             if ends_epoch and select:
                 select.consider(learner, step, step // steps_per_epoch, step == total, logger)
             if ends_epoch or asked:

@@ -16,7 +16,6 @@ from torch.profiler import record_function
 
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import project, rotvec_to_rotmat
-from hmrb.parallel.world import World
 from hmrb.records import Batch, Prediction
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
@@ -35,27 +34,27 @@ ORIGINS = (
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
+def count_labels(batch: Batch) -> Float[Tensor, "3"]:
+    """How many 2D key points, 3D key points and bodies of a batch are labelled."""
+    labelled = (batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0, batch.has_body)
+    return torch.stack([is_labelled.sum().float() for is_labelled in labelled])
+
+
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many key points and bodies of a batch have a label."""
+    """How many key points and bodies are labelled: what the loss terms divide by."""
 
     keypoints2d: Float[Tensor, ""]
     keypoints3d: Float[Tensor, ""]
     bodies: Float[Tensor, ""]
 
     @classmethod
-    def of(cls, batch: Batch) -> "LabelCounts":
-        """Counts of these pictures."""
-        points2d, points3d = batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0
-        return cls(*(is_there.sum().float() for is_there in (points2d, points3d, batch.has_body)))
+    def mean_of(cls, counts: Float[Tensor, "3"], num_micro_batches: int) -> "LabelCounts":
+        """The mean per micro-batch of the counts of a whole batch, that of all ranks together.
 
-    def of_part(self, parts: int, world: World) -> "Callable[[], LabelCounts]":
-        """The mean over all parts of a batch, that of each process in `parts`; the call waits for the others' counts.
-
-        Terms of the parts that divide by it have the whole batch's term as their mean.
+        Terms of the micro-batches that divide by it have the whole batch's term as their mean.
         """
-        counts = world.start_sum(torch.stack([self.keypoints2d, self.keypoints3d, self.bodies]))
-        return lambda: LabelCounts(*(counts().clamp(min=1) / (parts * world.size)))
+        return cls(*(counts.clamp(min=1) / num_micro_batches))
 
 
 @dataclass(frozen=True, slots=True)

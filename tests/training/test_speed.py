@@ -20,9 +20,10 @@ from hmrb.errors import RequestError
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
+from hmrb.training.learner import Learner, build_learner
 from hmrb.training.logger import Logger
 from hmrb.training.profile import RANGES, profiled
-from hmrb.training.step import Learner, build_learner, train_step
+from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 

@@ -14,8 +14,10 @@ from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
 from hmrb.records import Batch, BodyParams
 from hmrb.spec import OptimSpec, parse_experiment
+from hmrb.training.adversary import Adversary
+from hmrb.training.learner import Learner, average_of, optimiser_for, set_rates
 from hmrb.training.losses import Losses
-from hmrb.training.step import Adversary, Learner, _average, _optimiser, set_rates, train_step
+from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 EXPERIMENT = parse_experiment(tiny_tree(), "tiny")
@@ -50,7 +52,7 @@ def learner(optim: OptimSpec, adversary: bool, parts: int = 1) -> Learner:
     prior = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 0.5, lambda step: real)
     scaler = torch.amp.GradScaler("cpu", enabled=optim.precision == "fp16")
     prior_asked = prior if adversary else None
-    return Learner(model, model, _optimiser(model, optim), prior_asked, _average(model, optim), scaler, parts)
+    return Learner(model, model, optimiser_for(model, optim), prior_asked, average_of(model, optim), scaler, parts)
 
 
 def gradients(body: SMPL, adversary: bool, parts: int = 1, **optim: Any) -> dict[str, torch.Tensor]:
@@ -131,7 +133,7 @@ def test_backbone_head_and_discriminator_have_rates_of_their_own(tiny_smpl: SMPL
 def test_schedules_are_functions_of_the_step() -> None:
     def rates(**optim: Any) -> list[float]:
         spec = OptimSpec(lr=1.0, epochs=4, **optim)
-        optimiser = _optimiser(build_model(EXPERIMENT.model), spec)
+        optimiser = optimiser_for(build_model(EXPERIMENT.model), spec)
         found = []
         for step in range(8):
             set_rates(optimiser, spec, step, 2)
@@ -149,7 +151,7 @@ def test_schedules_are_functions_of_the_step() -> None:
 
 def test_parts_are_the_batch_in_order() -> None:
     batch = replace(batch_of(6), skipped=("a picture",))
-    parts = batch.parts(3)
+    parts = batch.micro_batches(3)
     assert [part.row.tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
     assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
 

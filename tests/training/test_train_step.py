@@ -16,8 +16,10 @@ from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
 from hmrb.records import Batch, BodyParams
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
+from hmrb.training.adversary import Adversary
+from hmrb.training.learner import Learner
 from hmrb.training.losses import Losses
-from hmrb.training.step import Adversary, Learner, train_step
+from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 

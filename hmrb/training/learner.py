@@ -1,0 +1,199 @@
+"""What a training step updates: model, optimiser, adversary, averaged weights; and how a spec builds them."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from hmrb.bodykind import kind_of
+from hmrb.data.loader import bodiless, mean_body
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError
+from hmrb.models.backbones import keep_no_maps
+from hmrb.models.head import set_mean
+from hmrb.models.hmr import HMR, build_model
+from hmrb.parallel.world import World, keep_memory
+from hmrb.spec import Experiment, OptimSpec
+from hmrb.store import Store
+from hmrb.training.adversary import Adversary, build_adversary
+
+
+@dataclass
+class Learner:
+    """What a step updates: the model (wrapped by DDP for several processes), its optimiser, adversary and average."""
+
+    model: HMR
+    wrapped: nn.Module
+    optimiser: torch.optim.Optimizer
+    adversary: Adversary | None
+    average: AveragedModel | None
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    """Keeps fp16 gradients from vanishing; off in the other precisions."""
+    num_micro_batches: int = 1
+    """How many equal micro-batches a process splits its share of a batch into."""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    """What of the spec's `speed` and precision is on, and on how much hardware: for the record."""
+
+    @property
+    def to_evaluate(self) -> HMR:
+        """The averaged weights where there are any."""
+        return cast(HMR, self.average.module) if self.average else self.model
+
+    def state(self) -> dict[str, Any]:
+        """Everything besides the evaluated weights that a resumed run needs."""
+        out: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        if self.adversary:
+            out["adversary"] = self.adversary.network.state_dict()
+            out["adversary_optimiser"] = self.adversary.optimiser.state_dict()
+        if self.average:
+            out["average"] = self.average.state_dict()
+        return out | {"scaler": self.scaler.state_dict(), "knobs": dict(self.knobs)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.model.load_state_dict(state["model"])
+        _load_optimiser(self.optimiser, state["optimiser"])
+        if self.adversary:
+            self.adversary.network.load_state_dict(state["adversary"])
+            _load_optimiser(self.adversary.optimiser, state["adversary_optimiser"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of the step before."""
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.adversary:
+            self.adversary.optimiser.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def gradient_sync(self, is_last: bool) -> Iterator[None]:
+        """Backward passes inside average gradients over the ranks only for the last micro-batch."""
+        networks = [self.wrapped, self.adversary.wrapped] if self.adversary else [self.wrapped]
+        with ExitStack() as stack:
+            for network in networks:
+                if isinstance(network, DistributedDataParallel) and not is_last:
+                    stack.enter_context(network.no_sync())
+            yield
+
+
+def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: Store, world: World) -> Learner:
+    """Model, optimisers and adversary of a spec, on this process's device."""
+    optim, speed = experiment.optim, experiment.speed
+    kind = kind_of(experiment.body)
+    model = build_model(experiment.model, store, kind)
+    if world.is_main and model.weights_used:
+        print(model.weights_used, flush=True)
+    set_mean(model.head, read_mean(experiment, shards, store))
+    model.to(world.device)
+    if speed.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if speed.checkpointing:
+        keep_no_maps(model.backbone)
+    sync_bn = world.size > 1 and experiment.model.sync_bn and world.device.type == "cuda"
+    if sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    average = average_of(model, optim)
+    why_not = compile_backbone(model) if speed.compile else ""
+    if why_not and world.is_main:
+        print(f"speed.compile: torch.compile does not work here, the backbone runs as it is: {why_not}", flush=True)
+    wrapped: nn.Module = model
+    if world.size > 1:
+        # No static graph: DDP can't look into a Prediction, and would exchange no gradients in the first step of a
+        # process; a resumed run ended with other digits.
+        wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
+    scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
+    adversary = build_adversary(experiment, shards, store, world)
+    num_micro_batches = speed.micro_batches(optim.batch, world.size)
+    on_gpu = world.device.type == "cuda"
+    memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
+    knobs = {
+        "device": world.device.type, "processes": world.size, "micro_batches": num_micro_batches,
+        "precision": optim.precision, "sync_bn": sync_bn, "workers": experiment.data.workers,
+        **speed.model_dump(exclude={"profile_steps"}),
+        "device_batch": optim.batch // world.size // num_micro_batches, "compile": speed.compile and not why_not,
+        "keep_memory": memory_is_kept,
+        "pin_memory": speed.pin_memory and on_gpu, "prefetch": speed.prefetch and on_gpu,
+    }  # fmt: skip
+    return Learner(
+        model, wrapped, optimiser_for(model, optim, speed.fused), adversary, average, scaler, num_micro_batches, knobs
+    )
+
+
+def compile_backbone(model: HMR) -> str:
+    """Puts the backbone through torch.compile; where it does not work here, leaves it and gives the reason."""
+    try:
+        torch.compile(torch.sin)(torch.ones(1, device=next(model.parameters()).device))
+    except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, an unsupported Python
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    torch._dynamo.config.suppress_errors = True  # what of a backbone can't be compiled runs as it is, with a warning
+    model.backbone.compile()
+    return ""
+
+
+def optimiser_for(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.optim.Optimizer:
+    """The optimiser of a spec; backbone and head are groups with rates of their own."""
+    groups = [
+        {"params": list(model.backbone.parameters()), "lr": optim.lr},
+        {"params": list(model.head.parameters()), "lr": optim.head_lr or optim.lr},
+    ]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay, fused=fused)
+    for group in optimiser.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimiser
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Puts `state` under the knobs of this run, whatever those it was saved under.
+
+    A fused kernel walks weight and moments in the order of memory: moments in another layout would be another weight's.
+    """
+    groups = [group | {"fused": optimiser.defaults["fused"]} for group in state["param_groups"]]
+    optimiser.load_state_dict({**state, "param_groups": groups})
+    for weight, moments in optimiser.state.items():
+        for name, moment in moments.items():
+            if moment.shape == weight.shape:
+                moments[name] = torch.empty_like(weight).copy_(moment)
+
+
+def average_of(model: HMR, optim: OptimSpec) -> AveragedModel | None:
+    """The averaged weights of a spec; None where it averages none."""
+    if not optim.ema:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=True)
+
+
+def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, " M"]:
+    """The body that the regressor starts from."""
+    if experiment.model.mean == "labels":
+        return mean_body(shards, experiment.data.mix, bodiless(experiment.data))
+    import numpy as np
+
+    path = store.bodies / experiment.body / "smpl_mean_params.npz"
+    if not path.exists():
+        raise RequestError(f"{path}: no such file; it comes with SPIN's data. Or set model.mean to labels")
+    with np.load(path, allow_pickle=False) as mean:
+        return torch.from_numpy(np.concatenate([mean[key].ravel() for key in ("pose", "shape", "cam")])).float()
+
+
+def set_rates(optimiser: torch.optim.Optimizer, optim: OptimSpec, step: int, steps_per_epoch: int) -> None:
+    """The schedule: a function of the step alone."""
+    factor = 1.0
+    if optim.schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * step / (optim.epochs * steps_per_epoch)))
+    if optim.schedule == "step":
+        factor = optim.step_factor ** sum(step >= epoch * steps_per_epoch for epoch in optim.step_epochs)
+    if step < optim.warmup_steps:
+        factor *= (step + 1) / optim.warmup_steps
+    for group in optimiser.param_groups:
+        group["lr"] = group["base_lr"] * factor
