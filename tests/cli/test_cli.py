@@ -177,7 +177,7 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
     spec = spec_file(tmp_path)
     done = hmrb("train", spec, "--out", str(tmp_path / "run"), home=tmp_path / "empty")
     assert done.returncode == 0, done.stderr
-    assert "dataset 'synthetic' is not there yet: making it (hmrb convert-data synthetic)" in done.stdout
+    assert "dataset 'synthetic' is missing: creating it (hmrb convert-data synthetic)" in done.stdout
     assert Store(tmp_path / "empty").shard("synthetic", "test").exists()
     assert "PA-MPJPE" in done.stdout
     again = hmrb("train", spec, "--out", str(tmp_path / "run2"), home=tmp_path / "empty")
@@ -238,7 +238,7 @@ def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
         assert (folder / "synthetic_worst.jpg").stat().st_size > 5000
         with h5py.File(folder / "synthetic_samples.h5") as file:
             assert "rotmats" not in file
-    refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out is for one checkpoint")
+    refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out takes one checkpoint")
     unknown = hmrb("eval", paths[0], "synthetic", "--metrics", "pa-mpje", home=tiny_store.root)
     refused(unknown, "no metric named 'pa-mpje'. Did you mean 'pa_mpjpe'")
     refused(

@@ -48,7 +48,7 @@ def test_a_shard_that_is_wrong_makes_verify_fail(tmp_path: Path, home: Path) -> 
     (record,) = json.loads(done.stdout)
     verdicts = {name: check["verdict"] for name, check in record["checks"].items()}
     assert (record["ok"], verdicts["checksums"], verdicts["box_fit"]) == (False, "wrong", "wrong")
-    assert "something is wrong with" in done.stderr
+    assert "checks failed for" in done.stderr
 
 
 def test_a_subset_and_the_study_s_mistakes_are_recorded(tmp_path: Path, home: Path) -> None:
@@ -114,17 +114,17 @@ def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
     ("words", "said"),
     [
         (("convert-data",), "which dataset? hmrb convert-data 3dpw --raw DIR"),
-        (("convert-data", "3dpw"), "3dpw: --raw DIR has to say where its files are"),
+        (("convert-data", "3dpw"), "3dpw: set --raw DIR, the folder with its files"),
         (("convert-data", "3dpw", "--raw", "nowhere"), "nowhere: no such folder"),
         (("convert-data", "3dpw", "--raw", "."), "sequenceFiles in it; see hmrb convert-data"),
         (("convert-data", "4dpw", "--raw", "."), "no dataset named '4dpw'. Did you mean '3dpw'"),
         (("convert-data", "panoptic", "--raw", "."), "no dataset with a converter named 'panoptic'"),
-        (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: there is only --compat study"),
-        (("convert-data", "humandata", "--as", "3dpw"), "humandata: --file FILE and --as DATASET say what it is"),
+        (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: the only choice is --compat study"),
+        (("convert-data", "humandata", "--as", "3dpw"), "humandata: set --file FILE and --as DATASET"),
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR has to name the folder"),
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"), "would have no effect here"),
         (("convert-data", "body"), "which body? hmrb convert-data body --file"),
-        (("convert-data", "occluders"), "occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked"),
+        (("convert-data", "occluders"), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012"),
         (("verify", "nothing"), "no shard nothing, neither as a file nor in"),
     ],
 )

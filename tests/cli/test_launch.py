@@ -79,7 +79,7 @@ def test_of_torchrun_s_processes_the_first_makes_the_data_and_the_others_wait(
     bench: Bench, by_torchrun: subprocess.CompletedProcess, two: Path
 ) -> None:
     assert by_torchrun.returncode == 0, by_torchrun.stderr
-    assert by_torchrun.stdout.count("dataset 'synthetic' is not there yet: making it") == 1
+    assert by_torchrun.stdout.count("dataset 'synthetic' is missing: creating it") == 1
     record = json.loads((bench.folder / "torchrun" / "eval" / "synthetic.json").read_text())
     assert record["machine"]["processes"] == 2
     assert same(bench.folder / "torchrun", two)
@@ -166,12 +166,12 @@ def test_the_first_of_slurm_s_machines(hosts: str, first: str, monkeypatch: pyte
 
 def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
-    refused(hmrb("train", spec, "--nodes", "2"), "--nodes 2: --rdzv HOST:PORT has to say where they meet; or --slurm")
-    refused(hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: --nodes N has to say how many machines meet there")
+    refused(hmrb("train", spec, "--nodes", "2"), "--nodes 2: set --rdzv HOST:PORT, where the machines connect, or use --slurm")
+    refused(hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: set --nodes N, the number of machines that connect there")
     refused(hmrb("train", spec, "--nodes", "2", "--rdzv", "a"), "--rdzv a: write it as HOST:PORT")
     refused(
         hmrb("train", spec, "--nodes", "2", "--rdzv", "no.such.machine.invalid:1", "--cpu-procs", "2"),
-        "--rdzv no.such.machine.invalid:1: there is no machine 'no.such.machine.invalid'",
+        "--rdzv no.such.machine.invalid:1: unknown host 'no.such.machine.invalid'",
     )
     refused(
         hmrb("train", spec, "--nodes", "3", "--rdzv", "a:1"),
@@ -179,7 +179,7 @@ def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     )
     refused(
         hmrb("train", spec, "--nodes", "2", WORLD_SIZE="2", RANK="0"),
-        "--nodes 2: torchrun or srun has started the processes already; leave it out",
+        "--nodes 2: torchrun or srun already started the processes; omit it",
     )
 
 
@@ -227,7 +227,7 @@ def test_a_machine_that_is_lost_and_comes_back_is_met_again(bench: Bench, two: P
     end(goes)
     done = [end(process) for process in [stays, start(1, "--resume")]]
     assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
-    assert "hmrb: a process was lost: restart 1 of 3, from the last checkpoint" in done[0].stderr
+    assert "hmrb: a process died: restart 1 of 3, from the last checkpoint" in done[0].stderr
     assert same(bench.folder / "lost", two)
 
 
@@ -240,7 +240,7 @@ def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:
             "train", "tiny.yaml", "--out", "alone", "--nodes", "2", "--rdzv", f"127.0.0.1:{port}",
         )  # fmt: skip
     assert done.returncode == 1
-    assert f"hmrb: the 2 machines did not meet at 127.0.0.1:{port}: is hmrb started on each of them" in done.stderr
+    assert f"hmrb: the 2 machines did not all connect to 127.0.0.1:{port}: start hmrb on each of them" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (bench.folder / "alone").exists()
 

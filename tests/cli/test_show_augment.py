@@ -68,7 +68,7 @@ def test_without_shards_synthetic_people_stand_in(tmp_path: Path) -> None:
     arguments = ("show-augment", spec_file(tmp_path), "--all", "--people", "1", "--out", str(out))
     done = hmrb(*arguments, home=tmp_path / "empty")
     assert done.returncode == 0, done.stderr
-    assert f"no shard of synthetic in {tmp_path}/empty: synthetic people stand in" in done.stdout
+    assert f"no shard of synthetic in {tmp_path}/empty: using synthetic people instead" in done.stdout
     assert f"1 people, {len(AUGMENTS) + 1} columns" in done.stdout
     assert not (tmp_path / "empty").exists()
 
@@ -93,7 +93,7 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
     done = hmrb("convert-data", "occluders", "--raw", str(voc), home=home)
     assert done.returncode == 0, done.stderr
     assert f"{home}/occluders/pascal.npz: 1 objects" in done.stdout
-    refused(hmrb("convert-data", "occluders", home=home), "--raw DIR has to say where Pascal VOC 2012 is unpacked")
+    refused(hmrb("convert-data", "occluders", home=home), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC")
     refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "no VOC 2012 here")
 
 

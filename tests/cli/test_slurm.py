@@ -59,7 +59,7 @@ def test_a_time_as_sbatch_takes_it(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "two hours", "1:2:3:4", "1-", "-5", "1.5"])
 def test_a_time_that_is_none(text: str) -> None:
-    with pytest.raises(RequestError, match="write minutes, HH:MM:SS or D-HH:MM:SS"):
+    with pytest.raises(RequestError, match="write it as minutes, HH:MM:SS or D-HH:MM:SS"):
         minutes(text)
 
 
@@ -85,15 +85,15 @@ def test_what_a_node_queues_anew_runs_the_same(tmp_path: Path) -> None:
 
 def test_what_slurm_can_t_be_asked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_file(tmp_path)
-    refused(hmrb("train", spec, "--slurm"), "--slurm: --gpus N has to say how many GPUs of each node")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write minutes, HH:MM:SS or")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--sbatch", "=x"), "--sbatch =x: write it as an option")
+    refused(hmrb("train", spec, "--slurm"), "--slurm: set --gpus N, the number of GPUs per node")
+    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write it as minutes, HH:MM:SS")
+    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--sbatch", "=x"), "--sbatch =x: write it as OPTION=VALUE")
     refused(hmrb("train", spec, "--slurm", "--gpus", "8"), "optim.batch: 4 can't be shared evenly by 8 processes")
-    refused(hmrb("convert-data", "synthetic", "--slurm"), "--slurm: --workers N has to say how many cores to ask for")
+    refused(hmrb("convert-data", "synthetic", "--slurm"), "--slurm: set --workers N, the number of cores to request")
     refused(hmrb("convert-data", "sinthetic", "--slurm", "--workers", "1"), "no dataset named 'sinthetic'")
     convert = ["convert-data", "synthetic", "--slurm", "--workers", "1"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm: there is no srun here; run this on a machine that submits")
+    refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm: srun not found; run this on a machine that submits")
     monkeypatch.setitem(sys.modules, "submitit", None)
     refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm needs submitit: pip install 'hmrb[slurm]'")
 
@@ -177,7 +177,7 @@ def test_one_of_an_array_fails_and_the_others_end(cluster: Bench, whole: Path) -
     specs = [f"{name}.yaml" for name in ("one", "bad", "three")]
     done = cluster(*here("train", *specs, "--slurm", "--gpus", "0", "--parallel", "2", "--follow", "--out", "array"))
     assert done.returncode == 1, done.stderr
-    assert "hmrb: 1 of 3 runs are not done:\n  bad: FAILED: step " in done.stderr
+    assert "hmrb: 1 of 3 runs did not finish:\n  bad: FAILED: step " in done.stderr
     assert "is not finite" in done.stderr
     for name in ("one", "three"):
         assert (cluster.folder / "array" / name / "report.html").exists()

@@ -196,7 +196,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(
     fault = rng.choice([f"kill_step:{rng.randint(0, 5 * EPOCHS - 1)}", f"kill_save:{rng.randint(1, 12)}"])
     done = disturbed("killed", "--cpu-procs", "2", fault=fault)
     assert done.returncode == 0, f"{fault}: {done.stderr}"
-    assert "hmrb: a process was lost: restart 1 of 3, from the last checkpoint" in done.stderr
+    assert "hmrb: a process died: restart 1 of 3, from the last checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
     assert_same(left_by(disturbed.folder / "killed"), whole[0])
     assert disturbed.alive() == []
@@ -252,7 +252,7 @@ def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     assert failed.returncode == 1
     assert "keypoints3d is not finite" in failed.stderr
     assert "restart" not in failed.stderr
-    assert "lost the others" not in failed.stderr
+    assert "lost its connection to the others" not in failed.stderr
 
 
 def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str, Any], small_disk: Path) -> None:
