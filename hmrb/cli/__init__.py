@@ -22,7 +22,7 @@ from hmrb.errors import RequestError, RunError
 
 app = typer.Typer(
     name="hmrb",
-    help="Train, evaluate and compare human mesh recovery models, with numbers that say what they are.",
+    help="Train, evaluate and compare human mesh recovery models. Every number states its protocol.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,7 +55,7 @@ def hmrb(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Train, evaluate and compare human mesh recovery models, with numbers that say what they are."""
+    """Train, evaluate and compare human mesh recovery models. Every number states its protocol."""
 
 
 def main() -> None:

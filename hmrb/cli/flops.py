@@ -29,7 +29,7 @@ def flops(
     ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print only the records, as JSON.")] = False,
 ) -> None:
-    """Count the parameters and multiply-adds of backbone, head and body model."""
+    """Count a model's parameters and multiply-adds. Lists backbone, head and body model separately."""
     from hmrb.errors import RequestError
 
     if sum((spec is not None, backbone is not None, all_)) != 1:

@@ -15,7 +15,7 @@ def import_checkpoint(
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
 ) -> None:
-    """Convert a checkpoint of the study, mmhuman3d or SPIN to an hmrb checkpoint, for hmrb eval."""
+    """Import a checkpoint of another project: the study, mmhuman3d or SPIN. hmrb eval reads the result."""
     import torch
 
     from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, code_version, save_checkpoint

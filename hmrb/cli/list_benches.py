@@ -17,7 +17,7 @@ def list_benches(
     here: Annotated[bool, typer.Option("--here", help="Only benchmarks with a shard in the store.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print complete rows as JSON.")] = False,
 ) -> None:
-    """List the benchmarks with their ground truth, joints and root. Details: hmrb eval --explain NAME."""
+    """List the benchmarks. Shows ground truth, joints and root. Details: hmrb eval --explain NAME."""
     from hmrb.evaluation.protocols import ROWS
     from hmrb.store import Store
 

@@ -37,7 +37,7 @@ def list_datasets(
     here: Annotated[bool, typer.Option("--here", help="Only datasets with a shard in the store.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print complete records as JSON.")] = False,
 ) -> None:
-    """List the datasets of the catalogue: contents, download page, and shards in the store."""
+    """List the datasets of the catalogue. Shows contents, access and which are in the store."""
     from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
     from hmrb.errors import RequestError
     from hmrb.lookup import find

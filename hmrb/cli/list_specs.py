@@ -21,7 +21,7 @@ def list_specs(
     hashes: Annotated[bool, typer.Option("--hashes", help="Print the hash and path of each resolved spec.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the rows, as JSON.")] = False,
 ) -> None:
-    """List the specs of a folder: backbone, datasets, losses and published numbers."""
+    """List the specs of a folder. Shows backbone, datasets, losses and published numbers."""
     from hmrb.errors import RequestError
     from hmrb.spec import load_experiment
 

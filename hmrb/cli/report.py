@@ -34,7 +34,7 @@ def report(
     ] = False,
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.rich,
 ) -> None:
-    """Compare results in tables: one row per experiment over its seeds, one table per protocol."""
+    """Compare results in tables. One row per experiment, over its seeds; one table per protocol."""
     import json
     from dataclasses import asdict
 

@@ -23,7 +23,7 @@ def show_augment(
         bool, typer.Option("--all", help="Draw every augmentation of hmrb, with default arguments.")
     ] = False,
 ) -> None:
-    """Draw people after each augmentation of a spec, one column each, and after all of them."""
+    """Draw the effect of a spec's augmentations. One column for each, and one for all together."""
     import cv2
 
     from hmrb.check import name_problems

@@ -124,7 +124,7 @@ def train(
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Train the model of a spec, evaluate it and write a report. Several specs: one run each."""
+    """Train and evaluate the model of a spec. Writes a report. Several specs: one run each."""
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import plan_nodes, request, submit

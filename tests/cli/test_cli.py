@@ -65,13 +65,13 @@ def test_an_unknown_dataset(tmp_path: Path) -> None:
 
 def test_shares_of_110_percent(tmp_path: Path) -> None:
     done = hmrb("train", spec_file(tmp_path, data={"mix": {"synthetic": 0.6, "synthetic_full": 0.5}}))
-    refused(done, "data.mix: shares sum to 1.1, they should sum to 1")
+    refused(done, "data.mix: shares sum to 1.1, but must sum to 1")
 
 
 def test_a_spec_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: [unclosed")
-    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: not YAML")
-    refused(hmrb("train", str(tmp_path / "gone.yaml")), "can't be read as a spec: No such file or directory")
+    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: invalid YAML")
+    refused(hmrb("train", str(tmp_path / "gone.yaml")), "not a readable spec: No such file or directory")
 
 
 def test_eight_gpus_on_a_machine_without(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_eval_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> None:
     )
     refused(hmrb("eval", str(tmp_path)), "which benchmarks? --bench NAME [NAME ...]. Known: 3dpw")
     (tmp_path / "x.pt").write_text("hello")
-    refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: no checkpoint of hmrb")
+    refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: refused: not an hmrb checkpoint")
 
 
 def test_convert_data_makes_the_same_bytes_in_any_number_of_processes(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_of_torchrun_s_processes_the_first_refuses_for_all(bench: Bench, two: Pa
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = bench(*torchrun, SMALL, "train", "tiny.yaml", "--out", "two")
     assert done.returncode == 1  # torchrun's own
-    assert done.stderr.count("hmrb: two holds a run already: go on with --resume") == 1
+    assert done.stderr.count("hmrb: two already holds a run: continue with --resume") == 1
     assert "hmrb: process" not in done.stderr
 
 
@@ -166,8 +166,13 @@ def test_the_first_of_slurm_s_machines(hosts: str, first: str, monkeypatch: pyte
 
 def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
-    refused(hmrb("train", spec, "--nodes", "2"), "--nodes 2: set --rdzv HOST:PORT, where the machines connect, or use --slurm")
-    refused(hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: set --nodes N, the number of machines that connect there")
+    refused(
+        hmrb("train", spec, "--nodes", "2"),
+        "--nodes 2: set --rdzv HOST:PORT, where the machines connect, or use --slurm",
+    )
+    refused(
+        hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: set --nodes N, the number of machines that connect there"
+    )
     refused(hmrb("train", spec, "--nodes", "2", "--rdzv", "a"), "--rdzv a: write it as HOST:PORT")
     refused(
         hmrb("train", spec, "--nodes", "2", "--rdzv", "no.such.machine.invalid:1", "--cpu-procs", "2"),
@@ -175,7 +180,7 @@ def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     )
     refused(
         hmrb("train", spec, "--nodes", "3", "--rdzv", "a:1"),
-        "optim.batch: 4 can't be shared evenly by 3 processes",
+        "optim.batch: 4 can't be split evenly over 3 processes",
     )
     refused(
         hmrb("train", spec, "--nodes", "2", WORLD_SIZE="2", RANK="0"),

@@ -58,7 +58,7 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
         assert "report: " in (out / name / "output.log").read_text()
         assert (out / name / "report.html").exists()
     again = train(specs, tiny_store, out)
-    refused(again, f"{out / 'first'} holds a run already", f"{out / 'last'} holds a run already")
+    refused(again, f"{out / 'first'} already holds a run", f"{out / 'last'} already holds a run")
 
 
 def test_a_wrong_spec_among_many_is_refused_before_any_starts(
@@ -71,7 +71,7 @@ def test_a_wrong_spec_among_many_is_refused_before_any_starts(
     done = train([*specs, str(wrong), str(misnamed)], tiny_store, tmp_path / "runs")
     refused(
         done,
-        f"{wrong}: losses.keypoint3d.weight: has to be given",
+        f"{wrong}: losses.keypoint3d.weight: required",
         f"{misnamed}: no dataset named 'sintetic'",
         "name: 2 of the specs are named 'last' and would share one folder",
     )

@@ -79,7 +79,7 @@ def test_show_augment_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "sheet.png")
     done = hmrb("show-augment", spec_file(tmp_path), "--people", "1", "--out", out, home=tiny_store.root)
-    refused(done, "can't be written", code=1)
+    refused(done, "could not be written", code=1)
     load_occluders.cache_clear()
     pascal = {"occlude": {"occluders": "pascal"}}
     spec = spec_file(tmp_path, data={"mix": {"synthetic": 1.0}, "augment": [pascal]})
@@ -93,7 +93,10 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
     done = hmrb("convert-data", "occluders", "--raw", str(voc), home=home)
     assert done.returncode == 0, done.stderr
     assert f"{home}/occluders/pascal.npz: 1 objects" in done.stdout
-    refused(hmrb("convert-data", "occluders", home=home), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC")
+    refused(
+        hmrb("convert-data", "occluders", home=home),
+        "occluders: set --raw DIR, the folder with the unpacked Pascal VOC",
+    )
     refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "no VOC 2012 here")
 
 

@@ -86,9 +86,11 @@ def test_what_a_node_queues_anew_runs_the_same(tmp_path: Path) -> None:
 def test_what_slurm_can_t_be_asked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_file(tmp_path)
     refused(hmrb("train", spec, "--slurm"), "--slurm: set --gpus N, the number of GPUs per node")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write it as minutes, HH:MM:SS")
+    refused(
+        hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write it as minutes, HH:MM:SS"
+    )
     refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--sbatch", "=x"), "--sbatch =x: write it as OPTION=VALUE")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "8"), "optim.batch: 4 can't be shared evenly by 8 processes")
+    refused(hmrb("train", spec, "--slurm", "--gpus", "8"), "optim.batch: 4 can't be split evenly over 8 processes")
     refused(hmrb("convert-data", "synthetic", "--slurm"), "--slurm: set --workers N, the number of cores to request")
     refused(hmrb("convert-data", "sinthetic", "--slurm", "--workers", "1"), "no dataset named 'sinthetic'")
     convert = ["convert-data", "synthetic", "--slurm", "--workers", "1"]

@@ -208,7 +208,7 @@ def test_an_overlay_shades_the_photo_and_does_not_hide_it(body: SMPL) -> None:
 
 def test_curves_are_drawn_from_what_is_whole_and_finite_in_the_log(made: Made) -> None:
     charts = {chart.title: chart for chart in curves(LOG)}
-    assert {"loss: total", "loss: pose", "images a second", "learning rate"} <= set(charts)
+    assert {"loss: total", "loss: pose", "images per second", "learning rate"} <= set(charts)
     assert charts["PA-MPJPE on synthetic_val, mm"].note == "last 77.2, best 77.2 at step 40"
     assert charts["loss: pose"].note == "last 2, mean 2"
     for title in charts:
@@ -218,20 +218,20 @@ def test_curves_are_drawn_from_what_is_whole_and_finite_in_the_log(made: Made) -
 
 def test_a_report_without_log_and_benchmarks_says_so(tmp_path: Path, experiment: Experiment) -> None:
     page = Page(write_report(tmp_path, experiment, [], Store(tmp_path)).read_text())
-    assert "no training log" in page.text
+    assert "No training log" in page.text
     assert "No benchmark was run" in page.text
 
 
 def test_a_folder_that_cannot_be_written_gives_one_message(tmp_path: Path, experiment: Experiment, made: Made) -> None:
     (tmp_path / "overlays").write_text("a file where the folder should be")
-    with pytest.raises(RunError, match=r"overlays.*could not be written"):
+    with pytest.raises(RunError, match=r"overlays.*could not write the report"):
         write_report(tmp_path, experiment, [(made.record, made.scores)], Store(tmp_path))
     assert not (tmp_path / "report.html").exists()
 
 
 def test_a_page_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path, experiment: Experiment) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(RunError, match=r"report\.html.*could not be written"):
+    with pytest.raises(RunError, match=r"report\.html.*could not write the report"):
         write_report(tmp_path, experiment, [], Store(tmp_path))
     assert not list(tmp_path.glob(".*"))
 
@@ -253,9 +253,9 @@ def test_the_table_has_each_number_and_its_protocol(made: Made, capsys: pytest.C
         "c0ffee00c0ffee00",
     ):
         assert str(fact) in where
-    assert odd == "synthetic: 1 degenerate people, in the means: the prediction's joints lie at one point"
+    assert odd == "synthetic: 1 degenerate people, included in the means: the prediction's joints lie at one point"
     assert left_out == "synthetic: no jitter: there are no frames"
-    assert kin == "synthetic: trained on its own people or places: synthetic"
+    assert kin == "synthetic: note: train and test of 'synthetic' share people, places or photos (see docs/results.md)"
 
 
 def test_the_worst_people_are_drawn_worst_first(made: Made, body: SMPL, tmp_path: Path) -> None:

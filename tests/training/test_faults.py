@@ -211,7 +211,7 @@ def test_a_process_that_hangs_is_named_and_the_run_goes_on(
     assert process.stderr
     line = process.stderr.readline()
     assert line.startswith("hmrb: process 0 waited "), line + process.communicate()[1]
-    assert "s for process 1 (no sign of life: stopped, or the machine is gone)" in line
+    assert "s for process 1 (no heartbeat: stopped, or the machine is down)" in line
     for worker in disturbed.workers(process.pid):
         if "(stopped)" in Path(f"/proc/{worker}/status").read_text():
             os.kill(worker, signal.SIGKILL)  # the launcher would, half a minute later
@@ -240,8 +240,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(disturbed: Di
     again = disturbed("damaged", "--resume")
     assert again.returncode == 0, again.stderr
     said = again.stdout.replace("\n", "")
-    assert "damaged/last.pt: no checkpoint of hmrb, cut short, or it asks to run code; refused" in said
-    assert f"the run goes on from last.1.pt, of step {older.step}" in said
+    assert "damaged/last.pt: refused: not an hmrb checkpoint, truncated, or it would run code" in said
+    assert f"the run continues from last.1.pt, step {older.step}" in said
     assert_same(left_by(run.folder), alone)
     assert run.damaged.read_bytes() == content
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str,
     ballast.unlink()
     out, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert ".pt: the checkpoint could not be written (No space left on device); the one before is kept" in out
+    assert ".pt: could not write the checkpoint (No space left on device); the previous one is kept" in out
     assert_same(left_by(small_disk / "run"), alone)
     shutil.rmtree(small_disk / "run")
     process = disturbed.start(str(small_disk / "again"))
@@ -274,7 +274,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str,
     out, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert said.count("hmrb: ") == 1, said
-    assert "the checkpoint could not be written (No space left on device); the one before is kept" in said
+    assert "could not write the checkpoint (No space left on device); the previous one is kept" in said
     assert "Traceback" not in said
     ballast.unlink()
     disturbed.environment["PACE_S"] = "0"

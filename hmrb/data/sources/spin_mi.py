@@ -54,7 +54,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
     items = []
     for (sequence, camera), found in clips.items():
         frames, rows = np.array(sorted(found)).T
-        items.append(Rows(MpiInf3dhpClip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()}))
+        items.append(
+            Rows(MpiInf3dhpClip(sequence, camera, frames), {key: array[rows] for key, array in arrays.items()})
+        )
     return [SplitPlan("train", items, partial(read, raw), photos_each=750)]
 
 
