@@ -117,7 +117,7 @@ def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
         compare(read_results([one, same]), "pa_mpjpe", None)
     with pytest.raises(RequestError, match="results of 'one' come from 2 different specs"):
         compare(read_results([one, other]), "pa_mpjpe", None)
-    with pytest.raises(RequestError, match="no record has pve; there are pa_mpjpe"):
+    with pytest.raises(RequestError, match="no record has pve; they have pa_mpjpe"):
         compare(read_results([one]), "pve", None)
     with pytest.raises(RequestError, match="no experiment named 'two'"):
         compare(read_results([one]), "pa_mpjpe", "two")
@@ -195,7 +195,7 @@ def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
     val = BENCHMARKS["synthetic_val"]
     one, two = write(tmp_path, "one", 0, np.arange(5.0)), write(tmp_path, "two", 0, np.arange(5.0), val, body_sha="b1")
     done = CliRunner().invoke(app, ["compare", str(one), str(two)])
-    said = f"can't be compared: protocol: {SYNTHETIC.protocol}, and {val.protocol}; body: b0, and b1"
+    said = f"can't be compared: protocol: {SYNTHETIC.protocol} and {val.protocol}; body: b0 and b1"
     assert said in str(done.exception)
 
 
