@@ -76,7 +76,7 @@ def test_whatever_is_found_under_a_root_is_made(tmp_path: Path, home: Path) -> N
     done = hmrb("convert-data", "--all", "--raw", str(tmp_path / "all"), "--workers", "1", home=home)
     assert done.returncode == 0, done.stderr
     assert "lsp: found in" in done.stdout
-    assert "h36m: left out: " in done.stdout
+    assert "h36m: skipped: " in done.stdout
     assert Store(home).shard("lsp", "train").exists()
     assert Store(home).shard("coco", "train").exists()
 
