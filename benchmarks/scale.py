@@ -1,8 +1,8 @@
 """Predicts how training scales from 1 to 1,024 GPUs and from 10^5 to 10^9 people, and checks the formulas.
 
 Without options it prints the tables of docs/scale.md from the constants below. With --check it measures what this
-machine can run, beside the predictions of the same formulas: the throughput of 1, 2 and 4 gloo processes, and reads of a
-shard through fsspec with added latency.
+machine can run, beside the predictions of the same formulas: the throughput of 1, 2 and 4 gloo processes, and reads of
+a shard through fsspec with added latency.
 """
 
 import argparse
