@@ -91,7 +91,7 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_last(checkpoint: Checkpoi
     assert found.checkpoint.step == 6
     assert "last.pt: refused: not an hmrb checkpoint, truncated" in found.damage
     assert found.damage.endswith("the run continues from last.1.pt, step 6")
-    run.last.unlink()  # as a process that died between two renames leaves them
+    run.last.unlink()  # the state after a process dies between two renames
     found = newest_checkpoint(run)
     assert found
     assert (found.checkpoint.step, found.damage) == (6, "")

@@ -15,7 +15,7 @@ def import_checkpoint(
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
 ) -> None:
-    """Import a checkpoint of another project: the study, mmhuman3d or SPIN. hmrb eval reads the result."""
+    """Import another project's checkpoint. Reads the study's, mmhuman3d's and SPIN's, for use with hmrb eval."""
     import torch
 
     from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, code_version, save_checkpoint

@@ -16,7 +16,7 @@ def verify(
     ],
     json_: Annotated[bool, typer.Option("--json", help="Print only the verdicts, as JSON.")] = False,
 ) -> None:
-    """Check shards for errors. Counts, checksums, pictures, boxes, plausible labels. Exit code 1 if a check fails."""
+    """Check shards for errors. Checks counts, checksums, pictures, boxes and labels. Exit code 1 if a check fails."""
     import json
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""The command as a user meets it: its speed to start, its messages, its exit codes."""
+"""The command line as a user sees it: start-up time, messages, exit codes."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_help_imports_neither_torch_nor_timm() -> None:
         assert "heavy: []" in done.stdout, arguments
     heavy = script.replace("try: main()", "import numpy\ntry: main()")
     done = subprocess.run([sys.executable, "-c", heavy, "--help"], capture_output=True, text=True, check=True)
-    assert "heavy: ['numpy']" in done.stdout  # the test could fail
+    assert "heavy: ['numpy']" in done.stdout  # proves that the check above can fail
 
 
 def test_version_and_module() -> None:
@@ -185,7 +185,7 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
 
 
 def untrained(path: Path, tree: dict[str, Any]) -> str:
-    """A checkpoint with the weights that a spec's model begins with."""
+    """A checkpoint with the initial weights of a spec's model."""
     import torch
 
     from hmrb.body import load_body
@@ -205,7 +205,7 @@ def untrained(path: Path, tree: dict[str, Any]) -> str:
 
 
 def test_processes_give_one_record_to_the_last_digit(tmp_path: Path) -> None:
-    """150 people are three blocks, and the last is not full."""
+    """150 people make three blocks; the last is not full."""
     people = [replace(person(i), has_body=True) for i in range(150)]
     write_shard(Store(tmp_path / "home").shard("synthetic", "test"), people, split="test")
     ours = untrained(tmp_path / "ours.pt", tiny_tree())

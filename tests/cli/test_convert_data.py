@@ -1,4 +1,4 @@
-"""hmrb convert-data and verify as a user meets them: raw folders, packed files, cards, subsets, mistakes."""
+"""hmrb convert-data and verify as a user sees them: raw folders, packed files, --explain, subsets, errors."""
 
 import json
 from pathlib import Path
@@ -25,8 +25,8 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     done = hmrb("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", home=home)
     assert done.returncode == 0, done.stderr
     assert "looking in" in done.stdout
-    assert "joints.mat" in done.stdout  # what it looks for
-    assert " people, " in done.stdout  # what it found, how long and how large
+    assert "joints.mat" in done.stdout  # the files that it looks for
+    assert " people, " in done.stdout  # the estimate
     assert "check it: hmrb verify" in done.stdout
     info = Shard(Store(home).shard("lsp", "train")).info
     assert (info.made_by, info.compat, info.selection) == ("hmrb convert-data lsp", "", "")
@@ -89,7 +89,7 @@ def test_a_card_says_how_to_get_a_dataset() -> None:
 
 
 def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
-    """The HumanData file that the study wrote, with pictures for its names."""
+    """The study's own HumanData file, with a picture for each name in it."""
     file = GOLDENS / "4b_pw3d_mini_humandata.npz"
     from hmrb.formats.npz import Npz
 
@@ -136,7 +136,7 @@ def test_a_wrong_request_gets_one_message(
 
 
 def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
-    """A pickle that runs something, where a packed file is expected, and a name that climbs out."""
+    """A pickle that runs code instead of a packed file, and a picture name outside its folder."""
     import os
 
     class Bomb:

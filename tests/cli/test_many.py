@@ -1,4 +1,4 @@
-"""Several specs by one command."""
+"""Several specs in one command."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from hmrb.store import Store
 
 @pytest.fixture
 def specs(tiny_store: Store, tmp_path: Path) -> list[str]:
-    """Three, of which the second has a picture that can't be read."""
+    """Three specs; the second has an unreadable picture."""
     broken = [replace(person(0), jpeg=b"\xff\xd8\xff no picture")] + [person(i) for i in range(1, 20)]
     for split in ("train", "val", "test"):
         write_shard(tiny_store.shard("synthetic_full", split), broken, "synthetic_full", split)

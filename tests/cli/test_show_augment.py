@@ -30,8 +30,8 @@ def test_each_column_shows_its_augmentation_and_the_first_none() -> None:
     assert columns[1].note == "on the picture, only h36m"
     for row in range(2):
         assert (tile(sheet, row, 0) == 128).all()
-        assert (tile(sheet, row, 1) != 128).any()  # forced, whatever its p and its datasets
-        assert (tile(sheet, row, 2) == 128).all()  # as the spec has it: never
+        assert (tile(sheet, row, 1) != 128).any()  # always applied, for any p and dataset
+        assert (tile(sheet, row, 2) == 128).all()  # never applied, as in the spec
     for column in range(3):  # titled
         title = sheet[GAP_PX : GAP_PX + TITLE_PX, GAP_PX + column * STEP : GAP_PX + (column + 1) * STEP]
         assert (title < 100).any()
@@ -44,7 +44,7 @@ def test_joints_move_with_the_person() -> None:
     points[0] = 20, 40, 1  # the pelvis is its own mirror image
     person = view(np.zeros((80, 80, 3), np.uint8), keypoints2d=points, side=80.0)
     sheet = draw_sheet([("any", person)], each_alone([Op(name="flip")]), 80, seed=0)
-    for column, x in ((0, 20), (1, 60)):  # mirrored to 59, and the square's middle from 40 to 39
+    for column, x in ((0, 20), (1, 60)):  # mirrored to 59, and the square's centre from 40 to 39
         bright = tile(sheet, 0, column).sum(-1).astype(float)
         found = (np.indices(bright.shape) * bright).sum((1, 2)) / bright.sum()
         np.testing.assert_allclose(found, np.array([40.5, x + 0.5]) * TILE_PX / 80 - 0.5, rtol=0, atol=1.0)

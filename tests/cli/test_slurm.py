@@ -1,4 +1,4 @@
-"""Runs under Slurm: what is asked of it, and, in tests marked slurm, what a real one makes of it."""
+"""Runs under Slurm: the job request, and, in tests marked slurm, runs under a real Slurm."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def whole(cluster: Bench) -> Path:
-    """A run that nobody disturbs, of two processes and without Slurm. It makes the data too."""
+    """An uninterrupted run of two processes without Slurm. It also creates the data."""
     done = cluster(sys.executable, SMALL, "train", "tiny.yaml", *LONG, "--cpu-procs", "2", "--out", "whole")
     assert done.returncode == 0, done.stderr
     return cluster.folder / "whole"
@@ -131,7 +131,7 @@ def wait_for(what: str, is_so: Callable[[], bool], seconds: float = 120) -> None
 
 
 def steps(run: Path) -> int:
-    """How many its log knows of."""
+    """The number of steps in its log."""
     log = run / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
@@ -141,7 +141,7 @@ def steps(run: Path) -> int:
 def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it_does_not(
     cluster: Bench, whole: Path
 ) -> None:
-    """Queued again by hand, told to stop in the grace before preemption, and warned that its time is over."""
+    """A job is requeued by hand, stopped in the grace period before preemption, and warned of its time limit."""
     done = cluster(*here("train", "tiny.yaml", *LONG, "--slurm", "--gpus", "0", "--cpu-procs", "2", "--out", "queued"))
     assert done.returncode == 0, done.stderr
     log = cluster.folder / "queued" / "output.log"
@@ -153,7 +153,7 @@ def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it
         return cluster("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T").stdout.strip()
 
     def hurried() -> str:
-        """The state; what is queued again need not wait for two minutes, which Slurm may begin to count late."""
+        """The job's state; lets a requeued job start at once instead of after Slurm's two minutes."""
         if (now := state()) == "PENDING":
             cluster("scontrol", "update", f"jobid={number}", "StartTime=now")
         return now
@@ -219,7 +219,7 @@ def test_srun_s_own_processes_are_used(cluster: Bench, whole: Path) -> None:
 
 @pytest.mark.slurm
 def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
-    """Both nodes train as two processes of one machine do; one dies with all that runs on it, and comes back."""
+    """Two nodes train like two processes of one machine; one dies with all its processes, and returns."""
     if why := missing() or no_machines():
         pytest.skip(f"a Slurm of two machines: {why}")
     bench = Bench(tmp_path)
@@ -247,7 +247,7 @@ def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
         again = bench.start(*on_machine(machines[1]), *slurmd(Path(environment["SLURM_CONF"]), "node2"))
         try:
             wait_for("its return", lambda: said("sinfo", "--noheader", "--format=%T") == "idle")
-            time.sleep(5)  # or Slurm gives the job the node, and its step not
+            time.sleep(5)  # otherwise Slurm gives the node to the job but not to its step
             said("scontrol", "update", f"jobid={number}", "StartTime=now")
             wait_for("the end", lambda: state() == "COMPLETED")
         finally:

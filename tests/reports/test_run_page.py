@@ -1,4 +1,4 @@
-"""The table and the page: the numbers they were given, nothing from the network, and a mesh that lies on its person."""
+"""The report's table and page: correct numbers, no network access, and a mesh that overlays its person."""
 
 import json
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ LOG = [
 
 
 class Page(HTMLParser):
-    """What a browser would see: the text, the tags that are open at the end, what is loaded, which tags there are."""
+    """Parses a page: its text, unclosed tags, loaded resources and all tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Page(HTMLParser):
 
 @dataclass(frozen=True)
 class Made:
-    """A report and what it was made of."""
+    """A report and its inputs."""
 
     folder: Path
     record: Record
@@ -93,7 +93,7 @@ def body() -> SMPL:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Made:
-    """Six people, the first of them with a hostile name, a log that was cut off, and the report."""
+    """Six people, the first with a hostile name, a truncated log, and the report."""
     folder = tmp_path_factory.mktemp("run")
     people = [replace(person(i), name=HOSTILE if i == 0 else f"person/{i}") for i in range(NUM_PEOPLE)]
     shard = open_shard(write_shard(folder / "shard.h5", people), "synthetic")
@@ -124,13 +124,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Ma
 
 
 def drawn_at(image: np.ndarray, body: SMPL) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with the standing body over it, and which pixels that changed."""
+    """The picture with the standing body over it, and a mask of the changed pixels."""
     drawn = overlay(body, image, STANDING, np.zeros(10), CAMERA, IMAGE_PX)
     return drawn, (drawn != image).any(2)
 
 
 def mesh_px(body: SMPL, size: int) -> np.ndarray:
-    """Where the standing body's vertices lie in a picture of `size` px."""
+    """Pixel positions of the standing body's vertices in a picture of `size` px."""
     mesh = body(torch.tensor(STANDING)[None].float(), torch.zeros(1, 10))
     points = project(mesh.vertices, torch.tensor(CAMERA)[None].float(), IMAGE_PX)[0].numpy()
     return points * size / IMAGE_PX + size / 2
@@ -158,7 +158,7 @@ def test_the_page_shows_the_numbers_it_was_given(made: Made) -> None:
 
 def test_names_from_files_stay_text(made: Made) -> None:
     assert "script" not in made.page.tags
-    assert made.page.text.count(HOSTILE) == 3  # the person, the dataset that was trained on, the spec
+    assert made.page.text.count(HOSTILE) == 3  # the person, the training dataset, the spec
 
 
 def test_the_gallery_is_ordered_by_error(made: Made) -> None:

@@ -38,7 +38,7 @@ def write(
     folder: Path, name: str, seed: int, errors: np.ndarray, benchmark: Benchmark = SYNTHETIC,
     spec: dict[str, Any] | None = None, sequences: np.ndarray | None = None, body_sha: str = "b0",
 ) -> Path:  # fmt: skip
-    """A run's result as `hmrb eval` writes it, of one metric."""
+    """Writes a run's result with one metric, as `hmrb eval` does."""
     shard = Shard(write_shard(folder / "shard.h5", [person(0)]))
     shard.info = replace(shard.info, num_people=len(errors))
     shard.arrays = {"name": np.array([b"somebody"] * len(errors))}
@@ -200,11 +200,11 @@ def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
 
 
 def test_frames_of_a_sequence_are_drawn_together(tmp_path: Path) -> None:
-    """Forty frames of ten sequences, alike within each: ten numbers, not forty."""
+    """Forty frames in ten sequences with equal frames have ten independent numbers, not forty."""
     rng = np.random.default_rng(0)
     errors = np.repeat(rng.uniform(20, 120, 10), 4)
     alone = write(tmp_path, "alone", 0, errors)
     grouped = write(tmp_path, "grouped", 0, errors, sequences=np.repeat(np.arange(10.0), 4))
     tables = [compare(read_results([run]), "pa_mpjpe", None)[0] for run in (alone, grouped)]
     widths = [table.rows[0].ci95[1] - table.rows[0].ci95[0] for table in tables]
-    assert widths[1] > 1.6 * widths[0]  # twice, but for the bootstrap's own noise
+    assert widths[1] > 1.6 * widths[0]  # twice, up to bootstrap noise
