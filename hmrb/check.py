@@ -35,7 +35,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         *(partial(_measures, row) for row in experiment.published),
         *(partial(_measures, row) for row in experiment.expected),
     ]
-    problems = _said(checks) + _outside_the_mix(experiment.data)
+    problems = _messages(checks) + _outside_the_mix(experiment.data)
     if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
         problems.append(
             f"evals.select_on: '{evals.select_on}' is a test split; selecting a checkpoint on it leaks the test set."
@@ -72,7 +72,7 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     checks.append(partial(build_model, experiment.model, store))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
         checks.append(partial(read_pascal, store.pascal))
-    return _said(checks)
+    return _messages(checks)
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
@@ -99,11 +99,11 @@ def _measures(row: Published | Expected) -> object:
 
 def _outside_the_mix(data: DataSpec) -> list[str]:
     """Problems with datasets that the spec mentions but that are not in its mix."""
-    said = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
-    said += [("data.without", name) for name in data.without]
+    named = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
+    named += [("data.without", name) for name in data.without]
     return [
         f"{where}: '{name}' is not in the mix.{did_you_mean(name, data.mix)} The mix: {', '.join(data.mix)}."
-        for where, name in said
+        for where, name in named
         if name not in data.mix
     ]
 
@@ -117,7 +117,7 @@ def _command(name: str) -> str:
     return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
-def _said(checks: list[Callable[[], object]]) -> list[str]:
+def _messages(checks: list[Callable[[], object]]) -> list[str]:
     problems = []
     for check in checks:
         try:

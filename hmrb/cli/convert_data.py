@@ -246,10 +246,10 @@ def _make(
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
-        _foretell(chosen, making)
+        _print_estimate(chosen, making)
     with progress_bar() as (console, ticker):
         for info in convert(source, chosen, store, making, ticker):
-            _tell(console, store.shard(source.name, info.split), info)
+            _print_shard(console, store.shard(source.name, info.split), info)
 
 
 def _repack(
@@ -268,10 +268,10 @@ def _repack(
         raise RequestError(f"{kind}: set --file FILE and --as DATASET, e.g. --file pw3d_train.npz --as 3dpw")
     with progress_bar("people") as (console, ticker):
         info = repack(kind, file, images, name, split, store, making, ticker)
-        _tell(console, store.shard(info.dataset, info.split), info)
+        _print_shard(console, store.shard(info.dataset, info.split), info)
 
 
-def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
+def _print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
     from hmrb.data.convert.contact_sheet import contact_sheet
 
     size = path.stat().st_size / 1e6
@@ -281,7 +281,7 @@ def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
     console.print(f"  to check it: hmrb verify {path}", soft_wrap=True, highlight=False)
 
 
-def _foretell(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
+def _print_estimate(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
     """Prints the number of items, and the time and size estimated from a few items of each part."""
     from hmrb.data.convert.conversion import estimate
 

@@ -76,7 +76,7 @@ class Scoring:
         elif len(self.paths) > 1:
             _print_means(self.paths, self.benchmarks)
         if problems:
-            raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+            raise RunError("results differ from the numbers that the spec expects:\n" + "\n".join(problems))
 
     def command(self, processes: "Processes") -> "Command":
         """The same job as a command line."""
@@ -154,7 +154,7 @@ def eval_(
         more, checkpoint = [*([str(checkpoint)] if checkpoint else []), *more], None
     elif checkpoint is None:
         raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
-    others, names, asked = _told_apart(more, bool(metrics))
+    others, names, asked = _sort_arguments(more, bool(metrics))
     names, asked = [*bench, *names], [*metrics, *asked]
 
     from hmrb.lookup import find
@@ -232,7 +232,7 @@ def _file(path: Path) -> Path:
     return (run.best if run.best.exists() else run.last) if path.is_dir() else path
 
 
-def _told_apart(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
+def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
     """Sorts positional arguments into checkpoints, benchmarks and metrics."""
     from hmrb.evaluation.metrics import TITLES
 

@@ -34,9 +34,8 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
 
         def done(self, item: object) -> None:
             task = progress.tasks[-1]
-            speed = (task.completed + 1) / max(
-                task.elapsed or 0.0, 1e-3
-            )  # average since the start: items come in blocks
+            # The average since the start: items come in blocks.
+            speed = (task.completed + 1) / max(task.elapsed or 0.0, 1e-3)
             progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
             if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
                 left = f", {(task.total - task.completed) / speed:.0f} s left" if task.completed < task.total else ""

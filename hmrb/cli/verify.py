@@ -35,7 +35,7 @@ def verify(
         source = CONVERTERS.get(shard.info.dataset)
         known = source.known.get(shard.info.split) if source else None
         with console.status(shard.path.name) as status:
-            checks = check_shard(shard, store, known, partial(_tell, status, shard.path.name))
+            checks = check_shard(shard, store, known, partial(_show_check, status, shard.path.name))
         records.append(record(shard, checks))
         if json_:
             continue
@@ -53,5 +53,5 @@ def verify(
         raise RunError(f"checks failed for {', '.join(bad)}")
 
 
-def _tell(status: "Status", shard: str, check: str) -> None:
+def _show_check(status: "Status", shard: str, check: str) -> None:
     status.update(f"{shard}: {check}")

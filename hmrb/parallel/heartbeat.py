@@ -100,11 +100,11 @@ class Signs:
                 behind = [rank for rank, sign in enumerate(seen) if int(sign.split()[1]) < meetings]
             if missing := silent or behind:
                 if self.rank == min(set(range(self.size)) - set(missing)):
-                    _say_missing(self.rank, missing, bool(silent), self.waited_s)
+                    _report_missing(self.rank, missing, bool(silent), self.waited_s)
                 os._exit(1)
 
 
-def _say_missing(rank: int, missing: list[int], are_silent: bool, waited_s: float) -> None:
+def _report_missing(rank: int, missing: list[int], are_silent: bool, waited_s: float) -> None:
     who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
     why = "no heartbeat: stopped, or the machine is down" if are_silent else "alive, but stuck before this point"
     print(

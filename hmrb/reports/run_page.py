@@ -134,8 +134,8 @@ def print_table(records: Sequence[Record]) -> None:
         lines += [f"{record.benchmark}: no {TITLES[name]}: {why}" for name, why in record.left_out.items()]
         if source.siblings_trained_on:
             lines.append(
-                f"{record.benchmark}: note: train and test of {', '.join(map(repr, source.siblings_trained_on))}"
-                " share people, places or photos (see docs/results.md)"
+                f"{record.benchmark}: note: training data {', '.join(map(repr, source.siblings_trained_on))} and the"
+                " test set share people, places or photos (see docs/results.md)"
             )
         for line in lines:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -281,9 +281,8 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _path(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> str:
-    return (
-        "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)) + "h0"
-    )  # h0 makes a single point visible
+    """An SVG path through these points; the final h0 makes a single point visible."""
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)) + "h0"
 
 
 def _short(value: float) -> str:

@@ -21,11 +21,7 @@ Picture = UInt8[np.ndarray, "H W 3"]
 TILE_PX, GAP_PX, TITLE_PX = 200, 8, 44
 FONT, TITLE_SIZE, NOTE_SIZE = cv2.FONT_HERSHEY_DUPLEX, 0.45, 0.36
 PAPER, INK, FAINT = (255, 255, 255), (25, 25, 25), (120, 120, 120)
-LEFT, RIGHT, MIDDLE = (
-    (255, 150, 60),
-    (70, 150, 255),
-    (90, 255, 120),
-)  # the person's left in a warm colour, the right in a cold one
+LEFT, RIGHT, MIDDLE = (255, 150, 60), (70, 150, 255), (90, 255, 120)  # the person's left is orange, the right blue
 RIGHT_JOINTS = (2, 5, 8, 11, 14, 17, 19, 21, 23)
 
 

@@ -252,7 +252,11 @@ def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, t
         row = {"benchmark": "synthetic", "value": value, "tolerance": 1.0, "source": "a test"}
         return untrained(tmp_path / "ours.pt", tiny_tree() | {"expected": [row]})
 
-    refused(hmrb("eval", saved(1.0), "--check", home=tiny_store.root), "the spec expects other numbers", code=1)
+    refused(
+        hmrb("eval", saved(1.0), "--check", home=tiny_store.root),
+        "results differ from the numbers that the spec expects",
+        code=1,
+    )
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)
     value = json.loads(done.stdout)[0]["metrics"]["pa_mpjpe"]["value"]
     from hmrb.evaluation.records import Record

@@ -255,7 +255,8 @@ def test_the_table_has_each_number_and_its_protocol(made: Made, capsys: pytest.C
         assert str(fact) in where
     assert odd == "synthetic: 1 degenerate people, included in the means: the prediction's joints lie at one point"
     assert left_out == "synthetic: no jitter: there are no frames"
-    assert kin == "synthetic: note: train and test of 'synthetic' share people, places or photos (see docs/results.md)"
+    shared = "'synthetic' and the test set share people, places or photos (see docs/results.md)"
+    assert kin == f"synthetic: note: training data {shared}"
 
 
 def test_the_worst_people_are_drawn_worst_first(made: Made, body: SMPL, tmp_path: Path) -> None:
