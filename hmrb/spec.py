@@ -174,7 +174,7 @@ class OptimSpec(SpecModel):
         if self.schedule == "step" and not self.step_epochs:
             raise ValueError("schedule step needs step_epochs, the epochs after which the rates drop")
         if self.schedule != "step" and given and (self.step_epochs or self.step_factor != 0.1):
-            raise ValueError(f"{' and '.join(given)} have no effect: schedule is {self.schedule}, not step")
+            raise ValueError(f"{' and '.join(given)} would have no effect: schedule is {self.schedule}, not step")
         return self
 
 
@@ -243,7 +243,9 @@ class CheckpointSpec(SpecModel):
     @model_validator(mode="after")
     def _keeps_what_there_is(self) -> "CheckpointSpec":
         if self.keep and not self.every_epochs:
-            raise ValueError("keep has no effect without every_epochs, the number of epochs between kept checkpoints")
+            raise ValueError(
+                "keep would have no effect without every_epochs, the number of epochs between kept checkpoints"
+            )
         return self
 
 
