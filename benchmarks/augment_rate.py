@@ -1,7 +1,7 @@
-"""What an augmentation costs: ms per picture of one core, for each alone (p = 1) and for the baseline's whole way.
+"""Measures augmentations: ms per picture on one core, for each alone (p = 1) and for the complete baseline.
 
-Run `python benchmarks/augment_rate.py`, or with --source 1000, --crop 256, --json. The whole way is decoding, colour
-noise, flip, scale and turn and warp, as training does it; an augmentation's time is its own alone.
+Run `python benchmarks/augment_rate.py`, or with --source 1000, --crop 256, --json. The baseline includes decoding,
+colour noise, flip, scale, rotation and warp, as in training. The time of a single augmentation excludes these.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from hmrb.formats.pictures import decoded
 from hmrb.records import View
 from hmrb.spec import DataSpec
 
-SIDE_SHARE = 0.75  # of the picture's side: about what a cut-out around a person has
+SIDE_SHARE = 0.75  # person's square as a share of the picture's side, as in a shard's region
 
 
 def main() -> None:
-    """Times every augmentation, prints them in a table or as JSON."""
+    """Times every augmentation and prints a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=int, default=400, help="side of the picture, px")
     parser.add_argument("--crop", type=int, default=224, help="side of the network's input, px")
     parser.add_argument("--repeats", type=int, default=300)
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     start = made_up(asked.source)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def made_up(side: int) -> View:
-    """A soft noisy picture with a person of labels in its middle, and colour noise on it."""
+    """A smooth random picture with the labels of a person in its centre, and colour noise."""
     rng = default_rng(0)
     noise = rng.integers(0, 255, (side // 8, side // 8, 3)).astype(np.uint8)
     square = side * SIDE_SHARE
@@ -86,8 +86,8 @@ def made_up(side: int) -> View:
 
 
 def milliseconds(work: Callable[[int], object], repeats: int) -> float:
-    """Mean CPU time of this process for one call, over calls with seeds 0, 1, ..."""
-    work(0)  # tables and sets are made once
+    """Mean CPU time in ms of this process per call, over calls with seeds 0, 1, ..."""
+    work(0)  # warm-up: builds tables
     begun = time.process_time()
     for seed in range(repeats):
         work(seed)

@@ -1,9 +1,9 @@
-"""Evaluation against the plain way, in one run on one core: `python benchmarks/eval_rate.py`.
+"""Measures evaluation against the usual implementation, in one run on one core: `python benchmarks/eval_rate.py`.
 
-(a) PA-MPJPE of as many people as 3DPW's test set has, batched, against a loop with a singular value decomposition for
-each, as evaluators do; and how far their values are apart. (b) A whole evaluation from saved predictions, truth posed
-with the body of each person's gender: MPJPE, PA-MPJPE and PVE, with its peak of memory; the bodies are made up, of
-SMPL's size. `--study-ms` is what the peer needs a frame (the study's evaluator on this kind of core).
+(a) PA-MPJPE of as many people as in 3DPW's test set: batched, against a loop with one singular value decomposition per
+person, as in other evaluators; and the largest difference of their values. (b) A complete evaluation from saved
+predictions, with ground truth posed with the body of each person's gender: MPJPE, PA-MPJPE, PVE and peak memory. The
+bodies are random, of SMPL's size. `--study-ms` is the time per frame of the study's evaluator on such a core.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs both measurements and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--study-ms", type=float, default=3.3)
@@ -45,11 +45,11 @@ def main() -> None:
 
 
 def alignment(frames: int) -> None:
-    """(a)"""
+    """Measurement (a)."""
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.3, (frames, 14, 3)).astype(np.float32)
     pred = truth + rng.normal(0, 0.05, truth.shape).astype(np.float32)
-    one_by_one(pred[0], truth[0])  # both ways have been walked once when they are timed
+    one_by_one(pred[0], truth[0])  # warm up both
     in_blocks(pred, truth)
     start = time.perf_counter()
     ours = in_blocks(pred, truth)
@@ -64,7 +64,7 @@ def alignment(frames: int) -> None:
 
 
 def in_blocks(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """PA-MPJPE of each person in mm, in blocks that stay in the cache."""
+    """PA-MPJPE of each person in mm, in blocks that fit in the cache."""
     sides = [torch.from_numpy(side).split(BLOCK) for side in (pred, truth)]
     return torch.cat([
         measure(["pa_mpjpe"], Posed(one), Posed(other))["pa_mpjpe"] for one, other in zip(*sides, strict=True)
@@ -72,7 +72,7 @@ def in_blocks(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
-    """PA-MPJPE of one person in mm, by the decomposition of the covariance."""
+    """PA-MPJPE of one person in mm, by a singular value decomposition of the covariance."""
     one, other = pred.astype(np.float64), truth.astype(np.float64)
     one, other = one - one.mean(0), other - other.mean(0)
     u, sizes, vt = np.linalg.svd(one.T @ other)
@@ -84,7 +84,7 @@ def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
 
 
 def whole(frames: int, study_ms: float) -> None:
-    """(b)"""
+    """Measurement (b)."""
     rng = np.random.default_rng(0)
     row = BENCHMARKS["3dpw"].only(("mpjpe", "pa_mpjpe", "pve"))
     with tempfile.TemporaryDirectory() as name:
@@ -102,14 +102,14 @@ def whole(frames: int, study_ms: float) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ms = 1000 * seconds / frames
     print(
-        f"{frames} frames from saved predictions: {seconds:.1f} s, {ms:.3f} ms a frame, {study_ms / ms:.1f} times as"
-        f" fast as {study_ms} ms; peak {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB of it the evaluation's"
+        f"{frames} frames from saved predictions: {seconds:.1f} s, {ms:.3f} ms per frame, {study_ms / ms:.1f} times as"
+        f" fast as {study_ms} ms; peak memory {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB for the evaluation"
     )
     print({name: round(scores.mean(name), 1) for name in scores.errors})
 
 
 def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
-    """3DPW's test set in size: men and women, one small picture each."""
+    """A shard with the size of 3DPW's test set: men and women, one small picture each."""
     jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     path = Store(folder).shard("3dpw", "test")
     blank = Sample(jpeg=jpeg, name="", photo_px=(8, 8), box=np.array([0, 0, 8, 8], np.float32), has_body=True)
@@ -126,7 +126,7 @@ def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
 
 
 def made_up_body(gender: str, rng: np.random.Generator) -> SMPL:
-    """A random body of SMPL's size, four weights a vertex, regressors of a hundred vertices."""
+    """A random body of SMPL's size, with four weights per vertex and regressors of a hundred vertices."""
 
     def rows(count: int, used: int) -> np.ndarray:
         out = np.zeros((count, NUM_VERTICES), np.float32)

@@ -1,7 +1,7 @@
-"""From the command to a run's first step: seconds of each part, in fresh processes, the median of several.
+"""Measures the start of a run up to its first step: seconds per part, median over fresh processes.
 
-Parts are what `hmrb train` does in that order. Run `python benchmarks/first_step.py`, or with --spec, --runs 5, --json.
-It needs the spec's shards: for the quickstart, `hmrb convert-data synthetic`.
+The parts are what `hmrb train` does, in that order. Run `python benchmarks/first_step.py`, or with --spec, --runs 5,
+--json. It needs the spec's shards: for the quickstart, `hmrb convert-data synthetic`.
 """
 
 import argparse
@@ -21,11 +21,11 @@ PARTS = (
 
 
 def main() -> None:
-    """Measures in fresh processes, prints a table or JSON."""
+    """Measures in fresh processes and prints a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", type=Path, default=Path("specs/quickstart.yaml"))
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--begun", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.begun:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def once(spec: Path, begun: float) -> dict[str, float]:
-    """Seconds of each part in this process, which was asked for at `begun`."""
+    """Seconds of each part in this process; `begun` is the time at which its parent started it."""
     marks = [begun, time.time()]
 
     def mark() -> None:

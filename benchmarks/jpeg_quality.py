@@ -1,8 +1,8 @@
-"""What the JPEG quality of a training shard costs and spares: bytes and decoding time against the crop's error.
+"""Measures the JPEG quality of a training shard: bytes and decoding time against the error of the crop.
 
-People are rendered at 640 px, packed as `hmrb convert-data` packs a photo, and cropped as training crops them; the
-error is that of the crop's pixels (RMS, of 255) against the crop from the photo itself, and `size alone` is what is
-left of it when nothing is compressed. Run `python benchmarks/jpeg_quality.py`, or with --people 40, --json.
+People are rendered at 640 px, packed as `hmrb convert-data` packs a photo, and cropped as in training. The error is the
+RMS difference of the crop's pixels (of 255) from the crop of the photo itself; `size alone` is the error of resizing
+without compression. Run `python benchmarks/jpeg_quality.py`, or with --people 40, --json.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     """Measures every quality on the same people."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=24)
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     photos = [
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def photo(sample: Sample) -> Photo:
-    """A rendered person as a photo that was never compressed further."""
+    """A rendered person as a photo, without further compression."""
     person = Person(box=sample.box, keypoints2d=sample.keypoints2d, keypoints3d=sample.keypoints3d)
     return Photo(name=sample.name, people=(person,), pixels=decoded(sample.jpeg, sample.name))
 
@@ -75,7 +75,7 @@ def measured(photos: list[Photo], quality: int) -> dict[str, float]:
 
 
 def crop(sample: Sample) -> np.ndarray:
-    """The square around the person, as a network gets it before normalisation."""
+    """The square around the person: the network's input before normalisation."""
     return warp(view_of(sample, "smpl54", ""), CROP_PX).image.astype(np.float64)
 
 

@@ -1,8 +1,8 @@
-"""How training scales on paper, from 1 to 1,024 GPUs and from 10^5 to 10^9 people, and what of it can be checked here.
+"""Predicts how training scales from 1 to 1,024 GPUs and from 10^5 to 10^9 people, and checks the formulas.
 
 Without options it prints the tables of docs/scale.md from the constants below. With --check it measures what this
-machine can: the throughput of 1, 2 and 4 gloo processes, and reads of a shard through fsspec with latency added, each
-beside what the same formulas say.
+machine can run, beside the predictions of the same formulas: the throughput of 1, 2 and 4 gloo processes, and reads of
+a shard through fsspec with added latency.
 """
 
 import argparse
@@ -35,12 +35,12 @@ from hmrb.training.step import train_step
 GPU_IMAGES_PER_S, EIGHT_GPUS_IMAGES_PER_S = 2470.0, 16621.0
 # Nominal: DGX A100's NVLink (600 GB/s both ways) and its 200 Gb/s of InfiniBand a GPU.
 NVLINK_BYTES_PER_S, NETWORK_BYTES_PER_S, GPUS_PER_NODE = 300e9, 25e9, 8
-HOP_S = 10e-6  # assumed: what one step of a collective costs before a byte has moved
+HOP_S = 10e-6  # assumed: latency of one step of a collective
 GRADIENT_BYTES = 4 * (26.98e6 + 1.81e6)  # counted: backbone and regressor, discriminator
 GPU_BATCH = 64
-# Measured: docs/shards.md, and step_rate.py for the share of a step outside the backbone with the knobs on.
+# Measured: docs/shards.md, and step_rate.py for the share of a step outside the backbone with the speed settings on.
 CORE_IMAGES_PER_S, DRAW_S, REST_SHARE = 643.0, 4.7e-6, 0.034
-# Measured: bytes of a person's picture packed for crops of 224 px (shard_rate.py); counted: its labels (data/shard.py).
+# Measured: bytes of a person's picture packed for crops of 224 px (shard_rate.py). Counted: its labels (data/shard.py).
 PICTURE_BYTES, LABEL_BYTES = 82e3, 2006.0
 # Published: Amazon S3 user guide, "Best practices design patterns: optimizing Amazon S3 performance".
 STORE_LATENCY_S, GETS_PER_PREFIX = 0.15, 5500.0
@@ -50,12 +50,12 @@ BATCH, STEPS = 64, 40  # of --check
 
 
 def all_reduce_s(size: int, num_bytes: float, bytes_per_s: float, hop_s: float = HOP_S) -> float:
-    """A ring's seconds: every byte goes out and comes in twice, less the own share; 2 (n - 1) hops."""
+    """Seconds of a ring all-reduce: sends 2 (n - 1) / n of the bytes in 2 (n - 1) hops."""
     return 2 * (size - 1) / size * num_bytes / bytes_per_s + 2 * (size - 1) * hop_s
 
 
 def gpus_all_reduce_s(gpus: int) -> float:
-    """Within the node by NVLink, then each GPU with its likes of the other nodes on an eighth of the bytes."""
+    """Seconds of the all-reduce: NVLink within a node, then an eighth of the bytes per GPU between nodes."""
     within, nodes = min(gpus, GPUS_PER_NODE), max(gpus // GPUS_PER_NODE, 1)
     return all_reduce_s(within, GRADIENT_BYTES, NVLINK_BYTES_PER_S) + all_reduce_s(
         nodes, GRADIENT_BYTES / within, NETWORK_BYTES_PER_S
@@ -63,17 +63,17 @@ def gpus_all_reduce_s(gpus: int) -> float:
 
 
 def step_s(compute_s: float, reduce_s: float) -> float:
-    """The pessimist's step: nothing of the all-reduce is hidden behind the backward pass."""
+    """Seconds of a step if the all-reduce does not overlap with the backward pass: the worst case."""
     return compute_s + reduce_s
 
 
 def reads_per_s(readers: int, latency_s: float, num_bytes: float, bytes_per_s: float) -> float:
-    """Ranges a second that so many readers get, one at a time each."""
+    """Ranges per second of this many readers, each with one request at a time."""
     return readers / (latency_s + num_bytes / bytes_per_s)
 
 
 def main() -> None:
-    """Prints the tables, or the check."""
+    """Prints the tables, or the comparison with measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def throughput(gpus: int) -> tuple[float, float, float]:
-    """Images/s, seconds of a step and of its all-reduce."""
+    """Images/s, and seconds of a step and of its all-reduce."""
     reduce_s = gpus_all_reduce_s(gpus)
     seconds = step_s(GPU_BATCH / GPU_IMAGES_PER_S / (1 - REST_SHARE), reduce_s)
     return gpus * GPU_BATCH / seconds, seconds, reduce_s
@@ -92,7 +92,7 @@ def throughput(gpus: int) -> tuple[float, float, float]:
 def by_gpus() -> list[str]:
     """The table from 1 to 1,024 GPUs."""
     columns = (
-        "GPUs", "batch", "images/s", "all-reduce, ms", "step, ms", "of n times one", "loader cores", "read, GB/s",
+        "GPUs", "batch", "images/s", "all-reduce, ms", "step, ms", "efficiency", "loader cores", "read, GB/s",
         "prefixes", "readers",
     )  # fmt: skip
     out = [f"| {' | '.join(columns)} |", "| ---: " * len(columns) + "|"]
@@ -119,7 +119,7 @@ def by_people() -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits."""
+    """A duration in a readable unit."""
     for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """In the unit that suits."""
+    """A number of bytes in a readable unit."""
     for unit, length in (("TB", 1e12), ("GB", 1e9)):
         if num_bytes >= length:
             return f"{num_bytes / length:.3g} {unit}"
@@ -135,7 +135,7 @@ def size(num_bytes: float) -> str:
 
 
 def check(processes: list[int]) -> list[str]:
-    """Measured beside said, for what this machine has."""
+    """Measurements beside predictions, for what this machine can run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shard = made_up(folder)
@@ -143,11 +143,11 @@ def check(processes: list[int]) -> list[str]:
 
 
 def check_processes(folder: Path, shard: Shard, processes: list[int]) -> list[str]:
-    """The quickstart's model at one batch for all, and at one for each: the formulas beside what was measured."""
+    """Predicted and measured throughput of the quickstart's model, with one batch in total and one per process."""
     cores = len(os.sched_getaffinity(0))
     columns = (
-        "processes", "batch", "compute, ms", "all-reduce, ms", "said, images/s", "measured", "measured / said",
-        "of n times one",
+        "processes", "batch", "compute, ms", "all-reduce, ms", "predicted, images/s", "measured",
+        "measured / predicted", "efficiency",
     )  # fmt: skip
     out = [f"{cores} cores", "", f"| {' | '.join(columns)} |", "| ---: " * len(columns) + "|"]
     one = 0.0
@@ -163,7 +163,7 @@ def check_processes(folder: Path, shard: Shard, processes: list[int]) -> list[st
 
 
 def spawned(folder: Path, shard: Shard, count: int, batch: int) -> dict[str, float]:
-    """Median seconds of a step and of an all-reduce of its gradients, in so many processes."""
+    """Mean seconds of a step and of an all-reduce of its gradients, in `count` processes."""
     meet = folder / f"meet-{count}-{batch}-{time.time_ns()}"
     torch.multiprocessing.spawn(  # type: ignore[attr-defined,no-untyped-call]
         _process, (count, str(meet), str(shard.path), batch), nprocs=count
@@ -196,7 +196,7 @@ def _process(rank: int, count: int, meet: str, path: str, batch: int) -> None:
 
 
 def timed(work: Callable[[], object], count: int, world: World) -> float:
-    """Mean seconds of a call, after three that warm up; all processes begin together."""
+    """Mean seconds of a call after three warm-up calls; all processes start together."""
     for _ in range(3):
         work()
     world.barrier()
@@ -207,10 +207,10 @@ def timed(work: Callable[[], object], count: int, world: World) -> float:
 
 
 def check_reads(shard: Shard) -> list[str]:
-    """Pictures of a shard in fsspec's memory, by range, with latency added to each read."""
+    """Predicted and measured range reads of pictures from fsspec's memory file system, with added latency."""
     files = fsspec.filesystem("memory")
     files.pipe_file("/shard.h5", shard.path.read_bytes())
-    with files.open("/shard.h5") as remote, h5py.File(remote) as found:  # the whole format through a file object
+    with files.open("/shard.h5") as remote, h5py.File(remote) as found:  # opens the shard through a file object
         first, offsets = (
             found["jpeg/bytes"].id.get_offset(),
             found["jpeg/offset"][:] + found["jpeg/bytes"].id.get_offset(),
@@ -225,7 +225,7 @@ def check_reads(shard: Shard) -> list[str]:
 
     begun = time.perf_counter()
     local_s = sum(read(row, 0.0) for row in range(2000)) and (time.perf_counter() - begun) / 2000
-    out = ["| latency, ms | readers | said, reads/s | measured | measured / said |", "| ---: " * 5 + "|"]
+    out = ["| latency, ms | readers | predicted, reads/s | measured | measured / predicted |", "| ---: " * 5 + "|"]
     for latency_s, readers in ((0.02, 1), (0.02, 16), (STORE_LATENCY_S, 16), (STORE_LATENCY_S, 64)):
         said = reads_per_s(readers, latency_s, mean_bytes, mean_bytes / local_s)
         with ThreadPoolExecutor(readers) as pool:

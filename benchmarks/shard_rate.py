@@ -1,9 +1,9 @@
-"""The speed of training's input from shards, as ratios against other ways, in one run and on one core.
+"""Measures the throughput of training input from shards against alternatives, in one run on one core.
 
-(a) whole pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard made of 1920x1080
-    photos, against reading the photos themselves with the same augmentation the plain way (imread, noise on all of the
-    picture in floats, warp), against the limit (bare decoding of the same bytes plus one warp), and against webdataset
-    on the same pictures (pip install webdataset). (b) opening a shard of 300,000 people: time, and memory of its own.
+(a) the complete pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard of 1920x1080
+    photos, against reading the photos directly with the same augmentation (imread, float noise on the whole picture,
+    warp), against the limit (only decoding the same bytes plus one warp), and against webdataset on the same pictures
+    (pip install webdataset). (b) opening a shard of 300,000 people: time and private memory.
 (c) a draw from a mix of 10 million people.
 Run `python benchmarks/shard_rate.py`, or with --photos 40, --json.
 """
@@ -38,11 +38,11 @@ ABOUT = {"dataset": "made_up", "split": "train", "skeleton": "smpl_54", "body": 
 
 
 def main() -> None:
-    """Measures all of it, prints a table or JSON."""
+    """Runs all measurements and prints a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of each way")
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time per alternative")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float]:
-    """Images a second of one core, each way on the same people."""
+    """Images/s on one core, for each alternative on the same people."""
     photos = [made_up(folder, number) for number in range(count)]
     path = folder / "made_up_train.h5"
     with ShardWriter(path, **ABOUT) as out:
@@ -93,7 +93,7 @@ def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float]:
 
 
 def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
-    """The same pictures and labels out of a tar, with the same augmentation."""
+    """The same pictures and labels from a tar file, with the same augmentation."""
     import webdataset
 
     tar = folder / "made_up.tar"
@@ -125,7 +125,7 @@ def webdataset_rate(folder: Path, shard: Shard, seconds: float) -> float:
 
 
 def plainly(photo: Photo, seed: int) -> np.ndarray:
-    """As most training code does it: the whole photo, noise on all of it in floats, one warp, normalisation."""
+    """The usual implementation: the whole photo, noise on all of it in floats, one warp, normalisation."""
     rng = np.random.default_rng(seed)
     person = photo.people[0]
     photographed = cv2.imread(str(photo.file))
@@ -144,7 +144,7 @@ def plainly(photo: Photo, seed: int) -> np.ndarray:
 
 
 def made_up(folder: Path, number: int) -> Photo:
-    """A photo with texture at every scale, and a person in it."""
+    """A photo with texture at every scale, and one person."""
     rng = np.random.default_rng(number)
     image = np.zeros((SIZE[1], SIZE[0], 3), np.float32)
     for level in range(8):
@@ -160,7 +160,7 @@ def made_up(folder: Path, number: int) -> Photo:
 
 
 def opening(folder: Path) -> dict[str, float]:
-    """A shard of 300,000 people, opened and mapped in a process of its own that has read one person."""
+    """Opens and maps a shard of 300,000 people in a fresh process and reads one person."""
     path = folder / "many_train.h5"
     jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     person = Person(box=np.array([0, 0, 8, 8], np.float32), keypoints2d=np.zeros((54, 3), np.float32))
@@ -182,14 +182,14 @@ def opening(folder: Path) -> dict[str, float]:
 
 
 def drawing() -> dict[str, float]:
-    """A draw from a mix of ten datasets, ten million people."""
+    """Time of a draw from a mix of ten datasets with ten million people."""
     names = [f"set{i}" for i in range(10)]
     sampler = MixtureSampler(dict.fromkeys(names, 0.1), dict.fromkeys(names, 1_000_000), 0)
     return {"us a draw from 10 million": 1e6 / rate(lambda i: sampler.draw(i, 0), 1.0)}
 
 
 def rate(step: Callable[[int], object], seconds: float) -> float:
-    """Steps a second, after a few to warm up."""
+    """Calls per second, after a few warm-up calls."""
     for i in range(5):
         step(i)
     start, steps = time.process_time(), 0

@@ -1,12 +1,12 @@
-"""What a training step and an evaluation of ResNet-50 HMR cost on one core, and what the knobs of speed win.
+"""Measures a training step and an evaluation of ResNet-50 HMR on one core, with and without the speed settings.
 
-(a) the whole training step at batch 8 (data, forward, body, five losses, adversary, backward, optimiser): plain fp32
-    without knobs against bf16, channels_last, the fused optimiser and memory that is kept.
-(b) evaluation at batch 32 (network, body, metrics): plain fp32 against bf16, channels_last and memory that is kept.
-(c) the step at batch 32: the share that is not the backbone's own forward and backward, in fp32 and with the knobs.
-Of (a) and (b) each kind has a process of its own, and the processes take turns; seconds are CPU time of the process.
-With --checkpoint, what bf16 does to PA-MPJPE on the synthetic test set. Run `python benchmarks/step_rate.py`, or with
---only train, --steps 5, --json.
+(a) the complete training step at batch 8 (data, forward, body, five losses, adversary, backward, optimiser): plain fp32
+    against bf16, channels_last, the fused optimiser and keep_memory.
+(b) evaluation at batch 32 (network, body, metrics): plain fp32 against bf16, channels_last and keep_memory.
+(c) the step at batch 32: the share outside the backbone's forward and backward, in fp32 and with the speed settings.
+In (a) and (b) each kind runs in its own process, and the processes take turns; seconds are CPU time of the process.
+With --checkpoint: the effect of bf16 on PA-MPJPE on the synthetic test set. Run `python benchmarks/step_rate.py`, or
+with --only train, --steps 5, --json.
 """
 
 import argparse
@@ -54,13 +54,13 @@ PEOPLE = 64
 
 
 def main() -> None:
-    """Measures what is asked, prints a table or JSON."""
+    """Runs the requested measurements and prints a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("train", "eval", "rest"))
     parser.add_argument("--steps", type=int, default=5, help="steps of each kind")
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--checkpoint", type=Path, help="a synthetic run's best.pt, for PA-MPJPE in bf16")
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, float] = accuracy(asked.checkpoint) if asked.checkpoint else {}
@@ -86,7 +86,7 @@ def made_up(folder: Path) -> Shard:
 
 
 def experiment(backbone: str, batch: int, precision: str, **speed: bool) -> Experiment:
-    """The study's recipe on made-up people."""
+    """The study's recipe on rendered people."""
     tree = {
         "name": "step_rate",
         "body": "open",
@@ -101,7 +101,7 @@ def experiment(backbone: str, batch: int, precision: str, **speed: bool) -> Expe
 
 
 def steps(spec: Experiment, path: Path, watch: Callable[[Learner], None] = lambda learner: None) -> Iterator[float]:
-    """CPU seconds of each step of a run, from asking for its batch to its line in the log."""
+    """CPU seconds of each step of a run, from requesting its batch to writing its log line."""
     torch.manual_seed(0)
     shards = {"synthetic": Shard(path)}
     learner, losses = build_learner(spec, shards, Store.default(), ALONE), Losses(spec.losses, load_body("open"))
@@ -121,7 +121,7 @@ def steps(spec: Experiment, path: Path, watch: Callable[[Learner], None] = lambd
 
 
 def apart(walk: Callable[..., Iterator[float]], *args: Any) -> Iterator[float]:
-    """What `walk` gives in a process of its own, which stands still until the next is asked for."""
+    """Runs the generator `walk` in its own process, which idles until the next value is requested."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     multiprocessing.get_context("spawn").Process(target=_walk, args=(there, walk, args), daemon=True).start()
     while True:
@@ -132,19 +132,19 @@ def apart(walk: Callable[..., Iterator[float]], *args: Any) -> Iterator[float]:
 def _walk(asked: Connection, walk: Callable[..., Iterator[float]], args: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     steps = walk(*args)
-    with suppress(EOFError):  # nobody asks any more
+    with suppress(EOFError):  # the parent closed the pipe
         while asked.recv():
             asked.send(next(steps))
 
 
 def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
-    """The median of each kind over `count` rounds, after two that warm up."""
+    """The median of each kind over `count` rounds, after two warm-up rounds."""
     rounds = [[next(kind) for kind in kinds] for _ in range(count + 2)][2:]
     return [median(kind) for kind in zip(*rounds, strict=True)]
 
 
 def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
-    """Plain against knobs at batch 8."""
+    """Plain fp32 against the speed settings at batch 8."""
     kinds = [apart(steps, experiment(backbone, 8, **settings), shard.path) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
     kinds += [apart(bare, backbone, settings) for settings in (PLAIN, KNOBS)]
     plain, fast, bare_plain, bare_fast = in_turn(kinds, count)
@@ -155,7 +155,7 @@ def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
 
 
 def bare(backbone: str, settings: dict[str, Any]) -> Iterator[float]:
-    """CPU seconds of the backbone's own forward and backward at batch 8: what no step can outdo."""
+    """CPU seconds of the backbone's forward and backward at batch 8: the lower bound of a step."""
     if settings["keep_memory"]:
         keep_memory()
     layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
@@ -171,7 +171,7 @@ def bare(backbone: str, settings: dict[str, Any]) -> Iterator[float]:
 
 
 def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
-    """Plain against knobs at batch 32, over all made-up people."""
+    """Plain fp32 against the speed settings at batch 32, over all rendered people."""
     ways = {
         "plain fp32": PLAIN, "channels_last, memory kept": KNOBS | {"precision": "fp32"}, "and bf16": KNOBS,
     }  # fmt: skip
@@ -181,7 +181,7 @@ def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
 
 
 def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator[float]:
-    """CPU seconds of each evaluation of all made-up people."""
+    """CPU seconds of each evaluation of all rendered people."""
     hmrb.evaluation.evaluate.BATCH = 32
     shard, benchmark = Shard(path), find_benchmark("synthetic")
     spec = experiment(backbone, 8, **settings)
@@ -204,7 +204,7 @@ def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator
 
 
 class Timed(nn.Module):
-    """A backbone that knows how long its own forward and backward took."""
+    """A backbone that measures its own forward and backward time."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class Timed(nn.Module):
         first.register_post_accumulate_grad_hook(lambda _: self._end())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features."""
+        """Features of the wrapped backbone, timed."""
         begun = time.process_time()
         features: Tensor = self.backbone(image)
         self.seconds = time.process_time() - begun

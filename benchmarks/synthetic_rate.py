@@ -1,4 +1,4 @@
-"""How many synthetic people one core draws in a second: CPU time of this process, one thread.
+"""Measures how many synthetic people one core renders per second: CPU time of this process, one thread.
 
 Run `python benchmarks/synthetic_rate.py`, or with --preset full, --people 500, --side 224.
 """
@@ -14,15 +14,15 @@ import torch
 from hmrb.body import load_body
 from hmrb.synthetic.people import PRESETS, render_people
 
-WARM_UP = 5  # people drawn first, so that tables and memory pools exist
+WARM_UP = 5  # people rendered before timing
 
 
 def main() -> None:
-    """Draws people, prints images per second and per core, and on what."""
+    """Renders people and prints images per second and core, and the machine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="easy")
     parser.add_argument("--people", type=int, default=200)
-    parser.add_argument("--side", type=int, default=128, help="of the picture, px")
+    parser.add_argument("--side", type=int, default=128, help="side of the picture, px")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -33,14 +33,14 @@ def main() -> None:
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     size = sum(len(sample.jpeg) for sample in samples) / len(samples)
     print(f"preset          {asked.preset}, {asked.people} people, {asked.side} px")
-    print(f"images/s/core   {asked.people / cpu:.1f}   (CPU time; by the clock {asked.people / wall:.1f})")
+    print(f"images/s/core   {asked.people / cpu:.1f}   (CPU time; wall clock: {asked.people / wall:.1f})")
     print(f"JPEG            {size / 1000:.1f} kB on average")
     print(f"machine         {_processor()}, Python {platform.python_version()}, numpy {np.__version__}")
     print(f"                torch {torch.__version__}, OpenCV {cv2.__version__}")
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name, if the system provides it."""
     try:
         with open("/proc/cpuinfo") as lines:
             names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,1 +1,1 @@
-"""hmrb: train, evaluate and compare human mesh recovery models, with numbers that say what they are."""
+"""hmrb: train, evaluate and compare human mesh recovery models. Every number states its protocol."""

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong with an experiment before a device is touched, in one list."""
+"""Validates an experiment before any device is touched, and lists every problem."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ from hmrb.training.losses import LOSSES
 
 
 def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
-    """Names that no table has, arguments that nothing takes, choices that contradict one another."""
+    """Problems that need no files: unknown names, invalid arguments, contradictory settings."""
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
         partial(find, "body", experiment.body, BODIES),
@@ -37,11 +37,11 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         *(partial(_measures, row) for row in experiment.published),
         *(partial(_measures, row) for row in experiment.expected),
     ]
-    problems = _said(checks) + _outside_the_mix(experiment.data)
+    problems = _messages(checks) + _outside_the_mix(experiment.data)
     if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
         problems.append(
-            f"evals.select_on: '{evals.select_on}' is a test split; a checkpoint chosen on it has seen the test."
-            " Choose another, or say evals.select_on_test: true"
+            f"evals.select_on: '{evals.select_on}' is a test split; selecting a checkpoint on it leaks the test set."
+            " Choose another, or set evals.select_on_test: true"
         )
     try:
         experiment.speed.micro_batches(experiment.optim.batch, processes)
@@ -53,16 +53,16 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The experiment with every default of its augmentations written out: what runs, whatever the defaults become.
+    """The experiment with all augmentation defaults written out, so that later changes of defaults do not affect it.
 
-    Raises RequestError where a name or an argument is wrong.
+    Raises RequestError if a name or an argument is invalid.
     """
     ops = tuple(op.model_copy(update={"args": _bind(op)}) for op in experiment.data.augment)
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augment": ops})})
 
 
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
-    """Bodies, shards and weights that are not there or can't be read; a model that can't be built."""
+    """Problems with files: missing or unreadable bodies, shards and weights, or a model that can't be built."""
     checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
     needed = {(name, "train") for name in experiment.data.mix}
     needed |= {
@@ -74,11 +74,11 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
         checks.append(partial(read_pascal, store.pascal))
-    return _said(checks)
+    return _messages(checks)
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
-    """Datasets that the experiment needs, that make themselves, and that are not there yet."""
+    """Synthetic datasets that the experiment needs and the store lacks."""
     names = {*experiment.data.mix, *(BENCHMARKS[name].dataset for name in _benches(experiment))}
     sources = [CONVERTERS[name] for name in sorted(names) if name in CONVERTERS and CONVERTERS[name].makes_itself]
     return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
@@ -94,18 +94,18 @@ def _bind(op: Op) -> dict[str, Any]:
 
 
 def _measures(row: Published | Expected) -> object:
-    """A number that a benchmark can give."""
+    """Raises RequestError if the row's benchmark or metric is unknown."""
     benchmark = find_benchmark(row.benchmark)
     return find(f"metric of {benchmark.name}", row.metric, {name: name for name in benchmark.metrics})
 
 
 def _outside_the_mix(data: DataSpec) -> list[str]:
-    """Datasets that the spec says something about and never draws from."""
-    said = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
-    said += [("data.without", name) for name in data.without]
+    """Problems with datasets that the spec mentions but that are not in its mix."""
+    named = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
+    named += [("data.without", name) for name in data.without]
     return [
         f"{where}: '{name}' is not in the mix.{did_you_mean(name, data.mix)} The mix: {', '.join(data.mix)}."
-        for where, name in said
+        for where, name in named
         if name not in data.mix
     ]
 
@@ -119,7 +119,7 @@ def _command(name: str) -> str:
     return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command
 
 
-def _said(checks: list[Callable[[], object]]) -> list[str]:
+def _messages(checks: list[Callable[[], object]]) -> list[str]:
     problems = []
     for check in checks:
         try:

@@ -1,4 +1,4 @@
-"""A run's folder and its checkpoints: the spec travels inside, a file is complete or not there."""
+"""A run's folder and its checkpoints. A checkpoint contains its spec; writes are atomic."""
 
 import fcntl
 import json
@@ -19,24 +19,24 @@ from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
 VERDICT = ".ended"
-UNKNOWN_BODY = "unknown"  # the sha of the body that somebody else's model was trained with
+UNKNOWN_BODY = "unknown"  # body sha of an imported model
 
 
 class CheckpointError(RequestError):
-    """A checkpoint that can't be read, or that belongs to something else."""
+    """A checkpoint that can't be read or does not fit the model."""
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A file that is no whole checkpoint of ours."""
+    """A file that is damaged or not an hmrb checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that a run needs to go on exactly, and all that a reader needs to know where its weights come from.
+    """Everything needed to resume a run exactly, plus the provenance of its weights.
 
-    `step` counts optimiser steps; `step * batch` is the next draw. Random numbers of a step follow from (seed, step),
-    so the step is their whole state. `training` holds optimisers, adversary and averaged weights. An imported model
-    has no shards, no training, and the body `UNKNOWN_BODY`.
+    `step` counts optimiser steps; `step * batch` is the next draw. The random numbers of a step depend only on
+    (seed, step), so no other random state is saved. `training` holds optimisers, adversary and averaged weights. An
+    imported model has no shards, no training state, and the body `UNKNOWN_BODY`.
     """
 
     spec: str
@@ -52,7 +52,7 @@ class Checkpoint:
     format: int = FORMAT_VERSION
 
     def experiment(self) -> Experiment:
-        """The resolved spec that made it."""
+        """The resolved spec of its run."""
         return parse_experiment(json.loads(self.spec), "the spec inside the checkpoint")
 
 
@@ -64,44 +64,44 @@ class Run:
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint: where a resumed run goes on."""
+        """The newest checkpoint: a resumed run starts from it."""
         return self.folder / "last.pt"
 
     @property
     def before(self) -> Path:
-        """The checkpoint before the last: where a resumed run goes on if the last is damaged."""
+        """The previous checkpoint: a resumed run starts from it if the last is damaged."""
         return self.folder / "last.1.pt"
 
     @property
     def damaged(self) -> Path:
-        """A last checkpoint that could not be read, put aside."""
+        """Where a damaged last checkpoint is moved."""
         return self.folder / "last.damaged.pt"
 
     @property
     def best(self) -> Path:
-        """The weights that the selection benchmark chose."""
+        """The best weights on the selection benchmark."""
         return self.folder / "best.pt"
 
     def of_epoch(self, epoch: int) -> Path:
-        """The weights after an epoch, where the spec keeps them."""
+        """The weights after an epoch, if the spec keeps them."""
         return self.folder / f"epoch_{epoch:04d}.pt"
 
     @property
     def of_epochs(self) -> list[Path]:
-        """All that there are of these, oldest first."""
+        """All existing epoch checkpoints, oldest first."""
         return sorted(self.folder.glob("epoch_*.pt"), key=lambda path: (len(path.name), path.name))
 
     @property
     def log(self) -> Path:
-        """One JSON object a line: losses, rates, scores."""
+        """The log, one JSON object per line: losses, rates, scores."""
         return self.folder / "log.jsonl"
 
 
 def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
-    """The folder of a run, made where it is not there. Raises RequestError where it holds another run."""
+    """Creates or reopens the folder of a run. Raises RequestError if it holds another run."""
     run = Run(folder)
     if (run.last.exists() or run.before.exists()) and not resume:
-        raise RequestError(f"{folder} holds a run already: go on with --resume, or choose another folder with --out")
+        raise RequestError(f"{folder} already holds a run: continue with --resume, or choose another folder with --out")
     if found := newest_checkpoint(run):
         before = found.checkpoint.experiment()
         if before.recipe() != experiment.recipe():
@@ -113,24 +113,24 @@ def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
         os.replace(part, folder / "spec.yaml")
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise RunError(f"{folder}: the spec could not be written there ({error.strerror})") from None
+        raise RunError(f"{folder}: could not write the spec there ({error.strerror})") from None
     return run
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a run goes on: its newest whole checkpoint, and what is said of a newer one that is not."""
+    """The newest intact checkpoint of a run, and a message about a newer damaged one."""
 
     checkpoint: Checkpoint
     damage: str = ""
 
 
 def newest_checkpoint(run: Run) -> Found | None:
-    """The last checkpoint of a run, or the one before where the last is damaged; None where there is none.
+    """The last checkpoint of a run, or the previous one if the last is damaged; None if there is none.
 
-    Raises DamagedCheckpoint where no other is left.
+    Raises DamagedCheckpoint if no intact checkpoint is left.
     """
-    if not run.last.exists():  # a process that dies between two renames leaves only the one before
+    if not run.last.exists():  # a process that dies between two renames leaves only the previous one
         return Found(load_checkpoint(run.before)) if run.before.exists() else None
     try:
         return Found(load_checkpoint(run.last))
@@ -140,18 +140,18 @@ def newest_checkpoint(run: Run) -> Found | None:
         older = load_checkpoint(run.before)
         return Found(
             older,
-            f"{error}; it is {run.damaged.name} now, and the run goes on from {run.before.name}, of step {older.step}",
+            f"{error}; renamed it to {run.damaged.name}; the run continues from {run.before.name}, step {older.step}",
         )
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder until the process ends, however it ends."""
+    """Locks a run's folder until the process ends, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115  held until the end
     except OSError as error:
-        raise RequestError(f"{folder}: no run can be written there ({error.strerror})") from None
+        raise RequestError(f"{folder}: not writable ({error.strerror})") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,16 +159,16 @@ def hold(folder: Path) -> Iterator[None]:
             lock.seek(0)
             holder = lock.read().decode(errors="replace").strip() or "another process"
             raise RequestError(f"{folder} is in use by another run ({holder}); wait for it or choose --out") from None
-        with suppress(OSError):  # who holds it is for people: a full disk need not hold a run up
+        with suppress(OSError):  # the holder's pid is only informative: a full disk must not stop the run
             lock.truncate(0)
             lock.write(f"process {os.getpid()}".encode())
         yield
 
 
 def give_verdict(folder: Path, code: int) -> None:
-    """Notes that a run ends for a known reason: restarted processes end with its code instead of trying again."""
-    with suppress(OSError):  # without it they try again, and fail again
-        (folder / VERDICT).symlink_to(str(code))  # a link that leads nowhere takes no room on a full disk
+    """Records that a run ended for a known reason: restarted processes exit with its code instead of retrying."""
+    with suppress(OSError):  # without the record they retry and fail again
+        (folder / VERDICT).symlink_to(str(code))  # a dangling link takes no space on a full disk
 
 
 def verdict(folder: Path) -> int | None:
@@ -180,14 +180,14 @@ def verdict(folder: Path) -> int | None:
 
 
 def clear_verdict(folder: Path) -> None:
-    """Forgets how an earlier run ended."""
+    """Removes the recorded exit code of an earlier run."""
     (folder / VERDICT).unlink(missing_ok=True)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = None) -> None:
-    """Writes under a temporary name, flushes to the disk, renames. Raises RunError, the old file untouched.
+    """Writes a checkpoint atomically: temporary file, fsync, rename. On RunError the old file is untouched.
 
-    The file that was there gets the name `older`, where one is given.
+    With `older`, the previous file is renamed to it.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -201,13 +201,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = Non
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         part.unlink(missing_ok=True)
-        raise RunError(
-            f"{path}: the checkpoint could not be written ({_reason(error)}); the one before is kept"
-        ) from None
+        raise RunError(f"{path}: could not write the checkpoint ({_reason(error)}); the previous one is kept") from None
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, where torch has wrapped it."""
+    """The system's error message, even if torch wrapped it."""
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, OSError) and cause.strerror:
@@ -217,7 +215,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """A name is on the disk only when its folder is."""
+    """Syncs a folder: a rename is durable only after that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -226,14 +224,14 @@ def _flush_folder(folder: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint of ours; nothing in the file is run. `path` may be a run's folder."""
+    """Reads an hmrb checkpoint without running any code in it. `path` may be a run's folder."""
     if path.is_dir():
         run = Run(path)
         path = run.best if run.best.exists() else run.last
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
-    refusal = f"{path}: no checkpoint of hmrb, cut short, or it asks to run code; refused"
-    if not _is_whole_zip(path):  # torch's older formats are bare pickles; ours never were
+    refusal = f"{path}: refused: not an hmrb checkpoint, truncated, or it would run code"
+    if not _is_whole_zip(path):  # torch's older formats are bare pickles; hmrb never wrote those
         raise DamagedCheckpoint(refusal)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -241,14 +239,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
         raise DamagedCheckpoint(refusal) from None
     if given != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {given}, this hmrb reads {FORMAT_VERSION}")
+        raise CheckpointError(f"{path}: checkpoint format {given}; this hmrb reads format {FORMAT_VERSION}")
     if content.keys() != Checkpoint.__dataclass_fields__.keys():
         raise DamagedCheckpoint(refusal)
     return Checkpoint(**content)
 
 
 def _is_whole_zip(path: Path) -> bool:
-    """Whether every part of a zip file has its check sum: torch does not look at them when it reads."""
+    """Whether every part of a zip file matches its checksum; torch does not check them."""
     try:
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is None
@@ -257,7 +255,7 @@ def _is_whole_zip(path: Path) -> bool:
 
 
 def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str) -> None:
-    """The checkpoint's weights into a model. Raises CheckpointError with what does not fit."""
+    """Loads the checkpoint's weights into a model. Raises CheckpointError with what does not fit."""
     have, want = checkpoint.model, model.state_dict()
     problems = [f"{key} is missing" for key in want if key not in have]
     problems += [f"{key} is not in the model" for key in have if key not in want]
@@ -273,12 +271,12 @@ def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str
 
 
 def asdict_shallow(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The fields as they are: tensors are not copied."""
+    """The fields as a dict, without copying tensors."""
     return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
 
 
 def code_version() -> str:
-    """Hmrb's version, with the commit where it runs from a checkout."""
+    """The version of hmrb, with the commit when it runs from a checkout."""
     try:
         number = version("hmrb")
     except PackageNotFoundError:
@@ -296,7 +294,9 @@ def code_version() -> str:
 def _differences(before: Experiment, now: Experiment) -> str:
     old, new = _flat(before.recipe()), _flat(now.recipe())
     lines = [
-        f"  {key}: {old.get(key)} there, {new.get(key)} asked" for key in {**old, **new} if old.get(key) != new.get(key)
+        f"  {key}: {old.get(key)} in the folder, {new.get(key)} requested"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Names to things: one way to find a row of a table, one message when it is not there."""
+"""Looks up names in tables, and suggests near matches for unknown names."""
 
 import difflib
 import inspect
@@ -13,11 +13,11 @@ Row = TypeVar("Row")
 
 
 class UnknownName(RequestError):
-    """A name that no row of a table has."""
+    """A name that is not in the table."""
 
 
 def find(kind: str, name: str, table: Mapping[str, Row]) -> Row:
-    """The row called `name`; `-` and `_` are the same. Raises UnknownName with the nearest names."""
+    """The row named `name`; `-` and `_` are equivalent. Raises UnknownName with the nearest names."""
     key = name.replace("-", "_")
     if key in table:
         return table[key]
@@ -25,15 +25,15 @@ def find(kind: str, name: str, table: Mapping[str, Row]) -> Row:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'flip'?`, or nothing where no known name is near."""
+    """` Did you mean 'flip'?`, or an empty string if no known name is near."""
     near = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
 def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of `function`: those of `args`, checked, and the defaults. The signature is the schema.
+    """Keyword arguments for `function`: `args`, validated against its signature, plus the defaults.
 
-    Raises RequestError with every wrong argument, and with what the function takes.
+    Raises RequestError with every invalid argument and the arguments that the function takes.
     """
     taken = {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
     hints = get_type_hints(function, include_extras=True)

@@ -1,4 +1,4 @@
-"""A run from beginning to end: train, score the chosen checkpoint, draw the report."""
+"""A complete run: train, evaluate the selected checkpoint, write the report."""
 
 import platform
 import time
@@ -30,7 +30,7 @@ from hmrb.training.loop import train
 
 
 def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
-    """Trains, then evaluates the spec's benchmarks and writes the report. Every process of the world calls it."""
+    """Trains, then evaluates the spec's benchmarks and writes the report. Every rank must call it."""
     if world.is_main:
         with run_logger(run.folder) as logger:
             train(experiment, run, store, world, logger)
@@ -43,7 +43,7 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
 
 
 def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:
-    """Raises RequestError with every shard, body and column that is missing or does not fit, before anything runs."""
+    """Raises RequestError with every missing or incompatible shard, body and column, before anything runs."""
     problems: list[str] = []
     body = checkpoint.experiment().body
     for benchmark in benchmarks:
@@ -68,9 +68,9 @@ DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """What is wanted besides the numbers: slices by columns, a sheet of the worst people, files without predictions.
+    """Options of an evaluation: columns to break results down by, size of the sheet of worst people, precision.
 
-    `precision` is what the network computes in.
+    `lean` omits the predictions from the files; `precision` is the network's; `quiet` prints nothing.
     """
 
     by: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def score_checkpoint(
     folder: Path,
     options: EvalOptions = EvalOptions(),
 ) -> list[Record]:
-    """Scores a checkpoint and writes results and report into `folder`; gives the records."""
+    """Evaluates a checkpoint, writes results and report to `folder` and returns the records."""
     checkpoint = load_checkpoint(path)
     experiment = checkpoint.experiment()
     scored: list[tuple[Record, Scores]] = []
@@ -118,7 +118,7 @@ def score_checkpoint(
 def score_predictions(
     path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, options: EvalOptions = EvalOptions()
 ) -> list[Record]:
-    """Scores what a file of predictions holds, without the model that made them; writes and gives the records."""
+    """Scores a file of predictions, without its model. Writes and returns the records."""
     records = []
     world = World(0, 1, torch.device("cpu"))
     for benchmark in benchmarks:
@@ -141,7 +141,7 @@ def score_predictions(
         records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), options))
         if options.worst:
             if not len(scores.rotmats):
-                raise RequestError("--worst draws bodies; these predictions are points")
+                raise RequestError("--worst needs bodies to draw; this file has joints or vertices only")
             sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
             write_worst(sheet, bodies.neutral, scores, IMAGE_PX, options.worst)
     if not options.quiet:
@@ -156,7 +156,7 @@ def _save(scores: Scores, folder: Path, source: Provenance, made: Machine, optio
 
 
 def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Provenance:
-    """Where a checkpoint's numbers come from."""
+    """Provenance of a checkpoint's results on a benchmark."""
     experiment = checkpoint.experiment()
     kin = (benchmark.dataset, *benchmark.siblings)
     return Provenance(
@@ -172,7 +172,7 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
 
 
 def machine(world: World, people: int, seconds: float, precision: Precision = "fp32") -> Machine:
-    """Where numbers were made, with what, and how fast."""
+    """The device, versions and throughput of an evaluation."""
     is_cuda = world.device.type == "cuda"
     return Machine(
         device=torch.cuda.get_device_name(world.device) if is_cuda else platform.processor() or "cpu",
@@ -197,7 +197,7 @@ def file_sha(path: Path) -> str:
 
 
 def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:
-    """What a spec expects of its checkpoint and these records do not show, in words; empty where all is met."""
+    """A message for each expected number that these records miss; empty if all are met."""
     out = []
     for row in expected:
         name = find_benchmark(row.benchmark).name

@@ -1,4 +1,4 @@
-"""An experiment as one frozen value. A YAML file says only how it differs from the baseline: the defaults here."""
+"""An experiment as one frozen object. A YAML spec lists only what differs from the defaults here, the baseline."""
 
 import hashlib
 import json
@@ -21,17 +21,17 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class SpecError(RequestError):
-    """A spec that can't be read: every problem in it, one a line."""
+    """An invalid spec; the message lists every problem, one per line."""
 
 
 class SpecModel(BaseModel):
-    """Frozen; a key that is not a field is refused."""
+    """Base class of all spec tables: frozen, refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _one_spelling(value: object) -> object:
-    """Names with `_` for `-`, as the tables have them."""
+    """Replaces `-` with `_` in names, as in the tables."""
     if isinstance(value, str):
         return value.replace("-", "_")
     if isinstance(value, dict):
@@ -43,9 +43,9 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_one_spelling)]
 
 
 class Op(SpecModel):
-    """One augmentation by name, with its arguments; written `name` or `name: {argument: value}`.
+    """One augmentation and its arguments; written `name` or `name: {argument: value}`.
 
-    `only` among the arguments names the datasets that it is for; left out, it is for all.
+    The argument `only` lists the datasets that it applies to; by default it applies to all.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _op(value: object) -> object:
 
 
 class HeadSpec(SpecModel):
-    """The regressor on the backbone's features: `steps` refinements of the mean body through two layers."""
+    """The regressor: refines the mean body `steps` times with two layers on the backbone's features."""
 
     name: str = "iterative"
     steps: Positive = 3
@@ -75,28 +75,28 @@ class HeadSpec(SpecModel):
 
 
 class ModelSpec(SpecModel):
-    """What turns a picture into a body."""
+    """The network that predicts a body from a picture."""
 
     method: str = "hmr"
     backbone: str = "resnet50"
     weights: str = "imagenet"
-    """`none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
+    """Initial weights: `none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
     features: Literal["mean", "flatten", "study"] = "mean"
-    """The regressor's input: the last map's mean, all of the last map, or the study's own tail and pooling."""
+    """The regressor's input: the mean of the last feature map, the whole map, or the study's own tail and pooling."""
     drop_path: Share = 0.0
-    """Stochastic depth of the backbone in training: how often its last residual branch is left out."""
+    """Stochastic depth of the backbone in training: the drop probability of its last residual branch."""
     head: HeadSpec = HeadSpec()
     image_px: Positive = 224
     mean: Literal["file", "labels"] = "file"
-    """Where the regressor starts: the body's smpl_mean_params.npz, or the mean of the training labels."""
+    """The regressor's initial body: from smpl_mean_params.npz, or the mean of the training labels."""
     sync_bn: bool = True
     freeze_bn: bool = False
-    """BatchNorm keeps the statistics it starts with: a picture's features do not depend on who shares its batch."""
+    """Keeps BatchNorm's initial statistics, so a picture's features do not depend on the rest of its batch."""
 
 
 def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
     if abs(sum(mix.values()) - 1) > 1e-6:
-        raise ValueError(f"shares sum to {sum(mix.values()):g}, they should sum to 1")
+        raise ValueError(f"shares sum to {sum(mix.values()):g}, but must sum to 1")
     return mix
 
 
@@ -104,7 +104,7 @@ LabelKind = Literal["keypoints2d", "keypoints3d", "body"]
 
 
 class DataSpec(SpecModel):
-    """What is drawn for training: datasets with their shares of the draws, and what is done to a picture."""
+    """The training data: datasets with their shares of the draws, and the augmentations."""
 
     mix: Annotated[dict[str, Share], BeforeValidator(_one_spelling), AfterValidator(_sums_to_1), Field(min_length=1)]
     augment: tuple[Annotated[Op, BeforeValidator(_op)], ...] = (
@@ -113,57 +113,57 @@ class DataSpec(SpecModel):
         Op(name="rotate_scale", args={"rotation_deg": 30, "scale": 0.25, "p": 0.6}),
     )
     without: Annotated[dict[str, tuple[LabelKind, ...]], BeforeValidator(_one_spelling)] = {}
-    """Labels of a dataset that are not trained on."""
+    """Labels to ignore in training, by dataset."""
     epoch_len: Positive | None = None
-    """Draws in an epoch; left out, the size of the largest dataset of the mix, as in the study."""
+    """Draws per epoch; by default the size of the largest dataset of the mix, as in the study."""
     workers: Annotated[int, Field(ge=0)] = 4
-    """Loading processes for each training process; 0 loads in the training process."""
+    """Loading processes per training process; 0 loads in the training process."""
     unreadable_limit: Annotated[int, Field(ge=0)] = 0
-    """How many pictures that can't be decoded a process may replace by other draws before the run stops."""
+    """Number of unreadable pictures that a process may replace with other draws before the run fails."""
 
 
 class LossTerm(SpecModel):
-    """One term of the loss: how far apart prediction and label are, times a weight."""
+    """One term of the loss: a distance between prediction and label, times a weight."""
 
     distance: Literal["l1", "mse", "smooth_l1"]
     weight: Weight
 
 
 class AdversarySpec(SpecModel):
-    """The adversarial prior: a discriminator of poses and shapes. Weight 0 builds none."""
+    """The adversarial prior: a discriminator of poses and shapes. Weight 0 disables it."""
 
     weight: Weight = 1.0
     lr: Rate = 1e-4
     poses: str = "cmu_mosh"
-    """The dataset whose bodies are real to it, or `labels`: those of the training mix."""
+    """The dataset of real bodies for the discriminator, or `labels`: the bodies of the training mix."""
 
 
 class OptimSpec(SpecModel):
-    """How the weights move. `batch` is the global batch, shared by all processes; rates are for that batch."""
+    """The optimiser. `batch` is the global batch, split over all processes; learning rates are for that batch."""
 
     epochs: Positive = 100
     batch: Positive = 256
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: Rate = 2.5e-4
     head_lr: Rate | None = None
-    """The regressor's own rate; left out, it is `lr`."""
+    """Learning rate of the regressor; by default `lr`."""
     weight_decay: Weight = 0.0
     schedule: Literal["fixed", "step", "cosine"] = "fixed"
     step_epochs: tuple[Positive, ...] = ()
-    """With schedule step: the rates are multiplied by `step_factor` at the end of each of these epochs."""
+    """With schedule `step`: multiply the rates by `step_factor` at the end of each of these epochs."""
     step_factor: Rate = 0.1
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Rate | None = None
-    """Largest gradient norm; left out, gradients are not clipped."""
+    """Maximum gradient norm; by default gradients are not clipped."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the averaged weights that are evaluated and saved as the model; 0 averages nothing."""
+    """Decay of the averaged weights, which are then evaluated and saved as the model; 0 disables averaging."""
     precision: Precision = "fp32"
-    """What the network computes in; weights, body and losses stay in fp32."""
+    """Precision of the network; weights, body and losses stay in fp32."""
 
     @model_validator(mode="before")
     @classmethod
     def _without_accumulate(cls, value: Any) -> Any:
-        """Specs in older checkpoints have `accumulate: 1`, which is derived now."""
+        """Drops `accumulate: 1` of specs in older checkpoints; it is now derived from `speed.device_batch`."""
         if isinstance(value, dict) and value.get("accumulate") == 1:
             return {key: field for key, field in value.items() if key != "accumulate"}
         return value
@@ -172,83 +172,85 @@ class OptimSpec(SpecModel):
     def _schedule_has_its_steps(self) -> "OptimSpec":
         given = [name for name in ("step_epochs", "step_factor") if name in self.model_fields_set]
         if self.schedule == "step" and not self.step_epochs:
-            raise ValueError("schedule step needs step_epochs, the epochs at whose end the rates fall")
+            raise ValueError("schedule step needs step_epochs, the epochs after which the rates drop")
         if self.schedule != "step" and given and (self.step_epochs or self.step_factor != 0.1):
             raise ValueError(f"{' and '.join(given)} would have no effect: schedule is {self.schedule}, not step")
         return self
 
 
 class SpeedSpec(SpecModel):
-    """How a step is computed, not what: outside the recipe, for it moves numbers by no more than rounding."""
+    """How a step is computed. Not part of the recipe: these settings change results only by rounding."""
 
     device_batch: Positive | None = None
-    """Most pictures that a device takes at once: a process takes its share of a batch in as few equal parts as that
-    allows. Left out, at once. BatchNorm that is not frozen sees a part at a time."""
+    """Maximum micro-batch of a device. A process splits its share of a batch into as few equal micro-batches as this
+    allows; by default it does not split. BatchNorm that is not frozen sees one micro-batch at a time."""
     channels_last: bool = True
-    """Pictures and maps lie in memory channel by channel of a pixel, as convolutions on CPUs and tensor cores want."""
+    """Stores pictures and feature maps in channels-last layout, which is faster on CPUs and tensor cores."""
     fused: bool = True
-    """The optimiser moves all weights in one kernel."""
+    """Uses the fused optimiser, which updates all weights in one kernel."""
     compile: bool = False
-    """The backbone through torch.compile, where that works."""
+    """Compiles the backbone with torch.compile, where that works."""
     checkpointing: bool = False
-    """Maps of the backbone are computed again in the backward pass, not kept: less memory, about a forward pass more
-    time. BatchNorm that is not frozen counts each batch twice in its statistics."""
+    """Recomputes the backbone's feature maps in the backward pass instead of keeping them: less memory, about one more
+    forward pass of time. BatchNorm that is not frozen counts each batch twice in its statistics."""
     keep_memory: bool = True
-    """On a CPU: memory that a step has freed is kept for the next."""
+    """On a CPU: keeps memory that a step freed for the next step."""
     pin_memory: bool = True
-    """On a GPU: batches are made in page-locked memory, from which copies need not wait."""
+    """On a GPU: allocates batches in page-locked memory, for asynchronous copies."""
     prefetch: bool = True
-    """On a GPU: the next batch is copied while one is computed on."""
+    """On a GPU: copies the next batch while the current one is computed."""
     profile_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps that are profiled, after the first few; `--profile` sets it."""
+    """Number of steps to profile, after the first few; `--profile` sets it."""
 
     def micro_batches(self, batch: int, processes: int) -> int:
-        """Parts that a process takes its share of a batch in. Raises ValueError where that does not come out even."""
+        """Micro-batches per process and step. Raises ValueError if the batch does not split evenly."""
         if batch % processes:
-            raise ValueError(f"optim.batch: {batch} can't be shared evenly by {processes} processes")
+            raise ValueError(f"optim.batch: {batch} can't be split evenly over {processes} processes")
         share = batch // processes
         parts = -(-share // (self.device_batch or share))
         if share % parts:
             fitting = [size for size in range(1, share + 1) if share % size == 0]
             raise ValueError(
-                f"speed.device_batch: the {share} pictures of a process can't be taken in {parts} equal parts of at"
-                f" most {self.device_batch}; take one of {', '.join(map(str, fitting))}"
+                f"speed.device_batch: the {share} pictures of a process can't be split into {parts} equal micro-batches"
+                f" of at most {self.device_batch}; use one of {', '.join(map(str, fitting))}"
             )
         return parts
 
 
 class EvalSpec(SpecModel):
-    """Which benchmarks are run, when, and which one chooses the best checkpoint."""
+    """Which benchmarks run, when, and which one selects the best checkpoint."""
 
     benches: Names = ("3dpw",)
-    """Run at the end of training, on the chosen checkpoint."""
+    """Run at the end of training, on the selected checkpoint."""
     select_on: Annotated[str | None, BeforeValidator(_one_spelling)] = "3dpw_val"
-    """The benchmark whose PA-MPJPE chooses `best.pt`; null keeps the last weights."""
+    """The benchmark whose PA-MPJPE selects `best.pt`; null keeps the last weights."""
     every: Positive = 1
-    """Epochs between two runs of `select_on`."""
+    """Epochs between two evaluations of `select_on`."""
     select_on_test: bool = False
-    """True says in words that a test split may choose the checkpoint."""
+    """Allows `select_on` to be a test split."""
 
 
 class CheckpointSpec(SpecModel):
-    """What of a run is on disk besides the last two checkpoints and the best weights: no number depends on it."""
+    """When checkpoints are written and which are kept besides the last two and the best. Does not affect results."""
 
     minutes: Rate = 15.0
-    """Longest training between two checkpoints; the end of an epoch always writes one."""
+    """Maximum training time between two checkpoints; the end of an epoch always writes one."""
     every_epochs: Positive | None = None
-    """Epochs between two sets of weights that are kept as `epoch_0010.pt`; left out, none are."""
+    """Epochs between two sets of weights kept as `epoch_0010.pt`; by default none are kept."""
     keep: Positive | None = None
-    """How many of those are kept, the newest; left out, all."""
+    """How many of those to keep, newest first; by default all."""
 
     @model_validator(mode="after")
     def _keeps_what_there_is(self) -> "CheckpointSpec":
         if self.keep and not self.every_epochs:
-            raise ValueError("keep would have no effect without every_epochs, the epochs between two that are kept")
+            raise ValueError(
+                "keep would have no effect without every_epochs, the number of epochs between kept checkpoints"
+            )
         return self
 
 
 class Published(SpecModel):
-    """A number that others published for this experiment. `doubt` says why it is no target; empty, none is known."""
+    """A number published elsewhere for this experiment. `doubt` says why it may be wrong; empty if nothing is known."""
 
     benchmark: Annotated[str, BeforeValidator(_one_spelling)]
     metric: str = "pa_mpjpe"
@@ -258,7 +260,7 @@ class Published(SpecModel):
 
 
 class Expected(SpecModel):
-    """A number that this experiment has to meet, within a tolerance."""
+    """A number that this experiment must reproduce, within a tolerance."""
 
     benchmark: Annotated[str, BeforeValidator(_one_spelling)]
     metric: str = "pa_mpjpe"
@@ -277,7 +279,7 @@ STUDY_LOSSES = {
 
 
 class Experiment(SpecModel):
-    """Everything that decides a run's numbers, and what they are held against."""
+    """Everything that determines a run's results, and the numbers to compare them with."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -294,34 +296,34 @@ class Experiment(SpecModel):
     expected: tuple[Expected, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the run's numbers, as plain values: neither its files and speed nor what it is held against."""
+        """The fields that determine the run's results, as plain values: no file, speed or reference-number settings."""
         left_out: dict[str, Any] = dict.fromkeys(("checkpoints", "speed", "published", "expected"), True)
         return self.model_dump(mode="json", exclude=left_out | {"data": {"workers"}})
 
     def sha(self) -> str:
-        """12 hex digits over the recipe: the same for the same run."""
+        """12 hex digits of the recipe's hash: equal for equal runs."""
         return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
-    """The spec in a YAML file, with `a.b=value` overrides laid over it. Raises SpecError with every problem."""
+    """Reads a YAML spec and applies `a.b=value` overrides. Raises SpecError with every problem."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: can't be read as a spec: {_reason(error)}") from None
+        raise SpecError(f"{path}: not a readable spec: {_reason(error)}") from None
     try:
         tree = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise SpecError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise SpecError(f"{path}: a spec is a table of fields, this is {_kind(tree)}")
+        raise SpecError(f"{path}: a spec must be a table of fields, got {_kind(tree)}")
     for override in overrides:
         _lay(tree, override)
     return parse_experiment(tree, str(path))
 
 
 def parse_experiment(tree: dict[str, Any], source: str) -> Experiment:
-    """A tree of plain values as an Experiment; `source` heads each line of a SpecError."""
+    """Builds an Experiment from plain values; `source` starts each line of a SpecError."""
     try:
         return Experiment.model_validate(tree)
     except ValidationError as error:
@@ -330,18 +332,18 @@ def parse_experiment(tree: dict[str, Any], source: str) -> Experiment:
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """The resolved spec as YAML, every default written out."""
+    """The resolved spec as YAML, with all defaults written out."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice: the later one would silently win."""
+    """Safe YAML loader that refuses duplicate keys, of which the last would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"'{key}' is given twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -353,22 +355,22 @@ def _lay(tree: dict[str, Any], override: str) -> None:
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            raise SpecError(f"--set {override}: '{parent}' is no table")
+            raise SpecError(f"--set {override}: '{parent}' is not a table")
     try:
         tree[leaf] = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise SpecError(f"--set {override}: '{value}' is no YAML value") from None
+        raise SpecError(f"--set {override}: '{value}' is not a valid YAML value") from None
 
 
 def _problem(detail: Any) -> str:
-    """One line for one pydantic error: `losses.keypoints3d.weigth: no such field; did you mean 'weight'?`"""
+    """Formats a pydantic error: `losses.keypoints3d.weigth: no such field; did you mean 'weight'?`"""
     keys = [str(key) for key in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         fields = _fields_at(keys[:-1])
         near = did_you_mean(keys[-1], fields).replace(" Did", "; did")
         return f"{'.'.join(keys)}: no such field{near or '; known: ' + ', '.join(fields)}"
     if detail["type"] == "missing":
-        return f"{'.'.join(keys)}: has to be given"
+        return f"{'.'.join(keys)}: required"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     got = detail["input"]
     shown = "" if isinstance(got, dict | list) else f", got {got!r}"
@@ -376,7 +378,7 @@ def _problem(detail: Any) -> str:
 
 
 def _fields_at(keys: list[str]) -> list[str]:
-    """The fields of the table that a path of keys leads to."""
+    """The fields of the table at a path of keys."""
     kind: Any = Experiment
     for key in keys:
         if _is_model(kind) and key in kind.model_fields:
@@ -395,8 +397,8 @@ def _parts(kind: Any) -> list[Any]:
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no text"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "not a text file"
 
 
 def _kind(value: object) -> str:
-    return "empty" if value is None else f"a {type(value).__name__}"
+    return "an empty file" if value is None else f"a {type(value).__name__}"

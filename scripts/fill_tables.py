@@ -1,7 +1,7 @@
-"""Fills the pages' tables anew from the records in docs/results: `python scripts/fill_tables.py`.
+"""Regenerates the tables in README.md and docs/small.md from the records in docs/results.
 
-A table stands between a comment with the command that makes it, `<!-- hmrb report ... -->`, and `<!-- /table -->`.
-A test says when one is stale.
+Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->`, and
+`<!-- /table -->`. A test fails if a table is stale.
 """
 
 import re
@@ -18,7 +18,7 @@ TABLE = re.compile(r"(<!-- hmrb (report [^\n]*?) -->\n)(.*?)(<!-- /table -->)", 
 
 
 def filled(text: str) -> str:
-    """A page with its tables made anew."""
+    """The text of a page with regenerated tables."""
 
     def make(match: re.Match[str]) -> str:
         words = [str(ROOT / word) if word.startswith("docs/") else word for word in shlex.split(match[2])]

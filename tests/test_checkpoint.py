@@ -67,7 +67,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"could not be written \(No space left on device\); the one before is kept"):
+    with pytest.raises(
+        RunError, match=r"could not write the checkpoint \(No space left on device\); the previous one is kept"
+    ):
         save_checkpoint(replace(checkpoint, step=8), tmp_path / "last.pt")
     assert load_checkpoint(tmp_path / "last.pt").step == 7
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
@@ -87,15 +89,15 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_last(checkpoint: Checkpoi
     found = newest_checkpoint(run)
     assert found
     assert found.checkpoint.step == 6
-    assert "last.pt: no checkpoint of hmrb, cut short" in found.damage
-    assert found.damage.endswith("the run goes on from last.1.pt, of step 6")
-    run.last.unlink()  # as a process that died between two renames leaves them
+    assert "last.pt: refused: not an hmrb checkpoint, truncated" in found.damage
+    assert found.damage.endswith("the run continues from last.1.pt, step 6")
+    run.last.unlink()  # the state after a process dies between two renames
     found = newest_checkpoint(run)
     assert found
     assert (found.checkpoint.step, found.damage) == (6, "")
     run.before.rename(run.last)
     run.last.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="last.pt: no checkpoint of hmrb"):
+    with pytest.raises(CheckpointError, match="last.pt: refused: not an hmrb checkpoint"):
         newest_checkpoint(run)
 
 
@@ -103,7 +105,7 @@ def test_a_checkpoint_of_another_format_is_no_damage(checkpoint: Checkpoint, tmp
     run = Run(tmp_path)
     save_checkpoint(checkpoint, run.last, older=run.before)
     save_checkpoint(replace(checkpoint, format=99), run.last, older=run.before)
-    with pytest.raises(CheckpointError, match=r"last\.pt: checkpoint format 99, this hmrb reads 1"):
+    with pytest.raises(CheckpointError, match=r"last\.pt: checkpoint format 99; this hmrb reads format 1"):
         newest_checkpoint(run)
 
 
@@ -135,7 +137,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(
         save_checkpoint(replace(checkpoint, format=99), path)
     else:
         path.write_text("" if kind == "empty" else "hello")
-    with pytest.raises(CheckpointError, match="no checkpoint of hmrb|checkpoint format"):
+    with pytest.raises(CheckpointError, match="not an hmrb checkpoint|checkpoint format"):
         load_checkpoint(path)
     assert not (tmp_path / "exploded").exists()
 
@@ -158,11 +160,11 @@ def test_a_folder_with_a_run_is_not_overwritten(
 ) -> None:
     open_run(tmp_path / "run", tiny_experiment, resume=False)
     save_checkpoint(checkpoint, Run(tmp_path / "run").last)
-    with pytest.raises(RequestError, match="holds a run already: go on with --resume, or choose another folder"):
+    with pytest.raises(RequestError, match="already holds a run: continue with --resume, or choose another folder"):
         open_run(tmp_path / "run", tiny_experiment, resume=False)
     assert open_run(tmp_path / "run", tiny_experiment, resume=True).last.exists()
     other = tiny_experiment.model_copy(update={"seed": 5})
-    with pytest.raises(RequestError, match="holds a run of another spec:\n  seed: 0 there, 5 asked"):
+    with pytest.raises(RequestError, match="holds a run of another spec:\n  seed: 0 in the folder, 5 requested"):
         open_run(tmp_path / "run", other, resume=True)
 
 

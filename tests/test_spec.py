@@ -28,10 +28,10 @@ def test_parts_of_a_batch_follow_from_what_a_device_can_take(
 def test_a_batch_that_can_t_be_shared_out_is_refused() -> None:
     experiment = parse_experiment(tiny_tree() | {"speed": {"device_batch": 24}}, "tiny")
     experiment = experiment.model_copy(update={"optim": experiment.optim.model_copy(update={"batch": 64})})
-    assert name_problems(experiment, 3) == ["optim.batch: 64 can't be shared evenly by 3 processes"]
+    assert name_problems(experiment, 3) == ["optim.batch: 64 can't be split evenly over 3 processes"]
     assert name_problems(experiment, 1) == [
-        "speed.device_batch: the 64 pictures of a process can't be taken in 3 equal parts of at most 24;"
-        " take one of 1, 2, 4, 8, 16, 32, 64"
+        "speed.device_batch: the 64 pictures of a process can't be split into 3 equal micro-batches of at most 24;"
+        " use one of 1, 2, 4, 8, 16, 32, 64"
     ]
 
 
@@ -55,7 +55,7 @@ def test_all_problems_come_in_one_list(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as error:
         load_experiment(path)
     assert str(error.value).splitlines() == [
-        f"{path}: data.mix: shares sum to 1.1, they should sum to 1",
+        f"{path}: data.mix: shares sum to 1.1, but must sum to 1",
         f"{path}: data.augment.0.arg: no such field; did you mean 'args'?",
         f"{path}: losses.keypoints3d.weigth: no such field; did you mean 'weight'?",
         f"{path}: optim.epochs: should be greater than 0, got -2",
@@ -67,12 +67,12 @@ def test_all_problems_come_in_one_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [b", "not YAML: while parsing a flow sequence"),
-        ("- a", "a spec is a table of fields, this is a list"),
-        ("", "a spec is a table of fields, this is empty"),
-        ("name: a\nname: b", "'name' is given twice"),
-        ("name: a", "data: has to be given"),
-        ("!!python/object/apply:os.system ['true']", "not YAML: could not determine a constructor"),
+        ("a: [b", "invalid YAML: while parsing a flow sequence"),
+        ("- a", "a spec must be a table of fields, got a list"),
+        ("", "a spec must be a table of fields, got an empty file"),
+        ("name: a\nname: b", "duplicate key 'name'"),
+        ("name: a", "data: required"),
+        ("!!python/object/apply:os.system ['true']", "invalid YAML: could not determine a constructor"),
     ],
 )
 def test_what_is_no_spec_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -81,7 +81,7 @@ def test_what_is_no_spec_is_refused(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"no\.yaml: can't be read as a spec: No such file"):
+    with pytest.raises(SpecError, match=r"no\.yaml: not a readable spec: No such file"):
         load_experiment(tmp_path / "no.yaml")
 
 
@@ -129,8 +129,8 @@ def test_unknown_names_come_in_one_list() -> None:
         "augmentation 'flip' has no argument 'prob'; it takes p=0.5",
         "no loss named 'verts'",
         "no benchmark named 'sinthetic'. Did you mean 'synthetic'",
-        "'synthetic' is a test split; a checkpoint chosen on it has seen the test",
-        "4 can't be shared evenly by 3 processes",
+        "'synthetic' is a test split; selecting a checkpoint on it leaks the test set",
+        "4 can't be split evenly over 3 processes",
     ):
         assert line in said
 

@@ -1,4 +1,4 @@
-"""Every experiment under specs/: it loads, names what exists, builds, and cannot move unseen."""
+"""Every experiment in specs/ loads, uses known names, builds, and keeps its hash."""
 
 import re
 from functools import cache
@@ -60,7 +60,7 @@ def test_a_spec_opens_with_what_where_from_and_how_to_run(path: Path) -> None:
 
 @every_spec
 def test_a_typo_in_a_spec_is_found(path: Path) -> None:
-    """One letter more in every name that a table or a type looks up."""
+    """Adds a letter to every name that is looked up in a table or a type."""
     tree = yaml.safe_load(path.read_text())
 
     def problems(changed: dict) -> list[str]:
@@ -84,7 +84,7 @@ def test_a_typo_in_a_spec_is_found(path: Path) -> None:
 
 
 def test_no_recipe_moves_unseen() -> None:
-    """When this fails, a resolved spec changed: look at the difference, then `hmrb list-specs --hashes`."""
+    """If this fails, a resolved spec changed: check the difference, then run `hmrb list-specs --hashes`."""
     kept = dict(reversed(line.split()) for line in (SPECS / "hashes.txt").read_text().splitlines())
     now = {str(path.relative_to(SPECS)): resolve(load(path)).sha() for path in PATHS}
     assert now == kept
@@ -122,7 +122,7 @@ def test_an_l1_mix_is_its_mix_with_other_distances(path: Path) -> None:
 
 
 def test_mix1_is_the_recorded_training_step() -> None:
-    """The step that tests/training/test_train_step.py holds against the study's own was recorded with this spec."""
+    """The step that tests/training/test_train_step.py compares with the study's was recorded with this spec."""
     mix1 = load(SPECS / "mix1.yaml")
     assert (mix1.losses, mix1.model, mix1.adversary.weight) == (STUDY_LOSSES, ModelSpec(), 1.0)
     assert (mix1.optim.optimiser, mix1.optim.lr, mix1.optim.head_lr, mix1.adversary.lr) == ("adam", 2.5e-4, None, 1e-4)

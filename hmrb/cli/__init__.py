@@ -1,4 +1,4 @@
-"""The command: its verbs, and how an error becomes one message and an exit code."""
+"""The `hmrb` command: registers the verbs and turns each error into one message and an exit code."""
 
 import sys
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from hmrb.errors import RequestError, RunError
 
 app = typer.Typer(
     name="hmrb",
-    help="Train, evaluate and compare human mesh recovery models, with numbers that say what they are.",
+    help="Train, evaluate and compare human mesh recovery models. Every number states its protocol.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -55,11 +55,11 @@ def hmrb(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Train, evaluate and compare human mesh recovery models, with numbers that say what they are."""
+    """Train, evaluate and compare human mesh recovery models. Every number states its protocol."""
 
 
 def main() -> None:
-    """Runs the command. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 128 + N signal N."""
+    """Runs the command. Exit codes: 0 done, 1 the run failed, 2 invalid request, 128 + N stopped by signal N."""
     try:
         app()
     except RequestError as error:
@@ -69,7 +69,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone
+        sys.stderr.close()  # the reader of our output has exited
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""hmrb compare: two results on the same people."""
+"""hmrb compare: compares two results on the same people."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,11 @@ import typer
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A result file, or a run's folder with one.", show_default=False)],
-    second: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
-    json_: Annotated[bool, typer.Option("--json", help="Print the differences as JSON, nothing else.")] = False,
+    first: Annotated[Path, typer.Argument(help="A result file, or a run's folder that holds one.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="The result to compare it with.", show_default=False)],
+    json_: Annotated[bool, typer.Option("--json", help="Print only the differences, as JSON.")] = False,
 ) -> None:
-    """Tell two checkpoints apart, person by person; results of different protocols are refused."""
+    """Compare two checkpoints person by person. Refuses results of different protocols."""
     import json
     from dataclasses import asdict
 

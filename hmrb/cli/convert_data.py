@@ -1,4 +1,4 @@
-"""hmrb convert-data: raw files, packed files, bodies and occluders to what hmrb reads."""
+"""hmrb convert-data: converts raw files, packed files, bodies and occluders to the formats that hmrb reads."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Names = Annotated[
     list[str],
     typer.Argument(
-        help="Datasets; or `body`, `occluders`; or a kind of packed file: humandata, spin, bedlam, 4dhumans.",
+        help="Datasets, `body`, `occluders`, or a packed format: humandata, spin, bedlam, 4dhumans.",
         show_default=False,
     ),
 ]
@@ -28,57 +28,64 @@ Names = Annotated[
 def convert_data(
     names: Names = [],  # noqa: B006
     raw: Annotated[
-        Path | None, typer.Option(help="Folder of the raw files, or one with a folder each.", show_default=False)
+        Path | None, typer.Option(help="Folder with the raw files, or with one folder per dataset.", show_default=False)
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Whatever is found under --raw, each in a folder.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say how to get a dataset, its files, its traps.")] = False,
-    split: Annotated[str | None, typer.Option(help="Make this split only.", show_default=False)] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Convert every dataset found in a folder under --raw.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print where to get a dataset, its files and its pitfalls.")
+    ] = False,
+    split: Annotated[str | None, typer.Option(help="Convert only this split.", show_default=False)] = None,
     every: Annotated[int, typer.Option(min=1, help="Keep every n-th photo.")] = 1,
     fraction: Annotated[float, typer.Option(min=0.0001, max=1.0, help="Keep this share of the photos.")] = 1.0,
     match: Annotated[
-        str, typer.Option(help="Keep photos whose names match: a scene, a sequence ('*outdoors*').", show_default=False)
+        str, typer.Option(help="Keep photos whose names match a pattern: '*outdoors*'.", show_default=False)
     ] = "",
-    image_px: Annotated[int, typer.Option(min=32, help="The largest crop that training will use.")] = 224,
+    image_px: Annotated[int, typer.Option(min=32, help="Largest crop size that training will use.")] = 224,
     compat: Annotated[
-        str | None, typer.Option(help="study: keep the study's mistakes, where it made any.", show_default=False)
+        str | None, typer.Option(help="study: reproduce the study's known mistakes.", show_default=False)
     ] = None,
-    allow_missing: Annotated[int, typer.Option(min=0, help="Pictures that may be missing or unreadable.")] = 0,
+    allow_missing: Annotated[
+        int, typer.Option(min=0, help="Number of pictures that may be missing or unreadable.")
+    ] = 0,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes.  [default: the cores]", show_default=False)
+        int | None, typer.Option(min=1, help="Number of processes.  [default: number of cores]", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Store to write into.  [default: $HMRB_HOME]", show_default=False)
+        Path | None, typer.Option(help="Store to write to.  [default: $HMRB_HOME]", show_default=False)
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="body: an official SMPL file. Packed kinds: the file.", show_default=False)
+        Path | None,
+        typer.Option(help="body: an official SMPL file. Packed formats: the file to convert.", show_default=False),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Packed kinds: the folder that its picture names are in.", show_default=False)
+        Path | None,
+        typer.Option(help="Packed formats: the folder with the pictures that the file names.", show_default=False),
     ] = None,
     as_: Annotated[
-        str | None, typer.Option("--as", help="Packed kinds: the dataset that it is.", show_default=False)
+        str | None, typer.Option("--as", help="Packed formats: the dataset that the file holds.", show_default=False)
     ] = None,
     gender: Annotated[
-        str | None, typer.Option(help="body: its gender, where the file's name has none.", show_default=False)
+        str | None, typer.Option(help="body: its gender, if the file name does not state it.", show_default=False)
     ] = None,
     preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
     people: Annotated[
-        int | None, typer.Option(min=1, help="synthetic: people to train on.  [default: 10000]", show_default=False)
+        int | None,
+        typer.Option(min=1, help="synthetic: number of training people.  [default: 10000]", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="synthetic: the seed of everybody in it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="synthetic: random seed of the dataset.")] = 0,
     slurm: Slurm = False,
     partition: Partition = None,
     time: Time = "1-00:00:00",
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Turn datasets into shards: from their raw files, from packed files, or, as `synthetic`, from nothing."""
+    """Convert datasets to shards, from raw or packed files. `synthetic` needs no files: hmrb renders it."""
     from hmrb.errors import RequestError
     from hmrb.store import Store
 
     store = Store(out) if out else Store.default()
     if not names and not all_:
-        raise RequestError("which dataset? hmrb convert-data 3dpw --raw DIR; hmrb list-datasets names them all")
+        raise RequestError("which dataset? hmrb convert-data 3dpw --raw DIR; hmrb list-datasets lists them all")
     if slurm:
         _submit(names, workers, store, (partition, time, sbatch), follow)
         return
@@ -93,7 +100,7 @@ def convert_data(
     from hmrb.data.convert.pack import Packing
 
     if compat not in (None, "study"):
-        raise RequestError(f"--compat {compat}: there is only --compat study")
+        raise RequestError(f"--compat {compat}: the only choice is --compat study")
     making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
@@ -116,7 +123,7 @@ def _submit(
     asked: tuple[str | None, str, list[str]],
     follow: bool,
 ) -> None:
-    """The same command without --slurm, as a job. Raises RequestError for a name that is none."""
+    """Submits the same command without --slurm as a job. Raises RequestError for an unknown dataset."""
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
     from hmrb.cli.slurm import request, submit
@@ -125,7 +132,7 @@ def _submit(
     from hmrb.errors import RequestError
 
     if workers is None:
-        raise RequestError("--slurm: --workers N has to say how many cores to ask for")
+        raise RequestError("--slurm: set --workers N, the number of cores to request")
     for name in names:
         if name not in ("body", "occluders") and name.replace("-", "_") not in PACKED:
             dataset(name)
@@ -178,7 +185,7 @@ def _convert_one(
         return
     if raw is None:
         raise RequestError(
-            f"{slug}: --raw DIR has to say where its files are; hmrb convert-data {slug} --explain says which"
+            f"{slug}: set --raw DIR, the folder with its files; hmrb convert-data {slug} --explain lists them"
         )
     if not raw.is_dir():
         raise RequestError(f"{raw}: no such folder")
@@ -188,38 +195,38 @@ def _convert_one(
 
 
 def _own_folders(root: Path, slug: str) -> list[Path]:
-    """Folders below `root` that are called as the dataset is."""
+    """Folders in `root` with the dataset's slug or an alias as their name."""
     from hmrb.data.convert.catalogue import DATASETS
 
     return [root / name for name in (slug, *DATASETS[slug].aliases) if (root / name).is_dir()]
 
 
 def _convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
-    """Every dataset whose files are in a folder of its name under `root`."""
+    """Converts every dataset whose files are in a folder of its name in `root`."""
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.sources import CONVERTERS
     from hmrb.errors import RequestError
 
     if root is None or not root.is_dir():
-        raise RequestError("--all: --raw DIR has to name the folder in which each dataset has its own")
+        raise RequestError("--all: set --raw DIR, the folder with one folder per dataset")
     found: list[tuple[Converter, list[SplitPlan]]] = []
     for source in CONVERTERS.values():
         for folder in _own_folders(root, source.name):
             try:
                 found.append((source, source.plan(Raw(folder, making.compat, store))))
             except RequestError as error:
-                print(f"{source.name}: left out: {error}")
+                print(f"{source.name}: skipped: {error}")
             else:
                 print(f"{source.name}: found in {folder}")
             break
     if not found:
-        raise RequestError(f"{root}: no folder in it is a dataset's; they are called {', '.join(sorted(CONVERTERS))}")
+        raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
     for source, parts in found:
         _make(source, parts, making, split, store)
 
 
 def make_dataset(name: str, store: "Store") -> None:
-    """Makes a dataset that needs nothing from anywhere, as `hmrb convert-data` does by default."""
+    """Creates a dataset that needs no raw files, with the defaults of `hmrb convert-data`."""
     from hmrb.data.convert.conversion import ConversionOptions, usable_cores
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
@@ -233,16 +240,16 @@ def make_dataset(name: str, store: "Store") -> None:
 def _make(
     source: "Converter", parts: "list[SplitPlan]", making: "ConversionOptions", split: str | None, store: "Store"
 ) -> None:
-    """Shards with a progress bar, then a contact sheet of each for a person to look at."""
+    """Writes the shards with a progress bar, and a contact sheet of each for visual inspection."""
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.conversion import convert, pick_parts
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
-        _foretell(chosen, making)
+        _print_estimate(chosen, making)
     with progress_bar() as (console, ticker):
         for info in convert(source, chosen, store, making, ticker):
-            _tell(console, store.shard(source.name, info.split), info)
+            _print_shard(console, store.shard(source.name, info.split), info)
 
 
 def _repack(
@@ -258,24 +265,24 @@ def _repack(
 
     file, images, name = packed
     if file is None or name is None:
-        raise RequestError(f"{kind}: --file FILE and --as DATASET say what it is: --file pw3d_train.npz --as 3dpw")
+        raise RequestError(f"{kind}: set --file FILE and --as DATASET, e.g. --file pw3d_train.npz --as 3dpw")
     with progress_bar("people") as (console, ticker):
         info = repack(kind, file, images, name, split, store, making, ticker)
-        _tell(console, store.shard(info.dataset, info.split), info)
+        _print_shard(console, store.shard(info.dataset, info.split), info)
 
 
-def _tell(console: "Console", path: Path, info: "ShardInfo") -> None:
+def _print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
     from hmrb.data.convert.contact_sheet import contact_sheet
 
     size = path.stat().st_size / 1e6
     console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
     if info.num_images > 1:
-        console.print(f"  look at it: {contact_sheet(path)}", soft_wrap=True, highlight=False)
-    console.print(f"  check it: hmrb verify {path}", soft_wrap=True, highlight=False)
+        console.print(f"  contact sheet: {contact_sheet(path)}", soft_wrap=True, highlight=False)
+    console.print(f"  to check it: hmrb verify {path}", soft_wrap=True, highlight=False)
 
 
-def _foretell(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
-    """What was found, and how long and how large it will be, from a few items of each part."""
+def _print_estimate(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
+    """Prints the number of items, and the time and size estimated from a few items of each part."""
     from hmrb.data.convert.conversion import estimate
 
     for part in parts:
@@ -295,10 +302,10 @@ def _explain(slug: str) -> None:
     from hmrb.data.sources import CONVERTERS
 
     row = DATASETS[slug]
-    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\nget it: {row.homepage} ({row.access}); {row.licence}")
+    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\ndownload: {row.homepage} ({row.access}); {row.licence}")
     source = CONVERTERS.get(slug)
     if source is None:
-        print("There is no converter for it yet.")
+        print("hmrb has no converter for it yet.")
         return
     print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
     print("\n".join(f"- {trap}" for trap in source.traps))
@@ -317,13 +324,13 @@ def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
 
 
 def _prepare_occluders(raw: Path | None, store: "Store") -> None:
-    """Objects of Pascal VOC 2012, for the augmentations that paste them over people."""
+    """Cuts out the objects of Pascal VOC 2012, for the augmentations that paste them over people."""
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.voc_occluders import prepare_pascal
     from hmrb.errors import RequestError
 
     if raw is None:
-        raise RequestError("occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked")
+        raise RequestError("occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012")
     with progress_bar("pictures") as (console, ticker):
         count = prepare_pascal(raw, store.pascal, ticker)
         size = store.pascal.stat().st_size / 1e6
@@ -331,12 +338,12 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 
 def _without_places(words: list[str]) -> list[str]:
-    """The command without what does not change the shard: where its files lay, and how it was made."""
+    """The command without the options that do not affect the shard: paths and number of processes."""
     return _without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
 
 
 def _without(words: list[str], options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
-    """A command's words without these options, each with its value, and without these flags."""
+    """The words of a command without these options (and their values) and without these flags."""
     kept: list[str] = []
     skip = False
     for word in words:

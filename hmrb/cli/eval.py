@@ -1,4 +1,4 @@
-"""hmrb eval: a checkpoint on benchmarks."""
+"""hmrb eval: evaluates checkpoints on benchmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ ALL_PRESENT = "all-present"
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """Checkpoints on benchmarks, for every process of a world. Results go into `out`, or beside each checkpoint."""
+    """An evaluation job: checkpoints on benchmarks. Results go to `out`, or to each checkpoint's folder."""
 
     paths: "tuple[Path, ...]"
     benchmarks: "tuple[Benchmark, ...]"
@@ -33,21 +33,21 @@ class Scoring:
     store: "Store"
     check: bool
     metrics: tuple[str, ...] = ()
-    """Those that were asked for; none: all that the benchmarks have."""
+    """The requested metrics; empty: all metrics of each benchmark."""
 
     @property
     def name(self) -> str:
-        """For people, in Slurm's queue."""
+        """The job's name in Slurm's queue."""
         first = self.paths[0]
         return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
 
     @property
     def folder(self) -> None:
-        """It is not started again."""
+        """None: an evaluation is not restarted."""
         return None
 
     def prepare(self) -> None:
-        """Looks for all that is needed. Raises RequestError with what is missing."""
+        """Checks that every needed file exists. Raises RequestError with what is missing."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.run import check_files
 
@@ -55,7 +55,7 @@ class Scoring:
             check_files(self.benchmarks, load_checkpoint(path), self.store, self.options.by)
 
     def run(self, world: "World") -> None:
-        """Scores. Raises RunError where a spec expects other numbers and `check` asks for them."""
+        """Evaluates. With `check`, raises RunError if a result differs from the number that a spec expects."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.errors import RunError
         from hmrb.parallel.world import keep_memory
@@ -76,10 +76,10 @@ class Scoring:
         elif len(self.paths) > 1:
             _print_means(self.paths, self.benchmarks)
         if problems:
-            raise RunError("the spec expects other numbers:\n" + "\n".join(problems))
+            raise RunError("results differ from the numbers that the spec expects:\n" + "\n".join(problems))
 
     def command(self, processes: "Processes") -> "Command":
-        """The same as a command line."""
+        """The same job as a command line."""
         from hmrb.cli.many import Command
 
         folder, options = (self.out or self.paths[0].parent).absolute(), self.options
@@ -103,35 +103,37 @@ def eval_(
     ] = [],  # noqa: B006
     bench: Annotated[
         list[str],
-        typer.Option("--bench", help="Benchmarks: names, study (its five) or all-present.", show_default=False),
+        typer.Option("--bench", help="Benchmarks: names, study (the study's five) or all-present.", show_default=False),
     ] = [],  # noqa: B006
     metrics: Annotated[
         list[str],
-        typer.Option("--metrics", help="Only these metrics.  [default: all of the protocol]", show_default=False),
+        typer.Option(
+            "--metrics", help="Compute only these metrics.  [default: all of the protocol]", show_default=False
+        ),
     ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's]", show_default=False)
+        Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's folder]", show_default=False)
     ] = None,
     from_predictions: Annotated[
         Path | None,
-        typer.Option(help="Score what this file holds instead: .npz, .pkl, _samples.h5.", show_default=False),
+        typer.Option(help="Score the predictions in this file: .npz, .pkl or _samples.h5.", show_default=False),
     ] = None,
     explain: Annotated[
-        str | None, typer.Option(help="Say what this benchmark measures, and nothing else.", show_default=False)
+        str | None, typer.Option(help="Print what this benchmark measures, then exit.", show_default=False)
     ] = None,
     by: Annotated[
         list[str],
-        typer.Option("--by", help="Tell people apart by a column: occlusion, gender, viewpoint.", show_default=False),
+        typer.Option("--by", help="Break results down by a column: occlusion, gender, viewpoint.", show_default=False),
     ] = [],  # noqa: B006
-    worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the worst N people.")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the N people with the largest error.")] = 0,
     precision: Annotated[
-        str, typer.Option(help="What the network computes in: fp32, bf16, fp16. The record says it.")
+        str, typer.Option(help="Precision of the network: fp32, bf16 or fp16. The record states it.")
     ] = "fp32",
-    lean: Annotated[bool, typer.Option("--lean", help="Keep the numbers of each person, not the predictions.")] = False,
+    lean: Annotated[bool, typer.Option("--lean", help="Save each person's errors but not the predictions.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail where the numbers that the spec expects are not met.")
+        bool, typer.Option("--check", help="Fail if a result differs from the number that the spec expects.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the records as JSON, nothing else.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the records, as JSON.")] = False,
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
     slurm: Slurm = False,
@@ -140,7 +142,7 @@ def eval_(
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Score checkpoints on benchmarks: --bench 3dpw h36m. What they are: hmrb list-benches."""
+    """Evaluate checkpoints on benchmarks: --bench 3dpw h36m. hmrb list-benches lists them."""
     from hmrb.errors import RequestError
     from hmrb.evaluation.protocols import find_benchmark
 
@@ -152,7 +154,7 @@ def eval_(
         more, checkpoint = [*([str(checkpoint)] if checkpoint else []), *more], None
     elif checkpoint is None:
         raise RequestError("which checkpoint? hmrb eval CHECKPOINT --bench NAME [NAME ...]")
-    others, names, asked = _told_apart(more, bool(metrics))
+    others, names, asked = _sort_arguments(more, bool(metrics))
     names, asked = [*bench, *names], [*metrics, *asked]
 
     from hmrb.lookup import find
@@ -184,7 +186,7 @@ def eval_(
         return
     paths = tuple(_file(path) for path in (checkpoint, *others))
     if out and len(paths) > 1:
-        raise RequestError("--out is for one checkpoint; results of several go beside each")
+        raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
     if check and not names:
         names = _expected(paths)
     if not names:
@@ -210,7 +212,7 @@ def _print_json(records: "Sequence[Record]") -> None:
 
 
 def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
-    """Checkpoints of one experiment with several seeds as one row: mean, spread over seeds, interval."""
+    """Prints one row per experiment: mean, standard deviation over seeds, interval."""
     from hmrb.cli.report import show
     from hmrb.evaluation.records import read_results
     from hmrb.reports.tables import compare
@@ -223,15 +225,15 @@ def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> No
 
 
 def _file(path: Path) -> Path:
-    """The checkpoint at a path; of a run's folder the chosen one."""
+    """The checkpoint at a path; for a run's folder, its best checkpoint, else its last."""
     from hmrb.checkpoint import Run
 
     run = Run(path)
     return (run.best if run.best.exists() else run.last) if path.is_dir() else path
 
 
-def _told_apart(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
-    """Checkpoints, benchmarks and metrics among the words that came without an option of their own."""
+def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
+    """Sorts positional arguments into checkpoints, benchmarks and metrics."""
     from hmrb.evaluation.metrics import TITLES
 
     paths, names, metrics = [], [], []
@@ -249,23 +251,23 @@ def _known() -> str:
     from hmrb.evaluation.protocols import ROWS
 
     known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
-    return f"Known: {known}; hmrb list-benches has more"
+    return f"Known: {known}; hmrb list-benches lists more"
 
 
 def _expected(checkpoints: Sequence[Path]) -> list[str]:
-    """The benchmarks of the rows that the checkpoints' specs expect."""
+    """The benchmarks in the `expected:` rows of the checkpoints' specs."""
     from hmrb.checkpoint import load_checkpoint
     from hmrb.errors import RequestError
 
     expected = {path: load_checkpoint(path).experiment().expected for path in checkpoints}
     for path, rows in expected.items():
         if not rows:
-            raise RequestError(f"--check: the spec of {path} expects no number; give it rows in `expected:`")
+            raise RequestError(f"--check: the spec of {path} expects no number; add rows to its `expected:`")
     return list(dict.fromkeys(row.benchmark for rows in expected.values() for row in rows))
 
 
 def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":
-    """The benchmarks by their names and those of groups, each once, with the metrics that are asked for."""
+    """The benchmarks of these names and groups, without duplicates, limited to the requested metrics."""
     from hmrb.errors import RequestError
     from hmrb.evaluation.protocols import GROUPS, ROWS, find_benchmark
 
@@ -273,6 +275,8 @@ def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "li
     groups = {**GROUPS, ALL_PRESENT: here}
     members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
     if not members:
-        raise RequestError(f"{ALL_PRESENT}: no benchmark's shard is in {store.root / 'shards'}; hmrb convert-data")
+        raise RequestError(
+            f"{ALL_PRESENT}: {store.root / 'shards'} has no benchmark's shard; create one with hmrb convert-data"
+        )
     chosen = list(dict.fromkeys(find_benchmark(name) for name in members))
     return [row.only(tuple(metrics)) for row in chosen] if metrics else chosen

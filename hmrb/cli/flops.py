@@ -1,4 +1,4 @@
-"""hmrb flops: what a model costs."""
+"""hmrb flops: counts the parameters and multiply-adds of a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 def flops(
-    spec: Annotated[Path | None, typer.Argument(help="A spec's model.", show_default=False)] = None,
+    spec: Annotated[Path | None, typer.Argument(help="A spec: count its model.", show_default=False)] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="A backbone by name, of the study or of timm.", show_default=False)
+        str | None, typer.Option(help="A backbone of the study or of timm.", show_default=False)
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every backbone of the study.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Count every backbone of the study.")] = False,
     features: Annotated[
-        str | None, typer.Option(help="What the regressor sees: mean, flatten, or study.", show_default=False)
+        str | None, typer.Option(help="The regressor's input: mean, flatten or study.", show_default=False)
     ] = None,
     shape: Annotated[
-        int | None, typer.Option(min=32, help="Side of the picture in pixels.  [default: 224]", show_default=False)
+        int | None, typer.Option(min=32, help="Input size in pixels.  [default: 224]", show_default=False)
     ] = None,
     latency: Annotated[
-        list[int], typer.Option(min=1, help="Measure images/s at this batch size, too; may be repeated.")
+        list[int], typer.Option(min=1, help="Also measure images/s at this batch size; may be repeated.")
     ] = [],  # noqa: B006
-    json_: Annotated[bool, typer.Option("--json", help="Print the records as JSON, nothing else.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the records, as JSON.")] = False,
 ) -> None:
-    """Count parameters and multiply-adds of backbone, head and body model."""
+    """Count a model's parameters and multiply-adds. Lists backbone, head and body model separately."""
     from hmrb.errors import RequestError
 
     if sum((spec is not None, backbone is not None, all_)) != 1:
-        raise RequestError("one of a spec, --backbone NAME and --all, please: hmrb flops --backbone hrnet_w32")
+        raise RequestError("give exactly one of SPEC, --backbone NAME and --all: hmrb flops --backbone hrnet_w32")
     from hmrb.models.flops import count
 
     changes: dict[str, Any] = {} if features is None else {"features": features}
@@ -63,7 +63,7 @@ def _models(spec: Path | None, backbone: str | None, features: str | None) -> "l
     if backbone is not None:
         return [(ModelSpec(backbone=backbone), "smpl")]
     kinds = [features] if features else ["mean", "study"]
-    # For the ResNets both are the same.
+    # Both are the same for ResNets.
     return [
         (_changed(ModelSpec(backbone=name), {"features": kind}), "smpl")
         for name in STUDY
@@ -87,7 +87,7 @@ def _changed(model: "ModelSpec", changes: dict[str, Any]) -> "ModelSpec":
 
 
 def _latency(model: "ModelSpec", batches: list[int]) -> dict[str, Any]:
-    """Images a second at each batch size, and what they were measured on."""
+    """Throughput in images/s at each batch size, with the device and threads it was measured on."""
     import platform
 
     import torch
@@ -101,7 +101,7 @@ def _latency(model: "ModelSpec", batches: list[int]) -> dict[str, Any]:
 
 
 def _show(costs: "list[Cost]", records: list[dict[str, Any]]) -> None:
-    """One model part by part; several as a row each."""
+    """Prints one model with a row per part, or several models with a row each."""
     from rich.console import Console
     from rich.table import Table
 
@@ -147,13 +147,13 @@ def _explain(console: "Console", costs: "list[Cost]", records: list[dict[str, An
         say(f"Speed: backbone and head in fp32 on {latency['device']}, {latency['threads']} threads.")
     missed = ", ".join(sorted({name for cost in costs for name in cost.not_counted}))
     say(
-        f"A MAC (multiply-add) is two FLOPs. Counted by {costs[0].counter}: convolutions and matrix products, those of"
-        f" attention too. Not counted: {missed}."
+        f"A MAC (multiply-add) is two FLOPs. Counted by {costs[0].counter}: convolutions and matrix products,"
+        f" including those of attention. Not counted: {missed}."
     )
     if any(cost.study for cost in costs):
         say(
-            "The study's tool calls MACs GFLOPs, counts normalisation and activations too, leaves out the body,"
-            " and counts the discriminator's 1.81 M parameters."
+            "The study's tool reports GMACs as GFLOPs, also counts normalisation and activations, omits the body,"
+            " and includes the discriminator's 1.81 M parameters."
         )
     for name, why in {cost.backbone: cost.study.why for cost in costs if cost.study and cost.study.why}.items():
         say(f"  {name}: {why}.")

@@ -1,4 +1,4 @@
-"""hmrb import-checkpoint: somebody else's trained model as a checkpoint of ours."""
+"""hmrb import-checkpoint: converts a checkpoint of another project to an hmrb checkpoint."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +11,11 @@ def import_checkpoint(
     out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write.", show_default=False)],
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="Whose it has to be: study, mmhuman3d or spin.", show_default=False),
+        typer.Option("--as", help="Required format: study, mmhuman3d or spin.", show_default=False),
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="The backbone it has to have.", show_default=False)] = None,
+    backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
 ) -> None:
-    """Make a checkpoint of hmrb from one of the study, mmhuman3d or SPIN; `hmrb eval` takes it."""
+    """Import another project's checkpoint. Reads the study's, mmhuman3d's and SPIN's, for use with hmrb eval."""
     import torch
 
     from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, code_version, save_checkpoint
@@ -25,9 +25,9 @@ def import_checkpoint(
     from hmrb.spec import parse_experiment
 
     if out.exists():
-        raise RequestError(f"{out} is there already; choose another name with --out")
+        raise RequestError(f"{out} already exists; choose another name with --out")
     if not out.parent.is_dir():
-        raise RequestError(f"{out}: there is no folder {out.parent}")
+        raise RequestError(f"{out}: no such folder: {out.parent}")
     imported = import_model(file, as_, backbone)
     tree = {
         "name": "imported",

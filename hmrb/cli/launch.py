@@ -1,4 +1,4 @@
-"""One job in many processes: by torch elastic on one machine or several; or as torchrun or srun has started them."""
+"""Runs one job in many processes, started by torch elastic (on one machine or several), torchrun or srun."""
 
 import logging
 import os
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from hmrb.parallel.world import World
 
 FAILED, REFUSED = 1, 2
-MEETING_S = 300  # how long a machine waits for the one that all meet at
-LAST_WORDS_S = 120  # how long a process may take to write its checkpoint once it is told to stop
-# Nothing more special than RuntimeError is raised where a process, its device or the network has died.
+MEETING_S = 300  # timeout for reaching the rendezvous host
+LAST_WORDS_S = 120  # time for a process to write its checkpoint after a stop signal
+# torch raises a plain RuntimeError when a process, its device or the network fails; these words identify it.
 LOST = ("gloo", "NCCL", "onnection", "EADDRINUSE", "CUDA error", "DataLoader worker")
 
 Gpus = Annotated[
     int | None,
-    typer.Option(min=0, help="GPUs of a machine, one process each; 0: the CPU.  [default: all]", show_default=False),
+    typer.Option(min=0, help="GPUs per machine, one process each; 0: use the CPU.  [default: all]", show_default=False),
 ]
-CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes of one thread each.")]
+CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes per machine, one thread each.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many processes on each machine, and on what; how many machines, and the HOST:PORT that they meet at."""
+    """Processes per machine, their device type, the number of machines and the rendezvous HOST:PORT."""
 
     count: int
     use_gpu: bool
@@ -48,7 +48,7 @@ class Processes:
         return self.count * self.nodes
 
     def words(self) -> tuple[str, ...]:
-        """As flags of hmrb."""
+        """The same as flags of hmrb."""
         if self.use_gpu:
             return "--gpus", str(self.count)
         return "--gpus", "0", "--cpu-procs", str(self.count)
@@ -56,39 +56,39 @@ class Processes:
 
 @runtime_checkable  # tests check types
 class Job(Protocol):
-    """What the processes of a world do together; pickled on its way to them."""
+    """The work of a group of processes. It is pickled to reach them."""
 
     @property
     def name(self) -> str:
-        """By this the machines of a job know one another."""
+        """Identifies the job at the rendezvous."""
 
     @property
     def folder(self) -> Path | None:
-        """Where a job that may be started again notes that it need not; None for others."""
+        """Where a job that may restart records its final exit code; None if it never restarts."""
 
     def prepare(self) -> None:
-        """What one process does for all before they start. Raises RequestError and RunError."""
+        """Runs in one process, before the others start. Raises RequestError and RunError."""
 
     def run(self, world: "World") -> None:
-        """What each of them does."""
+        """Runs in every process."""
 
 
 def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str = "") -> Processes:
-    """What was asked for, held against the machine; no number of GPUs is all there are. Raises RequestError."""
+    """Checks the request against this machine; `gpus=None` uses all GPUs. Raises RequestError."""
     import torch
 
     from hmrb.parallel.world import launched
 
     if launched():
         if nodes > 1:
-            raise RequestError(f"--nodes {nodes}: torchrun or srun has started the processes already; leave it out")
+            raise RequestError(f"--nodes {nodes}: torchrun or srun already started the processes; omit it")
         return Processes(int(os.environ["WORLD_SIZE"]), torch.cuda.is_available() and gpus != 0)
     if nodes > 1 and not rdzv:
-        raise RequestError(f"--nodes {nodes}: --rdzv HOST:PORT has to say where they meet; or --slurm")
+        raise RequestError(f"--nodes {nodes}: set --rdzv HOST:PORT, where the machines connect, or use --slurm")
     if rdzv and nodes == 1:
-        raise RequestError(f"--rdzv {rdzv}: --nodes N has to say how many machines meet there")
+        raise RequestError(f"--rdzv {rdzv}: set --nodes N, the number of machines that connect there")
     if rdzv and not re.fullmatch(r"[^:\s]+:\d{1,5}", rdzv):
-        raise RequestError(f"--rdzv {rdzv}: write it as HOST:PORT, one of the machines and a free port of it")
+        raise RequestError(f"--rdzv {rdzv}: write it as HOST:PORT, one of the machines and a free port on it")
     there = torch.cuda.device_count()
     if gpus is not None and gpus > there:
         has = f"has {there}" if there else "has none"
@@ -98,11 +98,10 @@ def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str =
 
 
 def launch(processes: Processes, job: Job, max_restarts: int = 0) -> None:
-    """Does the job in as many processes as planned, again where some die. Raises what went wrong in them.
+    """Runs the job in the planned processes and restarts all of them if one dies. Exits with their exit code.
 
-    Who starts the processes prepares the job. Where that is torchrun, srun or one hmrb on each of several machines,
-    the first of all processes does, and the others wait. A single process with no restarts runs here, without another
-    to watch over it.
+    The launcher prepares the job. Under torchrun, srun or several machines, rank 0 prepares it while the others wait.
+    A single process without restarts runs here, without a second process to watch it.
     """
     from hmrb.parallel.world import launched
 
@@ -117,22 +116,22 @@ def launch(processes: Processes, job: Job, max_restarts: int = 0) -> None:
 
 
 def restarts() -> int:
-    """How often torch elastic has started the processes of this job again."""
+    """How often torch elastic has restarted the processes of this job."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: bool) -> int:
-    """The job in processes that torch elastic starts, watches and ends; the worst of their exit codes."""
+    """Runs the job in processes that torch elastic starts, watches and ends. Returns their highest exit code."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in ("torch.distributed", "torch.multiprocessing"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers say what went wrong
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers print their own errors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(LAST_WORDS_S))
-    # A store that the launcher keeps over restarts tells new processes the addresses of dead ones (torch 2.14).
+    # A store that survives restarts gives new processes the addresses of dead ones (torch 2.14).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=processes.nodes, max_nodes=processes.nodes, nproc_per_node=processes.count,
@@ -145,52 +144,54 @@ def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: 
         return 128 + stopped.sigval
     except (RendezvousConnectionError, RendezvousTimeoutError):
         raise RunError(
-            f"the {processes.nodes} machines did not meet at {processes.rdzv}: is hmrb started on each of them with"
-            " the same line, and is the port open?"
+            f"the {processes.nodes} machines did not all connect to {processes.rdzv}: start hmrb on each of them with"
+            " the same command, and check that the port is open"
         ) from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode > 0:
-            return failure.exitcode  # it has said why
+            return failure.exitcode  # the process printed why
         after = f" after {max_restarts} restarts" if max_restarts else ""
-        raise RunError(f"process {rank} was killed by signal {-failure.exitcode}{after}; go on with --resume") from None
+        raise RunError(
+            f"process {rank} was killed by signal {-failure.exitcode}{after}; continue with --resume"
+        ) from None
     return max(codes.values())
 
 
 def _meeting(processes: Processes, job: Job) -> dict[str, Any]:
-    """Where torch elastic's agents meet: on one machine at a port that is free, on several at one of them."""
+    """Rendezvous settings of torch elastic: a free local port for one machine, the --rdzv host for several."""
     if processes.nodes == 1:
         return {"rdzv_endpoint": "127.0.0.1:0", "run_id": f"hmrb-{os.getpid()}"}
     host, _, port = processes.rdzv.partition(":")
     try:
         family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
     except OSError as error:
-        raise RequestError(f"--rdzv {processes.rdzv}: there is no machine '{host}' ({error.strerror})") from None
+        raise RequestError(f"--rdzv {processes.rdzv}: unknown host '{host}' ({error.strerror})") from None
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind((address[0], 0))  # only its owner can
+            probe.bind((address[0], 0))  # succeeds only on the machine that has this address
             is_host, mine = True, host
         except OSError:
-            probe.connect(address)  # sends nothing; tells which of this machine's addresses looks towards the host
+            probe.connect(address)  # sends nothing; selects this machine's address on the route to the host
             is_host, mine = False, probe.getsockname()[0]
     say(f"waiting for {processes.nodes} machines at {processes.rdzv}; this one is {mine}")
     return {
         "rdzv_endpoint": processes.rdzv,
         "run_id": job.name,
-        "local_addr": mine,  # torch would ask for the host's name, which need not be known to the others
+        "local_addr": mine,  # torch's default is the host name, which other machines may not resolve
         "rdzv_configs": {"is_host": is_host, "read_timeout": MEETING_S},
     }
 
 
 def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
-    """One process of a job; gives its exit code, after saying on stderr why it is not 0.
+    """Runs one process of a job. Returns its exit code, after printing to stderr why it is not 0.
 
-    A process that dies without a verdict is started again with all others. `launcher` is the process that watches it.
+    If a process dies without a verdict, all processes restart. `launcher` is the pid of the process that watches it.
     """
     from hmrb.checkpoint import give_verdict, verdict
 
     if launcher not in (0, os.getppid()):
-        os._exit(FAILED)  # it died while this process started; returning, torch would wait for it for ever
+        os._exit(FAILED)  # the launcher died while this process started; on return, torch would wait for it forever
     folder = job.folder
     if folder and restarts() and (code := verdict(folder)) is not None:
         return code
@@ -198,21 +199,21 @@ def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
     if code and is_known and folder and "TORCHELASTIC_RUN_ID" in os.environ:
         give_verdict(folder, code)
     if code and "WORLD_SIZE" in os.environ:
-        os._exit(code)  # the others may be waiting for this process: the launcher sees it go, and ends them
+        os._exit(code)  # others may be waiting for this process: the launcher sees it exit and ends them
     if launcher:
         threading.Thread(target=_end_with, args=(launcher, code), daemon=True).start()
     return code
 
 
 def _end_with(launcher: int, code: int) -> None:
-    """Torch elastic keeps a process until the launcher has read its result: where that has died, for ever."""
+    """Exits when the launcher dies: torch elastic otherwise keeps a process until the launcher reads its result."""
     while os.getppid() == launcher:
         time.sleep(0.5)
     os._exit(code)
 
 
 def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
-    """The exit code, and whether it would be the same another time."""
+    """The exit code, and whether a retry would end the same way."""
     from hmrb.checkpoint import verdict
     from hmrb.parallel.heartbeat import beating
     from hmrb.parallel.world import end_world, start_world
@@ -237,9 +238,9 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
             raise
         if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
             if job.folder is None or verdict(job.folder) is None:
-                say(f"process {os.environ['RANK']} lost the others: {str(error).splitlines()[0]}")
+                say(f"process {os.environ['RANK']} lost its connection to the others: {str(error).splitlines()[0]}")
             return FAILED, False
-        say(f"process {os.environ['RANK']} failed, a bug in hmrb:\n{traceback.format_exc()}")
+        say(f"process {os.environ['RANK']} failed with a bug in hmrb:\n{traceback.format_exc()}")
         return FAILED, True
     return 0, True
 
@@ -254,5 +255,5 @@ def _prepare(job: Job) -> int:
 
 
 def say(message: str) -> None:
-    """On stderr, as everything that goes wrong is said."""
+    """Prints a message to stderr."""
     print(f"hmrb: {message}", file=sys.stderr, flush=True)

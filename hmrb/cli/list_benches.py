@@ -1,4 +1,4 @@
-"""hmrb list-benches: what there is to be scored on, and what of it is here."""
+"""hmrb list-benches: lists the benchmarks and which of them have a shard in the store."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.store import Store
 
-FULL_WIDTH = 200  # for a pipe: every benchmark on one line
+FULL_WIDTH = 200  # width for a pipe: one line per benchmark
 ALL_COLUMNS = ("name", "protocol", "shard", "truth", "joints", "root", "metrics", "here")
 FEW_COLUMNS = ("name", "truth", "joints", "root", "here")
 
 
 def list_benches(
-    here: Annotated[bool, typer.Option("--here", help="Only those with a shard in the store.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Complete rows, for machines.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only benchmarks with a shard in the store.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print complete rows as JSON.")] = False,
 ) -> None:
-    """List the benchmarks: people, truth, joints and root of each. In words: hmrb eval --explain NAME."""
+    """List the benchmarks. Shows ground truth, joints and root. Details: hmrb eval --explain NAME."""
     from hmrb.evaluation.protocols import ROWS
     from hmrb.store import Store
 
@@ -41,7 +41,7 @@ def list_benches(
     for row in rows:
         table.add_row(*(_cells(row, store)[column] for column in columns))
     console.print(table)
-    console.print(f"here: whether its shard is in {store.root / 'shards'}.", soft_wrap=True)
+    console.print(f"here: whether the shard is in {store.root / 'shards'}.", soft_wrap=True)
 
 
 def _is_here(row: "Benchmark", store: "Store") -> bool:

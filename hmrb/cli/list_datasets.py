@@ -1,4 +1,4 @@
-"""hmrb list-datasets: what there is to train and to test on, and what of it is here."""
+"""hmrb list-datasets: lists the datasets and which of them have a shard in the store."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,36 +8,36 @@ if TYPE_CHECKING:
     from hmrb.data.convert.catalogue import Dataset, Size
     from hmrb.store import Store
 
-FULL_WIDTH = 400  # for a pipe: every dataset on one line
-NARROW = 170  # below it the columns that matter most are shown alone
+FULL_WIDTH = 400  # width for a pipe: one line per dataset
+NARROW = 170  # narrower terminals get FEW_COLUMNS
 ALL_COLUMNS = ("name", "slug", "year, venue", "kind", "annotations", "size", "licence; access", "PA-MPJPE", "here")
 FEW_COLUMNS = ("slug", "annotations", "size", "PA-MPJPE", "here")
 LEGEND = (
-    "size: ~ inferred from another published number, ? unverified, no source found.",
+    "size: ~ inferred from another published number; ? unverified, no source found.",
     "PA-MPJPE: mm on 3DPW-test, published by the study for its ResNet-50 HMR trained on this dataset alone.",
-    "here: splits whose shard is in {shards}.",
+    "here: splits with a shard in {shards}.",
 )
 
 
 def list_datasets(
     word: Annotated[
-        str, typer.Argument(help="Only those with this in a name, alias or note.", show_default=False)
+        str, typer.Argument(help="Only datasets with this word in a name, alias or note.", show_default=False)
     ] = "",
     role: Annotated[
         str | None,
-        typer.Option(help="Only train, test, auxiliary, embedded or extra ones.", show_default=False),
+        typer.Option(help="Only this role: train, test, auxiliary, embedded or extra.", show_default=False),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="Only real, synthetic, composite, indoor, outdoor or mixed ones.", show_default=False),
+        typer.Option(help="Only this kind: real, synthetic, composite, indoor, outdoor, mixed.", show_default=False),
     ] = None,
     with_: Annotated[
-        list[str], typer.Option("--with", help="Only those annotated with it: keypoints3d, smpl, ...")
+        list[str], typer.Option("--with", help="Only datasets with this annotation: keypoints3d, smpl, ...")
     ] = [],  # noqa: B006
-    here: Annotated[bool, typer.Option("--here", help="Only those with a shard in the store.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Complete records, for machines.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only datasets with a shard in the store.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print complete records as JSON.")] = False,
 ) -> None:
-    """List the datasets of the catalogue: what they are, where they are got, which are here."""
+    """List the datasets of the catalogue. Shows contents, access and which are in the store."""
     from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
     from hmrb.errors import RequestError
     from hmrb.lookup import find
@@ -65,7 +65,7 @@ def list_datasets(
     elif chosen:
         _print_table(chosen, store)
     else:
-        raise RequestError("no dataset is all of that; hmrb list-datasets shows every one")
+        raise RequestError("no dataset matches all filters; hmrb list-datasets lists them all")
 
 
 def _splits_here(row: "Dataset", store: "Store") -> list[str]:
@@ -106,7 +106,7 @@ def _print_table(rows: "list[Dataset]", store: "Store") -> None:
     for line in LEGEND:
         console.print(line.format(shards=store.root / "shards"), soft_wrap=True)
     if columns == FEW_COLUMNS:
-        console.print(f"A terminal of {NARROW} columns, a pipe or --json shows more.", soft_wrap=True)
+        console.print(f"A terminal of {NARROW} columns, a pipe or --json shows more columns.", soft_wrap=True)
 
 
 def _cells(row: "Dataset", store: "Store") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""hmrb list-specs: the experiments of a folder, as a table."""
+"""hmrb list-specs: lists the experiments of a folder as a table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,22 +10,24 @@ if TYPE_CHECKING:
 
 
 def list_specs(
-    folder: Annotated[Path, typer.Argument(help="Where the specs lie.")] = Path("specs"),
+    folder: Annotated[Path, typer.Argument(help="Folder with the specs.")] = Path("specs"),
     study: Annotated[
-        str | None, typer.Option(help="Only a folder's: backbones, init, augment, ...", show_default=False)
+        str | None, typer.Option(help="Only specs in this subfolder: backbones, init, augment, ...", show_default=False)
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only with this backbone.", show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only those that train on this.", show_default=False)] = None,
-    hashes: Annotated[bool, typer.Option("--hashes", help="Print path and hash of each resolved spec.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON, nothing else.")] = False,
+    backbone: Annotated[str | None, typer.Option(help="Only specs with this backbone.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Only specs that train on this dataset.", show_default=False)
+    ] = None,
+    hashes: Annotated[bool, typer.Option("--hashes", help="Print the hash and path of each resolved spec.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the rows, as JSON.")] = False,
 ) -> None:
-    """List the specs of a folder: what each trains, and what was published for it."""
+    """List the specs of a folder. Shows backbone, datasets, losses and published numbers."""
     from hmrb.errors import RequestError
     from hmrb.spec import load_experiment
 
     paths = sorted(folder.rglob("*.yaml"))
     if not paths:
-        raise RequestError(f"no spec in {folder}; name the folder: hmrb list-specs FOLDER")
+        raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
     rows = [_row(folder, path, load_experiment(path)) for path in paths]
     known = {"study": {r["study"] for r in rows}, "backbone": {r["backbone"] for r in rows}}
     known["dataset"] = {name for row in rows for name in row["mix"]}
@@ -90,4 +92,4 @@ def _show(rows: list[dict[str, Any]]) -> None:
         shown = ", ".join(f"{p['value']:.2f}{' ?' if p['doubt'] else ''}" for p in numbers)
         table.add_row(row["path"], row["backbone"], row["weights"], sets, row["losses"], shown)
     console.print(table)
-    console.print(f"{len(rows)} specs. Published numbers are others', in mm; ? marks those that can't be trusted.")
+    console.print(f"{len(rows)} specs. Published numbers are from their source, in mm; ? marks unreliable ones.")

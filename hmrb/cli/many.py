@@ -1,4 +1,4 @@
-"""Several runs by one command: so many at a time, each with a log of its own, all in one live table."""
+"""Runs several commands, a fixed number at a time, each with its own log, and shows them in one live table."""
 
 import ctypes
 import json
@@ -19,13 +19,13 @@ from hmrb.errors import RequestError, RunError
 if TYPE_CHECKING:
     from rich.table import Table
 
-LOOK_S = 0.5  # between two looks at the runs
+LOOK_S = 0.5  # polling interval
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """hmrb with these words; what it prints is added to `log`. A training's `folder` shows how far it is."""
+    """hmrb with these arguments; its output is appended to `log`. A training run's `folder` shows its progress."""
 
     name: str
     words: tuple[str, ...]
@@ -34,11 +34,11 @@ class Command:
 
     @property
     def folder(self) -> Path:
-        """Where its log is, and a run's log.jsonl and scores too."""
+        """The folder of the log, and of a training run's log.jsonl and scores."""
         return self.log.parent
 
     def start(self, log: Path, *more_words: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        """A process that the terminal's Ctrl-C and Slurm's warning do not reach, and that stops when this one dies."""
+        """Starts a process that does not receive Ctrl-C or Slurm's warning, and that stops when this one dies."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
             return subprocess.Popen(
@@ -54,12 +54,12 @@ class Command:
 
 
 def share_gpus(processes: Processes, at_once: int, asked: int | None) -> tuple[Processes, list[str]]:
-    """The processes of one of `at_once` runs, and for each of these what $CUDA_VISIBLE_DEVICES is.
+    """Splits the GPUs among `at_once` runs: the processes of one run, and $CUDA_VISIBLE_DEVICES for each run.
 
-    Raises RequestError where there are fewer GPUs than the runs together need.
+    Raises RequestError if the machine has fewer GPUs than the runs need together.
     """
     if processes.nodes > 1:
-        raise RequestError(f"--nodes {processes.nodes}: several specs run on one machine, or with --slurm on many")
+        raise RequestError(f"--nodes {processes.nodes}: several specs need --slurm to run on several machines")
     if not processes.use_gpu:
         return processes, [""] * at_once
     import torch
@@ -67,16 +67,16 @@ def share_gpus(processes: Processes, at_once: int, asked: int | None) -> tuple[P
     there = torch.cuda.device_count()
     each = max(there // at_once, 1) if asked is None else asked
     if each * at_once > there:
-        raise RequestError(f"--parallel {at_once}: {each} GPUs for each run at a time, and {there} are here")
+        raise RequestError(f"--parallel {at_once}: each run uses {each} GPUs at a time, but this machine has {there}")
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = seen if len(seen) >= there and seen[0] else [str(index) for index in range(there)]
     return Processes(each, True), [",".join(names[slot * each : (slot + 1) * each]) for slot in range(at_once)]
 
 
 def run_commands(commands: Sequence[Command], slots: Sequence[str]) -> None:
-    """Runs as many at a time as there are slots: what each may see of the GPUs.
+    """Runs as many commands at a time as there are slots; a slot is the $CUDA_VISIBLE_DEVICES of its command.
 
-    A signal stops all of them. Raises RunError with those that failed, once the last has ended.
+    A signal stops all of them. Raises RunError with the failed ones after the last has ended.
     """
     from hmrb.training.loop import Signals
 
@@ -109,16 +109,16 @@ def run_commands(commands: Sequence[Command], slots: Sequence[str]) -> None:
 
 
 def raise_failed(commands: Sequence[Command], states: Mapping[str, str]) -> None:
-    """Raises RunError with the runs that are not done, and what each said last."""
+    """Raises RunError with the unfinished runs and the last message of each."""
     bad = [command for command in commands if states[command.name] != "done"]
     if bad:
         lines = [f"  {command.name}: {states[command.name]}: {command.last_words()}" for command in bad]
-        raise RunError("\n".join([f"{len(bad)} of {len(commands)} runs are not done:", *lines]))
+        raise RunError("\n".join([f"{len(bad)} of {len(commands)} runs did not finish:", *lines]))
 
 
 @contextmanager
 def live_table(commands: Sequence[Command], states: Mapping[str, str]) -> Iterator[Callable[[], None]]:
-    """What draws the runs anew; where nobody watches a terminal, it prints a line when a state changes."""
+    """Yields a function that redraws the table; without a terminal it prints a line when a state changes."""
     from rich.console import Console
     from rich.live import Live
 
@@ -150,12 +150,12 @@ def _table(commands: Sequence[Command], states: Mapping[str, str]) -> "Table":
 
 
 def progress(command: Command) -> tuple[str, str]:
-    """`step of total`, and the best PA-MPJPE so far; empty where the run's log does not say."""
+    """`step of total` and the best PA-MPJPE so far; empty strings if the run's log does not have them."""
     try:
         lines = (command.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     except OSError:
         return "", ""
-    facts = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be half written
+    facts = [json.loads(line) for line in lines if line.endswith("}")]  # the last line may be incomplete
     at = next((fact for fact in reversed(facts) if fact.get("epoch")), None)
     step = f"{at['step']} of {round(command.epochs * at['step'] / at['epoch'])}" if at else ""
     scores = [fact["pa_mpjpe"] for fact in facts if "pa_mpjpe" in fact]
@@ -163,7 +163,7 @@ def progress(command: Command) -> tuple[str, str]:
 
 
 def _begin() -> None:
-    """In a new process, before hmrb: nothing that it starts dies of Slurm's warning, which is for its parent."""
+    """Runs in the new process before hmrb: ignores Slurm's warning, meant for the parent, and dies with the parent."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""A progress bar for long work: items done, rate, time left; a line each tenth where nobody watches a terminal."""
+"""Progress bar: items done, rate, time left. Without a terminal it prints a line every 10 %."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReporter]]":
-    """A console to print on, and what to tell of each item."""
+    """Yields a console to print on and a reporter to call for each item."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,7 +34,8 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
 
         def done(self, item: object) -> None:
             task = progress.tasks[-1]
-            speed = (task.completed + 1) / max(task.elapsed or 0.0, 1e-3)  # from the start: items come in blocks
+            # The average since the start: items come in blocks.
+            speed = (task.completed + 1) / max(task.elapsed or 0.0, 1e-3)
             progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
             if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
                 left = f", {(task.total - task.completed) / speed:.0f} s left" if task.completed < task.total else ""

@@ -1,4 +1,4 @@
-"""hmrb report: a table from results."""
+"""hmrb report: builds tables from results."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a table is written."""
+    """Output format of a table."""
 
     rich = "rich"
     md = "md"
@@ -21,18 +21,20 @@ class Format(StrEnum):
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of runs.", show_default=False)],
-    metric: Annotated[list[str], typer.Option(help="The metric in the table; again for more tables.")] = ["pa_mpjpe"],  # noqa: B006
-    overview: Annotated[bool, typer.Option("--overview", help="All metrics of each result, in Markdown.")] = False,
+    results: Annotated[list[Path], typer.Argument(help="Result files, or run folders.", show_default=False)],
+    metric: Annotated[list[str], typer.Option(help="Metric of the table; repeat for more tables.")] = ["pa_mpjpe"],  # noqa: B006
+    overview: Annotated[
+        bool, typer.Option("--overview", help="Print all metrics of each result, in Markdown.")
+    ] = False,
     against: Annotated[
-        str | None, typer.Option(help="An experiment; adds differences to it.", show_default=False)
+        str | None, typer.Option(help="Baseline experiment; adds each difference to it.", show_default=False)
     ] = None,
     studies: Annotated[
-        bool, typer.Option("--studies", help="A table for each published table that results are held against.")
+        bool, typer.Option("--studies", help="One table per published table, with the difference to its numbers.")
     ] = False,
-    format_: Annotated[Format, typer.Option("--format", help="How the table is written.")] = Format.rich,
+    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.rich,
 ) -> None:
-    """Put results side by side: seeds of one experiment in a row, each protocol in a table of its own."""
+    """Compare results in tables. One row per experiment, over its seeds; one table per protocol."""
     import json
     from dataclasses import asdict
 
@@ -59,7 +61,7 @@ def report(
 
 
 def show(comparison: "Comparison") -> None:
-    """A table on the terminal."""
+    """Prints a table to the terminal."""
     from rich.console import Console
     from rich.table import Table
 

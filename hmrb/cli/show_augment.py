@@ -1,4 +1,4 @@
-"""hmrb show-augment: what a spec's augmentations do, as a picture."""
+"""hmrb show-augment: draws the effect of a spec's augmentations."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,25 +9,27 @@ if TYPE_CHECKING:
     from hmrb.records import View
     from hmrb.store import Store
 
-SYNTHETIC_PX = 320  # of a rendered picture: the crop is smaller, as with photos
+SYNTHETIC_PX = 320  # side of a rendered picture; larger than the crop, as with photos
 
 
 def show_augment(
     spec: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="The picture.  [default: NAME_augment.png]", show_default=False)
+        Path | None, typer.Option(help="PNG to write.  [default: NAME_augment.png]", show_default=False)
     ] = None,
-    people: Annotated[int, typer.Option(min=1, max=64, help="Rows of the picture.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of people and draws.")] = 0,
-    all_: Annotated[bool, typer.Option("--all", help="Every augmentation there is, with default arguments.")] = False,
+    people: Annotated[int, typer.Option(min=1, max=64, help="Number of people, one per row.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for people and augmentations.")] = 0,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Draw every augmentation of hmrb, with default arguments.")
+    ] = False,
 ) -> None:
-    """Draw people as a spec's augmentations leave them: one column each, and all together."""
+    """Draw the effect of a spec's augmentations. One column for each, and one for all together."""
     import cv2
 
     from hmrb.check import name_problems
     from hmrb.data.augment import AUGMENTS
     from hmrb.errors import RunError
-    from hmrb.reports.worst_sheet import Column, draw_sheet, each_alone
+    from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
 
@@ -48,12 +50,12 @@ def show_augment(
         part.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
         part.replace(path)
     except OSError as error:
-        raise RunError(f"{path}: can't be written: {error.strerror}") from None
+        raise RunError(f"{path}: could not be written: {error.strerror}") from None
     typer.echo(f"{path}: {len(views)} people, {len(columns)} columns, {sheet.shape[1]} x {sheet.shape[0]} px")
 
 
 def _people(mix: list[str], store: "Store", count: int, seed: int) -> "list[tuple[str, View]]":
-    """People of the mix's datasets in turn, with their datasets; drawn ones stand in for a dataset without shard."""
+    """(dataset, person) pairs from the mix's datasets in turn; a dataset without a shard gets synthetic people."""
     from numpy.random import default_rng
 
     from hmrb.data.loader import read_view
@@ -61,7 +63,7 @@ def _people(mix: list[str], store: "Store", count: int, seed: int) -> "list[tupl
 
     shards = {name: Shard(path) for name in mix if (path := store.shard(name, "train")).exists()}
     if missing := [name for name in mix if name not in shards]:
-        typer.echo(f"no shard of {', '.join(missing)} in {store.root}: synthetic people stand in")
+        typer.echo(f"no shard of {', '.join(missing)} in {store.root}: using synthetic people instead")
     found = []
     for number in range(count):
         name = mix[number % len(mix)]

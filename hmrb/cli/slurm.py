@@ -1,7 +1,7 @@
-"""Runs under Slurm, by submitit: one task a node, which starts hmrb there as one would by hand.
+"""Submits runs to Slurm through submitit: one task per node, which starts hmrb there.
 
-A task a node and not one a GPU: torch elastic then starts, watches and restarts the processes of a node as it does
-without Slurm, and what is proved there holds here.
+One task per node, not per GPU: torch elastic then starts, watches and restarts the processes of a node exactly as it
+does without Slurm.
 """
 
 import os
@@ -22,41 +22,43 @@ from hmrb.cli.launch import LAST_WORDS_S, Processes
 from hmrb.cli.many import Command, live_table, raise_failed
 from hmrb.errors import RequestError
 
-WARNING_S = LAST_WORDS_S + 60  # before its time is over, a job is told: to write its checkpoint, and to queue again
-MAX_TIMEOUTS = 1000  # how often a job that ran out of time may queue again
-LOOK_S = 2.0  # between two questions to Slurm
+WARNING_S = LAST_WORDS_S + 60  # warning before the time limit: the job writes its checkpoint and requeues
+MAX_TIMEOUTS = 1000  # how often a job may requeue after its time limit
+LOOK_S = 2.0  # polling interval
 
-Slurm = Annotated[bool, typer.Option("--slurm", help="Submit to Slurm instead.")]
-Partition = Annotated[str | None, typer.Option(help="Slurm: where to run.  [default: Slurm's]", show_default=False)]
+Slurm = Annotated[bool, typer.Option("--slurm", help="Submit to Slurm instead of running here.")]
+Partition = Annotated[
+    str | None, typer.Option(help="Slurm: partition.  [default: Slurm's default]", show_default=False)
+]
 Time = Annotated[
-    str, typer.Option(metavar="D-HH:MM:SS", help="Slurm: how long until it has to queue again, as sbatch takes it.")
+    str, typer.Option(metavar="D-HH:MM:SS", help="Slurm: time limit, in sbatch's format; then the job requeues.")
 ]
 Sbatch = Annotated[
     list[str],
-    typer.Option(metavar="KEY=VALUE", help="Slurm: any option of sbatch: account=lab, mem=200G.", show_default=False),
+    typer.Option(metavar="KEY=VALUE", help="Slurm: any sbatch option: account=lab, mem=200G.", show_default=False),
 ]
-Follow = Annotated[bool, typer.Option("--follow", help="Slurm: print the log until the job has ended.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Slurm: print the log until the job ends.")]
 
 
 def plan_nodes(gpus: int | None, cpu_procs: int, nodes: int = 1) -> Processes:
-    """What was asked of each node. Raises RequestError: this machine's GPUs say nothing about theirs."""
+    """The processes per node. Raises RequestError without --gpus: this machine's GPUs say nothing about the nodes."""
     if gpus is None:
-        raise RequestError("--slurm: --gpus N has to say how many GPUs of each node; 0: --cpu-procs on its CPUs")
+        raise RequestError("--slurm: set --gpus N, the number of GPUs per node; 0 uses --cpu-procs on its CPUs")
     return Processes(gpus, True, nodes) if gpus else Processes(cpu_procs, False, nodes)
 
 
 def request(
     processes: Processes, workers: int, partition: str | None, time: str, sbatch: Sequence[str], at_once: int
 ) -> dict[str, Any]:
-    """Parameters of submitit for a job, or for an array of which so many run at once. Raises RequestError.
+    """Submitit parameters of a job, or of an array with `at_once` jobs at a time. Raises RequestError.
 
-    A process gets a core and one for each of its loading workers, unless `sbatch` says otherwise.
+    Each process gets one core, plus one per loading worker, unless `sbatch` overrides it.
     """
     more = {}
     for words in sbatch:
         key, equals, value = words.partition("=")
         if not key:
-            raise RequestError(f"--sbatch {words}: write it as an option of sbatch and its value, account=lab")
+            raise RequestError(f"--sbatch {words}: write it as OPTION=VALUE with an sbatch option, e.g. account=lab")
         more[key.lstrip("-").replace("_", "-")] = value if equals else True
     asked: dict[str, Any] = {
         "nodes": processes.nodes,
@@ -77,9 +79,9 @@ def request(
 
 
 def minutes(text: str) -> int:
-    """A time as sbatch takes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Raises RequestError."""
+    """Minutes of a time in sbatch's format: M, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Raises RequestError."""
     if not re.fullmatch(r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}", text):
-        raise RequestError(f"--time {text}: write minutes, HH:MM:SS or D-HH:MM:SS")
+        raise RequestError(f"--time {text}: write it as minutes, HH:MM:SS or D-HH:MM:SS")
     days, dash, rest = text.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if dash:
@@ -90,9 +92,9 @@ def minutes(text: str) -> int:
 
 
 def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, follow: bool) -> None:
-    """Submits a job, or an array of them; what submitit writes of them lies in `papers`.
+    """Submits a job or an array; submitit writes its files to `papers`.
 
-    Raises RequestError with what Slurm refuses, and, when it was followed, RunError where it failed.
+    Raises RequestError if Slurm refuses the job and, with `follow`, RunError if it fails.
     """
     try:
         import submitit
@@ -102,10 +104,10 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
     try:
         executor = submitit.SlurmExecutor(folder=papers / "%j", max_num_timeout=MAX_TIMEOUTS)
     except RuntimeError:
-        raise RequestError("--slurm: there is no srun here; run this on a machine that submits to Slurm") from None
+        raise RequestError("--slurm: srun not found; run this on a machine that submits to Slurm") from None
     executor.update_parameters(job_name=commands[0].name if len(commands) == 1 else "hmrb", **asked)
     try:
-        with redirect_stderr(StringIO()), executor.batch():  # submitit prints what it raises
+        with redirect_stderr(StringIO()), executor.batch():  # submitit also prints the error that it raises
             jobs = [executor.submit(Node(command, asked["nodes"])) for command in commands]
     except FailedJobError as error:
         raise RequestError(_refusal(str(error), asked)) from None
@@ -117,25 +119,25 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
 
 
 def _refusal(said: str, asked: dict[str, Any]) -> str:
-    """Why sbatch refused a job, in one message."""
+    """Sbatch's reason for refusing a job, as one message."""
     reasons = re.findall(r"sbatch: (?:error: )?(.+)", said) or [said.strip().splitlines()[-1]]
     message = f"Slurm refused the job: {reasons[-1].removeprefix('Batch job submission failed: ')}"
     if "partition" in message and "partition" in asked:
         there = _ask("sinfo", "--noheader", "--format=%R").split()
-        message += f": --partition {asked['partition']}; there are {', '.join(sorted(set(there)))}"
+        message += f": --partition {asked['partition']}; known: {', '.join(sorted(set(there)))}"
     return message
 
 
 @dataclass
 class Node:
-    """What submitit runs on each node of a job: the command, stopped and queued again when its time is over."""
+    """Runs on each node of a job: the command, which is stopped and requeued at its time limit."""
 
     command: Command
     nodes: int
     _pid: int = field(default=0, init=False)
 
     def __call__(self) -> None:
-        """Runs the command to its end. Exits as it did; a command that was stopped by preemption queues again."""
+        """Runs the command and exits with its code. Requeues a command that preemption stopped."""
         from hmrb.parallel.world import first_host, job_port
 
         meeting: tuple[str, ...] = ()
@@ -143,7 +145,7 @@ class Node:
             meeting = ("--nodes", str(self.nodes), "--rdzv", f"{first_host()}:{job_port()}")
         node = os.environ.get("SLURM_NODEID", "0")
         log = self.command.log if node == "0" else self.command.log.with_suffix(f".{node}{self.command.log.suffix}")
-        # With its step in sight, hmrb would take itself for one of the processes that srun started.
+        # Without this, hmrb would take itself for one of the processes that srun started.
         environment = {key: value for key, value in os.environ.items() if key != "SLURM_STEP_ID"}
         process = self.command.start(log, *meeting, environment=environment)
         self._pid = process.pid
@@ -155,7 +157,7 @@ class Node:
             sys.exit(code if code > 0 else 128 - code)
 
     def checkpoint(self) -> Any:
-        """At Slurm's warning: stops the command, which writes its checkpoint; gives what is to be queued."""
+        """Called at Slurm's warning: stops the command, which writes its checkpoint. Returns the job to requeue."""
         import submitit
 
         if self._pid:
@@ -165,14 +167,14 @@ class Node:
 
 
 def _wait(pid: int) -> None:
-    """Until a process has ended. It is left to be reaped: Popen.wait may be going on below a signal's handler."""
+    """Waits for a process without reaping it: a Popen.wait may be in progress below this signal handler."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _queue_again(is_first: bool) -> None:
-    """Queues this job again if Slurm means it to run: it was told to stop in its grace before preemption.
+    """Requeues this job if Slurm still lists it as running: then it was stopped in the grace period of a preemption.
 
-    Slurm itself would do so only with a job that outlives the grace. The other nodes wait for the first to do it.
+    Slurm itself requeues only jobs that outlive the grace period. The other nodes wait for the first to do it.
     """
     job, deadline = os.environ["SLURM_JOB_ID"], time.time() + LAST_WORDS_S
     while _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip() == "RUNNING" and time.time() < deadline:
@@ -182,7 +184,7 @@ def _queue_again(is_first: bool) -> None:
 
 
 def _follow(commands: Sequence[Command], ids: dict[str, str]) -> None:
-    """Prints the log of one run, or a table of several, until Slurm knows of none that is still to run."""
+    """Prints the log of one run, or a table of several, until every job has ended."""
     states = dict.fromkeys(ids, "PENDING")
     shown = 0
     with live_table(commands, states) as redraw:
@@ -200,14 +202,14 @@ def _follow(commands: Sequence[Command], ids: dict[str, str]) -> None:
 
 
 def _states(ids: dict[str, str]) -> dict[str, str]:
-    """Slurm's word for each job that it remembers; it forgets jobs some minutes after their end."""
+    """Slurm's state of each job; Slurm forgets jobs some minutes after they end."""
     main = next(iter(ids.values())).partition("_")[0]
     lines = _ask("squeue", "--noheader", "--array", "--states=all", f"--jobs={main}", "--format=%i %T").splitlines()
     return dict(line.split(maxsplit=1) for line in lines)
 
 
 def _print_from(log: Path, start: int) -> int:
-    """Prints what was added to a log, and gives its end."""
+    """Prints a log from `start` on and returns its new end."""
     if not log.exists():
         return start
     with open(log, encoding="utf-8", errors="replace") as file:
@@ -217,7 +219,7 @@ def _print_from(log: Path, start: int) -> int:
 
 
 def _ask(*words: str) -> str:
-    """What a command of Slurm prints; nothing where it fails."""
+    """The stdout of a Slurm command; failures are ignored."""
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 

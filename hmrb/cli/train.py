@@ -1,4 +1,4 @@
-"""hmrb train: specs to trained, scored and drawn models, here or under Slurm."""
+"""hmrb train: trains and evaluates the models of specs and writes their reports, here or under Slurm."""
 
 import os
 from collections import Counter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One experiment in its folder, for every process of a world."""
+    """A training job: one experiment in its folder."""
 
     experiment: "Experiment"
     folder: Path
@@ -33,11 +33,11 @@ class Training:
 
     @property
     def name(self) -> str:
-        """The same on every machine that trains it, another for any other recipe."""
+        """The same on every machine; different for every recipe."""
         return f"{self.experiment.name}-{self.experiment.sha()}"
 
     def prepare(self) -> None:
-        """Makes what makes itself, looks for the rest, opens the folder. Raises RequestError and RunError."""
+        """Renders missing synthetic data, checks all other files, opens the folder. Raises RequestError, RunError."""
         from hmrb.check import file_problems
 
         make_missing([self.experiment], self.store)
@@ -46,7 +46,7 @@ class Training:
         self.open_folder()
 
     def open_folder(self) -> None:
-        """The run's folder with its resolved spec. Raises RequestError where it holds another run or is in use."""
+        """Creates the run's folder with its resolved spec. Raises RequestError if it is in use or holds another run."""
         from hmrb.checkpoint import hold, open_run
         from hmrb.cli.launch import restarts
 
@@ -54,27 +54,27 @@ class Training:
             open_run(self.folder, self.experiment, self.resume or bool(restarts()))
 
     def run(self, world: "World") -> None:
-        """Trains, scores and draws."""
+        """Trains, evaluates and writes the report."""
         from hmrb.checkpoint import Run, clear_verdict, hold
         from hmrb.cli.launch import restarts, say
         from hmrb.run import run_experiment
 
         if world.max(int(not (self.folder / "spec.yaml").exists())):
             raise RequestError(
-                f"{self.folder}: not on every machine; a run's folder has to be one that all of them see"
+                f"{self.folder}: not visible on every machine; a run's folder must be on a file system that all share"
             )
-        # The first process holds the folder, not the launcher: it may outlive a launcher that is killed by a step.
+        # Rank 0 locks the folder, not the launcher: it may outlive a killed launcher by a step.
         held: AbstractContextManager[None] = hold(self.folder) if world.is_main else nullcontext()
         with held:
             if world.is_main and restarts():
                 at_most = os.environ["TORCHELASTIC_MAX_RESTARTS"]
-                say(f"a process was lost: restart {restarts()} of {at_most}, from the last checkpoint")
+                say(f"a process died: restart {restarts()} of {at_most}, from the last checkpoint")
             elif world.is_main:
                 clear_verdict(self.folder)
             run_experiment(self.experiment, Run(self.folder), self.store, world)
 
     def command(self, processes: Processes) -> "Command":
-        """The same as a command line: it takes the spec from the folder, as it was when the folder was opened."""
+        """The same job as a command line; it reads the spec that was saved in the folder."""
         from hmrb.cli.many import Command
 
         folder = self.folder.absolute()
@@ -84,44 +84,47 @@ class Training:
 
 
 def train(
-    specs: Annotated[list[Path], typer.Argument(help="Experiments, a YAML file each.", show_default=False)],
+    specs: Annotated[list[Path], typer.Argument(help="Experiment specs, one YAML file each.", show_default=False)],
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines; each runs this same line, or --slurm starts it.")] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Number of machines; run the same command on each, or use --slurm.")
+    ] = 1,
     rdzv: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="One of the machines, where all meet.", show_default=False)
+        str, typer.Option(metavar="HOST:PORT", help="One of the machines; all connect to it.", show_default=False)
     ] = "",
-    parallel: Annotated[int, typer.Option(min=1, help="Of several specs: how many run at a time.")] = 1,
+    parallel: Annotated[int, typer.Option(min=1, help="With several specs: how many run at a time.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder; of several specs, where theirs are.  [default: runs/NAME]", show_default=False
+            help="The run's folder; with several specs, the parent of theirs.  [default: runs/NAME]",
+            show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the folder's last checkpoint.")] = False,
     max_restarts: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="How often a run of which a process dies goes on by itself from its last checkpoint."
-            "  [default: 3; with one process 0, which starts no other to watch over it]",
+            help="How often to restart from the last checkpoint after a process dies."
+            "  [default: 3; for a single process 0, which needs no watching process]",
             show_default=False,
         ),
     ] = None,
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field, for a quick look.")
-    ] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field of the spec.")] = [],  # noqa: B006
     profile: Annotated[
-        bool, typer.Option("--profile", help="Profile a few steps on the way: a trace, and a table of shares.")
+        bool, typer.Option("--profile", help="Profile a few steps: writes a trace and a table of time shares.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the spec, print it resolved, stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate the spec, print it with all defaults, then exit.")
+    ] = False,
     slurm: Slurm = False,
     partition: Partition = None,
     time: Time = "1-00:00:00",
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Train the model of a spec, score it, and draw a report. Several specs: one run each."""
+    """Train and evaluate the model of a spec. Writes a report. Several specs: one run each."""
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import plan_nodes, request, submit
@@ -158,7 +161,7 @@ def train(
 
 
 def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int) -> "list[Experiment]":
-    """The experiments of these files, resolved. Raises SpecError with every problem of all of them."""
+    """Loads, validates and resolves these specs. Raises SpecError with every problem of all of them."""
     from hmrb.check import name_problems, resolve
     from hmrb.spec import SpecError, load_experiment
 
@@ -174,7 +177,7 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
         experiments.append(experiment)
     counts = Counter(experiment.name for experiment in experiments)
     problems += [
-        f"name: {count} of the specs are called '{name}', and would run in one folder"
+        f"name: {count} of the specs are named '{name}' and would share one folder"
         for name, count in counts.items()
         if count > 1
     ]
@@ -184,17 +187,17 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
 
 
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
-    """Makes the datasets that the experiments need and that need nothing themselves."""
+    """Renders the synthetic datasets that the experiments need and the store lacks."""
     from hmrb.check import missing_synthetic
     from hmrb.cli.convert_data import make_dataset
 
     for name in dict.fromkeys(name for experiment in experiments for name in missing_synthetic(experiment, store)):
-        typer.echo(f"dataset '{name}' is not there yet: making it (hmrb convert-data {name})")
+        typer.echo(f"dataset '{name}' is missing: creating it (hmrb convert-data {name})")
         make_dataset(name, store)
 
 
 def _prepare_all(trainings: Sequence[Training], store: "Store") -> None:
-    """As each would, but every problem of all of them comes at once, and before any folder is written."""
+    """Prepares all trainings; collects every problem of all of them before it writes any folder."""
     from hmrb.check import file_problems
 
     make_missing([training.experiment for training in trainings], store)

@@ -1,4 +1,4 @@
-"""hmrb verify: what is wrong with a shard."""
+"""hmrb verify: checks shards for errors."""
 
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 def verify(
     shards: Annotated[
-        list[str], typer.Argument(help="Shards: files, or names in the store (3dpw_train).", show_default=False)
+        list[str], typer.Argument(help="Shards: files, or names in the store, e.g. 3dpw_train.", show_default=False)
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the verdicts, as JSON.")] = False,
 ) -> None:
-    """Check shards: counts, sums, pictures, boxes, and whether labels are people's. Exit code 1: something is wrong."""
+    """Check shards for errors. Checks counts, checksums, pictures, boxes and labels. Exit code 1 if a check fails."""
     import json
 
     from rich.console import Console
@@ -35,7 +35,7 @@ def verify(
         source = CONVERTERS.get(shard.info.dataset)
         known = source.known.get(shard.info.split) if source else None
         with console.status(shard.path.name) as status:
-            checks = check_shard(shard, store, known, partial(_tell, status, shard.path.name))
+            checks = check_shard(shard, store, known, partial(_show_check, status, shard.path.name))
         records.append(record(shard, checks))
         if json_:
             continue
@@ -46,12 +46,12 @@ def verify(
             console.print(line, end="")
             console.print(check.detail, markup=False, highlight=False, soft_wrap=True)
         if shard.arrays["jpeg/offset"][-1]:
-            console.print(f"  look at it: {contact_sheet(Path(shard.path))}", soft_wrap=True, highlight=False)
+            console.print(f"  contact sheet: {contact_sheet(Path(shard.path))}", soft_wrap=True, highlight=False)
     if json_:
         typer.echo(json.dumps(records, indent=1))
     if bad := [entry["shard"] for entry in records if not entry["ok"]]:
-        raise RunError(f"something is wrong with {', '.join(bad)}")
+        raise RunError(f"checks failed for {', '.join(bad)}")
 
 
-def _tell(status: "Status", shard: str, check: str) -> None:
+def _show_check(status: "Status", shard: str, check: str) -> None:
     status.update(f"{shard}: {check}")

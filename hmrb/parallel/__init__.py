@@ -1,1 +1,1 @@
-"""Processes that work together: ranks, collectives, heartbeats."""
+"""Process groups: ranks, collectives, heartbeats."""

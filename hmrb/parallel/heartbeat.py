@@ -1,4 +1,4 @@
-"""Signs of life among the processes of a run: whoever waits too long for another says for whom, and leaves."""
+"""Heartbeats among the processes of a run: detects and reports a stuck or dead rank, then exits."""
 
 import os
 import sys
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 PATIENCE_S = float(os.environ.get("HMRB_PATIENCE_S", "600"))
-"""Longest wait for another process before it is called lost."""
+"""Timeout for another process, in seconds."""
 
 
 @dataclass(slots=True)
 class Heartbeat:
-    """How often this process has come to meet the others; who has come less often is waited for."""
+    """Number of collectives that this process has entered. A process with a lower count is behind."""
 
     meetings: int = 0
 
 
 @contextmanager
 def beating(heartbeat: Heartbeat, rank: int, size: int, patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """Tells the others that this process lives, and ends it where it waits in vain for one of them.
+    """Sends heartbeats, and ends this process if another rank is silent or behind for `patience_s` seconds.
 
-    A process that is stopped, or whose machine is gone, closes no connection: without this, the others wait on in
-    silence. The store is that of the process group, reached by a connection of its own; the first process may host it.
+    A process that is stopped, or whose machine is down, closes no connection: without heartbeats the others would hang.
+    The store is the process group's, over a separate connection; rank 0 may host it.
     """
     if size == 1:
         yield
@@ -36,7 +36,7 @@ def beating(heartbeat: Heartbeat, rank: int, size: int, patience_s: float = PATI
     signs = Signs(heartbeat, rank, size, patience_s)
     store = PrefixStore(f"heartbeat/{attempt}", TCPStore(address, port, is_master=False))
     store.set(str(rank), signs.own)
-    # Two threads, for a store whose host has stopped never answers.
+    # Two threads, because a store on a stopped host never answers.
     for target, args in ((signs.exchange, (store,)), (signs.watch, ())):
         threading.Thread(target=target, args=args, daemon=True).start()
     try:
@@ -47,7 +47,7 @@ def beating(heartbeat: Heartbeat, rank: int, size: int, patience_s: float = PATI
 
 @dataclass(slots=True)
 class Signs:
-    """What this process tells the others and knows of them: `beat meetings` of each."""
+    """The sign `beat meetings` of this process, and the last signs read from the others."""
 
     heartbeat: Heartbeat
     rank: int
@@ -63,11 +63,11 @@ class Signs:
 
     @property
     def waited_s(self) -> float:
-        """How long this process has met nobody."""
+        """Seconds since this process last entered a collective."""
         return time.monotonic() - self.waits_since
 
     def exchange(self, store: Store) -> None:
-        """Writes this process's sign again and again; reads those of the others where it waits for them."""
+        """Writes this process's sign periodically; while it waits, also reads the signs of the others."""
         beat, looked_at = 0, 0.0
         while not self.done.wait(min(1.0, self.patience_s / 10)):
             beat += 1
@@ -77,18 +77,18 @@ class Signs:
             self.own = f"{beat} {meetings}"
             try:
                 store.set(str(self.rank), self.own)
-                # Only those who wait look at the others: a thousand processes share this store.
+                # Only waiting processes read: a thousand processes may share this store.
                 if min(self.waited_s, time.monotonic() - looked_at) > self.patience_s / 3:
                     signs = store.multi_get([str(rank) for rank in range(self.size)])
                     self.seen_before, self.seen = self.seen, [sign.decode() for sign in signs]
                     looked_at = time.monotonic()
             except RuntimeError:
-                self.is_lost = True  # the host of the store is gone: the next meeting says so
+                self.is_lost = True  # the store's host is down: the next collective raises an error
                 return
             self.answered_at = time.monotonic()
 
     def watch(self) -> None:
-        """Ends this process where it has waited too long for others that are silent or behind."""
+        """Ends this process if it has waited too long for others that are silent or behind."""
         while not self.done.wait(min(1.0, self.patience_s / 10)) and not self.is_lost:
             before, seen, meetings = self.seen_before, self.seen, self.heartbeat.meetings
             if self.waited_s < self.patience_s or meetings != int(self.own.split()[1]):
@@ -100,15 +100,15 @@ class Signs:
                 behind = [rank for rank, sign in enumerate(seen) if int(sign.split()[1]) < meetings]
             if missing := silent or behind:
                 if self.rank == min(set(range(self.size)) - set(missing)):
-                    _say_missing(self.rank, missing, bool(silent), self.waited_s)
+                    _report_missing(self.rank, missing, bool(silent), self.waited_s)
                 os._exit(1)
 
 
-def _say_missing(rank: int, missing: list[int], are_silent: bool, waited_s: float) -> None:
+def _report_missing(rank: int, missing: list[int], are_silent: bool, waited_s: float) -> None:
     who = f"process{'es' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
-    why = "no sign of life: stopped, or the machine is gone" if are_silent else "alive, but stuck before this point"
+    why = "no heartbeat: stopped, or the machine is down" if are_silent else "alive, but stuck before this point"
     print(
-        f"hmrb: process {rank} waited {waited_s:.0f} s for {who} ({why}); HMRB_PATIENCE_S sets the longest wait",
+        f"hmrb: process {rank} waited {waited_s:.0f} s for {who} ({why}); HMRB_PATIENCE_S sets the timeout",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""Who this process is among those of a run, and what they tell one another."""
+"""This process's rank and device, and the collectives of its process group."""
 
 import ctypes
 import os
@@ -17,10 +17,10 @@ from torch import Tensor, distributed
 from hmrb.errors import RequestError, RunError
 from hmrb.parallel.heartbeat import PATIENCE_S, Heartbeat
 
-TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # the engine's own, which can't name who is missing: after ours
-PATIENCE = timedelta(days=1)  # the same while the first process makes a dataset for all
+TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # torch's own, which can't name the missing rank: after ours
+PATIENCE = timedelta(days=1)  # the same while rank 0 renders a dataset for all
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
-FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that Linux gives to whoever asks for any, 32,768 and up
+FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below Linux's ephemeral ports, 32,768 and up
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks to people."""
+        """Whether this process writes files and prints: rank 0."""
         return self.rank == 0
 
     def max(self, flag: int) -> int:
@@ -70,7 +70,7 @@ class World:
             distributed.barrier()
 
     def of_first(self, act: Callable[[], int]) -> int:
-        """What `act` gives on the first process, on every process; the others wait for it, a day if need be."""
+        """Runs `act` on rank 0 and returns its result on every process; the others wait up to a day."""
         if self.size == 1:
             return act()
         patient: Any = distributed.new_group(backend="gloo", timeout=PATIENCE)
@@ -80,16 +80,16 @@ class World:
         return int(told)
 
     def share(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites these tensors by those of the first process."""
+        """Overwrites these tensors with those of rank 0."""
         if self.size > 1:
             self.heartbeat.meetings += 1
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
     def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
-        """`values` of all processes in the order of their rows 0 .. total - 1, on every process, on the CPU.
+        """`values` of all processes, ordered by their rows 0 .. total - 1, on every process, on the CPU.
 
-        Raises RunError where a row is missing or came twice.
+        Raises RunError if a row is missing or duplicated.
         """
         mine = (rows.cpu().numpy(), values.cpu().numpy())
         parts = [mine] * self.size
@@ -100,7 +100,7 @@ class World:
         counts = torch.bincount(all_rows, minlength=total)
         if len(counts) != total or (counts != 1).any():
             wrong = (counts != 1).nonzero().flatten().tolist()
-            raise RunError(f"rows {wrong[:10]} were evaluated {counts[wrong[:10]].tolist()} times, each should be once")
+            raise RunError(f"rows {wrong[:10]} were evaluated {counts[wrong[:10]].tolist()} times, expected once each")
         out = torch.from_numpy(np.concatenate([part[1] for part in parts]))
         return out[all_rows.argsort()]
 
@@ -120,10 +120,9 @@ class Pending:
 
 
 def launched() -> bool:
-    """Whether torchrun or srun started this process as one of several. srun's places are put where torchrun has its.
+    """Whether torchrun or srun started this process as one of several. Copies srun's variables to torchrun's names.
 
-    A batch script and the shell of `salloc` know how many processes may be started, but are none of them: they have
-    no step.
+    Batch scripts and `salloc` shells also see SLURM_NTASKS, but they are not tasks: they have no SLURM_STEP_ID.
     """
     step = os.environ.get("SLURM_STEP_ID", "")
     if "WORLD_SIZE" not in os.environ and step.isdigit() and os.environ.get("SLURM_NTASKS", "1") != "1":
@@ -138,41 +137,41 @@ def launched() -> bool:
 
 
 def first_host() -> str:
-    """The first machine of Slurm's step: `gpu[07-09,12]` and `gpu07,gpu08` both begin with gpu07."""
+    """The first host of Slurm's step: gpu07 for both `gpu[07-09,12]` and `gpu07,gpu08`."""
     found = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\])?([^,\[]*)", os.environ["SLURM_STEP_NODELIST"])
     if found is None:
-        raise RequestError(f"SLURM_STEP_NODELIST={os.environ['SLURM_STEP_NODELIST']}: no list of machines")
+        raise RequestError(f"SLURM_STEP_NODELIST={os.environ['SLURM_STEP_NODELIST']}: not a list of hosts")
     return "".join(part or "" for part in found.groups())
 
 
 def job_port() -> int:
-    """A port that the processes of a Slurm job agree on without talking; steps of one job have different ones."""
+    """A port derived from Slurm's job and step ids, so all processes agree on it; steps of one job differ."""
     job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
-    return FIRST_PORT + (job + 7919 * step) % NUM_PORTS  # a prime, so that the next job's steps do not follow on
+    return FIRST_PORT + (job + 7919 * step) % NUM_PORTS  # a prime, so that steps do not collide with the next jobs
 
 
 def start_world() -> World:
-    """The world that a launcher (torchrun, torch elastic, srun) put into the environment; alone where there is none."""
+    """Joins the process group of the launcher (torchrun, torch elastic, srun); without one, a world of size 1."""
     size, rank, local = (
         int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
     )
     use_gpu = torch.cuda.is_available() and os.environ.get("HMRB_DEVICE") != "cpu"
-    # srun may show each process its own GPU only: then it is number 0 to every one of them.
+    # srun may show each process only its own GPU, as number 0.
     device = torch.device("cuda", local % torch.cuda.device_count()) if use_gpu else torch.device("cpu")
     if use_gpu:
         torch.cuda.set_device(device)
     else:
-        torch.set_num_threads(1)  # one process a core: threads of their own would spin at each other's barriers
+        torch.set_num_threads(1)  # one process per core: more threads would compete for the same cores
     if size > 1 and not distributed.is_initialized():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout=TIMEOUT)
     return World(rank, size, device)
 
 
 def keep_memory() -> bool:
-    """Keeps what this process frees for its own next use, from here on; gives whether that can be done (with glibc).
+    """Makes malloc keep freed memory for reuse. Returns whether that worked (it needs glibc).
 
-    A step on a CPU frees gigabytes and takes them again. From the system they come emptied, page by page: a fifth of
-    the time of a ResNet-50 step of 32 pictures.
+    A step on a CPU frees and allocates gigabytes. The system zeroes them page by page, which takes a fifth of the time
+    of a ResNet-50 step of 32 pictures.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -181,6 +180,6 @@ def keep_memory() -> bool:
 
 
 def end_world() -> None:
-    """Leaves the group of processes, if there is one."""
+    """Leaves the process group, if there is one."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

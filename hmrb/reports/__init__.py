@@ -1,1 +1,1 @@
-"""Reports for people: pages, tables, pictures."""
+"""Reports: HTML pages, tables and pictures."""

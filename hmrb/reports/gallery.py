@@ -1,4 +1,4 @@
-"""People of a benchmark as pictures: the photo, the predicted mesh over it, and from the side."""
+"""Draws people of a benchmark: the photo, the predicted mesh over it, and the mesh from the side."""
 
 import base64
 import os
@@ -23,17 +23,17 @@ from hmrb.geometry import FOCAL_PX, camera_translation
 
 TILE_PX = 256
 LABEL_PX = 24
-SIDE_FILL = 1 / 1.2  # of the tile: what a person takes in a square with the usual margin
-PAPER = (236, 239, 244)  # behind the mesh from the side; holds on a white page, a dark one and in print
-PEOPLE = 4  # drawn of the best, the median and the worst
+SIDE_FILL = 1 / 1.2  # share of the tile that the side view fills: a person in a square with the usual margin
+PAPER = (236, 239, 244)  # background of the side view; suits light pages, dark pages and print
+PEOPLE = 4  # people drawn per group: best, median, worst
 JPEG_QUALITY = 90
-TILES_A_ROW = 4  # of a sheet of people
-SLICED = ("mpjpe", "pa_mpjpe", "pve")  # shown of slices; the record has all
+TILES_A_ROW = 4  # tiles per row of a sheet
+SLICED = ("mpjpe", "pa_mpjpe", "pve")  # metrics shown per slice; the record has all of them
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnPerson:
-    """Somebody in the gallery; `picture` is a data URI with photo, overlay and side view."""
+    """One person in the gallery; `picture` is a data URI with photo, overlay and side view."""
 
     name: str
     errors: dict[str, float]
@@ -44,9 +44,9 @@ def overlay(
     body: SMPL, image: UInt8[np.ndarray, "S S 3"], rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " C"],
     camera: Float[np.ndarray, "3"], image_px: int,
 ) -> UInt8[np.ndarray, "S S 3"]:  # fmt: skip
-    """A person's square, of any size, with the predicted mesh over it.
+    """Draws the predicted mesh over a person's square crop of any size.
 
-    `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the size that the network was shown.
+    `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the network's input size.
     """
     size = len(image)
     move = camera_translation(torch.from_numpy(camera)[None].float(), image_px)
@@ -56,10 +56,10 @@ def overlay(
 
 
 def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """A mesh turned by 90 degrees about the camera's vertical: seen from the picture's right, as large as fits."""
+    """Renders a mesh turned by 90 degrees about the camera's vertical axis: seen from the picture's right."""
     turned = np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1)
     low, high = turned.min(0), turned.max(0)
-    distance = 2 * FOCAL_PX / size  # about as far away as in the overlay: next to no perspective
+    distance = 2 * FOCAL_PX / size  # about the distance of the overlay: almost no perspective
     turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
     focal = SIDE_FILL * size * distance / float((high - low)[:2].max())
     paper = np.full((size, size, 3), PAPER, np.uint8)
@@ -67,7 +67,7 @@ def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> 
 
 
 def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[DrawnPerson]]:
-    """The best, median and worst people of a benchmark, their pictures and meshes written into `folder`."""
+    """Draws the best, median and worst people of a benchmark; writes their pictures and meshes to `folder`."""
     if not len(scores.rotmats):
         return {}
     order = best_first(scores)
@@ -82,7 +82,7 @@ def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict
 
 
 def best_first(scores: Scores) -> list[int]:
-    """The people from the best to the worst."""
+    """Row numbers of the people, best first."""
     name = ranked_by(scores)
     sign = 1 if BETTER[name] == "lower" else -1
     order: list[int] = (sign * scores.errors[name]).argsort(kind="stable").tolist()
@@ -90,7 +90,7 @@ def best_first(scores: Scores) -> list[int]:
 
 
 def write_worst(path: Path, body: SMPL, scores: Scores, image_px: int, count: int) -> None:
-    """A sheet of the `count` worst people, each the photo and the predicted mesh over it, errors below, as a JPEG."""
+    """Writes a JPEG with the `count` worst people: photo, predicted mesh over it, and the error below."""
     name = ranked_by(scores)
     tiles = []
     for row in best_first(scores)[: -count - 1 : -1]:
@@ -110,19 +110,19 @@ def write_worst(path: Path, body: SMPL, scores: Scores, image_px: int, count: in
 
 
 def _square(scores: Scores, row: int) -> UInt8[np.ndarray, "S S 3"]:
-    """The person's square of the photo, as wide as the benchmark takes it."""
+    """The person's square crop, with the width that the benchmark prescribes."""
     view = read_view(scores.shard, int(scores.people.rows[row]))
     matrix = crop_matrix(replace(view, side=scores.benchmark.box_scale * view.side), TILE_PX)
     return np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
 
 
 def _draw_person(stem: str, body: SMPL, scores: Scores, row: int, image_px: int) -> DrawnPerson:
-    """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up as viewers want it)."""
+    """Writes STEM.png (photo, overlay, side view) and STEM.obj (metres, y up)."""
     in_shard = int(scores.people.rows[row])
     photo = _square(scores, row)
     drawn = overlay(body, photo, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
     vertices = _pose(body, scores.rotmats[row], scores.betas[row])
-    strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # as OpenCV writes it
+    strip = np.concatenate([photo, drawn, from_the_side(body, vertices, TILE_PX)], 1)[..., ::-1]  # BGR, for OpenCV
     png, jpeg = cv2.imencode(".png", strip)[1], cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     upright = vertices * np.array([1, -1, -1], np.float32)
     put(Path(f"{stem}.png"), lambda part: part.write_bytes(png.tobytes()))
@@ -143,12 +143,12 @@ def _pose(body: SMPL, rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarr
 
 
 def ranked_by(scores: Scores) -> str:
-    """PA-MPJPE, or the first metric that there is."""
+    """The metric that people are ranked by: PA-MPJPE, or else the first one."""
     return "pa_mpjpe" if "pa_mpjpe" in scores.errors else next(iter(scores.errors))
 
 
 def put(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes under a temporary name, then renames: the file is complete or not there."""
+    """Writes a file atomically: temporary name, then rename."""
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,4 +157,4 @@ def put(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise RunError(f"{path}: the report could not be written ({error.strerror or error})") from None
+        raise RunError(f"{path}: could not write the report ({error.strerror or error})") from None

@@ -1,6 +1,6 @@
-"""What a score leaves for people: a table on stdout, and one HTML page with curves, errors and people.
+"""The report of an evaluation: a table on stdout, and one HTML page with curves, errors and people.
 
-Their numbers come out of records and logs. Charts are plain paths, which the template colours for light and dark.
+All numbers come from records and logs. Charts are SVG paths, which the template colours for light and dark pages.
 """
 
 import json
@@ -27,20 +27,20 @@ from hmrb.reports.gallery import SLICED, draw_people, put, ranked_by
 from hmrb.spec import Experiment, dump_experiment
 from hmrb.store import Store
 
-WIDTH, HEIGHT = 360, 180  # of a chart: text keeps its size on a phone
+WIDTH, HEIGHT = 360, 180  # of a chart, in px; text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 42, 348, 10, 156  # of the plot inside a chart
-POINTS = 150  # of a curve: longer logs are drawn as means of as many stretches
-LOG_FROM = 10  # highest over lowest value from which an axis is logarithmic
-MARGIN = 0.08  # of a range, left free above it
+POINTS = 150  # maximum points of a curve; longer logs are averaged in this many segments
+LOG_FROM = 10  # ratio of highest to lowest value from which an axis is logarithmic
+MARGIN = 0.08  # free space above the values, as a share of their range
 BINS = 32
 TAIL = 99.5  # percentile of errors at which the histogram ends
 HISTOGRAMS = ("pa_mpjpe", "mpjpe")
-PACE = {"images_per_s": "images a second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
+PACE = {"images_per_s": "images per second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From values to pixels of a chart; `start` is where `low` goes."""
+    """Maps values to pixels of a chart; `low` maps to `start`, `high` to `stop`."""
 
     low: float
     high: float
@@ -50,7 +50,7 @@ class Scale:
 
     @classmethod
     def upright(cls, values: Float[np.ndarray, " N"]) -> "Scale":
-        """Logarithmic over a wide range, else linear."""
+        """A vertical axis for these values: logarithmic if their range is wide, else linear."""
         low, high = float(values.min()), float(values.max())
         if low > 0 and high > LOG_FROM * low:
             return cls(low, high, BOTTOM, TOP, is_log=True)
@@ -59,17 +59,17 @@ class Scale:
 
     @classmethod
     def upright_from_0(cls, values: Float[np.ndarray, " N"]) -> "Scale":
-        """Linear, for what is judged by its height."""
+        """A linear vertical axis from 0, for bars."""
         return cls(0, (1 + MARGIN) * float(values.max()) or 1, BOTTOM, TOP)
 
     def __call__(self, values: Any) -> Float[np.ndarray, " N"]:
-        """The pixels of values."""
+        """Maps values to pixels."""
         bend = np.log if self.is_log else np.asarray
         low, high = bend(self.low), bend(self.high)
         return self.start + (bend(values) - low) / (high - low) * (self.stop - self.start)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round values inside the range, at their pixels."""
+        """Round values inside the range, as (pixel, label)."""
         if self.is_log:
             decades = 10.0 ** np.arange(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             digits = [1] if self.high > 1000 * self.low else [1, 3] if self.high > 50 * self.low else [1, 2, 5]
@@ -85,7 +85,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An SVG path; `style` is its class in the template, `hint` what a pointer on it is told."""
+    """An SVG path; `style` is its class in the template, `hint` its tooltip."""
 
     style: str
     path: str
@@ -94,7 +94,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Shapes between two axes. `keys` say which style means what."""
+    """Shapes between two axes. `keys` is the legend: the meaning of each style."""
 
     title: str
     note: str
@@ -105,7 +105,7 @@ class Chart:
 
 
 def print_table(records: Sequence[Record]) -> None:
-    """A row for each benchmark and metric, then where each benchmark's numbers come from, on stdout."""
+    """Prints one row per benchmark and metric, then the provenance of each benchmark's results."""
     console = Console()
     table = Table("benchmark", "metric", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
     for title in ("mean", "95 % interval", "mean body", "ratio", "people"):
@@ -128,19 +128,21 @@ def print_table(records: Sequence[Record]) -> None:
             for why, n in record.skipped.items()
         ]
         lines += [
-            f"{record.benchmark}: {n} degenerate people, in the means: {why}" for why, n in record.degenerate.items()
+            f"{record.benchmark}: {n} degenerate people, included in the means: {why}"
+            for why, n in record.degenerate.items()
         ]
         lines += [f"{record.benchmark}: no {TITLES[name]}: {why}" for name, why in record.left_out.items()]
         if source.siblings_trained_on:
             lines.append(
-                f"{record.benchmark}: trained on its own people or places: {', '.join(source.siblings_trained_on)}"
+                f"{record.benchmark}: note: training data {', '.join(map(repr, source.siblings_trained_on))} and the"
+                " test set share people, places or photos (see docs/results.md)"
             )
         for line in lines:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_slices(records: Sequence[Record]) -> None:
-    """A table for each benchmark and column that its people were told apart by."""
+    """Prints one table per benchmark and column of `--by`."""
     console = Console()
     for record in records:
         for column, parts in record.slices.items():
@@ -158,9 +160,9 @@ def print_slices(records: Sequence[Record]) -> None:
 
 
 def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Record, Scores]], store: Store) -> Path:
-    """Writes report.html into `folder` and the people it shows into `folder`/overlays; gives the page's path.
+    """Writes report.html to `folder` and the people it shows to `folder`/overlays; returns the page's path.
 
-    The page needs no other file. Its curves come from the folder's log.jsonl, where there is one.
+    The page is self-contained. Its curves come from the folder's log.jsonl, if there is one.
     """
     body = load_body(experiment.body, store=store)
     log = _read_log(folder / "log.jsonl")
@@ -192,7 +194,7 @@ def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Re
 
 
 def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
-    """Scores, losses and pace over the steps of a run: a chart for each."""
+    """One chart per score, loss and speed measure over the steps of a run."""
     scored, steps = [line for line in log if "benchmark" in line], [line for line in log if "benchmark" not in line]
     charts = []
     for bench in dict.fromkeys(line["benchmark"] for line in scored):
@@ -208,7 +210,7 @@ def curves(log: Sequence[dict[str, Any]]) -> list[Chart]:
 def line_chart(
     title: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"], upright: Callable[..., Scale]
 ) -> Chart:
-    """A value over the steps; a long one as means of stretches, in a band from their lowest to their highest."""
+    """A value over the steps; a long log is drawn as segment means with a band from minimum to maximum."""
     x, y = Scale(0, steps[-1] or 1, LEFT, RIGHT), upright(values)
     starts = np.linspace(0, len(values), min(len(values), POINTS), endpoint=False).astype(int)
     counts = np.diff(starts, append=len(values))
@@ -222,7 +224,7 @@ def line_chart(
 
 
 def score_chart(metric: str, bench: str, steps: Float[np.ndarray, " N"], values: Float[np.ndarray, " N"]) -> Chart:
-    """A benchmark's score over the steps, with a dot each and the best one marked."""
+    """A benchmark's score over the steps, one dot each, with the best one marked."""
     x, y = Scale(0, steps[-1] or 1, LEFT, RIGHT), Scale.upright(values)
     best = int(values.argmin() if BETTER[metric] == "lower" else values.argmax())
     hints = [f"step {step:.0f}: {value:.1f} {UNITS[metric]}" for step, value in zip(steps, values, strict=True)]
@@ -234,7 +236,7 @@ def score_chart(metric: str, bench: str, steps: Float[np.ndarray, " N"], values:
 
 
 def histogram(scores: Scores, metric: str) -> Chart:
-    """How an error is spread over people, and that of the mean body. The last bin holds the tail."""
+    """Histogram of an error over people, for the prediction and the mean body. The last bin holds the tail."""
     errors, baseline = scores.errors[metric], scores.baseline[metric]
     limit = float(np.percentile(np.concatenate([errors, baseline]), TAIL)) or 1.0
     edges = np.linspace(0, limit, BINS + 1)
@@ -251,7 +253,7 @@ def histogram(scores: Scores, metric: str) -> Chart:
         "bar": f"prediction, mean {errors.mean():.1f} {unit}",
         "outline": f"mean body, mean {baseline.mean():.1f} {unit}",
     }
-    note = f"the last bin holds all over {edges[-2]:.0f} {unit}"
+    note = f"the last bin holds all values over {edges[-2]:.0f} {unit}"
     return Chart(f"People by {TITLES[metric]}, {UNITS[metric]}", note, x.ticks(), y.ticks(), shapes, keys)
 
 
@@ -260,7 +262,7 @@ def _ratio(metric: Number) -> str:
 
 
 def _series(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]]:
-    """Steps and finite values of each number in the lines of a log."""
+    """Steps and finite values of each numeric field in the lines of a log."""
     pairs: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for name, value in line.items():
@@ -270,7 +272,7 @@ def _series(lines: Sequence[dict[str, Any]]) -> dict[str, tuple[Float[np.ndarray
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, none where there is no log. A line that was cut off is left out."""
+    """The lines of a run's log; empty without a log. Truncated lines are skipped."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):
@@ -279,11 +281,12 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _path(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> str:
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)) + "h0"  # h0: a lone point is a dot
+    """An SVG path through these points; the final h0 makes a single point visible."""
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True)) + "h0"
 
 
 def _short(value: float) -> str:
-    """1.5e-4, 0.002, 35, 4k, 1.5M."""
+    """Short form of a number: 1.5e-4, 0.002, 35, 4k, 1.5M."""
     if 0 < abs(value) < 1e-3:
         return f"{value:.1e}".replace("e-0", "e-").replace(".0e", "e")
     power, letter = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e3 else (1, "")

@@ -1,4 +1,4 @@
-"""Tables made from result records and nothing else: runs of one experiment with several seeds make one row."""
+"""Builds tables from result records alone; runs of one experiment with several seeds share one row."""
 
 import csv
 import io
@@ -21,9 +21,9 @@ from hmrb.lookup import find
 class Row:
     """One experiment in a table, in the metric's unit; `spread` is the standard deviation over seeds, None for one.
 
-    Intervals are 95 % bootstrap intervals over people (over sequences where there are any), whose errors are averaged
-    over seeds first; `difference` is to the table's base, its interval paired by person. `to_published` is the value
-    less the published one, about which there may be a `doubt`.
+    Intervals are 95 % bootstrap intervals over people (over sequences if the shard has them); errors are averaged over
+    seeds first. `difference` is to the table's base, with an interval paired by person. `to_published` is the value
+    minus the published one; `doubt` says why that one may be wrong.
     """
 
     experiment: str
@@ -40,9 +40,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows whose numbers may stand side by side: one metric of one protocol on the same people.
+    """Comparable rows: one metric of one protocol on the same people.
 
-    `study` is the published table that the rows are held against, or "".
+    `study` is the published table that the rows are compared with, or "".
     """
 
     study: str
@@ -58,9 +58,9 @@ class Comparison:
 
 
 def compare(results: Sequence[Result], metric: str, base: str | None, by_study: bool = False) -> list[Comparison]:
-    """A table for each protocol among the results; numbers of different protocols never share one.
+    """One table per protocol; results of different protocols never share a table.
 
-    With `by_study` the results that a published number exists for have a table for each published one.
+    With `by_study`, results with a published number get one table per published table.
     """
     known = {name: name for name in TITLES}
     metric = find("metric", metric, known)
@@ -74,17 +74,17 @@ def compare(results: Sequence[Result], metric: str, base: str | None, by_study: 
     groups = [list(group) for _, group in groupby(sorted(results, key=key), key)]
     if all(metric not in result.errors for result in results):
         have = sorted({name for result in results for name in result.errors})
-        raise RequestError(f"no record has {metric}; there are {', '.join(have)}")
+        raise RequestError(f"no record has {metric}; they have {', '.join(have)}")
     groups = [[result for result in group if metric in result.errors] for group in groups]
     return [_comparison(group, metric, base or "", by_study) for group in groups if group]
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Two checkpoints on the same people by one metric: means, the second less the first, its interval and p.
+    """Two checkpoints compared by one metric on the same people: means, difference (second minus first), interval, p.
 
-    The interval is a bootstrap of each person's difference (of each sequence's, where there are any), `p` its two-sided
-    probability of no difference; for `share_better` of the people the second is better.
+    The interval is a bootstrap over the differences of people (of sequences if the shard has them); `p` is its
+    two-sided p-value for no difference. `share_better` is the share of people for whom the second is better.
     """
 
     metric: str
@@ -97,18 +97,18 @@ class Paired:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 def paired(first: Result, second: Result) -> list[Paired]:
-    """What two results differ by, metric by metric. Raises RequestError with all in which their protocols differ."""
+    """The differences of two results, metric by metric. Raises RequestError with every mismatch of their protocols."""
     one, two = first.record.comparable, second.record.comparable
-    odd = [f"{name}: {one[name]}, and {two[name]}" for name in one if one[name] != two[name]]
+    odd = [f"{name}: {one[name]} and {two[name]}" for name in one if one[name] != two[name]]
     if odd:
-        raise RequestError(f"these numbers are not of the same thing and can't be compared: {'; '.join(odd)}")
+        raise RequestError(f"these results measure different things and can't be compared: {'; '.join(odd)}")
     if not np.array_equal(first.rows, second.rows):
-        raise RequestError("these results are of different people of the shard and can't be compared")
+        raise RequestError("these results cover different people of the shard and can't be compared")
     out = []
     for metric in first.errors:
         if metric in second.errors:
@@ -121,7 +121,7 @@ def paired(first: Result, second: Result) -> list[Paired]:
 
 
 def _study(result: Result, metric: str) -> str:
-    """Where the number was published that a result is held against."""
+    """The source of a result's published number, or ""."""
     rows = _published(result, metric)
     return rows[0]["source"] if rows else ""
 
@@ -138,10 +138,12 @@ def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -
     for name, group in runs.items():
         recipes = {_recipe(result) for result in group}
         if len(recipes) > 1:
-            raise RequestError(f"results of '{name}' come from {len(recipes)} different specs of that name")
+            raise RequestError(f"the results of '{name}' come from {len(recipes)} different specs with that name")
         seeds = [result.seed for result in group]
         if len(set(seeds)) < len(seeds):
-            raise RequestError(f"'{name}' has two results with seed {max(seeds, key=seeds.count)}; give each once")
+            raise RequestError(
+                f"'{name}' has two results with seed {max(seeds, key=seeds.count)}; give each result once"
+            )
     people = {name: np.mean([r.of(metric)[0].astype(np.float64) for r in group], 0) for name, group in runs.items()}
     record = results[0].record
     return Comparison(
@@ -186,7 +188,7 @@ def _row(
 
 
 def cells(comparison: Comparison) -> list[list[str]]:
-    """The table as text: a heading line, then a line each row; columns that are empty everywhere are left out."""
+    """The table as text: a header, then one line per row; empty columns are omitted."""
     title = f"{TITLES[comparison.metric]} {comparison.unit}"
     head = [
         "experiment", "seeds", "published", title, "seeds ±", "95 %", "less published",
@@ -215,12 +217,12 @@ def _cells(row: Row) -> list[str]:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """A table for a page, under the protocol that its numbers are of."""
+    """The table in Markdown, under its protocol."""
     return about(comparison) + "\n\n" + _markdown(cells(comparison))
 
 
 def overview(record: Record) -> str:
-    """All of one record's metrics, beside those of the mean body, for a page."""
+    """All metrics of one record beside the mean body's, in Markdown."""
     lines = [["metric", "mean", "95 %", "mean body", "ratio", "people"]]
     for name, number in record.metrics.items():
         ratio = f"{number.value / number.mean_body:.2f}" if number.mean_body else ""
@@ -241,7 +243,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def as_csv(comparisons: Sequence[Comparison]) -> str:
-    """All tables in one, full precision, a column a fact."""
+    """All tables as one CSV in full precision, one column per field."""
     rows = [
         {k: v for k, v in asdict(table).items() if k != "rows"} | asdict(row)
         for table in comparisons
@@ -255,7 +257,7 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_html(comparisons: Sequence[Comparison]) -> str:
-    """A page that needs no other file."""
+    """A self-contained page."""
     pages = Environment(
         loader=PackageLoader("hmrb.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -264,7 +266,7 @@ def as_html(comparisons: Sequence[Comparison]) -> str:
 
 
 def about(comparison: Comparison) -> str:
-    """What the numbers of a table are of."""
+    """The heading of a table: published table, protocol, people and shard."""
     held = f"{comparison.study}: " if comparison.study else ""
     better = "" if comparison.better == "lower" else "; higher is better"
     return f"{held}{comparison.protocol}, {comparison.num_people} people of shard {comparison.shard_sha}{better}"

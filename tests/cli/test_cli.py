@@ -1,4 +1,4 @@
-"""The command as a user meets it: its speed to start, its messages, its exit codes."""
+"""The command line as a user sees it: start-up time, messages, exit codes."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def test_help_imports_neither_torch_nor_timm() -> None:
         assert "heavy: []" in done.stdout, arguments
     heavy = script.replace("try: main()", "import numpy\ntry: main()")
     done = subprocess.run([sys.executable, "-c", heavy, "--help"], capture_output=True, text=True, check=True)
-    assert "heavy: ['numpy']" in done.stdout  # the test could fail
+    assert "heavy: ['numpy']" in done.stdout  # proves that the check above can fail
 
 
 def test_version_and_module() -> None:
@@ -65,13 +65,13 @@ def test_an_unknown_dataset(tmp_path: Path) -> None:
 
 def test_shares_of_110_percent(tmp_path: Path) -> None:
     done = hmrb("train", spec_file(tmp_path, data={"mix": {"synthetic": 0.6, "synthetic_full": 0.5}}))
-    refused(done, "data.mix: shares sum to 1.1, they should sum to 1")
+    refused(done, "data.mix: shares sum to 1.1, but must sum to 1")
 
 
 def test_a_spec_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: [unclosed")
-    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: not YAML")
-    refused(hmrb("train", str(tmp_path / "gone.yaml")), "can't be read as a spec: No such file or directory")
+    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: invalid YAML")
+    refused(hmrb("train", str(tmp_path / "gone.yaml")), "not a readable spec: No such file or directory")
 
 
 def test_eight_gpus_on_a_machine_without(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_eval_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> None:
     )
     refused(hmrb("eval", str(tmp_path)), "which benchmarks? --bench NAME [NAME ...]. Known: 3dpw")
     (tmp_path / "x.pt").write_text("hello")
-    refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: no checkpoint of hmrb")
+    refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: refused: not an hmrb checkpoint")
 
 
 def test_convert_data_makes_the_same_bytes_in_any_number_of_processes(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
     spec = spec_file(tmp_path)
     done = hmrb("train", spec, "--out", str(tmp_path / "run"), home=tmp_path / "empty")
     assert done.returncode == 0, done.stderr
-    assert "dataset 'synthetic' is not there yet: making it (hmrb convert-data synthetic)" in done.stdout
+    assert "dataset 'synthetic' is missing: creating it (hmrb convert-data synthetic)" in done.stdout
     assert Store(tmp_path / "empty").shard("synthetic", "test").exists()
     assert "PA-MPJPE" in done.stdout
     again = hmrb("train", spec, "--out", str(tmp_path / "run2"), home=tmp_path / "empty")
@@ -185,7 +185,7 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
 
 
 def untrained(path: Path, tree: dict[str, Any]) -> str:
-    """A checkpoint with the weights that a spec's model begins with."""
+    """A checkpoint with the initial weights of a spec's model."""
     import torch
 
     from hmrb.body import load_body
@@ -205,7 +205,7 @@ def untrained(path: Path, tree: dict[str, Any]) -> str:
 
 
 def test_processes_give_one_record_to_the_last_digit(tmp_path: Path) -> None:
-    """150 people are three blocks, and the last is not full."""
+    """150 people make three blocks; the last is not full."""
     people = [replace(person(i), has_body=True) for i in range(150)]
     write_shard(Store(tmp_path / "home").shard("synthetic", "test"), people, split="test")
     ours = untrained(tmp_path / "ours.pt", tiny_tree())
@@ -238,7 +238,7 @@ def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
         assert (folder / "synthetic_worst.jpg").stat().st_size > 5000
         with h5py.File(folder / "synthetic_samples.h5") as file:
             assert "rotmats" not in file
-    refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out is for one checkpoint")
+    refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out takes one checkpoint")
     unknown = hmrb("eval", paths[0], "synthetic", "--metrics", "pa-mpje", home=tiny_store.root)
     refused(unknown, "no metric named 'pa-mpje'. Did you mean 'pa_mpjpe'")
     refused(
@@ -252,7 +252,11 @@ def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, t
         row = {"benchmark": "synthetic", "value": value, "tolerance": 1.0, "source": "a test"}
         return untrained(tmp_path / "ours.pt", tiny_tree() | {"expected": [row]})
 
-    refused(hmrb("eval", saved(1.0), "--check", home=tiny_store.root), "the spec expects other numbers", code=1)
+    refused(
+        hmrb("eval", saved(1.0), "--check", home=tiny_store.root),
+        "results differ from the numbers that the spec expects",
+        code=1,
+    )
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)
     value = json.loads(done.stdout)[0]["metrics"]["pa_mpjpe"]["value"]
     from hmrb.evaluation.records import Record

@@ -1,4 +1,4 @@
-"""hmrb convert-data and verify as a user meets them: raw folders, packed files, cards, subsets, mistakes."""
+"""hmrb convert-data and verify as a user sees them: raw folders, packed files, --explain, subsets, errors."""
 
 import json
 from pathlib import Path
@@ -25,8 +25,8 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     done = hmrb("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", home=home)
     assert done.returncode == 0, done.stderr
     assert "looking in" in done.stdout
-    assert "joints.mat" in done.stdout  # what it looks for
-    assert " people, " in done.stdout  # what it found, how long and how large
+    assert "joints.mat" in done.stdout  # the files that it looks for
+    assert " people, " in done.stdout  # the estimate
     assert "check it: hmrb verify" in done.stdout
     info = Shard(Store(home).shard("lsp", "train")).info
     assert (info.made_by, info.compat, info.selection) == ("hmrb convert-data lsp", "", "")
@@ -48,7 +48,7 @@ def test_a_shard_that_is_wrong_makes_verify_fail(tmp_path: Path, home: Path) -> 
     (record,) = json.loads(done.stdout)
     verdicts = {name: check["verdict"] for name, check in record["checks"].items()}
     assert (record["ok"], verdicts["checksums"], verdicts["box_fit"]) == (False, "wrong", "wrong")
-    assert "something is wrong with" in done.stderr
+    assert "checks failed for" in done.stderr
 
 
 def test_a_subset_and_the_study_s_mistakes_are_recorded(tmp_path: Path, home: Path) -> None:
@@ -76,7 +76,7 @@ def test_whatever_is_found_under_a_root_is_made(tmp_path: Path, home: Path) -> N
     done = hmrb("convert-data", "--all", "--raw", str(tmp_path / "all"), "--workers", "1", home=home)
     assert done.returncode == 0, done.stderr
     assert "lsp: found in" in done.stdout
-    assert "h36m: left out: " in done.stdout
+    assert "h36m: skipped: " in done.stdout
     assert Store(home).shard("lsp", "train").exists()
     assert Store(home).shard("coco", "train").exists()
 
@@ -89,7 +89,7 @@ def test_a_card_says_how_to_get_a_dataset() -> None:
 
 
 def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
-    """The HumanData file that the study wrote, with pictures for its names."""
+    """The study's own HumanData file, with a picture for each name in it."""
     file = GOLDENS / "4b_pw3d_mini_humandata.npz"
     from hmrb.formats.npz import Npz
 
@@ -114,17 +114,17 @@ def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
     ("words", "said"),
     [
         (("convert-data",), "which dataset? hmrb convert-data 3dpw --raw DIR"),
-        (("convert-data", "3dpw"), "3dpw: --raw DIR has to say where its files are"),
+        (("convert-data", "3dpw"), "3dpw: set --raw DIR, the folder with its files"),
         (("convert-data", "3dpw", "--raw", "nowhere"), "nowhere: no such folder"),
         (("convert-data", "3dpw", "--raw", "."), "sequenceFiles in it; see hmrb convert-data"),
         (("convert-data", "4dpw", "--raw", "."), "no dataset named '4dpw'. Did you mean '3dpw'"),
         (("convert-data", "panoptic", "--raw", "."), "no dataset with a converter named 'panoptic'"),
-        (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: there is only --compat study"),
-        (("convert-data", "humandata", "--as", "3dpw"), "humandata: --file FILE and --as DATASET say what it is"),
+        (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: the only choice is --compat study"),
+        (("convert-data", "humandata", "--as", "3dpw"), "humandata: set --file FILE and --as DATASET"),
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR has to name the folder"),
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"), "would have no effect here"),
         (("convert-data", "body"), "which body? hmrb convert-data body --file"),
-        (("convert-data", "occluders"), "occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked"),
+        (("convert-data", "occluders"), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012"),
         (("verify", "nothing"), "no shard nothing, neither as a file nor in"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_wrong_request_gets_one_message(
 
 
 def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
-    """A pickle that runs something, where a packed file is expected, and a name that climbs out."""
+    """A pickle that runs code instead of a packed file, and a picture name outside its folder."""
     import os
 
     class Bomb:

@@ -1,4 +1,4 @@
-"""How processes come about: torchrun's and srun's are used as they are, machines meet, and rank 0 alone prepares."""
+"""Starting processes: torchrun's and srun's are used, several machines connect, and only rank 0 prepares."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def same(one: Path, two: Path) -> bool:
 
 
 class Bench:
-    """A folder with a spec and a store that is empty at first; commands run in it as a user's would."""
+    """A folder with a spec and an initially empty store; runs commands in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,14 +62,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def by_torchrun(bench: Bench) -> subprocess.CompletedProcess:
-    """Two processes of torchrun, which find no data: run before all else here."""
+    """Two processes of torchrun that find no data; must run first."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return bench(*torchrun, SMALL, "train", "tiny.yaml", "--out", "torchrun")
 
 
 @pytest.fixture(scope="module")
 def two(bench: Bench, by_torchrun: subprocess.CompletedProcess) -> Path:
-    """The folder of a run of two processes that hmrb itself started."""
+    """The folder of a run with two processes that hmrb started."""
     done = bench(sys.executable, SMALL, "train", "tiny.yaml", "--cpu-procs", "2", "--out", "two")
     assert done.returncode == 0, done.stderr
     return bench.folder / "two"
@@ -79,7 +79,7 @@ def test_of_torchrun_s_processes_the_first_makes_the_data_and_the_others_wait(
     bench: Bench, by_torchrun: subprocess.CompletedProcess, two: Path
 ) -> None:
     assert by_torchrun.returncode == 0, by_torchrun.stderr
-    assert by_torchrun.stdout.count("dataset 'synthetic' is not there yet: making it") == 1
+    assert by_torchrun.stdout.count("dataset 'synthetic' is missing: creating it") == 1
     record = json.loads((bench.folder / "torchrun" / "eval" / "synthetic.json").read_text())
     assert record["machine"]["processes"] == 2
     assert same(bench.folder / "torchrun", two)
@@ -88,8 +88,8 @@ def test_of_torchrun_s_processes_the_first_makes_the_data_and_the_others_wait(
 def test_of_torchrun_s_processes_the_first_refuses_for_all(bench: Bench, two: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = bench(*torchrun, SMALL, "train", "tiny.yaml", "--out", "two")
-    assert done.returncode == 1  # torchrun's own
-    assert done.stderr.count("hmrb: two holds a run already: go on with --resume") == 1
+    assert done.returncode == 1  # torchrun's exit code
+    assert done.stderr.count("hmrb: two already holds a run: continue with --resume") == 1
     assert "hmrb: process" not in done.stderr
 
 
@@ -115,7 +115,7 @@ STEP = {"SLURM_JOB_ID": "71", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets variables; whatever the test adds is gone after it."""
+    """Sets environment variables and restores the environment after the test."""
     before = dict(os.environ)
 
     def set_all(**values: str) -> None:
@@ -166,20 +166,25 @@ def test_the_first_of_slurm_s_machines(hosts: str, first: str, monkeypatch: pyte
 
 def test_what_can_t_be_launched_is_refused(tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
-    refused(hmrb("train", spec, "--nodes", "2"), "--nodes 2: --rdzv HOST:PORT has to say where they meet; or --slurm")
-    refused(hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: --nodes N has to say how many machines meet there")
+    refused(
+        hmrb("train", spec, "--nodes", "2"),
+        "--nodes 2: set --rdzv HOST:PORT, where the machines connect, or use --slurm",
+    )
+    refused(
+        hmrb("train", spec, "--rdzv", "a:1"), "--rdzv a:1: set --nodes N, the number of machines that connect there"
+    )
     refused(hmrb("train", spec, "--nodes", "2", "--rdzv", "a"), "--rdzv a: write it as HOST:PORT")
     refused(
         hmrb("train", spec, "--nodes", "2", "--rdzv", "no.such.machine.invalid:1", "--cpu-procs", "2"),
-        "--rdzv no.such.machine.invalid:1: there is no machine 'no.such.machine.invalid'",
+        "--rdzv no.such.machine.invalid:1: unknown host 'no.such.machine.invalid'",
     )
     refused(
         hmrb("train", spec, "--nodes", "3", "--rdzv", "a:1"),
-        "optim.batch: 4 can't be shared evenly by 3 processes",
+        "optim.batch: 4 can't be split evenly over 3 processes",
     )
     refused(
         hmrb("train", spec, "--nodes", "2", WORLD_SIZE="2", RANK="0"),
-        "--nodes 2: torchrun or srun has started the processes already; leave it out",
+        "--nodes 2: torchrun or srun already started the processes; omit it",
     )
 
 
@@ -199,7 +204,7 @@ def test_two_machines_train_as_one_with_two_processes(bench: Bench, two: Path, m
             "--nodes", "2", "--rdzv", "10.77.0.1:29500",
         )  # fmt: skip
 
-    done = [end(process) for process in [start(1), start(0)]]  # who hosts the meeting need not come first
+    done = [end(process) for process in [start(1), start(0)]]  # the rendezvous host may start last
     assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
     assert "hmrb: waiting for 2 machines at 10.77.0.1:29500; this one is 10.77.0.2" in done[0].stderr
     assert sum(each.stdout.count("report: nodes/report.html") for each in done) == 1
@@ -208,7 +213,7 @@ def test_two_machines_train_as_one_with_two_processes(bench: Bench, two: Path, m
 
 @pytest.mark.slow
 def test_a_machine_that_is_lost_and_comes_back_is_met_again(bench: Bench, two: Path, machines: list[str]) -> None:
-    """All that runs on it is killed; the other waits, and both go on from the last checkpoint."""
+    """All its processes are killed; the other machine waits, and both continue from the last checkpoint."""
     driver = str(Path(__file__).parents[1] / "driver.py")
 
     def start(index: int, *more: str) -> subprocess.Popen:
@@ -227,12 +232,12 @@ def test_a_machine_that_is_lost_and_comes_back_is_met_again(bench: Bench, two: P
     end(goes)
     done = [end(process) for process in [stays, start(1, "--resume")]]
     assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
-    assert "hmrb: a process was lost: restart 1 of 3, from the last checkpoint" in done[0].stderr
+    assert "hmrb: a process died: restart 1 of 3, from the last checkpoint" in done[0].stderr
     assert same(bench.folder / "lost", two)
 
 
 def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:
-    with socket.socket() as taken:  # answers nobody
+    with socket.socket() as taken:  # never answers
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         done = bench(
@@ -240,7 +245,7 @@ def test_a_machine_that_nobody_meets_says_so(bench: Bench, two: Path) -> None:
             "train", "tiny.yaml", "--out", "alone", "--nodes", "2", "--rdzv", f"127.0.0.1:{port}",
         )  # fmt: skip
     assert done.returncode == 1
-    assert f"hmrb: the 2 machines did not meet at 127.0.0.1:{port}: is hmrb started on each of them" in done.stderr
+    assert f"hmrb: the 2 machines did not all connect to 127.0.0.1:{port}: start hmrb on each of them" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (bench.folder / "alone").exists()
 
@@ -254,7 +259,7 @@ class Job:
     name, folder = "last act", None
     def prepare(self): pass
     def run(self, world):
-        with Signals():  # torch sends SIGINT where the launcher dies; after the last step it is noted in vain
+        with Signals():  # torch sends SIGINT when the launcher dies; after the last step it has no effect
             world.barrier()
             if world.is_main:
                 print("done", flush=True)
@@ -269,4 +274,4 @@ if __name__ == "__main__":
 def test_processes_whose_launcher_dies_at_the_very_end_are_not_left_behind(tmp_path: Path) -> None:
     (tmp_path / "last_act.py").write_text(LAST_ACT)
     done = subprocess.run([sys.executable, "last_act.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "done\n")  # the pipe is closed: nobody holds it
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "done\n")  # the pipe is closed: no process is left

@@ -1,4 +1,4 @@
-"""Several specs by one command."""
+"""Several specs in one command."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from hmrb.store import Store
 
 @pytest.fixture
 def specs(tiny_store: Store, tmp_path: Path) -> list[str]:
-    """Three, of which the second has a picture that can't be read."""
+    """Three specs; the second has an unreadable picture."""
     broken = [replace(person(0), jpeg=b"\xff\xd8\xff no picture")] + [person(i) for i in range(1, 20)]
     for split in ("train", "val", "test"):
         write_shard(tiny_store.shard("synthetic_full", split), broken, "synthetic_full", split)
@@ -44,7 +44,7 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
     done = train(specs, tiny_store, out, "--parallel", "2")
     refused(
         done,
-        "hmrb: 1 of 3 runs are not done:",
+        "hmrb: 1 of 3 runs did not finish:",
         "  broken: failed: 1 unreadable pictures, data.unreadable_limit",
         code=1,
     )
@@ -58,7 +58,7 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
         assert "report: " in (out / name / "output.log").read_text()
         assert (out / name / "report.html").exists()
     again = train(specs, tiny_store, out)
-    refused(again, f"{out / 'first'} holds a run already", f"{out / 'last'} holds a run already")
+    refused(again, f"{out / 'first'} already holds a run", f"{out / 'last'} already holds a run")
 
 
 def test_a_wrong_spec_among_many_is_refused_before_any_starts(
@@ -71,9 +71,9 @@ def test_a_wrong_spec_among_many_is_refused_before_any_starts(
     done = train([*specs, str(wrong), str(misnamed)], tiny_store, tmp_path / "runs")
     refused(
         done,
-        f"{wrong}: losses.keypoint3d.weight: has to be given",
+        f"{wrong}: losses.keypoint3d.weight: required",
         f"{misnamed}: no dataset named 'sintetic'",
-        "name: 2 of the specs are called 'last', and would run in one folder",
+        "name: 2 of the specs are named 'last' and would share one folder",
     )
     assert not (tmp_path / "runs").exists()
 
@@ -140,7 +140,7 @@ def test_runs_at_a_time_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "8,9,10,11,12,13,14,15")
     assert share_gpus(Processes(4, True), 2, 4) == (Processes(4, True), ["8,9,10,11", "12,13,14,15"])
     assert share_gpus(Processes(2, False), 2, 0) == (Processes(2, False), ["", ""])
-    with pytest.raises(RequestError, match="--parallel 3: 4 GPUs for each run at a time, and 8 are here"):
+    with pytest.raises(RequestError, match="--parallel 3: each run uses 4 GPUs at a time, but this machine has 8"):
         share_gpus(Processes(4, True), 3, 4)
-    with pytest.raises(RequestError, match="--nodes 2: several specs run on one machine, or with --slurm on many"):
+    with pytest.raises(RequestError, match="--nodes 2: several specs need --slurm to run on several machines"):
         share_gpus(Processes(4, True, nodes=2), 3, 4)

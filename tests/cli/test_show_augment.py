@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from command import hmrb, refused, spec_file
+from hmrb.reports.augment_sheet import GAP_PX, TILE_PX, TITLE_PX, Column, draw_sheet, each_alone
 
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.occluders import load_occluders
-from hmrb.reports.worst_sheet import GAP_PX, TILE_PX, TITLE_PX, Column, draw_sheet, each_alone
 from hmrb.spec import Op
 from hmrb.store import Store
 
@@ -30,8 +30,8 @@ def test_each_column_shows_its_augmentation_and_the_first_none() -> None:
     assert columns[1].note == "on the picture, only h36m"
     for row in range(2):
         assert (tile(sheet, row, 0) == 128).all()
-        assert (tile(sheet, row, 1) != 128).any()  # forced, whatever its p and its datasets
-        assert (tile(sheet, row, 2) == 128).all()  # as the spec has it: never
+        assert (tile(sheet, row, 1) != 128).any()  # always applied, for any p and dataset
+        assert (tile(sheet, row, 2) == 128).all()  # never applied, as in the spec
     for column in range(3):  # titled
         title = sheet[GAP_PX : GAP_PX + TITLE_PX, GAP_PX + column * STEP : GAP_PX + (column + 1) * STEP]
         assert (title < 100).any()
@@ -44,7 +44,7 @@ def test_joints_move_with_the_person() -> None:
     points[0] = 20, 40, 1  # the pelvis is its own mirror image
     person = view(np.zeros((80, 80, 3), np.uint8), keypoints2d=points, side=80.0)
     sheet = draw_sheet([("any", person)], each_alone([Op(name="flip")]), 80, seed=0)
-    for column, x in ((0, 20), (1, 60)):  # mirrored to 59, and the square's middle from 40 to 39
+    for column, x in ((0, 20), (1, 60)):  # mirrored to 59, and the square's centre from 40 to 39
         bright = tile(sheet, 0, column).sum(-1).astype(float)
         found = (np.indices(bright.shape) * bright).sum((1, 2)) / bright.sum()
         np.testing.assert_allclose(found, np.array([40.5, x + 0.5]) * TILE_PX / 80 - 0.5, rtol=0, atol=1.0)
@@ -68,7 +68,7 @@ def test_without_shards_synthetic_people_stand_in(tmp_path: Path) -> None:
     arguments = ("show-augment", spec_file(tmp_path), "--all", "--people", "1", "--out", str(out))
     done = hmrb(*arguments, home=tmp_path / "empty")
     assert done.returncode == 0, done.stderr
-    assert f"no shard of synthetic in {tmp_path}/empty: synthetic people stand in" in done.stdout
+    assert f"no shard of synthetic in {tmp_path}/empty: using synthetic people instead" in done.stdout
     assert f"1 people, {len(AUGMENTS) + 1} columns" in done.stdout
     assert not (tmp_path / "empty").exists()
 
@@ -79,7 +79,7 @@ def test_show_augment_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "sheet.png")
     done = hmrb("show-augment", spec_file(tmp_path), "--people", "1", "--out", out, home=tiny_store.root)
-    refused(done, "can't be written", code=1)
+    refused(done, "could not be written", code=1)
     load_occluders.cache_clear()
     pascal = {"occlude": {"occluders": "pascal"}}
     spec = spec_file(tmp_path, data={"mix": {"synthetic": 1.0}, "augment": [pascal]})
@@ -93,7 +93,10 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
     done = hmrb("convert-data", "occluders", "--raw", str(voc), home=home)
     assert done.returncode == 0, done.stderr
     assert f"{home}/occluders/pascal.npz: 1 objects" in done.stdout
-    refused(hmrb("convert-data", "occluders", home=home), "--raw DIR has to say where Pascal VOC 2012 is unpacked")
+    refused(
+        hmrb("convert-data", "occluders", home=home),
+        "occluders: set --raw DIR, the folder with the unpacked Pascal VOC",
+    )
     refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "no VOC 2012 here")
 
 

@@ -1,4 +1,4 @@
-"""Runs under Slurm: what is asked of it, and, in tests marked slurm, what a real one makes of it."""
+"""Runs under Slurm: the job request, and, in tests marked slurm, runs under a real Slurm."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_a_time_as_sbatch_takes_it(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "two hours", "1:2:3:4", "1-", "-5", "1.5"])
 def test_a_time_that_is_none(text: str) -> None:
-    with pytest.raises(RequestError, match="write minutes, HH:MM:SS or D-HH:MM:SS"):
+    with pytest.raises(RequestError, match="write it as minutes, HH:MM:SS or D-HH:MM:SS"):
         minutes(text)
 
 
@@ -85,15 +85,17 @@ def test_what_a_node_queues_anew_runs_the_same(tmp_path: Path) -> None:
 
 def test_what_slurm_can_t_be_asked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_file(tmp_path)
-    refused(hmrb("train", spec, "--slurm"), "--slurm: --gpus N has to say how many GPUs of each node")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write minutes, HH:MM:SS or")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--sbatch", "=x"), "--sbatch =x: write it as an option")
-    refused(hmrb("train", spec, "--slurm", "--gpus", "8"), "optim.batch: 4 can't be shared evenly by 8 processes")
-    refused(hmrb("convert-data", "synthetic", "--slurm"), "--slurm: --workers N has to say how many cores to ask for")
+    refused(hmrb("train", spec, "--slurm"), "--slurm: set --gpus N, the number of GPUs per node")
+    refused(
+        hmrb("train", spec, "--slurm", "--gpus", "4", "--time", "long"), "--time long: write it as minutes, HH:MM:SS"
+    )
+    refused(hmrb("train", spec, "--slurm", "--gpus", "4", "--sbatch", "=x"), "--sbatch =x: write it as OPTION=VALUE")
+    refused(hmrb("train", spec, "--slurm", "--gpus", "8"), "optim.batch: 4 can't be split evenly over 8 processes")
+    refused(hmrb("convert-data", "synthetic", "--slurm"), "--slurm: set --workers N, the number of cores to request")
     refused(hmrb("convert-data", "sinthetic", "--slurm", "--workers", "1"), "no dataset named 'sinthetic'")
     convert = ["convert-data", "synthetic", "--slurm", "--workers", "1"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm: there is no srun here; run this on a machine that submits")
+    refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm: srun not found; run this on a machine that submits")
     monkeypatch.setitem(sys.modules, "submitit", None)
     refused(hmrb(*convert, home=tmp_path), "hmrb: --slurm needs submitit: pip install 'hmrb[slurm]'")
 
@@ -111,7 +113,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def whole(cluster: Bench) -> Path:
-    """A run that nobody disturbs, of two processes and without Slurm. It makes the data too."""
+    """An uninterrupted run of two processes without Slurm. It also creates the data."""
     done = cluster(sys.executable, SMALL, "train", "tiny.yaml", *LONG, "--cpu-procs", "2", "--out", "whole")
     assert done.returncode == 0, done.stderr
     return cluster.folder / "whole"
@@ -129,7 +131,7 @@ def wait_for(what: str, is_so: Callable[[], bool], seconds: float = 120) -> None
 
 
 def steps(run: Path) -> int:
-    """How many its log knows of."""
+    """The number of steps in its log."""
     log = run / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
@@ -139,7 +141,7 @@ def steps(run: Path) -> int:
 def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it_does_not(
     cluster: Bench, whole: Path
 ) -> None:
-    """Queued again by hand, told to stop in the grace before preemption, and warned that its time is over."""
+    """A job is requeued by hand, stopped in the grace period before preemption, and warned of its time limit."""
     done = cluster(*here("train", "tiny.yaml", *LONG, "--slurm", "--gpus", "0", "--cpu-procs", "2", "--out", "queued"))
     assert done.returncode == 0, done.stderr
     log = cluster.folder / "queued" / "output.log"
@@ -151,7 +153,7 @@ def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it
         return cluster("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T").stdout.strip()
 
     def hurried() -> str:
-        """The state; what is queued again need not wait for two minutes, which Slurm may begin to count late."""
+        """The job's state; lets a requeued job start at once instead of after Slurm's two minutes."""
         if (now := state()) == "PENDING":
             cluster("scontrol", "update", f"jobid={number}", "StartTime=now")
         return now
@@ -177,7 +179,7 @@ def test_one_of_an_array_fails_and_the_others_end(cluster: Bench, whole: Path) -
     specs = [f"{name}.yaml" for name in ("one", "bad", "three")]
     done = cluster(*here("train", *specs, "--slurm", "--gpus", "0", "--parallel", "2", "--follow", "--out", "array"))
     assert done.returncode == 1, done.stderr
-    assert "hmrb: 1 of 3 runs are not done:\n  bad: FAILED: step " in done.stderr
+    assert "hmrb: 1 of 3 runs did not finish:\n  bad: FAILED: step " in done.stderr
     assert "is not finite" in done.stderr
     for name in ("one", "three"):
         assert (cluster.folder / "array" / name / "report.html").exists()
@@ -217,7 +219,7 @@ def test_srun_s_own_processes_are_used(cluster: Bench, whole: Path) -> None:
 
 @pytest.mark.slurm
 def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
-    """Both nodes train as two processes of one machine do; one dies with all that runs on it, and comes back."""
+    """Two nodes train like two processes of one machine; one dies with all its processes, and returns."""
     if why := missing() or no_machines():
         pytest.skip(f"a Slurm of two machines: {why}")
     bench = Bench(tmp_path)
@@ -245,7 +247,7 @@ def test_a_run_on_two_nodes_outlives_the_loss_of_one(tmp_path: Path) -> None:
         again = bench.start(*on_machine(machines[1]), *slurmd(Path(environment["SLURM_CONF"]), "node2"))
         try:
             wait_for("its return", lambda: said("sinfo", "--noheader", "--format=%T") == "idle")
-            time.sleep(5)  # or Slurm gives the job the node, and its step not
+            time.sleep(5)  # otherwise Slurm gives the node to the job but not to its step
             said("scontrol", "update", f"jobid={number}", "StartTime=now")
             wait_for("the end", lambda: state() == "COMPLETED")
         finally:

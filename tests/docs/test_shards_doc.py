@@ -1,4 +1,4 @@
-"""docs/shards.md: its examples run as they stand, and its tables name what a shard has."""
+"""docs/shards.md: its examples run, and its tables match the layout of a shard."""
 
 import io
 import re

@@ -76,7 +76,7 @@ def test_a_measured_speed_names_its_device() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "one of a spec, --backbone NAME and --all"),
+        ([], "give exactly one of SPEC, --backbone NAME and --all"),
         (["--backbone", "resnet5"], r"no backbone named 'resnet5'. Did you mean 'resnet50'"),
         (["--backbone", "resnet50", "--features", "best"], "features: Input should be 'mean', 'flatten' or 'study'"),
     ],

@@ -67,7 +67,7 @@ def test_a_checkpoint_of_the_study_becomes_one_of_ours(tmp_path: Path) -> None:
     assert torch.equal(mine.rotmats, theirs.rotmats)
     assert torch.equal(mine.camera, theirs.camera)
     again = hmrb("import-checkpoint", str(tmp_path / "study.pth"), "-o", str(tmp_path / "ours.pt"))
-    refused(again, "ours.pt is there already; choose another name with --out")
+    refused(again, "ours.pt already exists; choose another name with --out")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -187,7 +187,7 @@ def test_a_file_has_to_be_what_it_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="its backbone is 'mini' by the shapes of its arrays, not 'vit_b'"):
         import_model(path, backbone="vit_b")
     done = hmrb("import-checkpoint", str(path), "-o", str(tmp_path / "nowhere" / "ours.pt"))
-    refused(done, "there is no folder")
+    refused(done, "no such folder")
 
 
 def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_smpl, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table and the page: the numbers they were given, nothing from the network, and a mesh that lies on its person."""
+"""The report's table and page: correct numbers, no network access, and a mesh that overlays its person."""
 
 import json
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ LOG = [
 
 
 class Page(HTMLParser):
-    """What a browser would see: the text, the tags that are open at the end, what is loaded, which tags there are."""
+    """Parses a page: its text, unclosed tags, loaded resources and all tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Page(HTMLParser):
 
 @dataclass(frozen=True)
 class Made:
-    """A report and what it was made of."""
+    """A report and its inputs."""
 
     folder: Path
     record: Record
@@ -93,7 +93,7 @@ def body() -> SMPL:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Made:
-    """Six people, the first of them with a hostile name, a log that was cut off, and the report."""
+    """Six people, the first with a hostile name, a truncated log, and the report."""
     folder = tmp_path_factory.mktemp("run")
     people = [replace(person(i), name=HOSTILE if i == 0 else f"person/{i}") for i in range(NUM_PEOPLE)]
     shard = open_shard(write_shard(folder / "shard.h5", people), "synthetic")
@@ -124,13 +124,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, experiment: Experiment) -> Ma
 
 
 def drawn_at(image: np.ndarray, body: SMPL) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with the standing body over it, and which pixels that changed."""
+    """The picture with the standing body over it, and a mask of the changed pixels."""
     drawn = overlay(body, image, STANDING, np.zeros(10), CAMERA, IMAGE_PX)
     return drawn, (drawn != image).any(2)
 
 
 def mesh_px(body: SMPL, size: int) -> np.ndarray:
-    """Where the standing body's vertices lie in a picture of `size` px."""
+    """Pixel positions of the standing body's vertices in a picture of `size` px."""
     mesh = body(torch.tensor(STANDING)[None].float(), torch.zeros(1, 10))
     points = project(mesh.vertices, torch.tensor(CAMERA)[None].float(), IMAGE_PX)[0].numpy()
     return points * size / IMAGE_PX + size / 2
@@ -158,7 +158,7 @@ def test_the_page_shows_the_numbers_it_was_given(made: Made) -> None:
 
 def test_names_from_files_stay_text(made: Made) -> None:
     assert "script" not in made.page.tags
-    assert made.page.text.count(HOSTILE) == 3  # the person, the dataset that was trained on, the spec
+    assert made.page.text.count(HOSTILE) == 3  # the person, the training dataset, the spec
 
 
 def test_the_gallery_is_ordered_by_error(made: Made) -> None:
@@ -208,7 +208,7 @@ def test_an_overlay_shades_the_photo_and_does_not_hide_it(body: SMPL) -> None:
 
 def test_curves_are_drawn_from_what_is_whole_and_finite_in_the_log(made: Made) -> None:
     charts = {chart.title: chart for chart in curves(LOG)}
-    assert {"loss: total", "loss: pose", "images a second", "learning rate"} <= set(charts)
+    assert {"loss: total", "loss: pose", "images per second", "learning rate"} <= set(charts)
     assert charts["PA-MPJPE on synthetic_val, mm"].note == "last 77.2, best 77.2 at step 40"
     assert charts["loss: pose"].note == "last 2, mean 2"
     for title in charts:
@@ -218,20 +218,20 @@ def test_curves_are_drawn_from_what_is_whole_and_finite_in_the_log(made: Made) -
 
 def test_a_report_without_log_and_benchmarks_says_so(tmp_path: Path, experiment: Experiment) -> None:
     page = Page(write_report(tmp_path, experiment, [], Store(tmp_path)).read_text())
-    assert "no training log" in page.text
+    assert "No training log" in page.text
     assert "No benchmark was run" in page.text
 
 
 def test_a_folder_that_cannot_be_written_gives_one_message(tmp_path: Path, experiment: Experiment, made: Made) -> None:
     (tmp_path / "overlays").write_text("a file where the folder should be")
-    with pytest.raises(RunError, match=r"overlays.*could not be written"):
+    with pytest.raises(RunError, match=r"overlays.*could not write the report"):
         write_report(tmp_path, experiment, [(made.record, made.scores)], Store(tmp_path))
     assert not (tmp_path / "report.html").exists()
 
 
 def test_a_page_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path, experiment: Experiment) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(RunError, match=r"report\.html.*could not be written"):
+    with pytest.raises(RunError, match=r"report\.html.*could not write the report"):
         write_report(tmp_path, experiment, [], Store(tmp_path))
     assert not list(tmp_path.glob(".*"))
 
@@ -253,9 +253,10 @@ def test_the_table_has_each_number_and_its_protocol(made: Made, capsys: pytest.C
         "c0ffee00c0ffee00",
     ):
         assert str(fact) in where
-    assert odd == "synthetic: 1 degenerate people, in the means: the prediction's joints lie at one point"
+    assert odd == "synthetic: 1 degenerate people, included in the means: the prediction's joints lie at one point"
     assert left_out == "synthetic: no jitter: there are no frames"
-    assert kin == "synthetic: trained on its own people or places: synthetic"
+    shared = "'synthetic' and the test set share people, places or photos (see docs/results.md)"
+    assert kin == f"synthetic: note: training data {shared}"
 
 
 def test_the_worst_people_are_drawn_worst_first(made: Made, body: SMPL, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def write(
     folder: Path, name: str, seed: int, errors: np.ndarray, benchmark: Benchmark = SYNTHETIC,
     spec: dict[str, Any] | None = None, sequences: np.ndarray | None = None, body_sha: str = "b0",
 ) -> Path:  # fmt: skip
-    """A run's result as `hmrb eval` writes it, of one metric."""
+    """Writes a run's result with one metric, as `hmrb eval` does."""
     shard = Shard(write_shard(folder / "shard.h5", [person(0)]))
     shard.info = replace(shard.info, num_people=len(errors))
     shard.arrays = {"name": np.array([b"somebody"] * len(errors))}
@@ -117,7 +117,7 @@ def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
         compare(read_results([one, same]), "pa_mpjpe", None)
     with pytest.raises(RequestError, match="results of 'one' come from 2 different specs"):
         compare(read_results([one, other]), "pa_mpjpe", None)
-    with pytest.raises(RequestError, match="no record has pve; there are pa_mpjpe"):
+    with pytest.raises(RequestError, match="no record has pve; they have pa_mpjpe"):
         compare(read_results([one]), "pve", None)
     with pytest.raises(RequestError, match="no experiment named 'two'"):
         compare(read_results([one]), "pa_mpjpe", "two")
@@ -195,16 +195,16 @@ def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
     val = BENCHMARKS["synthetic_val"]
     one, two = write(tmp_path, "one", 0, np.arange(5.0)), write(tmp_path, "two", 0, np.arange(5.0), val, body_sha="b1")
     done = CliRunner().invoke(app, ["compare", str(one), str(two)])
-    said = f"can't be compared: protocol: {SYNTHETIC.protocol}, and {val.protocol}; body: b0, and b1"
+    said = f"can't be compared: protocol: {SYNTHETIC.protocol} and {val.protocol}; body: b0 and b1"
     assert said in str(done.exception)
 
 
 def test_frames_of_a_sequence_are_drawn_together(tmp_path: Path) -> None:
-    """Forty frames of ten sequences, alike within each: ten numbers, not forty."""
+    """Forty frames in ten sequences with equal frames have ten independent numbers, not forty."""
     rng = np.random.default_rng(0)
     errors = np.repeat(rng.uniform(20, 120, 10), 4)
     alone = write(tmp_path, "alone", 0, errors)
     grouped = write(tmp_path, "grouped", 0, errors, sequences=np.repeat(np.arange(10.0), 4))
     tables = [compare(read_results([run]), "pa_mpjpe", None)[0] for run in (alone, grouped)]
     widths = [table.rows[0].ci95[1] - table.rows[0].ci95[0] for table in tables]
-    assert widths[1] > 1.6 * widths[0]  # twice, but for the bootstrap's own noise
+    assert widths[1] > 1.6 * widths[0]  # twice, up to bootstrap noise

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or put on a full disk: each ends as the undisturbed one, and leaves nothing behind."""
+"""Runs that are killed, stopped or given a full disk end like an undisturbed run and leave no processes or files."""
 
 import json
 import os
@@ -23,18 +23,18 @@ from hmrb.errors import RequestError
 
 SEED = int(os.environ.get("HMRB_KILL_SEED", time.time_ns() % 2**31))
 EPOCHS = 6  # of 5 steps
-CODES = {  # how a disturbance may end a run that has to be resumed; all but the first two may come too late
+CODES = {  # exit codes of a disturbed run; all disturbances but the first two may come after its end
     "worker": (0,),
     "checkpoint": (0,),
     "launcher": (0, -signal.SIGKILL),
     "all": (0, -signal.SIGKILL),
     "full disk": (0, 1),
-    "stop": (0, 128 + signal.SIGTERM, -signal.SIGTERM),  # the last before it knows what to do with it
+    "stop": (0, 128 + signal.SIGTERM, -signal.SIGTERM),  # the last if it comes before the signal handler is set
 }
 
 
 class Disturbed(Command):
-    """`hmrb train` in two processes, each known by a token in its environment."""
+    """`hmrb train` in two processes, identified by a token in their environment."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(write_tiny_store(folder / "home"), folder)
@@ -48,7 +48,7 @@ class Disturbed(Command):
         self.environment |= {name: value, "LOG_EVERY": "1", "PACE_S": "0"}
 
     def alive(self) -> list[int]:
-        """The processes of this test, dead ones that nobody has asked for left out."""
+        """The processes of this test, without zombies."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -74,11 +74,11 @@ class Disturbed(Command):
 
 
 def left_by(folder: Path) -> dict[str, Any]:
-    """All that a finished run leaves that may not depend on what happened on the way."""
+    """The output of a finished run that must not depend on interruptions."""
     run = Run(folder)
     last, best = load_checkpoint(run.last), load_checkpoint(run.best)
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
-    log = [line for line in lines if "knobs" not in line]  # each start tells its own
+    log = [line for line in lines if "knobs" not in line]  # each start writes its own
     return {
         "last": (last.step, last.model, last.training),
         "best": (best.step, best.score, best.model),
@@ -110,7 +110,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
 
 @pytest.fixture(scope="module")
 def whole(disturbed: Disturbed) -> tuple[dict[str, Any], float]:
-    """What the undisturbed run leaves, and the seconds it took."""
+    """The output of the undisturbed run, and its seconds."""
     start = time.monotonic()
     done = disturbed("whole", "--cpu-procs", "2")
     assert done.returncode == 0, done.stderr
@@ -123,7 +123,7 @@ def whole(disturbed: Disturbed) -> tuple[dict[str, Any], float]:
 
 @pytest.fixture(scope="module")
 def alone(disturbed: Disturbed) -> dict[str, Any]:
-    """What the undisturbed run of one process leaves."""
+    """The output of the undisturbed run of one process."""
     done = disturbed("alone")
     assert done.returncode == 0, done.stderr
     return left_by(disturbed.folder / "alone")
@@ -152,7 +152,7 @@ def fill(disk: Path) -> Path:
 
 
 def disturb(command: Disturbed, kind: str, run: str, rng: random.Random, seconds: float, disk: Path) -> str:
-    """One run with one disturbance at a random moment, and what it takes to bring it to its end; what was said."""
+    """Disturbs one run at a random moment, then resumes it to its end. Returns its stderr."""
     options = ["--cpu-procs", "2"]
     fault = f"kill_save:{rng.randint(1, 12)}" if kind == "checkpoint" else ""
     command.environment |= {"FAULT_ONCE": str(command.folder / f"{run}.struck"), "PACE_S": "0.05"}
@@ -196,7 +196,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(
     fault = rng.choice([f"kill_step:{rng.randint(0, 5 * EPOCHS - 1)}", f"kill_save:{rng.randint(1, 12)}"])
     done = disturbed("killed", "--cpu-procs", "2", fault=fault)
     assert done.returncode == 0, f"{fault}: {done.stderr}"
-    assert "hmrb: a process was lost: restart 1 of 3, from the last checkpoint" in done.stderr
+    assert "hmrb: a process died: restart 1 of 3, from the last checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
     assert_same(left_by(disturbed.folder / "killed"), whole[0])
     assert disturbed.alive() == []
@@ -205,16 +205,16 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(
 def test_a_process_that_hangs_is_named_and_the_run_goes_on(
     disturbed: Disturbed, whole: tuple[dict[str, Any], float]
 ) -> None:
-    """SIGSTOP closes no connection: the others would wait for ever."""
+    """SIGSTOP closes no connection: without a timeout the others would wait forever."""
     disturbed.environment |= {"FAULT_ONCE": str(disturbed.folder / "stopped"), "HMRB_PATIENCE_S": "4"}
     process = disturbed.start("hung", "--cpu-procs", "2", fault="stop_step:12")
     assert process.stderr
     line = process.stderr.readline()
     assert line.startswith("hmrb: process 0 waited "), line + process.communicate()[1]
-    assert "s for process 1 (no sign of life: stopped, or the machine is gone)" in line
+    assert "s for process 1 (no heartbeat: stopped, or the machine is down)" in line
     for worker in disturbed.workers(process.pid):
         if "(stopped)" in Path(f"/proc/{worker}/status").read_text():
-            os.kill(worker, signal.SIGKILL)  # the launcher would, half a minute later
+            os.kill(worker, signal.SIGKILL)  # the launcher would do so half a minute later
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 0, said
     assert "restart 1 of 3" in said
@@ -240,8 +240,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(disturbed: Di
     again = disturbed("damaged", "--resume")
     assert again.returncode == 0, again.stderr
     said = again.stdout.replace("\n", "")
-    assert "damaged/last.pt: no checkpoint of hmrb, cut short, or it asks to run code; refused" in said
-    assert f"the run goes on from last.1.pt, of step {older.step}" in said
+    assert "damaged/last.pt: refused: not an hmrb checkpoint, truncated, or it would run code" in said
+    assert f"the run continues from last.1.pt, step {older.step}" in said
     assert_same(left_by(run.folder), alone)
     assert run.damaged.read_bytes() == content
 
@@ -252,11 +252,11 @@ def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     assert failed.returncode == 1
     assert "keypoints3d is not finite" in failed.stderr
     assert "restart" not in failed.stderr
-    assert "lost the others" not in failed.stderr
+    assert "lost its connection to the others" not in failed.stderr
 
 
 def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str, Any], small_disk: Path) -> None:
-    """A run of one process whose disk is full for a while, and one whose disk stays full."""
+    """A run whose disk is full for a while, and one whose disk stays full, each with one process."""
     disturbed.environment["PACE_S"] = "0.2"
     process = disturbed.start(str(small_disk / "run"))
     wait_for(small_disk / "run" / "last.pt")
@@ -265,7 +265,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str,
     ballast.unlink()
     out, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert ".pt: the checkpoint could not be written (No space left on device); the one before is kept" in out
+    assert ".pt: could not write the checkpoint (No space left on device); the previous one is kept" in out
     assert_same(left_by(small_disk / "run"), alone)
     shutil.rmtree(small_disk / "run")
     process = disturbed.start(str(small_disk / "again"))
@@ -274,7 +274,7 @@ def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str,
     out, said = process.communicate(timeout=300)
     assert process.returncode == 1
     assert said.count("hmrb: ") == 1, said
-    assert "the checkpoint could not be written (No space left on device); the one before is kept" in said
+    assert "could not write the checkpoint (No space left on device); the previous one is kept" in said
     assert "Traceback" not in said
     ballast.unlink()
     disturbed.environment["PACE_S"] = "0"
@@ -304,7 +304,7 @@ def test_a_folder_on_a_full_disk_is_held(small_disk: Path) -> None:
 def test_a_disturbed_run_ends_as_the_undisturbed(
     kind: str, time_of_20: int, disturbed: Disturbed, whole: tuple[dict[str, Any], float], small_disk: Path
 ) -> None:
-    """The seed is printed; HMRB_KILL_SEED=N draws its moments again."""
+    """The seed is printed; HMRB_KILL_SEED=N repeats its moments."""
     print(f"HMRB_KILL_SEED={SEED}")
     rng = random.Random(f"{SEED} {kind} {time_of_20}")
     run = str(small_disk / "run") if kind == "full disk" else f"{kind} {time_of_20}"

@@ -49,8 +49,8 @@ def test_what_a_full_disk_refused_is_written_with_the_next(
         patched.setattr(os, "fsync", full)
         retention.keep(replace(checkpoint, step=20), True, 2)
     weights += 1  # training goes on
-    reason = "the checkpoint could not be written (No space left on device)"
-    assert said[0] == f"step 20: {tmp_path}/best.pt: {reason}; the one before is kept; the run goes on"
+    reason = "could not write the checkpoint (No space left on device)"
+    assert said[0] == f"step 20: {tmp_path}/best.pt: {reason}; the previous one is kept; the run goes on"
     assert (len(said), retention.step, retention.failure is None) == (1, 10, False)
     assert {load_checkpoint(tmp_path / name).step for name in names(tmp_path)} == {10}
     retention.keep(replace(checkpoint, step=30), False, 3)

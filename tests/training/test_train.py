@@ -85,7 +85,7 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     assert list((folder / "tensorboard").iterdir())
     assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
     refused = hmrb_train("whole")
-    assert (refused.returncode, "holds a run already" in refused.stderr) == (2, True)
+    assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
     evaluated = subprocess.run(
         [sys.executable, "-m", "hmrb", "eval", str(folder), "--bench", "synthetic", "synthetic-val", "--json"],
         env=hmrb_train.environment, capture_output=True, text=True, check=True,

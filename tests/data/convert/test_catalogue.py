@@ -140,7 +140,7 @@ def test_filters_narrow_the_list() -> None:
     assert slugs("--with", "smplx", "--with", "smpl") == ["agora", "mtp"]
     assert slugs("pw3d", "--role", "train") == ["3dpw"]
     assert slugs("nothing of that name") == []
-    refused(hmrb("list-datasets", "nothing of that name"), "no dataset is all of that")
+    refused(hmrb("list-datasets", "nothing of that name"), "no dataset matches all filters")
 
 
 def test_filters_say_what_is_wrong() -> None:

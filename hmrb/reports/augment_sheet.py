@@ -1,4 +1,4 @@
-"""A picture of what augmentations do: a row for each person, a column for each augmentation, key points on top."""
+"""Draws the effect of augmentations: one row per person, one column per augmentation, with key points."""
 
 import inspect
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ Picture = UInt8[np.ndarray, "H W 3"]
 TILE_PX, GAP_PX, TITLE_PX = 200, 8, 44
 FONT, TITLE_SIZE, NOTE_SIZE = cv2.FONT_HERSHEY_DUPLEX, 0.45, 0.36
 PAPER, INK, FAINT = (255, 255, 255), (25, 25, 25), (120, 120, 120)
-LEFT, RIGHT, MIDDLE = (255, 150, 60), (70, 150, 255), (90, 255, 120)  # the person's left is warm, the right cold
+LEFT, RIGHT, MIDDLE = (255, 150, 60), (70, 150, 255), (90, 255, 120)  # the person's left is orange, the right blue
 RIGHT_JOINTS = SKELETONS[TRAINING_SKELETON].of_side("right")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A title, a line below it, and what is done to the person."""
+    """A column: its title, the line below it, and its augmentations."""
 
     title: str
     note: str
@@ -36,12 +36,12 @@ class Column:
 
 
 def each_alone(ops: Sequence[Op]) -> list[Column]:
-    """The plain crop, then each augmentation with probability 1, whichever dataset it is for."""
+    """The plain crop, then each augmentation with probability 1, applied to all datasets."""
     return [Column("plain", "no augmentation"), *(Column(op.name, _note(op), (_forced(op),)) for op in ops)]
 
 
 def draw_sheet(people: Sequence[tuple[str, View]], columns: Sequence[Column], crop_px: int, seed: int) -> Picture:
-    """The sheet, RGB; people come with their datasets. Seed, person and column decide the draws."""
+    """Draws the sheet in RGB; `people` are (dataset, person) pairs. Seed, person and column determine the draws."""
     rows = [np.concatenate([_title(column) for column in columns], 1)]
     for number, (dataset, person) in enumerate(people):
         tiles = []
@@ -54,7 +54,7 @@ def draw_sheet(people: Sequence[tuple[str, View]], columns: Sequence[Column], cr
 
 
 def _forced(op: Op) -> Op:
-    """The augmentation with probability 1, for whichever dataset."""
+    """The augmentation with probability 1, for all datasets."""
     takes_p = "p" in inspect.signature(find("augmentation", op.name, AUGMENTS)).parameters
     return op.model_copy(update={"args": op.args | ({"p": 1.0} if takes_p else {}), "only": ()})
 
@@ -72,7 +72,7 @@ def _title(column: Column) -> Picture:
 
 
 def _tile(view: View) -> Picture:
-    """What the network sees, enlarged to a tile, with bones and joints; paper to its right and below."""
+    """The network's input scaled to a tile, with bones and joints; a margin at its right and below."""
     seen = exposed(view).image
     zoom = TILE_PX / len(seen)
     how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
