@@ -288,21 +288,21 @@ def broken_box(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaks", "said"),
+    ("breaks", "kind", "message"),
     [
-        (broken_doctype, "2007_000001.xml: has a DOCTYPE, which no VOC annotation has"),
-        (broken_xml, "2007_000001.xml: no element found"),
-        (broken_mask, "2007_000001.png: no such picture, or it can't be decoded"),
-        (broken_box, "2007_000001.xml: object 1 has no box"),
+        (broken_doctype, RequestError, "2007_000001.xml: cannot be read as XML: it has a DOCTYPE"),
+        (broken_xml, RequestError, "2007_000001.xml: cannot be read as XML: no element found"),
+        (broken_mask, RunError, "2007_000001.png: image is missing or cannot be decoded"),
+        (broken_box, RunError, "2007_000001.xml: object 1 has no bounding box"),
     ],
 )
 def test_a_broken_voc_is_named_and_nothing_written(
-    voc: Path, tmp_path: Path, breaks: Callable[[Path], None], said: str
+    voc: Path, tmp_path: Path, breaks: Callable[[Path], None], kind: type[Exception], message: str
 ) -> None:
     breaks(voc / "VOCdevkit" / "VOC2012")
-    with pytest.raises(RunError) as error:
+    with pytest.raises(kind) as error:
         prepare_pascal(voc, tmp_path / "home" / "pascal.npz", ProgressReporter())
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not (tmp_path / "home").exists()
 
 

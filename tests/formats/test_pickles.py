@@ -1,4 +1,4 @@
-"""Foreign pickles: the values come out, and nothing in them runs. Their libraries are made up here, then taken away."""
+"""Untrusted pickles: the values are read and no code runs. The libraries they name are faked here, then removed."""
 
 import io
 import pickle
@@ -88,7 +88,7 @@ def test_a_body_of_chumpy_and_scipy_is_read_with_neither(protocol: int) -> None:
 
 
 def test_an_array_that_python_2_wrote() -> None:
-    """Protocol 2 with raw bytes in a text string, as numpy wrote them then."""
+    """Protocol 2 with raw bytes in a text string, as old numpy versions wrote them."""
     raw = np.array([1.5, -2.0], "<f8").tobytes()
     data = (
         b"\x80\x02}q\x01U\x01xcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -162,16 +162,16 @@ def test_every_way_to_cut_a_pickle_short_is_one_message() -> None:
 def test_an_array_has_no_more_numbers_than_bytes() -> None:
     honest = pickle.dumps(np.arange(3.0), 2)
     assert honest.count(b"K\x03\x85") == 1  # its shape
-    refuses(honest.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "an array of shape (2147483647,)", "24 bytes in it")
+    refuses(honest.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "array of shape (2147483647,)", "has 24 bytes")
     objects = pickle.dumps(np.array([None] * 3), 2)
-    refuses(objects.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "with 3 objects in it")
+    refuses(objects.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "has 3 objects")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"_shape": (10**6, 10**6)}, "a sparse matrix of shape (1000000, 1000000)"),
-        ({"indptr": np.array([0, 1, 10**9])}, "a sparse matrix with 1 numbers at 1 places"),
+        ({"_shape": (10**6, 10**6)}, "unsupported sparse matrix shape (1000000, 1000000)"),
+        ({"indptr": np.array([0, 1, 10**9])}, "inconsistent sparse matrix: 1 values at 1 indices"),
         ({"indices": np.array([7])}, "out of bounds"),
     ],
 )
@@ -229,7 +229,7 @@ def test_an_npz_gives_arrays_objects_and_rows(tmp_path: Path) -> None:
         assert list(file.rows("names")) == ["a", None]
         assert str(file.read("text")) == "whole"
         assert list(file.rows("none")) == []
-        with pytest.raises(PickleError, match=r"file\.npz: no few in it; there are many, turned"):
+        with pytest.raises(PickleError, match=r"file\.npz: no array named few; the file contains many, turned"):
             file.read("few")
 
 

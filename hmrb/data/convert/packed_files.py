@@ -1,7 +1,7 @@
-"""Annotations that others have packed already, as Samples one by one: HumanData, SPIN, BEDLAM, 4D-Humans.
+"""Read packed annotation files as Samples: HumanData, SPIN, BEDLAM and 4D-Humans.
 
-Every reader gives key points in the rows of `skeleton`, by exact name, pixels counted from 0, metres in the camera's
-frame, and boxes as the file's own rule has them. Objects in the files go through the allow-list of formats/pickles.py.
+Every reader maps keypoints to `skeleton` by exact joint name. Pixels count from 0, 3D is in metres in the camera frame,
+and bounding boxes follow the file's own rule. Pickled objects go through the allow-list of formats/pickles.py.
 """
 
 import io
@@ -22,36 +22,36 @@ from hmrb.lookup import find
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 
-JPEG_QUALITY = 95  # of pictures that are no JPEG, or have to be turned
-SCALE_PX = 200.0  # boxes of SPIN's kind: `scale` times this is the side, margin inside
+JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
+SCALE_PX = 200.0  # box side per unit of `scale` in SPIN's format, margin included
 GENDER_CODES = {
     **dict.fromkeys(("m", "male", "1"), "male"),  # 0 and 1 as in SURREAL
     **dict.fromkeys(("f", "female", "0"), "female"),
     **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
 }
-GTKPS = {24: "smpl", 45: "smpl_45", 54: "smpl_54", 127: "agora", 144: "smplx"}  # by their number, in BEDLAM's files
+GTKPS = {24: "smpl", 45: "smpl_45", 54: "smpl_54", 127: "agora", 144: "smplx"}  # BEDLAM's skeletons by number of joints
 Pictures = Callable[[str], bytes]
 
 
 class PackedError(RequestError):
-    """An annotation file without what its format has, or a picture of it that is not there."""
+    """An annotation file that violates its format, or one of its images that cannot be read."""
 
 
 def pictures_in(folder: Path) -> Pictures:
-    """Reads pictures by their names below `folder`, as JPEG."""
+    """Return a function that reads an image below `folder` by name, as JPEG bytes."""
 
     def read(name: str) -> bytes:
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
-            raise PackedError(f"{folder / name}: the picture can't be read ({error.strerror or error})") from None
+            raise PackedError(f"{folder / name}: image cannot be read ({error.strerror or error})") from None
         return data if data.startswith(b"\xff\xd8") else _as_jpeg(data, str(folder / name), turned=False)
 
     return read
 
 
 def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """mmhuman3d's HumanData. SMPL-X alone is no body here: its shape is not SMPL's."""
+    """Read mmhuman3d's HumanData. SMPL-X parameters are ignored: their shape space differs from SMPL's."""
     with Npz(path) as file:
         names = _names(file, "image_path")
         two = _human_data_points(file, "keypoints2d", 3, len(names), skeleton)
@@ -77,7 +77,7 @@ def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKE
 
 
 def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """SPIN's files and those of its kind (EFT, CLIFF): `part` in SPIN's 24 points, `openpose` in OpenPose's 25."""
+    """Read files in SPIN's format (SPIN, EFT, CLIFF): `part` has SPIN's 24 points, `openpose` OpenPose's 25."""
     with Npz(path) as file:
         names = _names(file, "imgname")
         count = len(names)
@@ -104,9 +104,9 @@ def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON)
 
 
 def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """BEDLAM's files, and AGORA's in its manner. The skeleton of `gtkps` follows from their number.
+    """Read files in BEDLAM's format, including AGORA's. The number of `gtkps` joints determines their skeleton.
 
-    With SMPL-X poses (165 numbers), and for children, whose shape has an 11th number, there is no SMPL body.
+    People with SMPL-X poses (165 numbers) and children (an 11th shape number) get no SMPL body.
     """
     with Npz(path) as file:
         names = _names(file, "imgname")
@@ -120,7 +120,7 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
             pose, shape, marked = next(poses), next(betas), next(points)
             is_smpl = len(pose) == 72 and not shape[10:].any()
             jpeg = pictures(name)
-            if "closeup" in name:  # stored on their side; the labels are those of the turned picture
+            if "closeup" in name:  # stored rotated; the labels are for the upright image
                 jpeg = _as_jpeg(jpeg, name, turned=True)
             yield _sample(
                 name,
@@ -137,7 +137,7 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
 
 
 def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """One tar of 4D-Humans: pictures, each followed or led by the pickled list of its people."""
+    """Read a 4D-Humans tar: each image is next to a pickled list of its people."""
     for key, members in _groups(path):
         kinds = sorted(members)
         picture = next((members[kind] for kind in ("jpg", "jpeg", "png") if kind in members), None)
@@ -151,12 +151,14 @@ def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sam
 def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: str) -> Sample:
     needed = ("keypoints_2d", "keypoints_3d", "center", "scale", "body_pose", "betas", "has_body_pose", "has_betas")
     if not isinstance(person, Mapping) or (missing := [name for name in needed if name not in person]):
-        said = "is no table" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
-        raise PackedError(f"{source}: a person of it {said}")
-    # OpenPose's 25, then the first 19 of SPIN's 24: the beginning of smpl_49.
+        said = "is not a dict" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
+        raise PackedError(f"{source}: a person {said}")
+    # OpenPose's 25, then the first 19 of SPIN's 24: the first 44 joints of smpl_49.
     two, three = (np.asarray(person[name], np.float64) for name in ("keypoints_2d", "keypoints_3d"))
     if two.shape != (44, 3) or three.shape != (44, 4):
-        raise PackedError(f"{source}: key points of shapes {two.shape} and {three.shape}, not (44, 3) and (44, 4)")
+        raise PackedError(
+            f"{source}: keypoints have shapes {two.shape} and {three.shape}, expected (44, 3) and (44, 4)"
+        )
     return _sample(
         key,
         jpeg,
@@ -172,7 +174,7 @@ def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: 
 
 
 def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Members of a tar that follow one another under one key, by what follows the key's dot."""
+    """Group consecutive tar members with the same key; each group maps file extensions to contents."""
     key, members = "", dict[str, bytes]()
     try:
         with tarfile.open(path, "r|*") as tar:
@@ -190,9 +192,9 @@ def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     content = tar.extractfile(info)
                     members[kind] = content.read() if content else b""
     except (tarfile.TarError, EOFError) as error:
-        raise PackedError(f"{path}: no tar, or one that is cut short ({error}); get it again") from None
+        raise PackedError(f"{path}: not a tar file, or truncated ({error}); download it again") from None
     except OSError as error:
-        raise PackedError(f"{path}: can't be read ({error.strerror or error})") from None
+        raise PackedError(f"{path}: cannot be read ({error.strerror or error})") from None
     if members:
         yield key, members
 
@@ -211,7 +213,7 @@ def _sample(
 ) -> Sample:
     body = [np.asarray(part, np.float32).ravel() for part in (pose, betas, transl)]
     if (sizes := [len(part) for part in body])[::2] != [72, 3] or sizes[1] < 10:
-        raise PackedError(f"'{name}': pose, shape and translation of {sizes} numbers, a SMPL body has [72, 10, 3]")
+        raise PackedError(f"'{name}': pose, shape and translation have {sizes} numbers, expected [72, 10, 3]")
     has_body = has_body and all(np.isfinite(part).all() for part in body)
     pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in (72, 10, 3))
     return Sample(
@@ -229,7 +231,7 @@ def _sample(
 
 
 def _points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -> Float[np.ndarray, "J C"]:
-    """Points of one skeleton in the rows of another; what is not finite is missing, confidence is at most 1."""
+    """Map points from one skeleton to another; points that are not finite are missing, confidence is at most 1."""
     points = np.asarray(values, np.float32).copy()
     points[~np.isfinite(points).all(1)] = 0
     points[:, -1] = points[:, -1].clip(0, 1)
@@ -247,18 +249,18 @@ def _names(file: Npz, key: str) -> list[str]:
 
 
 def _rows(file: Npz, key: str, count: int, default: Any = None) -> Iterator[Any]:
-    """The rows of an array that has to have `count` of them; where there is none, `default` for each."""
+    """Iterate over the `count` rows of an array, or over copies of `default` if the file does not have it."""
     if key not in file and default is not None:
         return repeat(default, count)
     shape = file.shape(key)
     have = shape[0] if shape else len(file.read(key))
     if have != count:
-        raise PackedError(f"{file.path}: {key} has {have} rows for {count} pictures")
+        raise PackedError(f"{file.path}: {key} has {have} rows for {count} images")
     return file.rows(key)
 
 
 def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: str) -> Iterator[np.ndarray]:
-    """Key points as stored: all of a convention's, or only those columns of it that its mask has."""
+    """Iterate over keypoints, which store all joints of a convention or only the joints in its mask."""
     if key not in file:
         yield from repeat(_points(np.zeros((190, width)), "human_data", skeleton), count)
         return
@@ -266,7 +268,7 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
     joints = len(find("skeleton", convention, SKELETONS).joints)
     mask = np.asarray(file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)).astype(bool)
     if len(mask) > joints:
-        raise PackedError(f"{file.path}: {key} of {len(mask)} joints, {convention} has {joints}")
+        raise PackedError(f"{file.path}: {key} has {len(mask)} joints, but {convention} has {joints}")
     is_packed = bool(file.read("__keypoints_compressed__")) if "__keypoints_compressed__" in file else False
     columns = np.flatnonzero(mask) if is_packed else np.arange(len(mask))
     if file.shape(key) != (count, len(columns), width):
@@ -274,7 +276,7 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
             f"{file.path}: {key} has shape {file.shape(key)}, expected ({count}, {len(columns)}, {width})"
         )
     for stored in file.rows(key):
-        whole = np.zeros((joints, width), np.float32)  # an older, shorter list of joints is the beginning of today's
+        whole = np.zeros((joints, width), np.float32)  # older files have the first joints of today's list
         whole[columns] = stored
         whole[: len(mask), -1] *= mask
         yield _points(whole, convention, skeleton)
@@ -291,7 +293,7 @@ def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, n
         transl = np.asarray(smpl.get("transl", np.zeros((count, 3)))).reshape(count, 3)
         poses = np.concatenate([root, limbs], 1).reshape(count, 72)
     except ValueError as error:
-        raise PackedError(f"{path}: smpl does not fit {count} pictures ({error})") from None
+        raise PackedError(f"{path}: smpl does not match {count} images ({error})") from None
     return poses, betas, transl
 
 
@@ -299,14 +301,14 @@ def _genders(path: Path, meta: Any, count: int) -> list[str]:
     given = meta.get("gender") if isinstance(meta, Mapping) else None
     codes = [""] * count if given is None else np.asarray(given).ravel().tolist()
     if len(codes) != count:
-        raise PackedError(f"{path}: {len(codes)} genders for {count} pictures")
+        raise PackedError(f"{path}: {len(codes)} genders for {count} images")
     return [_gender(path, code) for code in codes]
 
 
 def _gender(path: Path, code: Any) -> str:
     word = (code.decode() if isinstance(code, bytes) else str(code)).lower()
     if word not in GENDER_CODES:
-        raise PackedError(f"{path}: no gender is called '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
+        raise PackedError(f"{path}: unknown gender '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
     return GENDER_CODES[word]
 
 
@@ -314,15 +316,15 @@ def _gtkps(path: Path, file: Npz) -> str:
     shape = file.shape("gtkps")
     count = shape[1] if len(shape) == 3 else 0
     if count not in GTKPS:
-        raise PackedError(f"{path}: gtkps of {count} joints; known are {', '.join(map(str, GTKPS))}")
+        raise PackedError(f"{path}: gtkps has {count} joints; known: {', '.join(map(str, GTKPS))}")
     return GTKPS[count]
 
 
 def _as_jpeg(data: bytes, source: str, turned: bool) -> bytes:
-    """A picture as JPEG; `turned` by 90 degrees clockwise."""
+    """Encode an image as JPEG; `turned` rotates it by 90 degrees clockwise."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
-        raise PackedError(f"{source}: no picture that can be decoded")
+        raise PackedError(f"{source}: image cannot be decoded")
     if turned:
         picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
     encoded: bytes = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

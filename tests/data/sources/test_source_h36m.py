@@ -132,7 +132,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
 def test_metadata_with_a_doctype_is_refused(tmp_path: Path) -> None:
     made.write(tmp_path, "S1", "Directions 1", made.FRONT)
     made.write_metadata(tmp_path / "metadata.xml", '<!DOCTYPE m [<!ENTITY a "b">]>')
-    with pytest.raises(RequestError, match="metadata.xml: has a DOCTYPE"):
+    with pytest.raises(RequestError, match="metadata.xml: cannot be read as XML: it has a DOCTYPE"):
         plan(Raw(tmp_path))
     (tmp_path / "metadata.xml").write_text("<metadata><w0>[1 2]</w0></metadata>")
     with pytest.raises(RequestError, match="w0 has 2 numbers, cameras need 300"):
