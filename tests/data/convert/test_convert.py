@@ -92,8 +92,8 @@ def test_a_worker_that_is_killed_ends_it_with_one_message(undisturbed: bytes, tm
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said == (
-        f"{shard_at(tmp_path)}: a worker process was killed; if that was for want of memory, take fewer --workers."
-        " What is done is kept: run the command again to go on\n"
+        f"{shard_at(tmp_path)}: a worker process was killed; if it ran out of memory, use fewer --workers."
+        " Finished blocks are kept; run the command again to resume\n"
     )
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
@@ -246,7 +246,7 @@ def test_a_share_is_the_same_people_however_they_are_cut(tmp_path: Path, monkeyp
 
 
 def test_nothing_selected_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="none of 20 items has a person that is kept; nothing was written"):
+    with pytest.raises(RequestError, match="no person in 20 items was selected; nothing was written"):
         make(tmp_path, 1, PhotoFilter(match="nowhere"))
     assert not shard_at(tmp_path).exists()
 
@@ -256,9 +256,9 @@ def test_more_missing_pictures_than_allowed_end_it(workers: int, tmp_path: Path)
     with pytest.raises(RunError) as error:
         make(tmp_path, workers, lacking=MISSING, limit=1)
     assert str(error.value) == (
-        f"{shard_at(tmp_path)}: 2 pictures can't be read, --allow-missing says 1:"
+        f"{shard_at(tmp_path)}: 2 images cannot be read, --allow-missing allows 1:"
         " nowhere/outdoors/04_1.jpg: No such file or directory; nowhere/indoors/13_1.jpg: No such file or directory."
-        " What is done is kept: run the command again to go on"
+        " Finished blocks are kept; run the command again to resume"
     )
     assert not shard_at(tmp_path).exists()
 

@@ -126,11 +126,11 @@ def test_a_fault_is_named(tmp_path: Path, fault: str) -> None:
 def test_a_mirrored_picture_that_is_kept_whole_is_told_from_another(tmp_path: Path) -> None:
     shard = write(tmp_path / "a.h5", FAULTS["mirrored picture"][0], kind="original")
     said = {check.name: check.detail for check in verify(shard, Store(tmp_path), None)}
-    assert "pictures are mirrored" in said["picture_fits"]
+    assert "images are mirrored" in said["picture_fits"]
 
 
 def test_units_are_guessed(tmp_path: Path) -> None:
-    for fault, unit in (("millimetres", "these are millimetres"), ("sevenths", "these are sevenths of a metre")):
+    for fault, unit in (("millimetres", "the unit is millimetres"), ("sevenths", "the unit is sevenths of a metre")):
         shard = write(tmp_path / f"{fault}.h5", FAULTS[fault][0])
         assert unit in {check.name: check.detail for check in verify(shard, Store(tmp_path), None)}["bone_lengths"]
 
@@ -163,5 +163,5 @@ def test_a_shard_is_found_by_name(tmp_path: Path) -> None:
 def test_a_picture_cut_short_is_no_picture(tmp_path: Path) -> None:
     whole = cv2.imencode(".jpg", draw([someone(0)], SIZE))[1].tobytes()
     person = labelled(someone(0))
-    with pytest.raises(UnreadablePicture, match="is cut short|can't be decoded"):  # by OpenCV's version
+    with pytest.raises(UnreadablePicture, match="image is truncated|image cannot be decoded"):  # by OpenCV's version
         pack(Photo(name="a.jpg", people=(person,), data=whole[:-40]), Packing("region"))

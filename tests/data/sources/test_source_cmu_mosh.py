@@ -89,7 +89,7 @@ def test_converting_writes_bodies_without_pictures(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no neutrMosh/neutrSMPL_CMU"):
+    with pytest.raises(RequestError, match="contains no neutrMosh/neutrSMPL_CMU"):
         plan(Raw(tmp_path))
     path = tmp_path / "neutrSMPL_CMU/01/01_01.pkl"
     for table, said in (

@@ -99,7 +99,7 @@ def test_converting_keeps_the_pictures_bytes_and_the_sequence(raw: Raw, tmp_path
     [
         ({"smpl": None}, "no 'smpl' where it has to be"),
         ({"kp2d": np.zeros((3, 24, 2))}, "'kp2d' is not 15 x 24 x 2 numbers"),
-        ({"gender": "x"}, "no gender is called 'x'; known: neutral, male, female"),
+        ({"gender": "x"}, "unknown gender 'x'; known: neutral, male, female"),
         ({"bboxes": {"bboxes": np.zeros((15, 5))}}, "'bboxes' is not 15 x 4 numbers"),
     ],
 )
@@ -112,13 +112,13 @@ def test_a_sequence_out_of_step_is_named(raw: Raw, values: dict[str, Any], said:
 
 def test_what_is_missing_is_said(raw: Raw, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match=r"no \*/\*/\*_data.pkl in it"):
+    with pytest.raises(RequestError, match=r"contains no \*/\*/\*_data.pkl"):
         plan(Raw(tmp_path / "empty"))
-    with pytest.raises(RequestError, match="P0_00_outdoor_climb_data.pkl: no 'emdb1' where it has to be"):
+    with pytest.raises(RequestError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"):
         plan(changed(raw, emdb1=None))
     for sequence in list(made.SEQUENCES)[:3]:
         made.file_of(raw.root, sequence).unlink()
-    with pytest.raises(RequestError, match="none of 1 sequences is in emdb1 or emdb2"):
+    with pytest.raises(RequestError, match="none of 1 sequences belongs to emdb1 or emdb2"):
         plan(raw)
 
 

@@ -65,7 +65,7 @@ def test_converting_writes_both_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no trainset/annots.json and no testset/annots.json"):
+    with pytest.raises(RequestError, match=r"contains no trainset/annots.json or testset/annots.json"):
         plan(Raw(tmp_path))
     made.write(tmp_path)
     path = tmp_path / "trainset/annots.json"
@@ -80,9 +80,9 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=f"annots.json: 00003: {said}"):
             plan(Raw(tmp_path))
     path.write_text(json.dumps(whole)[:50])
-    with pytest.raises(RequestError, match="annots.json: no JSON, or cut short"):
+    with pytest.raises(RequestError, match="annots.json: not a JSON file, or truncated"):
         plan(Raw(tmp_path))
     whole["00003"]["img_path"] = "..\\..\\..\\etc\\passwd"
     path.write_text(json.dumps(whole))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos(Raw(tmp_path))

@@ -205,15 +205,15 @@ def test_a_damaged_file_is_named(file: str, content: dict[str, object], message:
 def test_an_id_that_climbs_out_is_refused(tmp_path: Path) -> None:
     write_mtp(tmp_path)
     (tmp_path / "train_val_split.json").write_text(json.dumps({"train": ["a_.._../../../x"]}))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos("mtp", tmp_path)
 
 
 def test_no_recording_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no recordings in it"):
+    with pytest.raises(RequestError, match="contains no recordings"):
         PROX.plan(Raw(tmp_path))
     (tmp_path / "recordings").mkdir()
-    with pytest.raises(RequestError, match="no recording with a folder Color in it"):
+    with pytest.raises(RequestError, match="contains no recording with a folder Color"):
         PROX.plan(Raw(tmp_path))
 
 

@@ -92,7 +92,7 @@ def test_converting_writes_every_split_and_test_pictures_keep_their_bytes(raw: R
 def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Path) -> None:
     made.write(tmp_path, "test")
     assert [part.split for part in plan(Raw(tmp_path))] == ["test"]
-    with pytest.raises(RequestError, match="no sequenceFiles in it"):
+    with pytest.raises(RequestError, match="contains no sequenceFiles"):
         plan(Raw(tmp_path / "imageFiles"))
 
 
@@ -101,7 +101,7 @@ def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Pat
     [
         ({"poses2d": None}, "no poses2d in it"),
         ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), 8 frames need (8, 3)"),
-        ({"genders": ["m", "x"]}, "no gender is called 'x'"),
+        ({"genders": ["m", "x"]}, "unknown gender 'x'"),
         ({"betas": [np.zeros(10)]}, "betas of 1 people, poses of 2"),
         ({"cam_poses": np.zeros((8, 3, 4))}, "cam_poses has shape (8, 3, 4)"),
     ],

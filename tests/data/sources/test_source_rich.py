@@ -104,7 +104,7 @@ def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
         ({"pose_cam": None}, "no pose_cam in it"),
         ({"pose_cam": np.zeros((18, 63))}, "pose_cam has shape (18, 63), expected (18, 66)"),
         ({"scale": np.ones(3)}, "scale has shape (3,), expected (18, 1)"),
-        ({"gender": np.array(["m"] * 17 + ["x"])}, "no gender is called 'x'; known: m, male, f, female"),
+        ({"gender": np.array(["m"] * 17 + ["x"])}, "unknown gender 'x'; known: m, male, f, female"),
         ({"gender": np.array(["m"])}, "gender of 1 people, imgname of 18"),
         ({"imgname": np.array(["a.jpeg"] * 18)}, "picture 'a.jpeg' is not named as test/RECORDING/cam_03/"),
     ],
@@ -123,7 +123,7 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
         plan(bare)
     path = raw.root / "smplx2smpl.pkl"
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:, :20]}))
-    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, the matrix to SMPL is for 20"):
+    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
         photos_of(plan(raw), "test")
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:100]}))
     with pytest.raises(RequestError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
