@@ -80,7 +80,7 @@ def random_crop(
 
 
 def smaller_square(view: View, factor: float, x_share: float, y_share: float) -> View:
-    """Shrink the square by `factor` and place it at these fractions of the free space; whole pixels, as in the study."""
+    """Shrink the square by `factor` and place it at these fractions of the free space, in whole pixels."""
     side = max(int(view.side), 1)
     smaller = max(int(side * (1 - factor)), 1)
     corner = np.trunc(view.center - side / 2) + np.trunc((side - smaller) * np.array([x_share, y_share]))

@@ -230,7 +230,7 @@ def view_of(sample: Sample, skeleton: str, source: str) -> View:
     """Decode a sample in the training skeleton. Raises UnreadablePicture with `source` in the message."""
     x, y, width, height = sample.box.astype(np.float64)
     return View(
-        image=decoded(sample.jpeg, f"{source}: picture '{sample.name}'"),
+        image=decoded(sample.jpeg, f"{source}: {sample.name}"),
         box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
         side=float(max(width, height)),

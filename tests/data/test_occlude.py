@@ -307,7 +307,7 @@ def test_a_broken_voc_is_named_and_nothing_written(
 
 
 def test_a_folder_that_is_no_voc_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no VOC 2012 here; a folder with Annotations, JPEGImages, Segment"):
+    with pytest.raises(RequestError, match=r"not a VOC 2012 folder; it must contain Annotations, JPEGImages, Segment"):
         prepare_pascal(tmp_path, tmp_path / "pascal.npz", ProgressReporter())
 
 
@@ -337,11 +337,11 @@ def test_a_missing_pascal_set_is_said_before_training(tiny_experiment: Experimen
 @pytest.mark.parametrize("content", [b"no zip", b""])
 def test_a_broken_pascal_set_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pascal.npz").write_bytes(content)
-    with pytest.raises(RequestError, match=r"pascal\.npz: can't be read as occluders .* make it anew"):
+    with pytest.raises(RequestError, match=r"pascal\.npz: cannot be read as occluders .* recreate it"):
         read_pascal(tmp_path / "pascal.npz")
     np.savez(tmp_path / "pascal.npz", pixels=np.zeros((9, 4), np.uint8), sizes=np.array([[2, 2]]))
-    with pytest.raises(RequestError, match=r"sizes and pixels don't match"):
+    with pytest.raises(RequestError, match=r"sizes and pixels do not match"):
         read_pascal(tmp_path / "pascal.npz")
     np.savez(tmp_path / "pascal.npz", pixels=np.array([{}], object), sizes=np.array([[1, 1]]))
-    with pytest.raises(RequestError, match=r"can't be read as occluders"):
+    with pytest.raises(RequestError, match=r"cannot be read as occluders"):
         read_pascal(tmp_path / "pascal.npz")

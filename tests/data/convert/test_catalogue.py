@@ -94,7 +94,9 @@ def test_one_trains_on_a_slug_that_is_no_test_set() -> None:
     assert train_set("mhp").role == "extra"
     with pytest.raises(RequestError, match="dataset 'pw3d' is an alias; use '3dpw' in specs"):
         train_set("pw3d")
-    with pytest.raises(RequestError, match="'3dpw_test' is a test set \(split test of '3dpw'\) and cannot be trained on"):
+    with pytest.raises(
+        RequestError, match="'3dpw_test' is a test set \(split test of '3dpw'\) and cannot be trained on"
+    ):
         train_set("3dpw_test")
     with pytest.raises(RequestError, match="'emdb' is a test set \(split emdb1 of 'emdb'\) and cannot be trained on"):
         train_set("emdb")

@@ -161,7 +161,7 @@ def test_pictures_in_files_of_their_own_read_the_same(
         np.testing.assert_array_equal(before.keypoints2d, after.keypoints2d)
     assert many.jpeg(0) == one.jpeg(0)
     (shard_at(tmp_path / "many").parent / files[1]).unlink()
-    with pytest.raises(ShardError, match=r"pictures-001\.h5: no such file; it holds pictures of lsp_train\.h5"):
+    with pytest.raises(ShardError, match=r"pictures-001\.h5: no such file; it must contain images of lsp_train\.h5"):
         Shard(many.path).jpeg(0)
 
 

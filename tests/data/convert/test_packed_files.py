@@ -182,9 +182,7 @@ def test_a_file_of_spin_with_the_least_in_it(tmp_path: Path) -> None:
     assert not first.keypoints2d.any()
     bare = {key: value for key, value in content.items() if key not in ("pose", "shape")}
     assert not next(read_spin(write(tmp_path, **bare), named)).has_body
-    refuses(
-        read_spin(write(tmp_path, **bare | {"imgname": np.array(["a"])}), named), "center has 2 rows for 1 images"
-    )
+    refuses(read_spin(write(tmp_path, **bare | {"imgname": np.array(["a"])}), named), "center has 2 rows for 1 images")
     refuses(read_spin(write(tmp_path, part=np.zeros(3)), named), "no array named imgname; the file contains part")
     wide = content | {"pose": np.zeros((2, 165))}
     refuses(read_spin(write(tmp_path, **wide), named), "'a.jpg': pose, shape and translation have [165, 10, 3] numbers")
@@ -237,9 +235,7 @@ def test_bedlam_s_smplx_and_children_are_no_smpl_bodies(tmp_path: Path) -> None:
     child[1, 10] = 0
     first, second = read_bedlam(write(tmp_path, **bedlam(shape=child)), lambda name: picture())
     assert (first.has_body, second.has_body) == (False, True)
-    refuses(
-        read_bedlam(write(tmp_path, **bedlam(gtkps=np.ones((2, 99, 2)))), named), "gtkps has 99 joints; known: 24"
-    )
+    refuses(read_bedlam(write(tmp_path, **bedlam(gtkps=np.ones((2, 99, 2)))), named), "gtkps has 99 joints; known: 24")
 
 
 def person(**changes: Any) -> dict[str, Any]:

@@ -211,7 +211,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     wide = frame.copy()
     wide["gt_joints_3d"] = [[np.zeros((127, 3))] * 4] * 3
     wide.to_pickle(table)
-    with pytest.raises(RequestError, match=r"joints of row 0 have shapes .*127.*the folder camera_dataframe_smpl must contain"):
+    with pytest.raises(
+        RequestError, match=r"joints of row 0 have shapes .*127.*the folder camera_dataframe_smpl must contain"
+    ):
         SOURCE.plan(Raw(tmp_path))
 
 

@@ -54,14 +54,19 @@ def test_compat_takes_corners_for_sizes_and_codes_for_confidence(tmp_path: Path)
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="contains no ai_challenger_keypoint_train_20170909/keypoint_train_annotations"):
+    with pytest.raises(
+        RequestError, match="contains no ai_challenger_keypoint_train_20170909/keypoint_train_annotations"
+    ):
         plan(Raw(tmp_path))
     aic.write(tmp_path)
     path = tmp_path / aic.LISTS["train"]
     table = json.loads(path.read_text())
     del table[3]["human_annotations"]["human1"]
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="keypoint_train_annotations_20170909.json: missing 'human1'; is this the dataset's original file"):
+    with pytest.raises(
+        RequestError,
+        match="keypoint_train_annotations_20170909.json: missing 'human1'; is this the dataset's original file",
+    ):
         plan(Raw(tmp_path))
     table[2]["keypoint_annotations"]["human1"].pop()
     path.write_text(json.dumps(table))

@@ -114,7 +114,9 @@ def test_what_is_missing_is_said(raw: Raw, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match=r"contains no \*/\*/\*_data.pkl"):
         plan(Raw(tmp_path / "empty"))
-    with pytest.raises(RequestError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"):
+    with pytest.raises(
+        RequestError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"
+    ):
         plan(changed(raw, emdb1=None))
     for sequence in list(made.SEQUENCES)[:3]:
         made.file_of(raw.root, sequence).unlink()

@@ -39,7 +39,9 @@ def test_hidden_and_missing_points_do_not_count_but_only_one_is_occlusion(tmp_pa
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="contains no lip_train_set.csv or TrainVal_pose_annotations/lip_train_set.csv"):
+    with pytest.raises(
+        RequestError, match="contains no lip_train_set.csv or TrainVal_pose_annotations/lip_train_set.csv"
+    ):
         plan(Raw(tmp_path))
     lip.write(tmp_path, "val")
     assert [part.split for part in plan(Raw(tmp_path))] == ["val"]

@@ -68,7 +68,9 @@ def test_points_are_found_by_their_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people_of(source.plan(Raw(tmp_path)), "train")[0].keypoints2d, straight)
     table["keypoint_names"][2] = "muzzle"
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="ochuman.json: missing keypoints nose; the file has left_eye, right_eye, muzzle"):
+    with pytest.raises(
+        RequestError, match="ochuman.json: missing keypoints nose; the file has left_eye, right_eye, muzzle"
+    ):
         source.plan(Raw(tmp_path))
 
 
@@ -76,7 +78,9 @@ def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="contains no ochuman.json"):
         source.plan(Raw(tmp_path))
     (tmp_path / "ochuman.json").write_text('{"images": []}')
-    with pytest.raises(RequestError, match="ochuman.json: missing 'keypoint_names'; is this the dataset's original file"):
+    with pytest.raises(
+        RequestError, match="ochuman.json: missing 'keypoint_names'; is this the dataset's original file"
+    ):
         source.plan(Raw(tmp_path))
 
 

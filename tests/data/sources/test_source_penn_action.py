@@ -65,7 +65,9 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="0001.mat: missing variables: visibility"):
         photos_of(plan(Raw(tmp_path)), "train")
     savemat(str(path), table | {"visibility": np.ones((2, 13))})
-    with pytest.raises(RequestError, match=r"0001.mat: x, y and visibility have shapes \(3, 13\), \(3, 13\), \(2, 13\)"):
+    with pytest.raises(
+        RequestError, match=r"0001.mat: x, y and visibility have shapes \(3, 13\), \(3, 13\), \(2, 13\)"
+    ):
         photos_of(plan(Raw(tmp_path)), "train")
 
 

@@ -120,7 +120,11 @@ def _spoil(root: Path, name: str) -> None:
         ("cut", RequestError, r"00000_joints\.npy: no array that can be read"),
         ("crop", RequestError, r"00000_fit_crop_info\.txt: not the six numbers of a crop"),
         ("render", RunError, r"00000_render_light\.png: image is missing or cannot be decoded"),
-        ("list", RequestError, r"train\.txt: '/00000_image\.jpg' is not an image name; lines must be like /00000_image\.png"),
+        (
+            "list",
+            RequestError,
+            r"train\.txt: '/00000_image\.jpg' is not an image name; lines must be like /00000_image\.png",
+        ),
         ("climb", RunError, "which is outside this folder; rejected"),
     ],
 )
