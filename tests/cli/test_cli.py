@@ -95,7 +95,8 @@ def test_a_truncated_shard(tiny_store: Store, tmp_path: Path) -> None:
     path = tiny_store.shard("synthetic", "train")
     path.write_bytes(path.read_bytes()[:-500])
     refused(
-        hmrb("train", spec_file(tmp_path), home=tiny_store.root), f"{path}: file is truncated; delete it and recreate it"
+        hmrb("train", spec_file(tmp_path), home=tiny_store.root),
+        f"{path}: file is truncated; delete it and recreate it",
     )
 
 

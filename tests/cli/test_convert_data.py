@@ -122,7 +122,10 @@ def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
         (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: there is only --compat study"),
         (("convert-data", "humandata", "--as", "3dpw"), "humandata: --file FILE and --as DATASET say what it is"),
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR must be the folder"),
-        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"), "apply to raw files only and have no effect here"),
+        (
+            ("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"),
+            "raw files only and have no effect here",
+        ),
         (("convert-data", "body"), "which body? hmrb convert-data body --file"),
         (("convert-data", "occluders"), "occluders: --raw DIR has to say where Pascal VOC 2012 is unpacked"),
         (("verify", "nothing"), "no shard nothing: not a file, and not in"),

@@ -105,7 +105,7 @@ def test_a_test_picture_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_labels_left_out_of_a_dataset_are_missing_there_alone(shards: dict[str, Shard]) -> None:
-    """Their pictures and the augmentation stay the same."""
+    """Images and augmentation stay the same."""
     spec = SPEC.model_copy(update={"without": {"a": ("keypoints3d", "body")}})
     draws = range(40)
     full, less = DrawDataset(shards, SPEC, 24, seed=3), DrawDataset(shards, spec, 24, seed=3)

@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path, monkeypat
 
 
 def test_a_disk_that_fills_while_people_are_written(tmp_path: Path) -> None:
-    """A real limit on file size stands in for a full disk."""
+    """A file size limit simulates a full disk."""
     script = (
         "import resource, signal, sys; from pathlib import Path; from conftest import person, write_shard\n"
         "from hmrb.errors import RunError\n"

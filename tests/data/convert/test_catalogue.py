@@ -1,4 +1,4 @@
-"""The catalogue's rows, and `hmrb list-datasets` as a user meets it."""
+"""The catalogue's rows, and `hmrb list-datasets` as a user sees it."""
 
 import json
 import re
@@ -95,10 +95,10 @@ def test_one_trains_on_a_slug_that_is_no_test_set() -> None:
     with pytest.raises(RequestError, match="dataset 'pw3d' is an alias; use '3dpw' in specs"):
         train_set("pw3d")
     with pytest.raises(
-        RequestError, match="'3dpw_test' is a test set \(split test of '3dpw'\) and cannot be trained on"
+        RequestError, match=r"'3dpw_test' is a test set \(split test of '3dpw'\) and cannot be trained on"
     ):
         train_set("3dpw_test")
-    with pytest.raises(RequestError, match="'emdb' is a test set \(split emdb1 of 'emdb'\) and cannot be trained on"):
+    with pytest.raises(RequestError, match=r"'emdb' is a test set \(split emdb1 of 'emdb'\) and cannot be trained on"):
         train_set("emdb")
 
 
@@ -109,7 +109,7 @@ def test_a_mix_is_looked_up_in_the_catalogue(tmp_path: Path) -> None:
     assert any("no dataset named 'lspett'. Did you mean 'lspet'" in problem for problem in problems)
     assert not any("h36m" in problem.partition("Known:")[0] for problem in problems)
     done = hmrb("train", spec_file(tmp_path, data={"mix": {"coco": 1.0}}, evals={"select_on": None, "benches": []}))
-    command = "make it: hmrb convert-data coco --raw DIR (its files: https://cocodataset.org/, open)"
+    command = "create it: hmrb convert-data coco --raw DIR (its files: https://cocodataset.org/, open)"
     refused(done, "no shard of 'coco' at ", command)
 
 

@@ -1,4 +1,4 @@
-"""Conversions: the same bytes whatever the processes and whenever they were killed; choices are kept in mind."""
+"""Conversions: bytes do not depend on processes or interruptions, and the shard records its options."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The shard as one process makes it, without a break, in one block."""
+    """The shard written by one process without interruption, in one block."""
     home = tmp_path_factory.mktemp("undisturbed")
     make(home)
     return shard_at(home).read_bytes()
@@ -80,7 +80,7 @@ def test_a_conversion_that_ended_in_the_middle_goes_on(item: int, undisturbed: b
     assert process.wait(60) == 9
     process.communicate()
     assert names_in(tmp_path) == [".lsp_train.blocks"]
-    assert len(list(blocks_at(tmp_path).glob("*.json"))) == 1 + item // BLOCK  # the plan, and whole blocks
+    assert len(list(blocks_at(tmp_path).glob("*.json"))) == 1 + item // BLOCK  # the plan and the finished blocks
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
     assert names_in(tmp_path) == ["lsp_train.h5"]
@@ -111,7 +111,7 @@ def test_a_conversion_that_was_killed_goes_on(num_blocks: int, undisturbed: byte
     process.send_signal(signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{child}").exists() for child in children):  # nobody writes on
+    while any(Path(f"/proc/{child}").exists() for child in children):  # no child is left
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not shard_at(tmp_path).exists()
@@ -121,7 +121,7 @@ def test_a_conversion_that_was_killed_goes_on(num_blocks: int, undisturbed: byte
 
 
 def _children(parent: int) -> set[int]:
-    """Every process below one."""
+    """All descendants of a process."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -185,7 +185,7 @@ def test_files_of_pictures_are_gone_when_one_file_is_enough(
     ],
 )
 def test_a_full_disk_leaves_finished_blocks_alone(limit: int, finished: bool, tmp_path: Path) -> None:
-    """A limit on the size of a file stands in for a full disk."""
+    """A file size limit simulates a full disk."""
     write(tmp_path / "raw", FILES["eft_lspet"]["train"], count=20)
     command = (
         "import resource, sys; import hmrb.data.convert.conversion as s; from hmrb.cli import main;"
@@ -230,7 +230,7 @@ def test_a_selection_is_kept_in_mind(selection: PhotoFilter, said: str, tmp_path
         assert all(fnmatch(name, selection.match) for name in kept)
     if selection == PhotoFilter(match="outdoors/*"):
         assert len(kept) == len([name for name in everything() if name.startswith("outdoors")])
-    if selection == PhotoFilter(every=3):  # of the photos as they are counted: item and place in it
+    if selection == PhotoFilter(every=3):  # photos are counted by item and position in it
         assert kept == [name for name in everything() if (int(name[-8:-6]) + int(name[-5])) % 3 == 0]
     if selection == PhotoFilter(fraction=0.4):
         assert 0.2 < len(kept) / len(everything()) < 0.6
@@ -313,5 +313,5 @@ def test_what_it_will_take_is_told_from_a_few_items() -> None:
     assert about.people == 57 / 2
     size = sum(len(photo.data) * len(photo.people) for item in range(ITEMS) for photo in read((), item))
     assert about.bytes == size / 2
-    long = replace(part, photos_each=100)  # of which only the first 20 of an item are looked at
+    long = replace(part, photos_each=100)  # only the first 20 photos of an item are read
     assert estimate(long, ConversionOptions("a test"), num_items=20).people == 57 * 5

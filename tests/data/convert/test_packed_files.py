@@ -1,4 +1,4 @@
-"""Annotations that others packed: their values arrive in our units, our joints and our records."""
+"""Packed annotations of other projects: values are converted to our units, joints and records."""
 
 import io
 import pickle
@@ -27,7 +27,7 @@ from hmrb.errors import RequestError
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS
 
-# smpl_54's slots in HumanData's list of 190, as the study's name tables give them.
+# smpl_54's indices in HumanData's list of 190, from the study's name tables.
 SLOTS = [*range(22), 188, 189, *range(55, 65 + 1), *range(66, 75 + 1), *range(144, 152 + 1)]
 MINI = GOLDENS / "4b_pw3d_mini_humandata.npz"
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_a_human_data_file_that_is_not_compressed(tmp_path: Path) -> None:
     assert [sample.has_body for sample in people] == [True, False, True]
     assert [sample.gender for sample in people] == ["female", "male", "neutral"]
     confidences = np.array([sample.keypoints2d[:, 2] for sample in people])
-    np.testing.assert_array_equal(confidences.sum(1), [2, 1, 2])  # only what the mask has; NaN is missing; 2 is 1
+    np.testing.assert_array_equal(confidences.sum(1), [2, 1, 2])  # masked; NaN is missing; 2 is clipped to 1
     np.testing.assert_array_equal(people[1].keypoints2d[0], [0, 0, 0])
     np.testing.assert_allclose(people[0].keypoints2d[slot("left_hand"), :2], content["keypoints2d"][0, 188, :2], 1e-6)
     assert not people[0].keypoints3d.any()
@@ -166,7 +166,7 @@ def test_a_file_of_spin(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.box, [0, 10, 100, 100])
     np.testing.assert_array_equal(second.box, [-90, -80, 200, 200])
     np.testing.assert_array_equal(first.keypoints2d[slot("right_ankle")], [30, 40, 1])
-    assert first.keypoints2d[:, 2].sum() == 1  # OpenPose's own points supervise no joint of SMPL's, as in the study
+    assert first.keypoints2d[:, 2].sum() == 1  # OpenPose's points map to no SMPL joint, as in the study
     np.testing.assert_allclose(first.keypoints3d[slot("headtop")], [0.1, -0.7, 0.2, 1], atol=1e-7)
     assert (first.has_body, second.has_body) == (False, True)
     assert (first.gender, second.gender) == ("male", "female")
@@ -212,7 +212,7 @@ def test_a_file_of_bedlam(tmp_path: Path) -> None:
     assert not first.keypoints2d[24:].any()
     assert second.gender == "female"
     shapes = [cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), 1).shape for sample in (first, second)]
-    assert shapes == [(10, 20, 3), (20, 10, 3)]  # close-ups lie on their side
+    assert shapes == [(10, 20, 3), (20, 10, 3)]  # close-ups are stored rotated
 
 
 def test_bedlam_s_closeups_are_turned_clockwise(tmp_path: Path) -> None:

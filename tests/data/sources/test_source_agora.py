@@ -77,7 +77,7 @@ def test_tensors_are_read_as_arrays(protocol: int, tmp_path: Path) -> None:
 
 
 class _View:
-    """Pickles as a tensor that reaches beyond its four numbers."""
+    """Pickles as a tensor that exceeds its storage of four numbers."""
 
     def __reduce__(self) -> tuple[object, ...]:
         rebuild = torch._utils._rebuild_tensor_v2  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_scan_on_the_ground_before_an_hdri_camera() -> None:
-    """5 m ahead, 1 m to the right, 1.7 m below the camera; turned by 90 degrees, a fit is only set upright."""
+    """5 m ahead, 1 m to the right, 1.7 m below the camera; with a yaw of 90 degrees, only the half turn remains."""
     turn, shift = frame_of("ag_hdri.png", np.zeros(4), np.array([500.0, 100, 0, 90]))
     np.testing.assert_allclose(shift, [1, 1.7, 5], atol=1e-12)
     np.testing.assert_allclose(turn, np.diag([1, -1, -1]), atol=1e-12)
@@ -110,13 +110,13 @@ def test_a_scan_on_the_ground_before_an_hdri_camera() -> None:
         ("a_cam00_b.png", 135, 30, (400, -275, 265), np.zeros(4)),
         ("a_cam02_b.png", -45, 30, (-490, 170, 265), np.zeros(4)),
         ("a_ag2_b.png", 0, 15, (0, 0, 170), np.zeros(4)),
-        ("archviz.png", 40, 0, (10, 20, 190), np.array([10.0, 20, 20, 40])),  # 170 above the ground that it stands on
+        ("archviz.png", 40, 0, (10, 20, 190), np.array([10.0, 20, 20, 40])),  # camera at 170 cm above the ground
     ],
 )
 def test_what_a_camera_looks_at_is_straight_ahead(
     name: str, yaw: float, pitch: float, at: tuple[float, ...], given: np.ndarray
 ) -> None:
-    """Unreal's axes: x ahead, y right, z up; yaw turns to the right and pitch looks down."""
+    """Unreal's axes: x forward, y right, z up; positive yaw turns right, positive pitch looks down."""
     a, b = np.radians([yaw, pitch])
     ahead = np.array([np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), -np.sin(b)])
     _, shift = frame_of(name, given, np.array([*(np.array(at) + 300 * ahead), 0]))

@@ -1,4 +1,4 @@
-"""AI Challenger's key points, as lists and in COCO's format."""
+"""AI Challenger's keypoints, as lists and in COCO format."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from hmrb.data.sources.aic import plan
 from hmrb.errors import RequestError
 
 FORMATS = pytest.mark.parametrize("write", [aic.write, aic.write_coco])
-HALF_PIXEL = 0.51  # the trees round to whole pixels
+HALF_PIXEL = 0.51  # the trees round to integer pixels
 
 
 @FORMATS

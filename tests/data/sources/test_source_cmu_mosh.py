@@ -1,4 +1,4 @@
-"""CMU MoSh: bodies alone, from whichever of its forms is there."""
+"""CMU MoSh: bodies without images, from each of its three forms."""
 
 from pathlib import Path
 

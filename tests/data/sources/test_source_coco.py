@@ -1,4 +1,4 @@
-"""COCO, COCO-WholeBody, CrowdPose and PoseTrack18, read from made-up trees in their formats."""
+"""COCO, COCO-WholeBody, CrowdPose and PoseTrack18, read from artificial trees in their formats."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def test_posetrack_has_a_file_a_sequence(tmp_path: Path, labels: str) -> None:
     truth = coco.write_posetrack(tmp_path, labels=labels)
     part = plan_posetrack(Raw(tmp_path))[0]
     assert len(part.items) == 2
-    # Of each sequence's 12 people number 4 lacks a wrist and the last one a box.
+    # In each sequence of 12 people, person 4 lacks a wrist and the last one a bounding box.
     expected = [there for start in (0, 12) for there in kept(truth[start : start + 12], coco.NO_LIMB, 11)]
     people = people_of([part], "train")
     for person, there in zip(people, expected, strict=True):

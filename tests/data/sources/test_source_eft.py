@@ -1,4 +1,4 @@
-"""EFT's fits: matrices to rotations, boxes, cameras of the box, people of one picture together, names, layouts."""
+"""EFT's fits: rotation matrices, bounding boxes, cameras of the box, grouping by image, names, layouts."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def photos(source: Converter, root: Path, split: str = "train") -> list[Photo]:
 
 
 def projected(person: Person) -> np.ndarray:
-    """The body's joints in the picture, by the camera of the box."""
+    """The body's joints in the image, projected with the camera of the box."""
     with torch.no_grad():
         mesh = body()(rotvec_to_rotmat(torch.tensor(person.pose))[None], torch.tensor(person.betas)[None])
         joints = body().joints(mesh, "smpl54")[0].numpy()

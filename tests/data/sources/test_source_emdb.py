@@ -1,4 +1,4 @@
-"""EMDB: two test sets of whole sequences, bodies gendered and in the camera's frame."""
+"""EMDB: two test sets of whole sequences, with gendered bodies in the camera frame."""
 
 import pickle
 from pathlib import Path
@@ -28,7 +28,7 @@ def raw(tmp_path: Path) -> Raw:
 
 
 def changed(raw: Raw, **values: Any) -> Raw:
-    """The first sequence with other values; None takes a key out."""
+    """The first sequence with changed values; None removes a key."""
     table = made.table_of("P0_00_outdoor_climb") | values
     path = made.file_of(raw.root, "P0_00_outdoor_climb")
     path.write_bytes(pickle.dumps({key: value for key, value in table.items() if value is not None}))

@@ -1,4 +1,4 @@
-"""Human3.6M: joints in metres, boxes of masks, MoSh's root turned, pictures extracted or straight from the videos."""
+"""Human3.6M: joints in metres, boxes from masks, MoSh's rotated root, extracted images or frames from videos."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path)
     for number, photo in zip((0, 5, 10), found, strict=True):
         picture = made.draw([true[number]], made.SIZE, 3 + number)
         assert photo.pixels is not None
-        # the codec makes 3.4 of difference, the next frame or the other order of channels 8
+        # the codec causes a difference of 3.4; the next frame or swapped channels cause 8
         assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
 
 

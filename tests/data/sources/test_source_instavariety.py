@@ -1,4 +1,4 @@
-"""TFRecords, and InstaVariety and VLOG in them."""
+"""TFRecords, and InstaVariety and VLOG, which use them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""LSP and LSP-Extended, read from made-up trees in their formats."""
+"""LSP and LSP-Extended, read from artificial trees in their formats."""
 
 from pathlib import Path
 
@@ -69,9 +69,9 @@ def test_compat_counts_every_point_and_from_1(tmp_path: Path) -> None:
     np.testing.assert_array_equal(study[0].keypoints2d[:, :2], ours[0].keypoints2d[:, :2] + 1)
     assert study[leeds.HIDDEN].keypoints2d[leeds.HEADTOP].tolist() == [0, 0, 1]
     left, top, width, height = study[leeds.HIDDEN].box
-    # The point at (0, 0) is a corner of the box, before it grows by a tenth on each side.
+    # The point at (0, 0) is a corner of the box before it grows by a tenth on each side.
     np.testing.assert_allclose([left, top], [-width / 12, -height / 12], rtol=1e-4)
-    assert (len(ours), len(study)) == (13, 12)  # one more is left out, for a point that is not labelled
+    assert (len(ours), len(study)) == (13, 12)  # the study also excludes one for an unlabelled point
 
 
 def test_the_other_set_s_file_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""LIP, read from made-up trees in its format."""
+"""LIP, read from artificial trees in its format."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP and SPIN's fits to it: which frames are chosen, from which files, and what their labels are."""
+"""MPI-INF-3DHP and SPIN's fits: the selected frames, their files and their labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path)
     for photo, (_, camera, frame) in zip(found, made.kept(1), strict=True):
         assert photo.name == f"S1/Seq1/imageSequence/video_{camera}.avi/{frame:06d}"
         assert photo.pixels is not None
-        # the codec makes 2.5 of difference, the next frame or the other order of channels 9
+        # the codec causes a difference of 2.5; the next frame or swapped channels cause 9
         assert np.abs(photo.pixels.astype(int) - made.draw([people[frame]], made.SIZE, frame)).mean() < 6
 
 

@@ -14,7 +14,7 @@ from hmrb.data.sources.mpii import plan
 from hmrb.errors import RequestError
 
 FORMATS = pytest.mark.parametrize("write", [mpii.write, mpii.write_mat])
-HALF_PIXEL = 0.51  # the trees round to whole pixels
+HALF_PIXEL = 0.51  # the trees round to integer pixels
 
 
 @FORMATS
@@ -36,7 +36,7 @@ def test_people_of_a_picture_are_together(tmp_path: Path, write: Callable) -> No
     write(tmp_path)
     photos = photos_of(plan(Raw(tmp_path)), "train")
     assert photos[0].name == "images/015600000.jpg"
-    # Of the third picture's two people one has no head top.
+    # One of the third image's two people has no head top.
     assert [len(photo.people) for photo in photos] == [2, 1, 1, 1, 2, 1, 2, 1, 2, 1]
 
 

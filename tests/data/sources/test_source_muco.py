@@ -1,4 +1,4 @@
-"""MuCo-3DHP and MuPoTs-3D: several people a picture, millimetres, bodies by the annotation's number."""
+"""MuCo-3DHP and MuPoTs-3D: several people per image, millimetres, bodies by annotation id."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_everybody_with_a_fit_and_a_visible_pelvis_is_kept(tmp_path: Path) -> No
     found = {photo.name: len(photo.people) for photo in photos(tmp_path)}
     expected = {made.picture_name(number): 2 for number in range(made.PICTURES)}
     expected[made.picture_name(3)] = 1
-    del expected[made.picture_name(2)]  # of its two people one has no fit and the other's is NaN
+    del expected[made.picture_name(2)]  # one of its two people has no fit, the other's is NaN
     assert found == expected
 
 

@@ -1,4 +1,4 @@
-"""3DOH50K: seven units a metre, roots turned into the camera's frame."""
+"""3DOH50K: seven units per metre, roots transformed to the camera frame."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_joints_are_metres_and_the_body_lies_on_them(tmp_path: Path) -> None:
         assert photo.file.exists()
         np.testing.assert_allclose(person.keypoints2d[:, :2], who.pixels[:24], rtol=1e-5)
         np.testing.assert_allclose(person.box, who.box(1.2), rtol=1e-4)
-        if number == made.ELSEWHERE:  # its 3D joints lie on no pixel
+        if number == made.ELSEWHERE:  # its 3D joints do not project onto its 2D joints
             assert not person.keypoints3d.any()
             assert not person.transl.any()
         else:

@@ -1,4 +1,4 @@
-"""MTP and PROX: who is meant, how sure a point is, roots in the camera's frame, mirrored pictures, fits in step."""
+"""MTP and PROX: choice of the person, confidence, roots in the camera frame, mirrored images, matching fits."""
 
 import json
 import pickle
@@ -29,7 +29,7 @@ def photos(source: str, root: Path, split: str = "train", compat: bool = False) 
 
 
 def projected(person: Person, before: Someone) -> np.ndarray:
-    """The SMPL body in the picture, standing where the person stood."""
+    """Pixels of the SMPL body at the person's position."""
     with torch.no_grad():
         mesh = body()(rotvec_to_rotmat(torch.tensor(person.pose))[None], torch.tensor(person.betas)[None])
         joints = body().joints(mesh, "smpl54")[0].numpy() + before.transl
@@ -109,7 +109,7 @@ def test_genders_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_proxs_pictures_are_mirrored_when_packed(tmp_path: Path) -> None:
-    """The drawn limbs are under the labelled points; on disk, and in the study, they are on the other side."""
+    """The drawn limbs match the labelled points; on disk, and in the study, they are mirrored."""
     people = write_prox(tmp_path / "raw")
     for compat, expected in ((False, True), (True, False)):
         store = Store(tmp_path / str(compat))
@@ -124,7 +124,7 @@ def test_proxs_pictures_are_mirrored_when_packed(tmp_path: Path) -> None:
 
 
 def _shows(picture: np.ndarray, person: Someone) -> bool:
-    """Whether the middles of the thighs have the colours that they are drawn in."""
+    """Whether the middles of the thighs have the colours of the drawn thighs."""
     hits = []
     for start, end, colour in (LIMBS[0], LIMBS[2]):
         middle = (person.pixels[NAMES.index(start)] + person.pixels[NAMES.index(end)]) / 2

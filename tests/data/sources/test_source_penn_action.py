@@ -1,4 +1,4 @@
-"""Penn Action, read from a made-up tree in its format."""
+"""Penn Action, read from an artificial tree in its format."""
 
 from pathlib import Path
 

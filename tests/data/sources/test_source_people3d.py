@@ -1,4 +1,4 @@
-"""3DPeople, read from a made-up tree in its format."""
+"""3DPeople, read from an artificial tree in its format."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hmrb.data.sources.people3d import plan
 from hmrb.errors import RequestError
 
 HUNDREDTHS = 1e-4  # the tree has four digits of pixels and of decimetres
-MILLIMETRE = 1e-3  # what a camera fitted to those digits is off by, at three metres and more
+MILLIMETRE = 1e-3  # error of a camera fitted to these rounded numbers, from three metres on
 
 
 def test_points_are_in_pixels_and_in_metres_of_the_camera(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_compat_has_everybody_and_no_3d(tmp_path: Path) -> None:
 
 
 def _spoil(path: Path) -> None:
-    """Mirrors the world, which no camera undoes."""
+    """Mirror the world, which no camera can compensate."""
     rows = np.loadtxt(path)
     rows[:, -1] *= -1
     np.savetxt(path, rows)

@@ -1,4 +1,4 @@
-"""3DPW: bodies arrive in the camera's frame, gendered, on the pixels that OpenPose found."""
+"""3DPW: gendered bodies in the camera frame, which project onto OpenPose's detections."""
 
 import pickle
 from pathlib import Path
@@ -62,8 +62,8 @@ def test_labels_are_the_persons_own(raw: Raw) -> None:
         np.testing.assert_allclose(rotmat(person.pose[0]), rotmat(true.pose[0]), atol=1e-5)  # axis-angle in float32
         np.testing.assert_array_equal(person.pose[1:], true.pose[1:])
         np.testing.assert_allclose(person.transl, true.transl, atol=1e-5)
-        assert person.betas.shape == (10,)  # the two more that the file has are cut
-        assert person.keypoints2d[0].tolist() == [0, 0, 0]  # the nose was not found
+        assert person.betas.shape == (10,)  # the file has two more
+        assert person.keypoints2d[0].tolist() == [0, 0, 0]  # the nose was not detected
         assert person.keypoints2d[1, 2] == np.float32(0.7)
         seen = true.points2d("pw3d")[1:]
         size = 1.2 * (seen.max(0) - seen.min(0))

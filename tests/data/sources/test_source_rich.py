@@ -1,4 +1,4 @@
-"""RICH: SMPL-X labels become SMPL's 24 joints, by the matrix and the regressor that evaluations take."""
+"""RICH: SMPL-X labels become SMPL's 24 joints, with the matrix and regressor that evaluations use."""
 
 import pickle
 from pathlib import Path
@@ -27,7 +27,7 @@ def raw(tmp_path: Path) -> Raw:
 
 
 def changed(path: Path, **values: Any) -> None:
-    """The file with other arrays in it; None takes one out."""
+    """The file with changed arrays; None removes one."""
     with np.load(path) as arrays:
         members = dict(arrays) | values
     np.savez(path, **{key: value for key, value in members.items() if value is not None})
@@ -76,7 +76,7 @@ def test_longer_poses_and_shapes_are_cut_and_pictures_may_lie_in_images(raw: Raw
 
 def test_hands_are_at_the_mean_of_the_file_and_bend_the_mesh(tmp_path: Path) -> None:
     members = made.members()
-    # One more vertex, beside the left hand's, which the first finger moves and whose y follows the finger's bend.
+    # One more vertex next to the left hand's, which the first finger moves and whose y follows the finger's bend.
     beside = np.array([0.1, 0.0, 0.0])
     for key in ("v_template", "shapedirs", "posedirs", "weights"):
         members[key] = np.concatenate([members[key], members[key][22:23]])

@@ -1,4 +1,4 @@
-"""UP-3D: the fit through its crop onto the picture, boxes of the drawn body, lists, words beside it."""
+"""UP-3D: projection of the fit to the image, boxes of the rendered body, lists, and one-word files."""
 
 import pickle
 from pathlib import Path
