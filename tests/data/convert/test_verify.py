@@ -156,7 +156,7 @@ def test_a_shard_is_found_by_name(tmp_path: Path) -> None:
     store.shard("made_up", "train").parent.mkdir(parents=True)
     write(store.shard("made_up", "train"))
     assert find_shard("made-up_train", store).info.dataset == "made_up"
-    with pytest.raises(RequestError, match=r"no shard made_up_test, .* which has: made_up_train"):
+    with pytest.raises(RequestError, match=r"no shard made_up_test: .* which has: made_up_train"):
         find_shard("made_up_test", store)
 
 

@@ -153,10 +153,10 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parm_pose": None}, r"entry 0 has no parm_pose of shape \(24, 3, 3\); get the file again"),
+        ({"parm_pose": None}, r"entry 0 has no parm_pose of shape \(24, 3, 3\); download the file again"),
         ({"parm_shape": [0.0] * 9}, r"entry 0 has no parm_shape of shape \(10,\)"),
         ({"bbox_scale": float("nan")}, "bbox_scale of entry 0 is not finite"),
-        ({"imageName": 7}, "no imageName in entry 0"),
+        ({"imageName": 7}, "entry 0 of data has no imageName"),
     ],
 )
 def test_an_entry_that_is_none_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -97,10 +97,10 @@ def test_converting_keeps_the_pictures_bytes_and_the_sequence(raw: Raw, tmp_path
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"smpl": None}, "no 'smpl' where it has to be"),
-        ({"kp2d": np.zeros((3, 24, 2))}, "'kp2d' is not 15 x 24 x 2 numbers"),
+        ({"smpl": None}, "missing 'smpl'; is this the dataset's original file"),
+        ({"kp2d": np.zeros((3, 24, 2))}, "'kp2d' is not an array of 15 x 24 x 2 numbers"),
         ({"gender": "x"}, "unknown gender 'x'; known: neutral, male, female"),
-        ({"bboxes": {"bboxes": np.zeros((15, 5))}}, "'bboxes' is not 15 x 4 numbers"),
+        ({"bboxes": {"bboxes": np.zeros((15, 5))}}, "'bboxes' is not an array of 15 x 4 numbers"),
     ],
 )
 def test_a_sequence_out_of_step_is_named(raw: Raw, values: dict[str, Any], said: str) -> None:

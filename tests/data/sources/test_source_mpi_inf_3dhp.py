@@ -116,8 +116,8 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     table = scipy.io.loadmat(path, variable_names=("annot2", "annot3"))
     cells = {name: table[name] for name in ("annot2", "annot3")}
     for damage, said in (
-        ({"annot2": cells["annot2"]}, "no annot3 in it"),
-        (cells | {"annot3": cells["annot3"][:5]}, r"annotations of \[14, 5\] cameras"),
+        ({"annot2": cells["annot2"]}, "missing variables: annot3"),
+        (cells | {"annot3": cells["annot3"][:5]}, r"annotations have \[14, 5\] cameras"),
         (cells | {"annot3": cells["annot2"]}, r"camera 0 has .*expected \(frames, 56\) and \(frames, 84\)"),
     ):
         mpi_inf_3dhp._annotations.cache_clear()

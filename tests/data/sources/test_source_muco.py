@@ -152,7 +152,7 @@ def test_what_mupots_lacks_is_named(tmp_path: Path) -> None:
         photos(tmp_path, "mupots3d")
     cells = np.empty((1, 1), object)
     for cell, said in (
-        ({"annot2": np.zeros((2, 17))}, "no annot3 in a cell of annotations"),
+        ({"annot2": np.zeros((2, 17))}, "a cell of annotations has no annot3"),
         ({"annot2": np.zeros((2, 14))}, r"annot2 has shape \(2, 14\), expected \(2, 17\)"),
     ):
         cells[0, 0] = cell

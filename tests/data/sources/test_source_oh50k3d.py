@@ -71,9 +71,9 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     path = tmp_path / "trainset/annots.json"
     whole = json.loads(path.read_text())
     for change, said in (
-        ({"extri": [1, 2]}, "'extri' is not 4 x 4 numbers"),
-        ({"img_path": None}, "no 'img_path'"),
-        ({"pose": None}, "no 'pose'"),
+        ({"extri": [1, 2]}, "'extri' is not an array of 4 x 4 numbers"),
+        ({"img_path": None}, "missing 'img_path'"),
+        ({"pose": None}, "missing 'pose'"),
     ):
         record = {key: value for key, value in (whole["00003"] | change).items() if value is not None}
         path.write_text(json.dumps(whole | {"00003": record}))

@@ -180,17 +180,21 @@ def test_a_recording_of_many_frames_is_a_block_of_its_own(tmp_path: Path) -> Non
         (
             "smplify-xmc/smplx/params/presented/0002_presented_pose.pkl",
             {"betas": np.zeros(10)},
-            "no camera_rotation in it",
+            "missing camera_rotation",
         ),
-        ("smplify-xmc/smpl/params/presented/0002_presented_pose.pkl", {"pose": np.zeros(69)}, "pose should be 72"),
-        ("keypoints/openpose/presented/0002_presented_pose.json", {"persons": []}, "no people with 25 points"),
+        ("smplify-xmc/smpl/params/presented/0002_presented_pose.pkl", {"pose": np.zeros(69)}, "pose must have 72"),
+        (
+            "keypoints/openpose/presented/0002_presented_pose.json",
+            {"persons": []},
+            "not a list of people with OpenPose's 25 keypoints",
+        ),
         (
             "keypoints/openpose/presented/0002_presented_pose.json",
             {"people": [{"pose_keypoints_2d": [1.0] * 54}]},
-            "no people with 25 points of OpenPose",
+            "not a list of people with OpenPose's 25 keypoints",
         ),
-        ("train_val_split.json", {"test": ["a_b"]}, "neither train nor val in it"),
-        ("train_val_split.json", {"train": ["ab"]}, "'ab' is no id of a picture"),
+        ("train_val_split.json", {"test": ["a_b"]}, "contains neither train nor val"),
+        ("train_val_split.json", {"train": ["ab"]}, "'ab' is not an image id"),
     ],
 )
 def test_a_damaged_file_is_named(file: str, content: dict[str, object], message: str, tmp_path: Path) -> None:

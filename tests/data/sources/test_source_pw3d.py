@@ -99,10 +99,10 @@ def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"poses2d": None}, "no poses2d in it"),
-        ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), 8 frames need (8, 3)"),
+        ({"poses2d": None}, "missing poses2d"),
+        ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), expected (8, 3)"),
         ({"genders": ["m", "x"]}, "unknown gender 'x'"),
-        ({"betas": [np.zeros(10)]}, "betas of 1 people, poses of 2"),
+        ({"betas": [np.zeros(10)]}, "betas has 1 people, but poses has 2"),
         ({"cam_poses": np.zeros((8, 3, 4))}, "cam_poses has shape (8, 3, 4)"),
     ],
 )

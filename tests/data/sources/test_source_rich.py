@@ -101,12 +101,12 @@ def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"pose_cam": None}, "no pose_cam in it"),
+        ({"pose_cam": None}, "no array named pose_cam"),
         ({"pose_cam": np.zeros((18, 63))}, "pose_cam has shape (18, 63), expected (18, 66)"),
         ({"scale": np.ones(3)}, "scale has shape (3,), expected (18, 1)"),
         ({"gender": np.array(["m"] * 17 + ["x"])}, "unknown gender 'x'; known: m, male, f, female"),
-        ({"gender": np.array(["m"])}, "gender of 1 people, imgname of 18"),
-        ({"imgname": np.array(["a.jpeg"] * 18)}, "picture 'a.jpeg' is not named as test/RECORDING/cam_03/"),
+        ({"gender": np.array(["m"])}, "gender has 1 people, but imgname has 18"),
+        ({"imgname": np.array(["a.jpeg"] * 18)}, "image name 'a.jpeg' is not like test/RECORDING/cam_03/"),
     ],
 )
 def test_labels_out_of_step_are_named(raw: Raw, values: dict[str, Any], said: str) -> None:
@@ -131,7 +131,7 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
     path.write_bytes(pickle.dumps({"matrix": made.matrix()}))
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"
     for values, said in (
-        ({"hands_meanl": None}, "SMPLX_MALE.npz: no hands_meanl in it"),
+        ({"hands_meanl": None}, "SMPLX_MALE.npz: no array named hands_meanl"),
         ({"weights": np.zeros((24, 24))}, "weights has shape (24, 24), a SMPL-X body has (24, 55)"),
     ):
         changed(body, **values)

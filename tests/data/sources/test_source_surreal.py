@@ -107,7 +107,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     whole = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("_")}
     for change, said in (
         ({"joints3D": whole["joints3D"][..., :2]}, r"joints3D has shape \(3, 24, 2\), expected \(3, 24, 5\)"),
-        ({"gender": np.full((5, 1), 2)}, "gender holds other numbers than 0"),
+        ({"gender": np.full((5, 1), 2)}, "gender has values other than 0"),
     ):
         scipy.io.savemat(path, whole | change)
         with pytest.raises(RequestError, match=f"01_01_c0001_info.mat: {said}"):
