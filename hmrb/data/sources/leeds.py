@@ -135,7 +135,7 @@ CONVERTERS = (
         ),
         study=(
             "unlabelled points are used in the loss and the bounding box, and people with one outside the image are"
-            " left out: of the first 400 people 141 remain, versus 399 here; pixels count from 1"
+            " left out: of the first 400 people 141 remain, versus 399 without --compat study; pixels count from 1"
         ),
     ),
 )

@@ -149,7 +149,7 @@ def _source(name: str, title: str, half: str) -> Converter:
             "images derive from MPI-INF-3DHP's training set, so the two datasets are not independent",
             "both JSON files are loaded together, which needs several GB of memory",
         ),
-        study="no 3D key points, as in the file muco3dhp_no3dkp_train of the study's mixes",
+        study="no 3D keypoints, as in the file muco3dhp_no3dkp_train of the study's mixes",
     )
 
 

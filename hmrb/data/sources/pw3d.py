@@ -84,7 +84,9 @@ def _checked(table: Any, path: Path) -> dict[str, Any]:
             raise RequestError(f"{path}: {key} has {len(table[key])} people, but poses has {people}")
         for value in table[key] if key in shapes else ():
             if np.shape(value) != shapes[key]:
-                raise RequestError(f"{path}: {key} has shape {np.shape(value)}, expected {shapes[key]}")
+                raise RequestError(
+                    f"{path}: {key} has shape {np.shape(value)}, expected {shapes[key]} for {frames} frames"
+                )
     if np.shape(table["cam_poses"]) != (frames, 4, 4):
         raise RequestError(f"{path}: cam_poses has shape {np.shape(table['cam_poses'])}, expected ({frames}, 4, 4)")
     if odd := [word for word in table["genders"] if word not in GENDERS]:
