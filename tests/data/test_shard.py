@@ -122,7 +122,7 @@ def test_another_layout_is_refused(shard: Shard) -> None:
         file.attrs["layout"] = 99
     with pytest.raises(ShardError) as error:
         Shard(shard.path)
-    expected = f"{shard.path} has layout 99, this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data synthetic"
+    expected = f"{shard.path}: has layout 99, but this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data synthetic"
     assert str(error.value) == expected
 
 
