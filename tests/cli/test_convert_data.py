@@ -152,5 +152,5 @@ def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
     np.savez(tmp_path / "bomb.npz", allow_pickle=True, **content)
     words = ("--images", str(tmp_path / "images"), "--as", "3dpw")
     done = hmrb("convert-data", "humandata", "--file", str(tmp_path / "bomb.npz"), *words, home=home)
-    refused(done, "nothing of the file was run")
+    refused(done, "no code from the file was run")
     assert not (tmp_path / "ran").exists()

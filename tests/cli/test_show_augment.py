@@ -94,7 +94,7 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert f"{home}/occluders/pascal.npz: 1 objects" in done.stdout
     refused(hmrb("convert-data", "occluders", home=home), "--raw DIR has to say where Pascal VOC 2012 is unpacked")
-    refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "no VOC 2012 here")
+    refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "not a VOC 2012 folder")
 
 
 @pytest.fixture(autouse=True)
