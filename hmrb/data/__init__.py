@@ -1,1 +1,1 @@
-"""From raw datasets to batches."""
+"""Raw datasets to shards, and shards to training batches."""

@@ -1,8 +1,8 @@
-"""What is done to a person on the way to the network, and in which of two stages: before the warp or after it.
+"""Augmentations in two stages: before and after the warp to the network's input.
 
 An augmentation is a function (View, Generator, *, arguments) -> View; its keyword arguments are its schema in a spec.
-Those before the warp see the dataset's picture and may move the square; those after it see the crop. Defaults are
-the study's, from its configs/augmentation.
+Before the warp, augmentations see the dataset's image and may move the crop square; after it, they see the crop.
+Defaults are from the study's configs/augmentation.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,16 +33,16 @@ from hmrb.lookup import bind, find
 from hmrb.records import View
 from hmrb.spec import Op
 
-HUES = 180  # OpenCV's hues of uint8 pictures: 2 degrees each
+HUES = 180  # number of hues in OpenCV's uint8 images, 2 degrees each
 
 
 def channel_noise(view: View, rng: Generator, *, factor: Share = 0.4) -> View:
-    """Multiply each colour channel by a number uniform in [1 - factor, 1 + factor]."""
+    """Multiply each colour channel by a factor drawn uniformly from [1 - factor, 1 + factor]."""
     return replace(view, gain=view.gain * rng.uniform(1 - factor, 1 + factor, 3))
 
 
 def flip(view: View, rng: Generator, *, p: Share = 0.5) -> View:
-    """Mirror the person, labels and all, with probability p."""
+    """Mirror the image and all labels with probability p."""
     return mirror(view) if rng.random() < p else view
 
 
@@ -54,7 +54,7 @@ def rotate_scale(
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.25,
     p: Share = 0.6,
 ) -> View:
-    """Scale the square by N(1, scale) within 1 +- scale; with p turn it by N(0, rotation) within 2 rotations."""
+    """Scale the square by N(1, scale) clipped to 1 +- scale; with p rotate by N(0, rotation) clipped to 2 rotation."""
     grow = np.clip(rng.normal(1, scale), 1 - scale, 1 + scale)
     turn = np.clip(rng.normal(0, rotation_deg), -2 * rotation_deg, 2 * rotation_deg)
     turn = turn if rng.random() < p else 0.0
@@ -69,9 +69,9 @@ def random_crop(
     factor: Annotated[float, Field(ge=0, lt=1)] = 0.4,
     axis: Literal["x", "y", "all"] = "y",
 ) -> View:
-    """With p take a square smaller by `factor`, at a uniform place along `axis` and in the middle of the other axis.
+    """With p crop to a square smaller by `factor`, placed uniformly along `axis` and centred along the other axis.
 
-    The study's code exchanges x and y twice, which cancels where one axis moves; here they are never exchanged.
+    The study's code swaps x and y twice, which cancels out if one axis moves; here they are never swapped.
     """
     if rng.random() >= p:
         return view
@@ -80,7 +80,7 @@ def random_crop(
 
 
 def smaller_square(view: View, factor: float, x_share: float, y_share: float) -> View:
-    """The square less `factor` of its side, at shares of the room that this leaves. Whole pixels, as in the study."""
+    """Shrink the square by `factor` and place it at these fractions of the free space, in whole pixels."""
     side = max(int(view.side), 1)
     smaller = max(int(side * (1 - factor)), 1)
     corner = np.trunc(view.center - side / 2) + np.trunc((side - smaller) * np.array([x_share, y_share]))
@@ -97,12 +97,12 @@ def photometric_distortion(
     saturation: Range = (0.5, 1.5),
     hue: Annotated[int, Field(ge=0, le=90)] = 18,
 ) -> View:
-    """With p: brightness, contrast, saturation, hue and order of the channels, each changed with probability 1/2.
+    """With p change brightness, contrast, saturation, hue and channel order, each with probability 1/2.
 
-    Brightness is shifted by U(-brightness, brightness) levels, contrast and saturation are multiplied by uniform
-    numbers in their ranges, the hue is shifted by a whole number of OpenCV's 2 degree steps in [-hue, hue); contrast
-    comes before saturation and hue or after them, evenly. In the study the new order of channels has no effect, as
-    the result is dropped, and the configs stop for want of a list of datasets.
+    Brightness is shifted by U(-brightness, brightness) levels. Contrast and saturation are multiplied by uniform
+    factors in their ranges. The hue is shifted by an integer number of OpenCV's 2 degree steps in [-hue, hue).
+    Contrast is applied before or after saturation and hue with equal probability. In the study, the channel order has
+    no effect because its result is discarded, and the configs fail because a list of datasets is missing.
     """
     if rng.random() >= p:
         return view
@@ -125,7 +125,7 @@ def distort(
     contrast_after: float,
     order: tuple[int, ...],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Each step cut to whole levels within 0..255, as in the study: so all are look-ups in tables of 256."""
+    """Apply the steps with rounding to integer levels in 0..255 after each, as in the study, by 256-entry tables."""
     levels = np.arange(256, dtype=np.uint8)
     tones = _scaled(_scaled(levels, 1.0, shift), contrast_before, 0.0)
     if (tones != levels).any():
@@ -150,13 +150,13 @@ def _scaled(levels: UInt8[np.ndarray, " N"], multiple: float, shift: float) -> U
 
 @dataclass(frozen=True, slots=True)
 class Augmenter:
-    """Augmentations with their arguments, in the order of the spec within each stage."""
+    """Augmentations with their arguments; each stage keeps the order of the spec."""
 
     before: tuple[Callable[[View, Generator], View], ...]
     after: tuple[Callable[[View, Generator], View], ...]
 
     def __call__(self, view: View, rng: Generator, size: int) -> View:
-        """The person as the network will see it, `size` px wide."""
+        """Apply both stages and the warp; returns the network's input, `size` px wide."""
         for op in self.before:
             view = op(view, rng)
         view = warp(view, size)
@@ -166,7 +166,7 @@ class Augmenter:
 
 
 def augmenter(ops: Sequence[Op], dataset: str) -> Augmenter:
-    """A spec's augmentations for people of one dataset. Raises RequestError for what can't be bound."""
+    """Build a spec's augmentations for one dataset. Raises RequestError for unknown names or invalid arguments."""
     stages: tuple[list[Any], list[Any]] = [], []
     for op in ops:
         function = find("augmentation", op.name, AUGMENTS)

@@ -1,4 +1,4 @@
-"""From shards to batches: a draw's number decides its person and its augmentation, whoever reads it."""
+"""Load training batches from shards. A draw's number determines its person and augmentation in any worker."""
 
 import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ from hmrb.records import Batch, BodyParams, Sample, View
 from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 
-MEAN_ROWS = 20_000  # rows of a dataset that its mean pose is taken from
+MEAN_ROWS = 20_000  # rows per dataset for computing the mean pose
 MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-cv2.setNumThreads(1)  # one picture at a time; processes share the cores
-REPLACEMENTS = 100  # draws tried in place of one whose picture can't be decoded
+cv2.setNumThreads(1)  # images are decoded one at a time, and worker processes share the cores
+REPLACEMENTS = 100  # attempts to replace a draw whose image cannot be decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of a Batch, still numpy."""
+    """One row of a Batch as numpy arrays."""
 
     image: UInt8[np.ndarray, "H W 3"]
     keypoints2d: Float[np.ndarray, "J 3"]
@@ -49,7 +49,7 @@ class Item:
 
 
 class DrawDataset(Dataset[Any]):
-    """Item i is draw i of the run."""
+    """Training dataset: item i is draw i of the run. Raises RunError if REPLACEMENTS images in a row are unreadable."""
 
     def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
         self._shards, self._image_px, self._seed = shards, image_px, seed
@@ -67,7 +67,7 @@ class DrawDataset(Dataset[Any]):
                 return replace(self._item(name, row, rng), skipped=tuple(skipped), key=mix64(self._key, draw) >> 1)
             except UnreadablePicture as error:
                 skipped.append(str(error))
-        raise RunError(f"draw {draw}: {REPLACEMENTS} pictures in a row can't be decoded, the last: {skipped[-1]}")
+        raise RunError(f"draw {draw}: {REPLACEMENTS} images in a row cannot be decoded, the last: {skipped[-1]}")
 
     def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard = self._shards[name]
@@ -76,7 +76,7 @@ class DrawDataset(Dataset[Any]):
 
 
 class RowDataset(Dataset[Any]):
-    """Item i is row i of a shard, not augmented; the square around its box is `box_scale` times as wide."""
+    """Evaluation dataset: item i is row i of a shard without augmentation; the crop is `box_scale` box sides wide."""
 
     def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0) -> None:
         self._shard, self._image_px, self._box_scale = shard, image_px, box_scale
@@ -91,7 +91,7 @@ class RowDataset(Dataset[Any]):
 
 @dataclass(frozen=True, slots=True)
 class StepDraws:
-    """The draws that one rank reads, a list a step: of each global batch every `size`-th."""
+    """The draws of one rank, one list per step: every `size`-th draw of each global batch."""
 
     batch: int
     start: int
@@ -108,14 +108,14 @@ class StepDraws:
 
 
 def mixture(shards: Mapping[str, Shard], spec: DataSpec, seed: int) -> MixtureSampler:
-    """The sampler of a run's draws."""
+    """The sampler that maps draws to dataset rows."""
     return MixtureSampler(spec.mix, {name: len(shard) for name, shard in shards.items()}, seed)
 
 
 def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
-    """Batches of the steps in `draws`; what they hold does not depend on the number of workers.
+    """A loader of the batches in `draws`; their content does not depend on the number of workers.
 
-    One pass over it is a whole run: its workers are started once.
+    One pass over it is a whole run, so the workers start only once.
     """
     return DataLoader(
         dataset,
@@ -131,7 +131,7 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
 def bench_loader(
     shard: Shard, blocks: Sequence[np.ndarray], image_px: int, workers: int, box_scale: float = 1.0
 ) -> DataLoader[Batch]:
-    """A batch for each block of rows of a shard, in order."""
+    """A loader of one batch per block of shard rows, in order."""
     return DataLoader(
         RowDataset(shard, image_px, box_scale),
         batch_sampler=[block.tolist() for block in blocks],
@@ -145,9 +145,10 @@ def bench_loader(
 def on_device(
     batches: Iterable[Batch], device: torch.device, channels_last: bool = True, prefetch: bool = False
 ) -> Iterator[Batch]:
-    """The batches on a device, pictures normalised there.
+    """Move batches to a device and normalise their images there.
 
-    With `prefetch` a GPU copies and normalises the next batch, on a stream of its own, while it computes on one.
+    With `prefetch`, a GPU copies and normalises the next batch on a separate stream while it computes on the current
+    one.
     """
     if not prefetch or device.type != "cuda":
         for batch in batches:
@@ -169,7 +170,7 @@ def on_device(
 
 
 def normalised(image: UInt8[torch.Tensor, "B 3 H W"]) -> Float[torch.Tensor, "B 3 H W"]:
-    """Pictures of 8 bits in ImageNet's normalisation, on their device and in their layout in memory."""
+    """Apply ImageNet's normalisation to 8-bit images; device and memory layout stay the same."""
     mean, std = (image.new_tensor(of, dtype=torch.float32)[:, None, None] for of in (IMAGENET_MEAN, IMAGENET_STD))
     return (image - mean).div_(std)
 
@@ -177,9 +178,9 @@ def normalised(image: UInt8[torch.Tensor, "B 3 H W"]) -> Float[torch.Tensor, "B 
 def real_poses(
     shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequence[int], unused: Collection[str] = ()
 ) -> BodyParams:
-    """Labelled bodies of a mix, one a draw; draws that fall on a person without one move on to their replacements.
+    """Labelled bodies of a mix, one per draw; a draw of a person without a body uses its replacements.
 
-    Bodies of the datasets in `unused` count as missing.
+    Bodies of the datasets in `unused` count as missing. Raises RunError if no draw has a labelled body.
     """
     pose, betas = [], []
     for draw in draws:
@@ -196,16 +197,16 @@ def real_poses(
 
 
 def bodiless(spec: DataSpec) -> frozenset[str]:
-    """Datasets whose bodies are not trained on."""
+    """Datasets whose bodies are excluded from training."""
     return frozenset(name for name, kinds in spec.without.items() if "body" in kinds)
 
 
 def mean_body(
     shards: Mapping[str, Shard], mix: Mapping[str, float], unused: Collection[str] = ()
 ) -> Float[torch.Tensor, " M"]:
-    """The mean of the labelled bodies of a mix: 6D rotations, betas, a camera; `BodyKind.mean_numbers` of them.
+    """Mean of the labelled bodies of a mix: 6D rotations, betas, camera: `BodyKind.mean_numbers` numbers.
 
-    Bodies of the datasets in `unused` count as missing.
+    Bodies of the datasets in `unused` count as missing. Raises RunError if there is no labelled body.
     """
     kind = next(iter(shards.values())).kind
     rotation, betas, total = torch.zeros(kind.num_joints, 3, 3), torch.zeros(kind.num_betas), 0.0
@@ -217,21 +218,21 @@ def mean_body(
             betas += mix[name] * torch.from_numpy(shard.arrays["betas"][rows]).mean(0)
             total += mix[name]
     if not total:
-        raise RunError(f"no dataset of {', '.join(shards)} has a labelled body to take the mean of")
+        raise RunError(f"cannot compute the mean body: none of {', '.join(shards)} has a labelled body")
     pose = rotmat_to_rot6d(nearest_rotation(rotation / total)).flatten()
     return torch.cat([pose, betas / total, torch.tensor(MEAN_CAMERA)])
 
 
 def read_view(shard: Shard, row: int) -> View:
-    """One person of a shard with its picture decoded, in the training skeleton."""
+    """Read one person of a shard in the training skeleton, with the decoded image. Raises UnreadablePicture."""
     return view_of(shard.read(row), shard.info.skeleton, str(shard.path), shard.kind)
 
 
 def view_of(sample: Sample, skeleton: str, source: str, kind: BodyKind = SMPL_KIND) -> View:
-    """A person with its picture decoded, in the training skeleton; `source` is told where the picture is none."""
+    """Decode a sample in the training skeleton. Raises UnreadablePicture with `source` in the message."""
     x, y, width, height = sample.box.astype(np.float64)
     return View(
-        image=decoded(sample.jpeg, f"{source}: picture '{sample.name}'"),
+        image=decoded(sample.jpeg, f"{source}: {sample.name}"),
         box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
         side=float(max(width, height)),
@@ -246,13 +247,13 @@ def view_of(sample: Sample, skeleton: str, source: str, kind: BodyKind = SMPL_KI
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Rows to a batch."""
+    """Stack rows into a batch."""
 
     def stack(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([getattr(item, name) for item in items]))
 
     return Batch(
-        image=stack("image").permute(0, 3, 1, 2),  # channels last, as it lies in memory
+        image=stack("image").permute(0, 3, 1, 2),  # a view: memory stays channels last
         keypoints2d=stack("keypoints2d"),
         keypoints3d=stack("keypoints3d"),
         pose=stack("pose"),
@@ -284,7 +285,7 @@ def _on(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
 
 
 def _without(item: Item, kinds: Sequence[LabelKind]) -> Item:
-    """The item with these labels missing: augmentations have seen them, the losses will not."""
+    """Remove these labels from the item: augmentations could use them, the losses cannot."""
     if "keypoints2d" in kinds:
         item = replace(item, keypoints2d=item.keypoints2d * np.array([1, 1, 0], np.float32))
     if "keypoints3d" in kinds:
@@ -293,17 +294,17 @@ def _without(item: Item, kinds: Sequence[LabelKind]) -> Item:
 
 
 def _one_thread(worker: int) -> None:
-    """Workers share the cores with training: threads would only spin. To stop is the trainer's to decide."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and Slurm send them to every process
+    """Initialise a worker: one thread, because workers share the cores with training, and no reaction to signals."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to every process by terminals and Slurm; the trainer decides
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 def epoch_len(shards: Mapping[str, Shard], spec: DataSpec) -> int:
-    """Draws in an epoch: given, or the size of the largest dataset (the study's rule)."""
+    """Number of draws per epoch: the spec's, or the size of the largest dataset (the study's rule)."""
     return spec.epoch_len or max(len(shard) for shard in shards.values())
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """A seed of its own for each stream of a run."""
+    """A separate seed for each random stream of a run."""
     return mix64(seed, *stream.encode())

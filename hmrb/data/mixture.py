@@ -1,4 +1,4 @@
-"""Which person is drawn when: draw i of a run depends on (seed, i) alone, at the same cost however large the mix."""
+"""Sampling of people: draw i of a run depends only on (seed, i), at a cost independent of the dataset sizes."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ MASK64 = (1 << 64) - 1
 
 
 def mix64(*words: int) -> int:
-    """64 well-mixed bits of some integers (SplitMix64: Steele et al., OOPSLA 2014)."""
+    """Hash integers to 64 bits (SplitMix64: Steele et al., OOPSLA 2014)."""
     state = 0
     for word in words:
         state = (state + word + 0x9E3779B97F4A7C15) & MASK64
@@ -19,7 +19,7 @@ def mix64(*words: int) -> int:
 
 
 def permuted(index: int, size: int, key: int) -> int:
-    """Where `index` stands in the shuffle of range(size) that `key` names: a Feistel network, walked into range."""
+    """Position of `index` in the permutation of range(size) given by `key`: a Feistel network with cycle walking."""
     half = max((size - 1).bit_length() + 1, 2) // 2
     low = (1 << half) - 1
     while True:
@@ -32,9 +32,9 @@ def permuted(index: int, size: int, key: int) -> int:
 
 
 class MixtureSampler:
-    """Draws (dataset, row) with the mix's shares, as the study does: with replacement where sets are mixed.
+    """Draws (dataset, row) with the mix's proportions; a mix is sampled with replacement, as in the study.
 
-    A single dataset is gone through in a new shuffle each epoch.
+    A single dataset is reshuffled every epoch and visited without replacement.
     """
 
     def __init__(self, mix: Mapping[str, float], sizes: Mapping[str, int], seed: int) -> None:
@@ -44,7 +44,7 @@ class MixtureSampler:
         self._seed = seed
 
     def draw(self, index: int, attempt: int = 0) -> tuple[str, int]:
-        """The dataset and row of a draw; `attempt` 1, 2, ... are its replacements."""
+        """The dataset and row of a draw; `attempt` 1, 2, ... gives its replacements."""
         if len(self.names) == 1 and not attempt:
             epoch, place = divmod(index, self._sizes[0])
             return self.names[0], permuted(place, self._sizes[0], mix64(self._seed, epoch))

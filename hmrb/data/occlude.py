@@ -1,7 +1,7 @@
-"""Augmentations that hide parts of a person: rectangles of noise, holes, patches, pasted objects.
+"""Augmentations that hide parts of a person: noise rectangles, holes, patches and pasted objects.
 
-None of them changes a label: a hidden joint is still where it is. What they put on a picture goes over the colour
-noise named before them.
+None of them changes a label: a hidden joint keeps its position. They draw over colour noise that precedes them in the
+spec.
 """
 
 import math
@@ -38,14 +38,14 @@ Pixels = UInt8[np.ndarray, "H W 3"]
 
 PATCH_TRIES = 100  # rectangles drawn until one fits, as in the study
 NOISE_LEVELS = 255  # the study's noise is floor(255 u): level 255 never comes
-SIZED_FOR_PX = 256  # occluders keep their size on a picture whose shorter side is this, as in the study
+SIZED_FOR_PX = 256  # shorter side of an image on which occluders keep their size, as in the study
 
 
 def hard_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.0, 0.7), aspect: Aspect = 0.3) -> View:
-    """With p put noise on a rectangle of U(area) of the square, height / width U(aspect, 1/aspect), placed uniformly.
+    """With p fill a uniformly placed rectangle of U(area) of the square with noise.
 
-    As in the study the square is the one that augmentations before this left, a large rectangle may be longer than it,
-    and one that leaves the picture is not drawn.
+    Its height / width is U(aspect, 1/aspect). As in the study, the square is the one left by preceding augmentations,
+    a rectangle may be longer than the square, and a rectangle that is partly outside the image is not drawn.
     """
     if rng.random() >= p:
         return view
@@ -56,18 +56,19 @@ def hard_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.
 def random_occlusion(
     view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.0, 0.7), aspect: Aspect = 0.3
 ) -> View:
-    """`hard_erase` on the dataset's own box of the person: neither made square nor scaled.
+    """`hard_erase` on the dataset's bounding box of the person, neither made square nor scaled.
 
     The study's RandomOcclusion reads `bbox`, which its pipeline for body models never sets: its configs with this
-    step stop with a KeyError. And a flip there leaves the box where it was; here it goes along.
+    step fail with a KeyError. A flip in the study does not move the box; here it does.
     """
     return _erase(view, rng, view.box, area, aspect) if rng.random() < p else view
 
 
 def soft_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
-    """With p mix noise into a rectangle of U(area) of the crop, height / width U(aspect, 1/aspect): U(0.1, 0.9) of it.
+    """With p blend noise into a rectangle of U(area) of the crop.
 
-    In the study it stops for want of a list of datasets; here it is for all, or for those in `only`.
+    Its height / width is U(aspect, 1/aspect), and the noise has weight U(0.1, 0.9). In the study it fails because a
+    list of datasets is missing; here it applies to all datasets or those in `only`.
     """
     drawn = _draw_patch(view, rng, p, area, aspect)
     if not drawn:
@@ -78,9 +79,9 @@ def soft_erase(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.
 
 
 def self_mix(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.02, 0.4), aspect: Aspect = 0.3) -> View:
-    """With p mix another patch of the crop, placed uniformly, into a rectangle drawn as in `soft_erase`.
+    """With p blend another patch of the crop, placed uniformly, into a rectangle drawn as in `soft_erase`.
 
-    In the study it stops for want of a list of datasets where none is given; here it is for all, or those in `only`.
+    In the study it fails if no list of datasets is given; here it applies to all datasets or those in `only`.
     """
     drawn = _draw_patch(view, rng, p, area, aspect)
     if not drawn:
@@ -94,7 +95,7 @@ def self_mix(view: View, rng: Generator, *, p: Share = 0.5, area: Shares = (0.02
 def coarse_dropout(
     view: View, rng: Generator, *, p: Share = 0.5, holes: Counts = (1, 8), side_px: Counts = (10, 40)
 ) -> View:
-    """With p black out rectangles of the crop: number, height, width and place uniform (CutOut's, DeVries 2017)."""
+    """With p black out rectangles of the crop, uniform in number, size and position (CutOut, DeVries 2017)."""
     if rng.random() >= p:
         return view
     count = int(rng.integers(*holes, endpoint=True))
@@ -103,11 +104,11 @@ def coarse_dropout(
     image = view.image.copy()
     for (top, left), (height, width) in zip(corners.tolist(), sides.tolist(), strict=True):
         image[top : top + height, left : left + width] = 0
-    return replace(view, image=image)  # black stays black under any gain
+    return replace(view, image=image)  # black is unaffected by the gain
 
 
 def grid_dropout(view: View, rng: Generator, *, p: Share = 0.5, unit_px: Units = (10, 40), ratio: Share = 0.5) -> View:
-    """With p black out a grid of squares (GridMask, Chen 2020): its unit uniform, of each unit's side `ratio` black.
+    """With p black out a grid of squares (GridMask, Chen 2020): uniform grid unit, squares of `ratio` times its side.
 
     The grid's offset is uniform within a unit. The study's library, albumentations 1, may also draw a unit 1 px above
     the limit.
@@ -133,10 +134,10 @@ def occlude(
     count: Counts = (1, 7),
     scale: Range = (0.2, 1.0),
 ) -> View:
-    """With p paste objects at uniform places of the picture (Sarandi et al. 2018): number and scale uniform.
+    """With p paste objects at uniform positions of the image (Sarandi et al. 2018), uniform in number and scale.
 
-    An object is scaled by U(scale) times the picture's shorter side over 256 px. The picture is the shard's, which
-    may be cut out of the photo that the study pastes on.
+    An object is scaled by U(scale) times the image's shorter side over 256 px. The image is the shard's, which may be
+    a region of the photo that the study pastes on.
     """
     if rng.random() >= p:
         return view
@@ -155,10 +156,10 @@ def occlude_keypoints(
     scale: Range = (0.2, 1.0),
     spread: Annotated[float, Field(ge=0)] = 0.1,
 ) -> View:
-    """`occlude` with each object at a labelled joint, off by N(0, spread) of the square's side, within the picture.
+    """`occlude` with each object at a labelled joint plus N(0, spread) of the square's side, clipped to the image.
 
-    The study takes joints of confidence 1 alone, and stops where there are none; here any label will do, and a person
-    without one stays as it is.
+    The study uses only joints of confidence 1 and fails if there are none; here any labelled joint is used, and a
+    person without labelled joints is unchanged.
     """
     seen = view.keypoints2d[view.keypoints2d[:, 2] > 0, :2].astype(float)
     if rng.random() >= p or not len(seen):
@@ -171,9 +172,9 @@ def occlude_keypoints(
 def place_rectangle(
     view: View, box: Float[np.ndarray, "4"], area: float, aspect: float, x_share: float, y_share: float
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, width, height in whole pixels of a rectangle in a box; None where it leaves the picture.
+    """Left, top, width, height of a rectangle in a box, in whole pixels; None if it is partly outside the image.
 
-    `area` is its share of the box's, `aspect` its height over its width; the shares place it in the room it has.
+    `area` is a fraction of the box's area, `aspect` is height / width, and the shares place it in the free space.
     """
     x, y, wide, tall = box.tolist()
     height, width = math.sqrt(area * wide * tall * aspect), math.sqrt(area * wide * tall / aspect)
@@ -185,7 +186,7 @@ def place_rectangle(
 
 
 def mixed(view: View, top: int, left: int, patch: Shaped[np.ndarray, "h w 3"], share: float) -> View:
-    """The view with `share` of a patch in it, cut to whole levels as in the study."""
+    """Blend a patch into the view with weight `share`, truncated to integer levels as in the study."""
     shown = exposed(view)
     window = pixels(shown)[top : top + patch.shape[0], left : left + patch.shape[1]]
     window[...] = (1 - share) * window.astype(patch.dtype if patch.dtype.kind == "f" else np.float32) + share * patch
@@ -193,14 +194,14 @@ def mixed(view: View, top: int, left: int, patch: Shaped[np.ndarray, "h w 3"], s
 
 
 def resized(occluder: UInt8[np.ndarray, "h w 4"], factor: float) -> UInt8[np.ndarray, "h2 w2 4"]:
-    """The occluder times `factor`, at least a pixel: by areas where it shrinks, as in the study."""
+    """Scale the occluder by `factor` to at least one pixel; shrinking uses area interpolation, as in the study."""
     height, width = (max(round(side * factor), 1) for side in occluder.shape[:2])
     how = cv2.INTER_LINEAR if factor > 1 else cv2.INTER_AREA
     return np.asarray(cv2.resize(occluder, (width, height), interpolation=how))
 
 
 def paste(picture: Pixels, occluder: UInt8[np.ndarray, "h w 4"], center: Int[np.ndarray, "2"]) -> None:
-    """Puts an RGBA occluder on the picture, in place, as far as it lies inside."""
+    """Paste the part of an RGBA occluder that is inside the image, in place."""
     shape, limits = np.array(occluder.shape[:2]), np.array(picture.shape[:2])
     corner = center[::-1] - shape // 2
     start, stop = np.clip(corner, 0, limits), np.clip(corner + shape, 0, limits)
@@ -209,7 +210,9 @@ def paste(picture: Pixels, occluder: UInt8[np.ndarray, "h w 4"], center: Int[np.
     part = occluder[start[0] : stop[0], start[1] : stop[1]]
     if not part.size:
         return
-    alpha = cv2.merge([part[..., 3]] * 3).astype(np.float32)  # three planes: no broadcasting, half the time
+    alpha = cv2.merge([part[..., 3]] * 3).astype(
+        np.float32
+    )  # three planes avoid broadcasting, which takes twice as long
     alpha /= 255
     blended = alpha * part[..., :3]
     np.subtract(1, alpha, out=alpha)
@@ -233,7 +236,7 @@ def _erase(view: View, rng: Generator, box: Float[np.ndarray, "4"], area: Shares
 def _draw_patch(
     view: View, rng: Generator, p: float, area: tuple[float, float], aspect: float
 ) -> tuple[int, int, int, int, float] | None:
-    """Top, left, height, width of a rectangle smaller than the crop, and how much of the other picture goes in."""
+    """Top, left, height, width of a rectangle smaller than the crop, and the weight of the blended patch."""
     if rng.random() >= p:
         return None
     limits = view.image.shape[:2]

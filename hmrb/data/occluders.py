@@ -1,6 +1,6 @@
-"""Objects to paste over people: a set that is drawn by code, or the objects of Pascal VOC 2012.
+"""Occluders to paste over people: a procedurally drawn set, or the objects of Pascal VOC 2012.
 
-An occluder is RGBA, uint8, cut to its object; alpha is 0 around it.
+An occluder is an RGBA uint8 image cropped to its object; alpha is 0 outside the object.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,18 @@ Outline = Float[np.ndarray, "N 2"]
 Parts = list[tuple[Outline, float]]
 
 PROCEDURAL_COUNT, PROCEDURAL_SEED = 96, 2018
-PROCEDURAL_PX = (60, 180)  # longer sides: about what half-size Pascal objects have
-FINE = 2  # outlines are filled at twice the size, then shrunk: soft edges
+PROCEDURAL_PX = (60, 180)  # range of longer sides, similar to half-size Pascal objects
+FINE = 2  # supersampling factor, for soft edges
 
 
 @lru_cache(maxsize=2)
 def load_occluders(name: str) -> Sequence[Occluder]:
-    """`procedural` or `pascal`, read or drawn once a process. Raises RequestError for a set that is not there."""
+    """Load `procedural` or `pascal`, cached per process. Raises RequestError if the file is missing or damaged."""
     return procedural() if name == "procedural" else read_pascal(Store.default().pascal)
 
 
 def read_pascal(path: Path) -> list[Occluder]:
-    """What `prepare_pascal` wrote. Raises RequestError where it is not there or not whole."""
+    """Read the file that `prepare_pascal` wrote. Raises RequestError if it is missing or damaged."""
     if not path.exists():
         raise RequestError(
             f"{path}: no such file. The pascal occluders are cut from Pascal VOC 2012 (VOCtrainval_11-May-2012.tar,"
@@ -45,25 +45,26 @@ def read_pascal(path: Path) -> list[Occluder]:
             pixels, sizes = file["pixels"], file["sizes"].astype(np.int64)
         ends = np.cumsum(sizes.prod(1))
         if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 4 or not len(sizes):
-            raise ValueError("it holds no RGBA pixels")
+            raise ValueError("it contains no RGBA pixels")
         if ends[-1] != len(pixels):
-            raise ValueError("sizes and pixels don't match")
+            raise ValueError("sizes and pixels do not match")
     except (OSError, ValueError, KeyError, EOFError) as error:
-        said = f"{path}: can't be read as occluders ({error}); make it anew: hmrb convert-data occluders --raw DIR"
-        raise RequestError(said) from None
+        raise RequestError(
+            f"{path}: cannot be read as occluders ({error}); recreate it: hmrb convert-data occluders --raw DIR"
+        ) from None
     flat = np.split(pixels, ends[:-1])
     return [part.reshape(height, width, 4) for part, (height, width) in zip(flat, sizes.tolist(), strict=True)]
 
 
 def procedural() -> list[Occluder]:
-    """Furniture, plants, vessels, animals and stones, drawn from a fixed seed: the same each time."""
+    """Draw furniture, plants, vessels, animals and stones from a fixed seed; the result is always the same."""
     rng = default_rng(PROCEDURAL_SEED)
     shapes = islice(cycle(SHAPES), PROCEDURAL_COUNT)
     return [_draw(rng, shape) for shape in shapes]
 
 
 def _draw(rng: Generator, shape: Callable[[Generator], Parts]) -> Occluder:
-    """Parts in a unit square, y down, painted one over the other: flat tones, then a lamp, a pattern and grain."""
+    """Draw the parts (y down) over one another with flat tones, then add a light gradient, a pattern and grain."""
     parts = shape(rng)
     low, high = (limit(np.concatenate([outline for outline, _ in parts]), 0) for limit in (np.min, np.max))
     side = int(rng.integers(*PROCEDURAL_PX, endpoint=True)) * FINE
@@ -86,7 +87,7 @@ def _draw(rng: Generator, shape: Callable[[Generator], Parts]) -> Occluder:
 
 
 def _pattern(rng: Generator, x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """How much of the second colour: none, stripes, checks or a band."""
+    """Weight of the second colour: none, stripes, checks or a band."""
     kind, angle, waves = rng.integers(6), rng.uniform(0, np.pi), rng.uniform(4, 14) * 2 * np.pi
     along = np.sin(waves * (x * np.cos(angle) + y * np.sin(angle)))
     if kind == 0:
@@ -101,7 +102,7 @@ def _pattern(rng: Generator, x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "
 
 
 def _bar(x0: float, y0: float, x1: float, y1: float, width: float) -> Outline:
-    """A straight piece of a thickness between two points."""
+    """A bar of the given thickness between two points."""
     along = np.array([x1 - x0, y1 - y0])
     side = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9) * width / 2
     start, stop = np.array([x0, y0]), np.array([x1, y1])
@@ -149,7 +150,7 @@ def _table(rng: Generator) -> Parts:
 
 
 def _vessel(rng: Generator) -> Parts:
-    """A bottle, jug or vase: a profile turned about its axis, with a gloss on one side."""
+    """A bottle, jug or vase: a symmetric profile with a highlight on one side."""
     height = np.linspace(0, 1, 30)
     neck, body, shoulder = rng.uniform(0.05, 0.12), rng.uniform(0.14, 0.3), rng.uniform(0.2, 0.45)
     radius = neck + (body - neck) / (1 + np.exp((shoulder - height) / 0.04)) - rng.uniform(0, 0.1) * height**4
@@ -171,7 +172,7 @@ def _plant(rng: Generator) -> Parts:
 
 
 def _animal(rng: Generator) -> Parts:
-    """Something on four legs, seen from the side."""
+    """A four-legged animal, seen from the side."""
     tall, thick = rng.uniform(0.3, 0.5), rng.uniform(0.28, 0.42)
     legs = [_bar(x, 0, x + rng.normal(0, 0.05), tall, 0.08) for x in (-0.34, -0.24, 0.24, 0.34)]
     x, y = 0.55, -rng.uniform(0.1, 0.35)
@@ -183,7 +184,7 @@ def _animal(rng: Generator) -> Parts:
 
 
 def _wheel(rng: Generator) -> Parts:
-    """A rim and spokes: much of what is behind it stays in sight."""
+    """A rim and spokes; much of the background stays visible."""
     angle = np.linspace(0, 2 * np.pi, 60)
     ring = np.stack([np.cos(angle), np.sin(angle)], 1)
     thick = rng.uniform(0.82, 0.92)

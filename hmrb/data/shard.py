@@ -1,7 +1,7 @@
-"""Reading a shard: one split of a dataset as flat, uncompressed HDF5 arrays that are memory-mapped. docs/shards.md.
+"""Read shards: one split of a dataset as flat, uncompressed, memory-mapped HDF5 arrays; see docs/shards.md.
 
 Per person: box, keypoints2d, keypoints3d, pose, betas, transl, has_body, gender, name, image, columns/*, extra/*.
-Per picture: jpeg/offset into the bytes of all; origin and photo_px, where it lies in the photo it was cut from.
+Per image: jpeg/offset into the bytes of all images; origin and photo_px, its position in the original photo.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ PICTURES = ("jpeg/bytes", "jpeg/offset", "origin", "photo_px")
 
 
 class ShardError(RequestError):
-    """A shard that is missing, cut short, of another layout, or not a shard."""
+    """A shard that is missing, truncated, of another layout version, or not a shard."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """What a shard says of itself.
+    """A shard's attributes.
 
-    `sha` is over every array, so the same labels and pictures have the same one. `made_by` is the command that makes
-    it; `selection` and `compat` are what was left out and whose mistakes were kept, or "". `pictures` is `original`
-    (the dataset's own bytes) or what was cut out of them.
+    `sha` is a hash over all arrays: equal labels and images have equal hashes. `made_by` is the command that creates
+    the shard. `selection` says which photos were kept ("" for all), `compat` whose mistakes were reproduced ("" for
+    none). `pictures` is `original` (the dataset's bytes) or describes the stored regions.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class ShardInfo:
 
 
 def row_arrays(num_keypoints: int, kind: BodyKind) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and type of a person's entry in each array."""
+    """Shape and dtype of one person's entry in each array."""
     return {
         "box": ((4,), np.float32),
         "keypoints2d": ((num_keypoints, 3), np.float32),
@@ -67,12 +67,12 @@ def row_arrays(num_keypoints: int, kind: BodyKind) -> dict[str, tuple[tuple[int,
 
 
 def pictures_path(path: Path, number: int) -> Path:
-    """The file that holds pictures of the shard at `path`, where they are kept in files of their own."""
+    """Path of an image file of the shard at `path`, for shards whose images are in separate files."""
     return path.with_name(f"{path.stem}.pictures-{number:03d}.h5")
 
 
 class Shard:
-    """A shard open for reading. Arrays are mapped at first use, so it can be sent to worker processes unopened."""
+    """A shard open for reading. Arrays are mapped on first use, so sending it to worker processes is cheap."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,57 +91,57 @@ class Shard:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every array of the shard but the bytes of pictures in files of their own, mapped read-only."""
+        """All arrays of the shard, mapped read-only; image bytes in separate files are not included."""
         found = _mapped(self.path)
         expected = [
             *row_arrays(len(SKELETONS[self.info.skeleton].joints), self.kind),
             *PICTURES[0 if not self.info.num_files else 1 :],
         ]
         if missing := [key for key in expected if key not in found]:
-            raise ShardError(f"{self.path}: no {', '.join(missing)} in it; make it again: {self.info.made_by}")
+            raise ShardError(f"{self.path}: missing arrays: {', '.join(missing)}; recreate it: {self.info.made_by}")
         return found
 
     @cached_property
     def _pictures(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Where each file's bytes begin in the row of all pictures, and the bytes."""
+        """Start of each file's bytes in the concatenation of all images, and the bytes."""
         if not self.info.num_files:
             return np.zeros(1, np.int64), [self.arrays["jpeg/bytes"]]
         parts = []
         for number in range(self.info.num_files):
             path = pictures_path(self.path, number)
             if not path.exists():
-                raise ShardError(f"{path}: no such file; it holds pictures of {self.path.name}")
+                raise ShardError(f"{path}: no such file; it must contain images of {self.path.name}")
             parts.append(_mapped(path)["jpeg/bytes"])
         starts = np.cumsum([0, *map(len, parts)])
         if starts[-1] != self.arrays["jpeg/offset"][-1]:
-            raise ShardError(f"{self.path}: its files of pictures are not the ones that it was written with")
+            raise ShardError(f"{self.path}: its image files do not belong to this version of the shard")
         return starts[:-1], parts
 
     def picture_files(self) -> list[tuple[int, np.ndarray]]:
-        """Where each file's bytes begin in the row of all pictures, and the bytes."""
+        """Start of each file's bytes in the concatenation of all images, and the bytes."""
         starts, parts = self._pictures
         return list(zip(starts.tolist(), parts, strict=True))
 
     @property
     def columns(self) -> list[str]:
-        """Names of the values by which results can be sliced."""
+        """Names of the columns by which results can be grouped."""
         return sorted(key.removeprefix("columns/") for key in self.arrays if key.startswith("columns/"))
 
     def categories(self, column: str) -> list[str]:
-        """What the numbers of a column stand for; empty for one of plain numbers."""
+        """Category names of a column's codes; empty for a numeric column."""
         names = self.arrays.get(f"categories/{column}", np.zeros(0, "S1"))
         return [bytes(name).decode() for name in names]
 
     def name(self, row: int) -> str:
-        """The picture's name in its dataset."""
+        """The name of a person's image in its dataset."""
         return bytes(self.arrays["name"][row]).decode()
 
     def jpeg(self, row: int) -> bytes:
-        """The bytes of a person's picture."""
+        """The bytes of a person's image."""
         return self.picture(int(self.arrays["image"][row]))
 
     def picture(self, image: int) -> bytes:
-        """The bytes of a picture."""
+        """The bytes of an image."""
         start, stop = self.arrays["jpeg/offset"][image : image + 2].tolist()
         starts, parts = self._pictures
         if len(parts) == 1:
@@ -150,7 +150,7 @@ class Shard:
         return parts[file][start - starts[file] : stop - starts[file]].tobytes()
 
     def read(self, row: int) -> Sample:
-        """One person."""
+        """Read one person."""
         arrays = self.arrays
         image = arrays["image"][row]
         columns: dict[str, float | str] = {}
@@ -176,9 +176,9 @@ class Shard:
 
 
 def open_shard(path: Path, dataset: str, command: str = "") -> Shard:
-    """The shard at `path`, or a ShardError with the command that makes it."""
+    """Open the shard at `path`. Raises ShardError with the command that creates it if it is missing."""
     if not path.exists():
-        raise ShardError(f"no shard of '{dataset}' at {path}; make it: {command or f'hmrb convert-data {dataset}'}")
+        raise ShardError(f"no shard of '{dataset}' at {path}; create it: {command or f'hmrb convert-data {dataset}'}")
     return Shard(path)
 
 
@@ -187,18 +187,18 @@ def _read_info(path: Path) -> ShardInfo:
         with h5py.File(path, "r") as file:
             about = dict(file.attrs)
     except OSError as error:
-        what = "is cut short" if "truncated" in str(error) else "is no HDF5 file that can be read"
-        raise ShardError(f"{path}: {what}; delete it and make it again with hmrb convert-data") from None
+        what = "file is truncated" if "truncated" in str(error) else "not a readable HDF5 file"
+        raise ShardError(f"{path}: {what}; delete it and recreate it with hmrb convert-data") from None
     if "layout" not in about or "dataset" not in about:
-        raise ShardError(f"{path}: an HDF5 file, but no shard of hmrb")
+        raise ShardError(f"{path}: an HDF5 file, but not an hmrb shard")
     if about["layout"] != LAYOUT_VERSION:
         name = about["dataset"]
         raise ShardError(
-            f"{path} has layout {about['layout']}, this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data {name}"
+            f"{path}: has layout {about['layout']}, but this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data {name}"
         )
     fields = ShardInfo.__dataclass_fields__
     if missing := [key for key in fields if key not in about]:
-        raise ShardError(f"{path}: no {', '.join(missing)} among its attributes; make it again with hmrb convert-data")
+        raise ShardError(f"{path}: missing attributes: {', '.join(missing)}; recreate it with hmrb convert-data")
     info = ShardInfo(**{key: _plain(about[key]) for key in fields})
     if info.skeleton not in SKELETONS:
         raise ShardError(f"{path}: unknown skeleton '{info.skeleton}'")
@@ -227,6 +227,6 @@ def _map(path: Path, node: Any) -> np.ndarray:
         return np.zeros(node.shape, node.dtype)
     offset = node.id.get_offset()
     if offset is None:
-        raise ShardError(f"{path}: {node.name} is not a flat array; make the shard again with hmrb convert-data")
+        raise ShardError(f"{path}: {node.name} is not a flat array; recreate the shard with hmrb convert-data")
     mapped = np.memmap(path, node.dtype, "r", offset, node.shape)
-    return mapped.view(np.ndarray)  # rows of a memmap object cost ten times as much
+    return mapped.view(np.ndarray)  # indexing rows of a memmap object is ten times slower

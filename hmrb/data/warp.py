@@ -1,4 +1,4 @@
-"""Where a person lies in the network's input: one affine matrix moves pixels and labels together."""
+"""Warp a person to the network's input: one affine matrix transforms pixels and labels together."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hmrb.records import View
 
 
 def mirror(view: View) -> View:
-    """The mirrored person: x of pixels about the picture's middle, left and right exchanged."""
+    """Mirror the labels about the image's vertical centre line and swap left and right; pixels are mirrored later."""
     width = view.image.shape[1]
     swapped = view.kind.keypoint_mirror
     keypoints2d, keypoints3d = view.keypoints2d[swapped], view.keypoints3d[swapped]
@@ -30,7 +30,7 @@ def mirror(view: View) -> View:
 
 
 def crop_matrix(view: View, size: int) -> Float[np.ndarray, "2 3"]:
-    """From pixels of the (mirrored) picture to pixels of the crop; the square's centre goes to (size/2, size/2)."""
+    """Affine matrix from the (mirrored) image to the crop; it maps the square's centre to (size/2, size/2)."""
     zoom = size / view.side
     turn = zoom * _turn(-view.rotation)
     shift = size / 2 - turn @ view.center
@@ -38,7 +38,7 @@ def crop_matrix(view: View, size: int) -> Float[np.ndarray, "2 3"]:
 
 
 def warp(view: View, size: int) -> View:
-    """The square alone, `size` px wide, upright; labels in its pixels and its turned camera axes."""
+    """Crop the square, upright and `size` px wide; labels become crop pixels and rotated camera axes."""
     matrix = crop_matrix(view, size)
     pixels = matrix
     if view.flipped:
@@ -71,10 +71,10 @@ def warp(view: View, size: int) -> View:
 
 
 def exposed(view: View) -> View:
-    """The same picture with the gain in its pixels, rounded and saturated like a camera would.
+    """Apply the gain to the pixels with rounding and saturation; returns a copy that the caller may modify.
 
-    The pixels are nobody else's: the caller may change them. Whatever is put on a picture comes after the colour noise
-    named before it, as in the study.
+    Augmentations that draw on an image call this first, so they draw over colour noise that precedes them, as in the
+    study.
     """
     if (view.gain == 1).all():
         return replace(view, image=view.image.copy())
@@ -83,7 +83,7 @@ def exposed(view: View) -> View:
 
 
 def pixels(view: View) -> UInt8[np.ndarray, "H W 3"]:
-    """A window on the picture in which labels lie where they say, be it mirrored or not."""
+    """A view of the pixels that matches the labels, whether the person is mirrored or not."""
     return view.image[:, ::-1] if view.flipped else view.image
 
 

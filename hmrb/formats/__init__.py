@@ -1,1 +1,1 @@
-"""Files of other systems, read safely."""
+"""Safe readers for other systems' file formats."""

@@ -1,4 +1,4 @@
-"""An .npz read with care: arrays whole or row by row, objects in it through the allow-list of hmrb.formats.pickles."""
+"""Read .npz files safely: arrays whole or by row, pickled objects through the allow-list of hmrb.formats.pickles."""
 
 import math
 import zipfile
@@ -12,31 +12,31 @@ import numpy as np
 
 from hmrb.formats.pickles import Allowed, PickleError, load_pickle
 
-DEFLATE = 1032  # times shorter, at most, is what zlib makes of anything
-BLOCK_BYTES = 1 << 22  # of rows in memory at once
+DEFLATE = 1032  # zlib's maximum compression ratio
+BLOCK_BYTES = 1 << 22  # bytes of rows held in memory at once
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)
 
 
 class Npz:
-    """An .npz of arrays, some of them of pickled objects. Whatever its headers claim, no more is made than is there.
+    """An open .npz file of arrays, including object arrays. Headers cannot make it allocate more than the data present.
 
-    `with Npz(path) as file: file.read("pose")`. Raises PickleError.
+    Usage: `with Npz(path) as file: file.read("pose")`. Raises PickleError.
     """
 
     def __init__(self, path: Path, also: Allowed | None = None) -> None:
         self.path, self._also = path, also
         try:
-            self._file = open(path, "rb")  # noqa: SIM115  closed in __exit__, under half-read members too
+            self._file = open(path, "rb")  # noqa: SIM115  __exit__ closes it, even under half-read members
         except OSError as error:
-            raise PickleError(f"{path}: can't be read ({error.strerror or error})") from None
+            raise PickleError(f"{path}: cannot be read ({error.strerror or error})") from None
         try:
             self._zip = zipfile.ZipFile(self._file)
         except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
             self._file.close()
-            raise PickleError(f"{path}: no .npz, or one that is cut short; get it again") from None
+            raise PickleError(f"{path}: not an .npz file, or truncated; download it again") from None
         if any(info.file_size > DEFLATE * info.compress_size + 64 for info in self._zip.infolist()):
             self._file.close()
-            raise PickleError(f"{path}: claims to hold more than its bytes can; get it again")
+            raise PickleError(f"{path}: declares more data than the file can contain; download it again")
         self._sizes = {info.filename.removesuffix(".npy"): info.file_size for info in self._zip.infolist()}
 
     def __enter__(self) -> "Npz":
@@ -51,23 +51,23 @@ class Npz:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the arrays."""
+        """The names of the arrays."""
         return tuple(self._sizes)
 
     def read(self, key: str) -> Any:
-        """One array; a single pickled object comes out of the array around it."""
+        """Read one array; a 0-d object array returns the object itself."""
         with self._open(key) as member:
             shape, dtype = self._header(key, member)
             if dtype.hasobject:
                 value = load_pickle(member, f"{self.path}: {key}", self._also)
                 if not isinstance(value, np.ndarray) or value.shape != shape:
-                    raise PickleError(f"{self.path}: {key} is not the array that its header describes")
+                    raise PickleError(f"{self.path}: {key} does not match its header")
                 return value.item() if shape == () else value
         with self._open(key) as member:
             return self._guard(key, lambda: np.lib.format.read_array(member, allow_pickle=False))
 
     def rows(self, key: str) -> Iterator[Any]:
-        """The rows of an array one after another, in bounded memory where they are numbers."""
+        """Iterate over the rows of an array; numeric arrays are read in bounded memory."""
         with self._open(key) as member:
             shape, dtype = self._header(key, member)
             if dtype.hasobject or not shape or (len(shape) > 1 and self._fortran(key)):
@@ -77,9 +77,9 @@ class Npz:
             per_block = max(BLOCK_BYTES // max(row_bytes, 1), 1)
             for start in range(0, shape[0], per_block):
                 count = min(per_block, shape[0] - start)
-                block = self._guard(key, lambda: member.read(count * row_bytes))  # noqa: B023  called at once
+                block = self._guard(key, lambda: member.read(count * row_bytes))  # noqa: B023  called immediately
                 if len(block) != count * row_bytes:
-                    raise PickleError(f"{self.path}: {key} is cut short; get the file again")
+                    raise PickleError(f"{self.path}: {key} is truncated; download the file again")
                 yield from np.frombuffer(block, dtype).reshape(count, *shape[1:])
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ class Npz:
 
     def _open(self, key: str) -> BufferedIOBase:
         if key not in self._sizes:
-            raise PickleError(f"{self.path}: no {key} in it; there are {', '.join(self._sizes)}")
+            raise PickleError(f"{self.path}: no array named {key}; the file contains {', '.join(self._sizes)}")
         name = f"{key}.npy" if f"{key}.npy" in self._zip.NameToInfo else key
         return self._guard(key, lambda: self._zip.open(name))
 
@@ -98,7 +98,7 @@ class Npz:
         claimed, there = math.prod(shape) * dtype.itemsize, self._sizes[key] - start
         if not dtype.hasobject and claimed != there:
             raise PickleError(
-                f"{self.path}: {key} of shape {shape} and type {dtype} should be {claimed} bytes, {there} are there"
+                f"{self.path}: {key} of shape {shape} and type {dtype} needs {claimed} bytes, but has {there}"
             )
         return shape, dtype
 
@@ -110,7 +110,7 @@ class Npz:
         try:
             return step()
         except _BROKEN as error:
-            raise PickleError(f"{self.path}: {key} can't be read ({error}); get the file again") from None
+            raise PickleError(f"{self.path}: {key} cannot be read ({error}); download the file again") from None
 
 
 def _read_header(member: BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -119,4 +119,4 @@ def _read_header(member: BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtyp
         return np.lib.format.read_array_header_1_0(member)
     if version == (2, 0):
         return np.lib.format.read_array_header_2_0(member)
-    raise ValueError(f"an array of format {version}")
+    raise ValueError(f"unsupported .npy format version {version}")

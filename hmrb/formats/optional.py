@@ -1,4 +1,4 @@
-"""Readers of rare file types, which only converting raw data needs."""
+"""Optional readers of file types that only raw datasets use."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,10 +7,10 @@ from hmrb.errors import RequestError
 
 
 def needed(module: str) -> ModuleType:
-    """An optional module. Raises RequestError with the command that installs it."""
+    """Import an optional module. Raises RequestError with the install command if it is missing."""
     try:
         return import_module(module)
     except ImportError:
         raise RequestError(
-            f"{module} is not installed; reading these files needs it: pip install 'hmrb[convert]'"
+            f"{module} is required to read these files but is not installed; run: pip install 'hmrb[convert]'"
         ) from None

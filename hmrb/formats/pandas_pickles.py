@@ -1,4 +1,4 @@
-"""Tables that pandas pickled (1.x to 3.x) and tensors that torch pickled, as plain values, with no pandas there."""
+"""Read pickled pandas tables (1.x to 3.x) and pickled torch tensors as plain values, without importing pandas."""
 
 import io
 import sys
@@ -15,20 +15,20 @@ Plain = Callable[[Any], Any]
 
 
 def read_frame(path: Path, longest: int = sys.maxsize) -> dict[str, list[Any]]:
-    """A table's columns by name, their rows in order; arrays in it of more than `longest` bytes come out as None."""
+    """Read a table as lists of rows keyed by column name; arrays longer than `longest` bytes become None."""
     frame = read_pickle(path, FRAMES, longest)
     if not isinstance(frame, _Table):
-        raise PickleError(f"{path}: no table of pandas in it")
+        raise PickleError(f"{path}: does not contain a pandas table")
     return dict(frame)
 
 
 def read_tensors(path: Path) -> Any:
-    """What a pickle holds, its tensors as numpy arrays."""
+    """Read a pickle with its tensors as numpy arrays."""
     return read_pickle(path, TENSORS)
 
 
 class _Table(dict[str, list[Any]]):
-    """The columns of a table: told apart from any other dict."""
+    """The columns of a table; a subclass so that a table differs from any other dict."""
 
 
 class _Frame(Foreign):
@@ -43,7 +43,7 @@ class _Frame(Foreign):
 
 
 class _Blocks(Foreign):
-    """The axes of a table, and its columns of one type with their places: as arguments, or in the state until 1.2."""
+    """A table's axes and blocks (columns of one type and their positions); until pandas 1.2 they are in the state."""
 
     def value(self, plain: Plain) -> Any:
         if self.args:
@@ -60,7 +60,7 @@ class _Block(Foreign):
 
 
 class _Index(Foreign):
-    """Labels of an axis; of a range, its numbers."""
+    """The labels of an axis, or the numbers of a range."""
 
     def value(self, plain: Plain) -> list[Any]:
         table = self.args[1]
@@ -80,7 +80,7 @@ class _Slice(Foreign):
 
 
 class _Kind(Foreign):
-    """A class that is only named, or made without meaning for what is read."""
+    """A class that is only named, or whose instances do not affect the values read."""
 
     def value(self, plain: Plain) -> str:
         return type(self).__name__
@@ -92,7 +92,7 @@ class _Storage(Foreign):
             stored = torch.load(io.BytesIO(plain(self.args[0])), map_location="cpu", weights_only=True)
             return torch.tensor([], dtype=stored.dtype).set_(stored)
         except (RuntimeError, EOFError, AttributeError) as error:
-            raise ValueError(f"a tensor's numbers can't be read: {error}") from None
+            raise ValueError(f"tensor storage cannot be read: {error}") from None
 
 
 class _Tensor(Foreign):
@@ -101,7 +101,7 @@ class _Tensor(Foreign):
         try:
             return plain(storage).as_strided(size, stride, offset).numpy().copy()
         except RuntimeError as error:
-            raise ValueError(f"a tensor beyond its numbers: {error}") from None
+            raise ValueError(f"tensor exceeds its storage: {error}") from None
 
 
 class _Parameter(Foreign):

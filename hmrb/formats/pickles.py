@@ -1,7 +1,7 @@
-"""Files that others pickled, read as plain values: an allow-list of stand-ins, and nothing of the file is run.
+"""Read untrusted pickles as plain values through an allow-list of stand-ins; no code from the file runs.
 
-numpy arrays, scipy's sparse matrices and chumpy's arrays come out as numpy arrays, with neither scipy nor chumpy there.
-Not even numpy's own functions are called by a file: crafted array types can point anywhere in memory.
+numpy arrays, scipy sparse matrices and chumpy arrays become numpy arrays; scipy and chumpy need not be installed.
+A file cannot call numpy's own functions either: crafted array types can point anywhere in memory.
 """
 
 import math
@@ -19,8 +19,8 @@ import numpy as np
 
 from hmrb.errors import RequestError
 
-DENSE_NUMBERS = 1 << 24  # of a sparse matrix written out; SMPL's regressor has 165,360
-# A damaged or crafted pickle can end in any of these.
+DENSE_NUMBERS = 1 << 24  # largest size of a sparse matrix made dense; SMPL's regressor has 165,360
+# A damaged or crafted pickle can raise any of these.
 _BROKEN = (
     pickle.UnpicklingError, AttributeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError,
     RecursionError, ImportError, NotImplementedError, AssertionError,
@@ -29,28 +29,28 @@ _CUT_SHORT = ("truncated", "exhausted", "index out of range")
 
 
 class PickleError(RequestError):
-    """A pickled file that asks for code, is damaged, or is none at all."""
+    """A file that is not a pickle, is damaged, or asks to run code."""
 
 
 class _Sealed(type):
-    """A pickle can set attributes of whatever it names; not of these."""
+    """Forbids setting class attributes: a pickle can set attributes of any object it names."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError(f"sets {name} of {cls.__name__}")
+        raise pickle.UnpicklingError(f"attempt to set {name} of {cls.__name__}")
 
 
 class Foreign(metaclass=_Sealed):
-    """Stands in for an object of some library while a file is read. `plain` gives the value it stands for.
+    """Stands in for an object of another library while a file is read; `value` returns the value it represents.
 
-    A subclass named in `also` teaches `read_pickle` one more global: its constructor's arguments arrive in `args`, its
-    pickled state in `state`, and `plain` turns parts of them into plain values.
+    To support one more global, map it in `also` to a subclass. The constructor's arguments are stored in `args`, the
+    pickled state in `state`.
     """
 
     args: tuple[Any, ...] = ()
     state: Any = None
 
     def __new__(cls, *args: Any) -> Any:
-        """What the file is given for a call of the global."""
+        """Return the result of calling the global."""
         made = super().__new__(cls)
         made.args = args
         return made
@@ -59,41 +59,41 @@ class Foreign(metaclass=_Sealed):
         self.state = state
 
     def value(self, plain: Callable[[Any], Any]) -> Any:
-        """What this stands for; `plain` does the same for the parts."""
-        raise TypeError(f"{type(self).__name__} stands for no value")
+        """Return the value this represents; `plain` converts the parts of `args` and `state` in the same way."""
+        raise TypeError(f"{type(self).__name__} has no value")
 
 
 Allowed = Mapping[str, Any]
 
 
 def read_pickle(path: Path, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:
-    """The plain value in a pickle of any Python since 2, its byte strings read as latin1.
+    """Read a pickle written by Python 2 or later as a plain value; byte strings are decoded as latin1.
 
-    `also` maps further globals, `module.name`, to subclasses of Foreign. Arrays of more than `longest` bytes are let go
-    of while they are read, and come out as None. Raises PickleError.
+    `also` maps further globals, `module.name`, to subclasses of Foreign. Arrays longer than `longest` bytes are
+    discarded while reading and become None. Raises PickleError.
     """
     try:
         with open(path, "rb") as file:
             return load_pickle(file, str(path), also, longest)
     except OSError as error:
-        raise PickleError(f"{path}: can't be read ({error.strerror or error})") from None
+        raise PickleError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:
-    """As read_pickle, from an open file; `source` heads the message."""
+    """Like read_pickle, for an open file; error messages start with `source`."""
     try:
         return _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}, longest).load(), {})
     except (EOFError, struct.error):
-        raise PickleError(f"{source}: is cut short, or empty; get it again") from None
+        raise PickleError(f"{source}: file is truncated or empty; download it again") from None
     except _BROKEN as error:
         if any(words in str(error) for words in _CUT_SHORT):
-            raise PickleError(f"{source}: is cut short; get it again") from None
+            raise PickleError(f"{source}: file is truncated; download it again") from None
         reason = str(error) if re.search("[a-z]", str(error)) else type(error).__name__
-        raise PickleError(f"{source}: no pickle of plain values, or a damaged one ({reason})") from None
+        raise PickleError(f"{source}: not a pickle of plain values, or damaged ({reason})") from None
 
 
 class _Unpickler(pickle._Unpickler):
-    """The one in Python: the one in C makes room for whatever memo index a file names, and fills it."""
+    """Python's implementation: the C one allocates memory for any memo index that a file names."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -106,13 +106,13 @@ class _Unpickler(pickle._Unpickler):
         if wanted in self._allowed:
             return self._allowed[wanted]
         raise PickleError(
-            f"{self._source}: asks for {wanted}, which is not among the plain values and arrays that hmrb reads;"
-            " nothing of the file was run"
+            f"{self._source}: asks for {wanted}, which is not one of the plain values and arrays that hmrb reads;"
+            " no code from the file was run"
         )
 
 
 class _Gone:
-    """Stands where a byte string was that is longer than what is kept."""
+    """Replaces a byte string longer than the limit."""
 
 
 def _letting_go(load: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -129,7 +129,7 @@ for _code in (pickle.BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8, pickle.BINUN
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """`value` with every stand-in inside it replaced. What is met twice stays one object, and loops stay loops."""
+    """`value` with every stand-in replaced by its value. Shared objects stay shared, and cycles stay cycles."""
     if id(value) in done:
         return done[id(value)]
 
@@ -150,23 +150,23 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
     elif isinstance(value, Foreign):
         done[id(value)] = value.value(plain)
     elif isinstance(value, type):
-        raise TypeError(f"a class, {value.__name__}, where a value should be")
+        raise TypeError(f"expected a value, got the class {value.__name__}")
     else:
         return value
     return done[id(value)]
 
 
 class _Name(Foreign):
-    """A class that is only named as an argument of others."""
+    """A class that is only passed as an argument to other globals."""
 
 
 class _Made(Foreign):
-    """copyreg's way to make an object: of a stand-in, and of nothing else."""
+    """copyreg's object constructor; it accepts only stand-ins."""
 
     def __new__(cls, *args: Any) -> Any:
         kind = args[0]
         if not (isinstance(kind, type) and issubclass(kind, Foreign)):
-            raise TypeError(f"an object is made of {kind!r}")
+            raise TypeError(f"cannot construct an object of {kind!r}")
         return kind()
 
 
@@ -176,20 +176,20 @@ class _Bytes(Foreign):
     def __new__(cls, *args: Any) -> Any:
         text, encoding = args or ("", "latin1")
         if encoding != "latin1":
-            raise TypeError(f"bytes encoded as {encoding}")
+            raise TypeError(f"unsupported bytes encoding {encoding}")
         if isinstance(text, _Gone):
             return text
         return text.encode("latin1")
 
 
 class _DType(Foreign):
-    """numpy's type of numbers, text or objects; records and dates are refused."""
+    """A numpy dtype of numbers, text or objects; records and dates are rejected."""
 
     def value(self, plain: Callable[[Any], Any]) -> np.dtype[Any]:
         code = self.args[0]
         match = re.fullmatch(r"[<>=|]?([?biufcSUO])(\d*)", code) if isinstance(code, str) else None
         if not match:
-            raise TypeError(f"an array of type {code!r}")
+            raise TypeError(f"unsupported array type {code!r}")
         kind, size = match.groups()
         if kind == "O":
             return np.dtype(object)
@@ -197,15 +197,15 @@ class _DType(Foreign):
 
 
 class _Array(Foreign):
-    """numpy's array, made empty and then given its state."""
+    """A numpy array, created empty and then given its state."""
 
     def value(self, plain: Callable[[Any], Any]) -> Any:
-        shape, dtype, fortran, data = self.state[-4:]  # a version number came first, but not always
+        shape, dtype, fortran, data = self.state[-4:]  # a version number may come first
         return _array(data, dtype, shape, "F" if fortran else "C", plain)
 
 
 class _Buffer(Foreign):
-    """numpy's array as protocol 5 writes it."""
+    """A numpy array as pickle protocol 5 writes it."""
 
     def value(self, plain: Callable[[Any], Any]) -> Any:
         data, dtype, shape, order = self.args
@@ -213,7 +213,7 @@ class _Buffer(Foreign):
 
 
 class _Scalar(Foreign):
-    """One number of numpy."""
+    """A numpy scalar."""
 
     def value(self, plain: Callable[[Any], Any]) -> Any:
         dtype, data = self.args
@@ -221,36 +221,36 @@ class _Scalar(Foreign):
 
 
 def _array(data: Any, dtype: Any, shape: Any, order: str, plain: Callable[[Any], Any]) -> Any:
-    """An array of exactly the numbers that are there, whatever its shape says. None where they were let go of."""
+    """An array; its shape must match the amount of data. Returns None if the data was discarded."""
     if isinstance(data, _Gone):
         return None
     kind = plain(dtype)
     if not isinstance(kind, np.dtype) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise TypeError(f"an array of type {kind!r} and shape {shape!r}")
+        raise TypeError(f"unsupported array of type {kind!r} and shape {shape!r}")
     count = math.prod(shape)
     if kind.hasobject:
         if len(data) != count:
-            raise ValueError(f"an array of shape {shape} with {len(data)} objects in it")
+            raise ValueError(f"array of shape {shape} has {len(data)} objects")
         objects = np.empty(count, object)
         for row, part in enumerate(data):
             objects[row] = plain(part)
         return objects.reshape(shape, order="F" if order == "F" else "C")
     raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
     if len(raw) != count * kind.itemsize:
-        raise ValueError(f"an array of shape {shape} and type {kind} with {len(raw)} bytes in it")
+        raise ValueError(f"array of shape {shape} and type {kind} has {len(raw)} bytes")
     numbers: np.ndarray = np.frombuffer(raw, kind, count) if count else np.empty(0, kind)
     return numbers.reshape(shape, order="F" if order == "F" else "C").copy()
 
 
 class _Chumpy(Foreign):
-    """chumpy's array: what it held when it was written."""
+    """A chumpy array: its value when it was written."""
 
     def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
         return np.asarray(plain(self.state["x"]))
 
 
 class _ChumpySelect(Foreign):
-    """chumpy's selection: some numbers of another array, in a new shape."""
+    """A chumpy selection: elements of another array, reshaped."""
 
     def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
         parts = {key: plain(part) for key, part in self.state.items() if key in ("a", "idxs", "preferred_shape")}
@@ -259,27 +259,27 @@ class _ChumpySelect(Foreign):
 
 
 class _Columns(Foreign):
-    """scipy's matrix compressed by columns, written out in full."""
+    """A scipy matrix in compressed sparse column (CSC) format, made dense."""
 
     def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
         (num_rows, num_columns), starts, numbers, indices = self._parts(plain)
         columns = np.repeat(np.arange(num_columns), np.diff(starts))
         matrix = np.zeros((num_rows, num_columns), numbers.dtype)
-        np.add.at(matrix, (indices, columns), numbers)  # numbers given twice for one place are summed
+        np.add.at(matrix, (indices, columns), numbers)  # duplicate entries are summed
         return matrix
 
     def _parts(self, plain: Callable[[Any], Any]) -> tuple[tuple[int, int], np.ndarray, np.ndarray, np.ndarray]:
         num_rows, num_columns = (int(n) for n in plain(self.state["_shape" if "_shape" in self.state else "shape"]))
         starts, numbers, indices = (plain(self.state[key]) for key in ("indptr", "data", "indices"))
         if not 0 <= num_rows * num_columns <= DENSE_NUMBERS:
-            raise ValueError(f"a sparse matrix of shape ({num_rows}, {num_columns})")
+            raise ValueError(f"unsupported sparse matrix shape ({num_rows}, {num_columns})")
         if starts[0] != 0 or not len(numbers) == len(indices) == starts[-1] or (np.diff(starts) < 0).any():
-            raise ValueError(f"a sparse matrix with {len(numbers)} numbers at {len(indices)} places")
+            raise ValueError(f"inconsistent sparse matrix: {len(numbers)} values at {len(indices)} indices")
         return (num_rows, num_columns), starts, numbers, indices
 
 
 class _Rows(_Columns):
-    """scipy's matrix compressed by rows."""
+    """A scipy matrix in compressed sparse row (CSR) format, made dense."""
 
     def value(self, plain: Callable[[Any], Any]) -> np.ndarray:
         (num_rows, num_columns), starts, numbers, indices = self._parts(plain)

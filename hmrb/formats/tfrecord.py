@@ -1,7 +1,8 @@
-"""TensorFlow's records of named features, read one by one and without TensorFlow.
+"""Read TFRecord files of tf.train.Example one record at a time, without TensorFlow.
 
 Framing: https://www.tensorflow.org/tutorials/load_data/tfrecord; messages: tensorflow/core/example/example.proto.
-Only the checksums of lengths are checked: they are what would lead astray, and pictures are checked when decoded.
+Only the checksums of record lengths are verified: a wrong length would break the framing. Images are checked when they
+are decoded.
 """
 
 import struct
@@ -13,14 +14,14 @@ import numpy as np
 
 from hmrb.errors import RequestError
 
-CASTAGNOLI = 0x82F63B78  # CRC-32C's polynomial, reflected
-HEADER, FOOTER = 12, 4  # bytes around a record: length and its checksum, checksum of the record
+CASTAGNOLI = 0x82F63B78  # reflected CRC-32C polynomial
+HEADER, FOOTER = 12, 4  # bytes before a record (length and its checksum) and after it (checksum of the record)
 Feature = list[bytes] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class TFRecord:
-    """Where a record is: `number` in its file, from byte `start` on."""
+    """Location of a record: its `number` in the file, its first byte `start` and its `length` in bytes."""
 
     path: Path
     number: int
@@ -29,7 +30,7 @@ class TFRecord:
 
 
 def records(path: Path) -> Iterator[TFRecord]:
-    """The records of a file, found by their lengths alone. Raises RequestError for a file that is cut short."""
+    """Iterate over the records of a file by their lengths. Raises RequestError if the file is truncated."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         at = number = 0
@@ -38,14 +39,14 @@ def records(path: Path) -> Iterator[TFRecord]:
             header = file.read(HEADER)
             length, checksum = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
             if _masked(_crc(header[:8])) != checksum or at + HEADER + length + FOOTER > size:
-                raise RequestError(f"{path}: no TFRecord file, or one that is cut short after {number} records")
+                raise RequestError(f"{path}: not a TFRecord file, or truncated after {number} records")
             yield TFRecord(path, number, at + HEADER, length)
             at += HEADER + length + FOOTER
             number += 1
 
 
 def read_example(record: TFRecord) -> dict[str, Feature]:
-    """The features of a tf.train.Example by name: lists of bytes, arrays of float32 or of int64."""
+    """Read the features of a tf.train.Example by name: lists of bytes, float32 arrays or int64 arrays."""
     with open(record.path, "rb") as file:
         file.seek(record.start)
         data = memoryview(file.read(record.length))
@@ -57,11 +58,11 @@ def read_example(record: TFRecord) -> dict[str, Feature]:
             for parts in [dict(_fields(entry))]
         }
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise RequestError(f"{record.path}: record {record.number} is no tf.train.Example ({error})") from None
+        raise RequestError(f"{record.path}: record {record.number} is not a tf.train.Example ({error})") from None
 
 
 def _feature(data: memoryview) -> Feature:
-    """One of three lists. Numbers are packed together or stand one by one."""
+    """One feature: a list of bytes, floats or integers. Numbers may be packed or unpacked."""
     for kind, values in _fields(data):
         if kind == 1:
             return [bytes(value) for value in _all(values, 1)]
@@ -77,7 +78,7 @@ def _all(data: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a protobuf message: number, and bytes as they stand."""
+    """Iterate over the fields of a protobuf message: field number and raw bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -91,9 +92,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire in (1, 5):
             end = at + (8 if wire == 1 else 4)
         else:
-            raise ValueError(f"wire type {wire}")
+            raise ValueError(f"unsupported wire type {wire}")
         if end > len(data):
-            raise ValueError("cut short")
+            raise ValueError("truncated field")
         yield number, data[start:end]
         at = end
 
@@ -106,7 +107,7 @@ def _integers(data: memoryview) -> Iterator[int]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """Decode a varint (seven bits per byte); returns its value and the offset after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -127,5 +128,5 @@ def _crc(data: bytes) -> int:
 
 
 def _masked(crc: int) -> int:
-    """As TFRecord stores checksums, so that those of data with checksums in it are good ones."""
+    """Mask a checksum as TFRecord stores it; computing a CRC of data that contains CRCs is otherwise unsafe."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Frames of a video as photos, by their numbers."""
+"""Read video frames by number as photos."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,23 +8,23 @@ import cv2
 from hmrb.errors import RunError
 from hmrb.records import Photo
 
-UNREADABLE = b"\0"  # stands for a frame that can't be read: no picture begins so, and it counts as one that is missing
+UNREADABLE = b"\0"  # data of an unreadable frame: no image format starts like this, so it counts as a missing image
 
 
 def count_frames(path: Path) -> int:
-    """How many frames the video says it has. Raises RunError for what is no video."""
+    """Number of frames according to the video's header. Raises RunError if the file is not a readable video."""
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
-        raise RunError(f"{path}: no video that can be decoded")
+        raise RunError(f"{path}: not a video, or cannot be decoded")
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.release()
     return count
 
 
 def frames(root: Path, name: str, numbers: Sequence[int]) -> Iterator[Photo]:
-    """Photos without people, called `name`/000123, 0 the first; `numbers` rise.
+    """Yield frames as photos without people, named `name`/000123. Numbers start at 0; `numbers` must increase.
 
-    Seeking is inexact in many videos, so frames between are read over.
+    Seeking is inexact in many videos, so all frames in between are read.
     """
     video = cv2.VideoCapture(str(root / name)) if (root / name).is_file() else None
     at = 0

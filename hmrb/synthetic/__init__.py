@@ -1,1 +1,1 @@
-"""Synthetic people: the open body in made-up poses, clothes and places, with exact labels."""
+"""Synthetic people: the open body in procedural poses, clothes and scenes, with exact labels."""

@@ -1,4 +1,4 @@
-"""One synthetic person per picture: pose, shape, clothes, place and camera from (seed, split, preset, index) alone."""
+"""One synthetic person per image; everything in it is a function of (seed, split, preset, index)."""
 
 import math
 import zlib
@@ -30,20 +30,20 @@ from hmrb.synthetic.scene import (
     shade,
 )
 
-BOX_MARGIN = 1.2  # the box's sides over the tight box of the projected vertices
-BETA_LIMIT = 2.5  # standard deviations; further out the open body's shape space has seen nobody
-AIM_STEPS = 5  # each step of aiming cuts the error about tenfold
-CAMERA_TILT = 5.0  # degrees that cameras look down on average: they are held higher than a body's middle
-LOWEST_CAMERA_M = 0.4  # above the floor: what a photographer on the knees has
+BOX_MARGIN = 1.2  # bounding box side relative to the tight box of the projected vertices
+BETA_LIMIT = 2.5  # standard deviations; the open body's shape space has no data beyond
+AIM_STEPS = 5  # each step reduces the error about tenfold
+CAMERA_TILT = 5.0  # mean downward tilt in degrees: cameras are usually above a body's middle
+LOWEST_CAMERA_M = 0.4  # above the floor: a kneeling photographer
 SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How hard the pictures are. Radians, metres; sizes are the tight box's longer side over the picture's.
+    """Difficulty of the images, in radians and metres. `size` is the tight box's longer side relative to the image's.
 
-    `yaw_sigma` is the spread of facing directions around the camera's (inf: any). `truncated` and `occluded` are
-    chances.
+    `yaw_sigma` is the standard deviation of the yaw from facing the camera (inf: uniform). `truncated` and `occluded`
+    are probabilities.
     """
 
     pose: PoseStyle
@@ -56,7 +56,7 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all people of one body share: rest coordinates, faces, and who neighbours whom."""
+    """Data shared by all people of one body model: rest coordinates, faces and vertex adjacency."""
 
     points: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
@@ -66,16 +66,16 @@ class Stage:
     degree: Float[np.ndarray, " V"]
 
     def smooth(self, values: Float[np.ndarray, " V"]) -> Float[np.ndarray, " V"]:
-        """Half of each vertex's value, half of the mean of its neighbours'."""
+        """Average each vertex's value with the mean of its neighbours' values."""
         around = np.bincount(self.target, values[self.source], len(self.degree)) / self.degree
         smoothed: np.ndarray = (0.5 * (values + around)).astype(np.float32)
         return smoothed
 
 
 def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, side: int = 128) -> Sample:
-    """Person number `index` of a split: a picture of `side` px and its labels, always the same ones.
+    """Render person `index` of a split: an image of `side` px and its labels; the result is deterministic.
 
-    `box` holds the square that a network should see. Labels are in the camera frame, exact but for float32.
+    `box` is the person's bounding box with a margin. Labels are in the camera frame, exact up to float32.
     """
     rules = find("preset", preset, PRESETS)
     entropy = (seed, find("split", split, SPLITS), zlib.crc32(preset.encode()), index)
@@ -83,7 +83,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
         np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(entropy).spawn(4)
     )
     stage = _stage(body)
-    # --- the person, upright in the world and facing the camera but for `yaw`
+    # --- the person, upright in the world and facing the camera up to `yaw`
     betas = np.clip(pose_rng.standard_normal(body.kind.num_betas), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
     rotmats = sample_pose(pose_rng, rules.pose)
     is_any = math.isinf(rules.yaw_sigma)
@@ -99,7 +99,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
     axes = (view.T * np.array([[1], [1], [-1]])).astype(np.float32)  # people face the camera along its -z
     camera, transl = _aim(scene_rng, vertices, axes, rules, distance, side)
     vertices, joints = vertices + transl, joints + transl
-    # --- the picture
+    # --- the image
     look, light = wardrobe.sample_look(look_rng), sample_light(scene_rng, camera)
     shadow = cast_shadow(light, vertices, stage.faces)
     image = backdrop(scene_rng, camera, light, shadow, vertices)
@@ -136,7 +136,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
 def render_people(
     body: SMPL, preset: str, split: str, seed: int, indices: Iterable[int], side: int = 128
 ) -> list[Sample]:
-    """Many people, one by one: how they are grouped cannot change a bit of them."""
+    """Render people one by one, so that the grouping does not affect the result."""
     return [render_person(body, preset, split, seed, index, side) for index in indices]
 
 
@@ -159,14 +159,14 @@ def _stage(body: SMPL) -> Stage:
 def _pose_body(
     body: SMPL, rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"]
 ) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "K 3"]]:
-    """Vertices and smpl54 joints of one person: in a batch, sums may round differently."""
+    """Vertices and smpl54 joints of one person; never batched, because rounding may depend on the batch."""
     with torch.inference_mode():
         mesh = body(torch.from_numpy(rotmats)[None], torch.from_numpy(betas)[None])
         return mesh.vertices[0].numpy(), body.joints(mesh, body.kind.keypoints)[0].numpy()
 
 
 def _turn_camera(rng: np.random.Generator, heights: Float[np.ndarray, " V"], distance: float) -> np.ndarray:
-    """World (y up, people face +z) to camera axes: mostly level, rather looking down, never from below the floor."""
+    """Sample the world (y up, people face +z) to camera rotation: roughly level, slightly down, never below floor."""
     tilt, roll = rng.normal(CAMERA_TILT, 8), rng.normal(0, 6)
     below = float(heights.max() - heights.min()) / 2
     lowest = math.degrees(math.asin((LOWEST_CAMERA_M - below) / distance))
@@ -175,14 +175,14 @@ def _turn_camera(rng: np.random.Generator, heights: Float[np.ndarray, " V"], dis
 
 
 def _inside(flat: Float[np.ndarray, "N 2"], side: int) -> Bool[np.ndarray, " N"]:
-    """Which points lie on the picture: from half a pixel before the first centre to half a pixel after the last."""
+    """Which points are inside the image, which extends half a pixel beyond the outermost pixel centres."""
     x, y = flat.T
     inside: np.ndarray = (x > -0.5) & (y > -0.5) & (x < side - 0.5) & (y < side - 0.5)
     return inside
 
 
 def _corners(flat: Float[np.ndarray, "N 2"]) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """The tight box of projected points: its least and greatest x and y."""
+    """Minimum and maximum x and y of projected points."""
     columns = np.ascontiguousarray(flat.T)
     return columns.min(1), columns.max(1)
 
@@ -195,7 +195,7 @@ def _aim(
     distance: float,
     side: int,
 ) -> tuple[Camera, Float[np.ndarray, "3"]]:
-    """A focal length and a translation that put the person's tight box where it should be in the picture."""
+    """Choose a focal length and a translation that give the person's tight box a random size and position."""
     share = rng.uniform(*rules.size)
     room = max(0.0, 0.99 - BOX_MARGIN * share) / 2
     offset = rng.uniform(-room, room, 2)
@@ -203,7 +203,7 @@ def _aim(
         share = rng.uniform(1.05, 1.6)
         offset = rng.uniform(-0.5, 0.5, 2) * (share - 0.6)
     wanted, target = share * side, (offset + 0.5) * side - 0.5
-    rows = np.ascontiguousarray(vertices.T)  # minima along memory are 10 times faster than over rows of three
+    rows = np.ascontiguousarray(vertices.T)  # contiguous rows make min and max 10 times faster
     transl = np.array([0, 0, distance], np.float32) - (rows.min(1) + rows.max(1)) / 2
     nearness, focal, center = 1 / (rows[2] + transl[2]), side * distance / 2, (side - 1) / 2
     for _ in range(AIM_STEPS):
@@ -222,7 +222,7 @@ def _draw_person(
     shadow: Shadow,
     vertices: Float[np.ndarray, "V 3"],
 ) -> Float[np.ndarray, "S S 4"]:
-    """The dressed and lit person, colours times cover, and the cover: antialiased."""
+    """Render the dressed, lit person as antialiased, premultiplied RGBA."""
     normals = vertex_normals(vertices, stage.faces)
     width = stage.smooth(stage.smooth(wardrobe.thickness(look, stage.measures, stage.points)))
     dressed = vertices + width[:, None] * normals

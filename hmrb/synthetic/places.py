@@ -1,6 +1,6 @@
-"""Rooms and open land, traced ray by ray: a floor, walls with things on them, or a skyline under a sky.
+"""Ray-traced backgrounds: rooms with a floor and decorated walls, or open land with a skyline and sky.
 
-Colours are RGB in 0..1. A ray has three slopes: towards world right, up and ahead; metres along it are `reach`.
+Colours are RGB in 0..1. A ray has three slopes: towards world right, up and ahead; `reach` is metres along it.
 """
 
 import cv2
@@ -9,10 +9,10 @@ from jaxtyping import Float
 
 from hmrb.synthetic.scene import GRAIN_CELLS, Camera, Image, Light, Plane, Points, Shadow, Values, dull, grain, shade
 
-CAMERA_HEIGHT_M = 0.25  # at least, over the floor that is drawn: from below a floor there is nothing to see
-FAR_M = 1000.0  # stands for the sky
-CONTACT_M = 0.06  # what is nearer to the floor darkens it
-SKYLINE_CELLS = 64  # houses before the row repeats
+CAMERA_HEIGHT_M = 0.25  # minimum camera height above the drawn floor
+FAR_M = 1000.0  # distance of the sky
+CONTACT_M = 0.06  # vertices closer to the floor darken it
+SKYLINE_CELLS = 64  # houses before the skyline repeats
 GROUNDS = ((0.36, 0.43, 0.24), (0.44, 0.44, 0.45), (0.72, 0.65, 0.52), (0.44, 0.37, 0.30), (0.62, 0.62, 0.60))
 HORIZON = np.array((0.88, 0.90, 0.92), np.float32)
 
@@ -20,7 +20,7 @@ HORIZON = np.array((0.88, 0.90, 0.92), np.float32)
 def backdrop(
     rng: np.random.Generator, camera: Camera, light: Light, shadow: Shadow, vertices: Float[np.ndarray, "V 3"]
 ) -> Image:
-    """The place around a person whose lowest vertex stands on the floor, with the person's shadow."""
+    """Draw the background with the person's shadow; the person's lowest vertex touches the floor."""
     height = vertices @ camera.axes[1]
     floor_m = float(min(height.min(), -CAMERA_HEIGHT_M))
     behind_m = float(np.median(vertices @ camera.axes[2]))
@@ -50,13 +50,13 @@ def backdrop(
         haze = np.clip(reach / 80, 0, 0.75)[:, None]
         floor += haze * (HORIZON - floor)
     image[ground] = floor
-    focus = camera.side / 128 * rng.uniform(0.4, 1.1)  # the person is sharper, and edges lose their stairs
+    focus = camera.side / 128 * rng.uniform(0.4, 1.1)  # blur: the person is sharper, and edges are smoothed
     scene: np.ndarray = cv2.GaussianBlur(np.clip(image, 0, 1).reshape(camera.side, camera.side, 3), (0, 0), focus)
     return scene
 
 
 def _contact(camera: Camera, near: Points) -> Plane:
-    """How much each pixel's floor is darkened by what touches it, 0..1."""
+    """Contact shadow of each pixel's floor, 0..1."""
     touched = np.zeros((camera.side, camera.side), np.float32)
     if len(near):
         x, y = np.clip(np.rint(camera.project(near)), 0, camera.side - 1).astype(np.int32).T
@@ -67,7 +67,7 @@ def _contact(camera: Camera, near: Points) -> Plane:
 
 
 class _Walls:
-    """A wall behind the person, and another that meets it at a corner."""
+    """A wall behind the person and a side wall that meets it at a corner."""
 
     def __init__(self, rng: np.random.Generator, right: Values, ahead: Values, behind_m: float) -> None:
         yaw, distance = rng.normal(0, 0.35), np.float32(behind_m + rng.uniform(0.7, 3.5))
@@ -78,11 +78,11 @@ class _Walls:
         to_side = np.abs(corner) / np.maximum(along * np.sign(corner), np.float32(1e-3))
         self.is_side = to_side < to_back
         self.reach: Values = np.minimum(to_back, to_side)
-        # Metres along the wall; the side wall goes on elsewhere, so that nothing hangs around the corner.
+        # Metres along the wall; the offset of the side wall keeps objects from extending around the corner.
         self.across = np.where(self.is_side, 20 + inwards * self.reach, along * self.reach)
 
     def paint(self, rng: np.random.Generator, rows: np.ndarray, height: Values, texture: Plane) -> Points:
-        """The colour of some rays' walls, `height` metres above the floor."""
+        """Colours of the walls for the rays `rows`, at `height` metres above the floor."""
         across, is_side = self.across[rows], self.is_side[rows]
         tone = 1 + np.float32(rng.normal(0, 0.03)) * np.clip(across, -4, 4)
         tone -= np.float32(0.14) * is_side + np.float32(0.15) * np.exp(-np.maximum(height, 0) * 3)
@@ -102,7 +102,7 @@ class _Walls:
 
 
 def _hang(rng: np.random.Generator, colour: Points, across: Values, height: Values) -> None:
-    """Puts a window, a door, a picture or a cupboard on a wall: a frame around a panel."""
+    """Draw a window, a door, a picture or a cupboard on a wall: a frame around a panel."""
     kind = rng.integers(4)
     low, tall, wide = ((0.9, 1.3, 1.3), (0.0, 2.05, 0.9), (1.3, 0.5, 0.6), (0.0, 1.0, 1.1))[kind]
     tall, wide = tall * rng.uniform(0.8, 1.2), wide * rng.uniform(0.7, 1.6)
@@ -119,7 +119,7 @@ def _hang(rng: np.random.Generator, colour: Points, across: Values, height: Valu
 
 
 def _land(rng: np.random.Generator, right: Values, up: Values, ahead: Values) -> Points:
-    """Sky above two rows of hills, trees or houses."""
+    """Draw the sky above two rows of hills, trees or houses."""
     flat = 1 / np.maximum(ahead, np.float32(0.1))
     azimuth, elevation = right * flat, up * flat
     zenith = np.array((0.47, 0.64, 0.86), np.float32) if rng.random() < 0.6 else dull(rng, 0.65, 0.85)
@@ -144,7 +144,7 @@ def _land(rng: np.random.Generator, right: Values, up: Values, ahead: Values) ->
 
 
 def _floor(rng: np.random.Generator, kind: int, u: Values, v: Values, pixel_m: Values, texture: Plane) -> Points:
-    """Tiles (0), planks (1), carpet (2) or ground (3) at floor metres u, v. What is finer than a pixel fades away."""
+    """Colours of tiles (0), planks (1), carpet (2) or ground (3) at u, v in metres; sub-pixel detail fades out."""
     yaw = rng.uniform(0, np.pi)
     cosine, sine = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
     a, b = u * cosine + v * sine, v * cosine - u * sine
@@ -163,14 +163,14 @@ def _floor(rng: np.random.Generator, kind: int, u: Values, v: Values, pixel_m: V
     elif kind == 3:
         colour = (np.array(GROUNDS[rng.integers(len(GROUNDS))]) * rng.uniform(0.85, 1.2)).astype(np.float32)
         rough *= 2
-    # Fine grain fades with distance, where it would sparkle; coarse grain stays.
+    # Fine grain fades with distance to avoid aliasing; coarse grain stays.
     tone += rough * (_read(texture, a * 25, b * 25) * np.clip(0.05 / pixel_m, 0, 1) + _read(texture, a * 4, b * 4))
     painted: np.ndarray = tone[:, None] * colour
     return painted
 
 
 def _read(table: Float[np.ndarray, "C C"], across: Values, down: Values) -> Values:
-    """The grain at fractional cells, bilinear; it repeats for ever."""
+    """Sample the periodic grain at fractional cells with bilinear interpolation."""
     left, top = np.floor(across), np.floor(down)
     u, v = across - left, down - top
     last = GRAIN_CELLS - 1

@@ -1,8 +1,7 @@
-"""Poses without motion capture: key poses written by hand, blended, recombined and shaken.
+"""Poses without motion capture: handwritten key poses, blended, recombined and perturbed.
 
 A pose has one rotation matrix per joint, relative to its parent, on SMPL's T-pose: x to the person's left, y up,
-facing +z.
-Limbs are written for the left side in degrees; the right one is their mirror image.
+facing +z. Limbs are written for the left side in degrees; the right side is mirrored.
 """
 
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ NUM_JOINTS = SMPL_KIND.num_joints
 LEFT_ARM, RIGHT_ARM = [13, 16, 18, 20, 22], [14, 17, 19, 21, 23]
 LEGS = [1, 2, 4, 5, 7, 8, 10, 11]
 FLIP = np.array([-1.0, 1.0, 1.0])
-SHRUG_SHARE = 0.3  # of what an arm rises above the horizontal: about the real rhythm of shoulder and blade
-BLEND_REACH = 0.7  # a pose is never drawn further than this towards its second key: it keeps a meaning
-# Degrees of noise per joint at strength 1: the spine and the feet move little, shoulders and elbows a lot.
+SHRUG_SHARE = 0.3  # fraction of an arm's rise above the horizontal that the collar takes (scapulohumeral rhythm)
+BLEND_REACH = 0.7  # maximum blend weight of the second key pose, so that the pose stays meaningful
+# Degrees of noise per joint at strength 1: small for the spine and the feet, large for shoulders and elbows.
 NOISE_DEGREES = np.array([2, 9, 9, 4, 9, 9, 4, 7, 7, 4, 3, 3, 7, 3, 3, 8, 14, 14, 12, 12, 10, 10, 6, 6], np.float64)
-# Degrees that a hinge's axis-angle may take: flexion 0..150 (then calf meets thigh), 8 of play, 60 of forearm roll.
+# Limits of a hinge's axis-angle in degrees: flexion 0..150 (calf touches thigh), play 8, forearm roll 60.
 HINGES = {
     4: ((0, 150), (-8, 8), (-8, 8)),
     5: ((0, 150), (-8, 8), (-8, 8)),
@@ -30,15 +29,15 @@ HINGES = {
 
 Rotations = Float[np.ndarray, "*N 3 3"]
 Pose = Float[np.ndarray, "R 3 3"]
-Limb = dict[int, np.ndarray]  # joint -> its rotation
+Limb = dict[int, np.ndarray]  # joint -> rotation
 
 
 @dataclass(frozen=True, slots=True)
 class PoseStyle:
-    """How far sampled poses stray.
+    """Variation of sampled poses.
 
-    `floor` weighs the key poses on the floor (standing ones weigh 1 and more), `blend` and `recombine` are chances,
-    the strength of the noise is drawn between the two of `noise`.
+    `floor` is the weight of key poses on the floor (other poses have weight 1, common ones more or less); `blend` and
+    `recombine` are probabilities; the noise strength is uniform in the range `noise`.
     """
 
     floor: float
@@ -48,7 +47,7 @@ class PoseStyle:
 
 
 def rotvec_to_rotmat(rotvec: Float[np.ndarray, "*N 3"]) -> Rotations:
-    """Rodrigues' formula; axis-angle in radians."""
+    """Axis-angle in radians to rotation matrix (Rodrigues' formula)."""
     angle = np.sqrt((rotvec * rotvec).sum(-1))[..., None, None]
     skew = np.zeros((*rotvec.shape, 3))
     for axis, (i, j) in enumerate(((2, 1), (0, 2), (1, 0))):
@@ -59,7 +58,9 @@ def rotvec_to_rotmat(rotvec: Float[np.ndarray, "*N 3"]) -> Rotations:
 
 
 def rotmat_to_rotvec(rotmat: Rotations) -> Float[np.ndarray, "*N 3"]:
-    """Axis-angle in radians, angle in [0, pi], through the largest part of the quaternion (stable near pi)."""
+    """Rotation matrix to axis-angle in radians with angle in [0, pi]; uses the largest quaternion component, stable
+    near pi.
+    """
     m = rotmat
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
     wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
@@ -77,20 +78,20 @@ def rotmat_to_rotvec(rotmat: Rotations) -> Float[np.ndarray, "*N 3"]:
 
 
 def turn(*, x: float = 0, y: float = 0, z: float = 0) -> Rotations:
-    """The rotation by one axis-angle vector in degrees; with one argument, about that axis."""
+    """Rotation by the axis-angle vector (x, y, z) in degrees; with one argument, about that axis."""
     return rotvec_to_rotmat(np.radians([x, y, z], dtype=np.float64))
 
 
 def mirror(pose: Pose) -> Pose:
-    """The pose with left and right exchanged."""
+    """The pose with left and right swapped."""
     mirrored: np.ndarray = pose[SMPL_KIND.mirror] * FLIP[:, None] * FLIP
     return mirrored
 
 
 def arm(*, lift: float = 9, ahead: float = 0, elbow: float = 12, roll: float = 0, wrist: float = 0) -> Limb:
-    """The left arm. `lift`: 0 hangs, 90 is level, 180 up. `ahead`: 0 sideways, 90 forwards, more is across the chest.
+    """The left arm. `lift`: 0 down, 90 horizontal, 180 up. `ahead`: 0 sideways, 90 forwards, more crosses the chest.
 
-    `roll` turns the upper arm outwards: with 90, a level arm to the side bends its forearm upwards; with -90, down.
+    `roll` rotates the upper arm outwards: for a horizontal arm to the side, 90 bends the forearm up and -90 down.
     """
     way = np.radians(ahead)
     raised = rotvec_to_rotmat(np.radians(lift) * np.array([-np.sin(way), 0, np.cos(way)]))
@@ -100,7 +101,7 @@ def arm(*, lift: float = 9, ahead: float = 0, elbow: float = 12, roll: float = 0
 
 
 def leg(*, flex: float = 0, apart: float = 5, out: float = 6, knee: float = 3, toes_up: float = 0) -> Limb:
-    """The left leg. `flex`: the thigh forwards (negative: backwards), `apart`: sideways, `out`: toes outwards."""
+    """The left leg. `flex`: thigh forwards (negative: backwards); `apart`: sideways; `out`: toes outwards."""
     return {1: turn(x=-flex) @ turn(z=apart) @ turn(y=out), 4: turn(x=knee), 7: turn(x=-toes_up)}
 
 
@@ -114,7 +115,7 @@ def trunk(
 
 
 def both(*, arms: Limb | None = None, legs: Limb | None = None, spine: Limb | None = None, lean: float = 0) -> Pose:
-    """A symmetric pose; what is not given hangs or stands. `lean` tips the whole body forwards, in degrees."""
+    """A symmetric pose; by default arms hang and legs stand. `lean` tilts the whole body forwards, in degrees."""
     return each(arm_l=arms, arm_r=arms, leg_l=legs, leg_r=legs, spine=spine, lean=lean)
 
 
@@ -128,7 +129,7 @@ def each(
     lean: float = 0,
     side: float = 0,
 ) -> Pose:
-    """A pose limb by limb, all of them written for the left side; `lean` and `side` tip the whole body."""
+    """A pose from separate limbs, all written for the left side; `lean` and `side` tilt the whole body, in degrees."""
     pose = np.tile(np.eye(3), (NUM_JOINTS, 1, 1))
     for joint, rotation in ((arm_r or arm()) | (leg_r or leg())).items():
         pose[joint] = rotation
@@ -140,9 +141,9 @@ def each(
 
 
 def sample_pose(rng: np.random.Generator, style: PoseStyle) -> Pose:
-    """A key pose, drawn towards a second one, with limbs of others, shaken, and its hinges kept in their limits.
+    """Sample a key pose, blend it with a second one, replace limbs, add noise and limit the hinges.
 
-    The root leans as the key pose does; which way the person faces is for the camera to say.
+    The root keeps the key pose's lean; the caller chooses the facing direction.
     """
     pose = _draw_key(rng, style)
     if rng.random() < style.blend:
@@ -156,7 +157,7 @@ def sample_pose(rng: np.random.Generator, style: PoseStyle) -> Pose:
 
 
 def limit_hinges(pose: Pose) -> Pose:
-    """Knees and elbows kept to what a body can do: HINGES."""
+    """Clip knees and elbows to the limits in HINGES."""
     limited = pose.copy()
     joints = list(HINGES)
     low, high = np.moveaxis(np.radians([HINGES[joint] for joint in joints]), -1, 0)
@@ -165,7 +166,7 @@ def limit_hinges(pose: Pose) -> Pose:
 
 
 def _draw_key(rng: np.random.Generator, style: PoseStyle) -> Pose:
-    """A key pose by weight, mirrored half of the time."""
+    """Draw a key pose by weight and mirror it with probability 1/2."""
     weights = np.array([style.floor if name in FLOOR else COMMON.get(name, 1.0) for name in KEY_POSES])
     row = int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random()))
     pose = tuple(KEY_POSES.values())[min(row, len(KEY_POSES) - 1)]
@@ -173,12 +174,12 @@ def _draw_key(rng: np.random.Generator, style: PoseStyle) -> Pose:
 
 
 def _between(pose: Pose, other: Pose, share: float) -> Pose:
-    """Every joint turned a share of the way to the other pose's."""
+    """Interpolate every joint rotation towards the other pose by the fraction `share`."""
     turned: np.ndarray = pose @ rotvec_to_rotmat(share * rotmat_to_rotvec(np.swapaxes(pose, -1, -2) @ other))
     return turned
 
 
-# Relative chances of key poses that everyday pictures are full of; the others have 1, those on the floor the style's.
+# Weights of key poses relative to 1, the default; poses on the floor have the style's weight.
 COMMON = {"stand": 5, "contrapposto": 4.5, "walk": 4, "stroll": 4.5, "run": 2, "sit": 2, "wave": 1.5, "t": 0.5}
 FLOOR = ("sit_floor", "sit_crossed", "plank", "crawl", "lie_back", "lie_side", "kneel", "stretch_floor")
 

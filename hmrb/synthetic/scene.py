@@ -1,4 +1,4 @@
-"""How a person is lit and photographed: camera, lamp, shadow, things in the way, and the picture taken.
+"""Lighting and photography of a person: camera, light, shadow, occluders and the final image.
 
 Camera frame: x right, y down, z forward, metres. Colours are RGB in 0..1; pixel (0, 0) is centred at (0, 0).
 """
@@ -11,10 +11,10 @@ from jaxtyping import Float, Int, UInt8
 
 from hmrb.body.render import rasterise
 
-SHADOW_PX = 112  # side of the shadow map: about 2 cm a cell for a standing person
-SHADOW_RIM = 4  # empty cells around the body, so that the soft edge of its shape fits
-SHADOW_BIAS_M = 0.03  # more than a cell's slope, less than an arm: no freckles, no missing shadows
-GRAIN_CELLS = 128  # side of the noise that surfaces are grained with; a power of two, for wrapping by bits
+SHADOW_PX = 112  # side of the shadow map: about 2 cm per cell for a standing person
+SHADOW_RIM = 4  # empty cells around the body, for the soft edge of its shadow
+SHADOW_BIAS_M = 0.03  # more than the depth change in a cell (no shadow acne), less than an arm (no missing shadows)
+GRAIN_CELLS = 128  # side of the noise texture; a power of two, for wrapping by bit masks
 
 Image = Float[np.ndarray, "H W 3"]
 Plane = Float[np.ndarray, "H W"]
@@ -25,7 +25,7 @@ Colour = Float[np.ndarray, "3"]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A square picture of `side` px, principal point in its middle. Rows of `axes`: world right, up, ahead."""
+    """A camera with a square image of `side` px, principal point at its centre; `axes` rows: world right, up, ahead."""
 
     focal: float
     side: int
@@ -33,16 +33,16 @@ class Camera:
 
     @property
     def center(self) -> float:
-        """The principal point's x and y in px."""
+        """Principal point (equal x and y) in px."""
         return (self.side - 1) / 2
 
     def project(self, points: Points) -> Float[np.ndarray, "N 2"]:
-        """Pixels of points in the camera frame."""
+        """Project points in the camera frame to pixels."""
         flat: np.ndarray = points[:, :2] * (np.float32(self.focal) / points[:, 2:]) + np.float32(self.center)
         return flat
 
     def rays(self) -> Points:
-        """Through every pixel's centre, row by row, with z = 1."""
+        """Rays through all pixel centres, row by row, with z = 1."""
         slope = (np.arange(self.side, dtype=np.float32) - np.float32(self.center)) / np.float32(self.focal)
         rays = np.ones((self.side, self.side, 3), np.float32)
         rays[..., 0], rays[..., 1] = slope[None, :], slope[:, None]
@@ -51,7 +51,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A distant lamp (`towards` is a unit vector in the camera frame), and light from above and below."""
+    """A distant light (`towards` is a unit vector in the camera frame) and ambient light from above and below."""
 
     towards: Float[np.ndarray, "3"]
     key: Colour
@@ -61,9 +61,9 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What the lamp sees of the body: the depth per cell (inf where nothing is), and its soft shape on the floor.
+    """A shadow map: the body's depth per cell seen from the light (inf outside it) and its blurred silhouette.
 
-    Rows of `basis` are the map's x, y and depth in the camera frame; `low` metres are its first cell.
+    Rows of `basis` are the map's x, y and depth axes in the camera frame; `low` is the first cell's x and y in metres.
     """
 
     basis: Float[np.ndarray, "3 3"]
@@ -73,7 +73,7 @@ class Shadow:
     cover: Float[np.ndarray, "P P"]
 
     def cells(self, points: Points) -> tuple[Values, Values]:
-        """Column and row of points, fractional."""
+        """Fractional column and row of points."""
         across, down = (
             (points @ self.basis[axis] - self.low[axis]) * np.float32(self.scale) + np.float32(SHADOW_RIM)
             for axis in (0, 1)
@@ -82,7 +82,7 @@ class Shadow:
 
 
 def sample_light(rng: np.random.Generator, camera: Camera) -> Light:
-    """Sun or lamp from above, rather behind the camera than behind the person; warm or cool."""
+    """Sample a warm or cool light from above, more often from behind the camera than from behind the person."""
     azimuth, height = rng.normal(np.pi, 1.0), np.radians(rng.uniform(25, 70))
     world = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     contrast, warmth = rng.uniform(0.25, 0.8), rng.normal(0.02, 0.04)
@@ -96,7 +96,7 @@ def sample_light(rng: np.random.Generator, camera: Camera) -> Light:
 
 
 def shade(light: Light, normals: Points, up: Float[np.ndarray, "3"], lit: Values) -> Points:
-    """RGB light that falls on surfaces with unit normals; `lit` is 0 in shadow."""
+    """RGB irradiance of surfaces with unit normals; `lit` is 0 in shadow."""
     lamp = np.maximum(normals @ light.towards, 0) * lit
     skywards = np.float32(0.5) + np.float32(0.5) * (normals @ up)
     fallen = np.empty(normals.shape, np.float32)
@@ -107,7 +107,7 @@ def shade(light: Light, normals: Points, up: Float[np.ndarray, "3"], lit: Values
 
 
 def cast_shadow(light: Light, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Shadow:
-    """The body as the lamp sees it: parallel rays, SHADOW_PX cells along its longer side."""
+    """Render the body's shadow map with parallel rays, SHADOW_PX cells along the longer side."""
     forward = -light.towards
     right = np.cross(forward, (0.0, 0.0, 1.0) if abs(forward[2]) < 0.9 else (1.0, 0.0, 0.0))
     right /= np.linalg.norm(right)
@@ -126,7 +126,7 @@ def cast_shadow(light: Light, vertices: Float[np.ndarray, "V 3"], faces: Int[np.
 
 
 def lit_share(shadow: Shadow, points: Points) -> Values:
-    """1 where the lamp sees the body's surface, 0 where another part is before it; bilinear between cells."""
+    """1 where the light reaches the body's surface, 0 where another part blocks it; bilinear between cells."""
     across, down = shadow.cells(points)
     column = np.clip(across.astype(np.int32), 0, SHADOW_PX - 2)
     row = np.clip(down.astype(np.int32), 0, SHADOW_PX - 2)
@@ -140,7 +140,7 @@ def lit_share(shadow: Shadow, points: Points) -> Values:
 
 
 def grain(rng: np.random.Generator) -> Float[np.ndarray, "N N"]:
-    """Grey noise of four octaves, mean 0, standard deviation about 0.8; it repeats at its edges nearly unseen."""
+    """Grey noise of four octaves, mean 0, standard deviation about 0.8; almost seamless when tiled."""
     texture = np.zeros((GRAIN_CELLS, GRAIN_CELLS), np.float32)
     for cells in (8, 16, 32, 128):
         octave = rng.standard_normal((cells, cells), dtype=np.float32)
@@ -150,7 +150,7 @@ def grain(rng: np.random.Generator) -> Float[np.ndarray, "N N"]:
 
 
 def dull(rng: np.random.Generator, low: float, high: float) -> Colour:
-    """A colour near grey, warm rather than green: rooms and streets are mostly that."""
+    """A muted, slightly warm colour, as is typical of rooms and streets."""
     warmth, green = rng.normal(0.02, 0.07), rng.normal(0, 0.02)
     tinted: np.ndarray = rng.uniform(low, high) * np.array([1 + warmth, 1 + green, 1 - warmth])
     limited: np.ndarray = np.clip(tinted, 0, 1).astype(np.float32)
@@ -158,16 +158,16 @@ def dull(rng: np.random.Generator, low: float, high: float) -> Colour:
 
 
 def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image, float]:
-    """Something before the person (a desk, a pillar, a bush, a box), and the share of the body that it hides.
+    """Draw an occluder (desk, pillar, bush or box); returns the image and the fraction of the body that it hides.
 
-    `body` is the body's cover of every pixel.
+    `body` is the body's alpha.
     """
     side = len(body)
     rows, columns = (np.flatnonzero(body.max(axis) > 0.5) for axis in (1, 0))
     top, left = int(rows[0]), int(columns[0])
     tall, wide = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
     y, x = np.mgrid[:side, :side].astype(np.float32)
-    x, y = x - left, y - top  # from here on from the corner of the body's box
+    x, y = x - left, y - top  # now relative to the corner of the body's box
     kind, reach = rng.integers(4), rng.uniform(0.2, 0.5)
     colour = dull(rng, 0.2, 0.75)
     rough = cv2.resize(grain(rng), (side, side), interpolation=cv2.INTER_LINEAR)
@@ -204,14 +204,14 @@ def occlude(rng: np.random.Generator, image: Image, body: Plane) -> tuple[Image,
 
 
 def photograph(rng: np.random.Generator, image: Image) -> bytes:
-    """JPEG of the scene as a middling camera takes it: a little soft, noisy, off white balance. Quality 60 to 95."""
+    """JPEG of the scene with typical camera flaws: slight blur, noise and wrong white balance; quality 60 to 95."""
     side = len(image)
     soft = cv2.GaussianBlur(image, (0, 0), side / 128 * rng.uniform(0.2, 0.6))
     balance = rng.uniform(0.92, 1.15) * (1 + rng.normal(0, 0.02, 3))
     exposed: np.ndarray = cv2.pow(np.clip(soft * balance.astype(np.float32), 0, 1), rng.uniform(0.82, 1.12))
     luma, chroma = rng.uniform(0, 0.016), rng.uniform(0, 0.010)
     exposed += (np.float32(luma) * rng.standard_normal((side, side), dtype=np.float32))[..., None]
-    blotches = rng.standard_normal((side // 2, side // 2, 3), dtype=np.float32)  # as after a camera's own denoising
+    blotches = rng.standard_normal((side // 2, side // 2, 3), dtype=np.float32)  # as after in-camera denoising
     exposed += np.float32(chroma) * cv2.resize(blotches, (side, side), interpolation=cv2.INTER_LINEAR)
     picture: UInt8[np.ndarray, "H W 3"] = np.rint(np.clip(exposed, 0, 1) * 255).astype(np.uint8)
     quality = int(rng.integers(60, 96))

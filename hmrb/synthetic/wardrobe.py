@@ -1,7 +1,7 @@
-"""What a person wears, drawn per pixel from where the pixel lies on the undressed body in its T-pose.
+"""Procedural clothes: a pixel's colour is computed from its position on the unposed body.
 
-Rest coordinates are metres of the mean body: x to the person's left, y up, z forwards. A seam is then a line in
-space, sharp at any resolution, and no texture file is needed. Cloth also has a thickness, for the picture only.
+Rest coordinates are metres on the mean body: x to the person's left, y up, z forwards. Seams are defined in space, so
+they are sharp at any resolution without texture files. Clothes also have a thickness, which changes only the image.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ HAIRS = (
     (0.70, 0.55, 0.34),
     (0.62, 0.61, 0.60),
 )
-# Most clothes are dull; a wardrobe of random hues looks like a carnival.
+# Muted colours: most clothes are not colourful.
 CLOTHS = (
     (0.90, 0.90, 0.88), (0.55, 0.56, 0.58), (0.20, 0.21, 0.23), (0.12, 0.16, 0.28), (0.72, 0.66, 0.55),
     (0.25, 0.33, 0.48), (0.36, 0.46, 0.60), (0.32, 0.36, 0.27), (0.42, 0.29, 0.22), (0.55, 0.16, 0.18),
@@ -41,7 +41,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Where the mean body's parts lie in rest coordinates, metres: what a tailor would note."""
+    """Positions of the mean body's parts in rest coordinates, in metres."""
 
     shoulder_x: float
     wrist_x: float
@@ -56,7 +56,7 @@ class Measures:
 
     @classmethod
     def take(cls, joints: Float[np.ndarray, "54 3"], floor_y: float) -> "Measures":
-        """From the smpl54 joints of the unposed mean body."""
+        """Measure the smpl54 joints of the unposed mean body."""
         x, y = joints[:, 0], joints[:, 1]
         eye = (float(joints[26, 0]), float(joints[26, 1]), float(joints[26, 2]))
         return cls(
@@ -68,9 +68,9 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Cloth:
-    """One garment's fabric. Colours are RGB in 0..1, `period` and `width` (thickness) metres.
+    """One garment's fabric. Colours are RGB in 0..1; `period` and `width` (thickness) are in metres.
 
-    `flare` is how much further a trouser leg stands off at the ankle than at the hip: wide legs, skirts.
+    `flare` is the additional distance from the skin at the ankle compared to the hip, for wide trousers and skirts.
     """
 
     colour: Colour
@@ -85,8 +85,8 @@ class Cloth:
 class Look:
     """One person's appearance.
 
-    Lengths are shares of the limb: sleeve 1 ends at the wrist, trousers 1 at the ankle, boots 1 at the knee; the top
-    ends at the height `hem_y`. Rows of `wrinkles` are waves of the cloth: three radians per metre and a phase.
+    Lengths are fractions of the limb: sleeve 1 ends at the wrist, trousers 1 at the ankle, boots 1 at the knee; the top
+    ends at the height `hem_y`. Rows of `wrinkles` are waves: a wave vector in radians per metre and a phase.
     """
 
     skin: Colour
@@ -112,7 +112,7 @@ class Look:
 
 
 def sample_look(rng: np.random.Generator) -> Look:
-    """Clothes, skin and hair of one person; sensible together, different every time."""
+    """Sample a plausible combination of clothes, skin and hair."""
     skin = SKINS[rng.integers(len(SKINS))]
     greying = rng.random() < 0.12
     hair = HAIRS[5] if greying else HAIRS[int(rng.integers(2 if skin[0] < 0.6 else 5))]
@@ -146,7 +146,7 @@ def sample_look(rng: np.random.Generator) -> Look:
 
 
 def thickness(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, " N"]:
-    """Metres by which cloth and hair stand off the skin."""
+    """Thickness of clothes and hair at each point, in metres."""
     zones = _zones(look, measures, points)
     width = np.zeros(len(points), np.float32)
     width[zones["shoes"]] = 0.008
@@ -162,7 +162,7 @@ def thickness(look: Look, measures: Measures, points: Points) -> Float[np.ndarra
 
 
 def paint(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
-    """The colour of every point under white light, RGB in 0..1."""
+    """Colour of each point under white light, RGB in 0..1."""
     zones = _zones(look, measures, points)
     colour = np.empty((len(points), 3), np.float32)
     colour[:] = look.skin
@@ -189,16 +189,16 @@ def paint(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "
 
 
 def wrinkle(look: Look, points: Points) -> Points:
-    """What folds of the cloth add to a unit normal: a few slow waves."""
+    """Offset that folds add to a unit normal: a sum of a few long waves."""
     waves, phase = look.wrinkles[:, :3], look.wrinkles[:, 3]
     slope: np.ndarray = np.cos(points @ waves.T + phase) @ (waves * np.float32(0.0016))
     return slope
 
 
 def _zones(look: Look, measures: Measures, points: Points) -> dict[str, np.ndarray]:
-    """Which points each garment covers, as row numbers. Later ones lie over earlier ones.
+    """Indices of the points that each garment covers; later garments cover earlier ones.
 
-    Bare numbers here and below are metres on the mean body, fitted by eye to its pictures.
+    The constants here and below are metres on the mean body, tuned by eye on renderings.
     """
     x, y, z = points.T
     side = np.abs(x)
@@ -234,7 +234,7 @@ def _below_neckline(kind: str, measures: Measures, side: np.ndarray, y: np.ndarr
 
 
 def _hair(look: Look, measures: Measures, side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Above a hairline that runs from the forehead over the ears to the nape; long cuts hang down the back."""
+    """Points above the hairline from forehead over the ears to the nape; long hair also covers part of the back."""
     if look.cut == "bald":
         return np.zeros(len(y), bool)
     eye_y, front = measures.eye[1], measures.eye[2]
@@ -250,7 +250,7 @@ def _hair(look: Look, measures: Measures, side: np.ndarray, y: np.ndarray, z: np
 
 
 def _hat(look: Look, measures: Measures, side: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """What a hat covers: the skull above a tilted plane, or all but the face."""
+    """Points covered by a hat: the skull above a tilted plane, or everything but the face (scarf)."""
     eye_y, front = measures.eye[1], measures.eye[2]
     if look.hat == "none":
         return np.zeros(len(y), bool)
@@ -263,7 +263,7 @@ def _hat(look: Look, measures: Measures, side: np.ndarray, y: np.ndarray, z: np.
 
 
 def _face(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
-    """Skin with eyes, brows, lips, and what grows or sits on it."""
+    """Colours of the face: skin, eyes, brows, lips, beard and glasses."""
     skin = np.array(look.skin, np.float32)
     colour = np.tile(skin, (len(points), 1))
     side, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
@@ -288,7 +288,7 @@ def _face(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "
 
 
 def _fabric(cloth: Cloth, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
-    """The cloth's pattern at the points. Stripes run around sleeves, trunk and legs alike."""
+    """Colours of the fabric's pattern; stripes run around sleeves, trunk and legs."""
     x, y, z = points.T
     on_arm = (np.abs(x) > measures.shoulder_x) & (y > measures.waist_y + 0.15)
     along = np.where(on_arm, np.abs(x), y) / np.float32(cloth.period)
@@ -312,7 +312,7 @@ def _fabric(cloth: Cloth, measures: Measures, points: Points) -> Float[np.ndarra
 
 
 def _part(cycles: np.ndarray) -> np.ndarray:
-    """How far into its cycle each value is, 0..1; faster than a remainder."""
+    """Fractional part, 0..1; faster than the remainder operator."""
     part: np.ndarray = cycles - np.floor(cycles)
     return part
 
@@ -327,7 +327,7 @@ def _near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
 
 
 def _cloth_colour(rng: np.random.Generator, dull: float) -> Colour:
-    """From the palette, with chance `dull`, or a hue of its own of moderate colourfulness."""
+    """A colour from the palette with probability `dull`, else a random hue of moderate saturation."""
     if rng.random() < dull:
         return _near(rng, CLOTHS[rng.integers(len(CLOTHS))], 0.03)
     hue, value, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.65)
@@ -337,7 +337,7 @@ def _cloth_colour(rng: np.random.Generator, dull: float) -> Colour:
 
 
 def _cloth(rng: np.random.Generator, *, width: float, plain: float, dull: float) -> Cloth:
-    """A fabric of about this thickness; `plain` and `dull` are chances. Wide cuts are common, tights are not."""
+    """Sample a fabric of about this thickness; `plain` and `dull` are probabilities."""
     return Cloth(
         colour=_cloth_colour(rng, dull),
         second=_cloth_colour(rng, dull),

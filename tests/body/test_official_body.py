@@ -179,10 +179,10 @@ def test_what_is_no_body_is_one_message(tmp_path: Path) -> None:
 
     refused(hmrb("convert-data", "body"), "which body? hmrb convert-data body --file")
     gone = hmrb("convert-data", "body", "--file", str(tmp_path / "SMPL_MALE.pkl"))
-    refused(gone, "SMPL_MALE.pkl: can't be read (No such file")
+    refused(gone, "SMPL_MALE.pkl: cannot be read (No such file")
     refused(convert("model.pkl", b""), "model.pkl: its name says no gender; --gender takes neutral, male, female")
     refused(convert("model.pkl", b"", "--gender", "man"), "'man' is no gender")
-    refused(convert("SMPL_MALE.pkl", b""), "is cut short, or empty")
+    refused(convert("SMPL_MALE.pkl", b""), "file is truncated or empty")
     refused(convert("SMPL_MALE.pkl", pickle.dumps([1])), "holds a list, a body is a table of arrays")
     refused(convert("SMPL_MALE.pkl", pickle.dumps({"pose": 1})), "no v_template, shapedirs, J_regressor")
     bomb = pickle.dumps(official(f=Bomb(tmp_path / "ran")))

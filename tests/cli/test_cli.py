@@ -87,7 +87,7 @@ def test_a_missing_body_and_a_missing_shard_come_in_one_message(tmp_path: Path) 
         write_shard(store.shard("synthetic", split), [person(0)], split=split)
     done = hmrb("train", spec_file(tmp_path, **tree), home=tmp_path)
     refused(
-        done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "make it: hmrb convert-data 3dpw"
+        done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "create it: hmrb convert-data 3dpw"
     )
 
 
@@ -95,7 +95,8 @@ def test_a_truncated_shard(tiny_store: Store, tmp_path: Path) -> None:
     path = tiny_store.shard("synthetic", "train")
     path.write_bytes(path.read_bytes()[:-500])
     refused(
-        hmrb("train", spec_file(tmp_path), home=tiny_store.root), f"{path}: is cut short; delete it and make it again"
+        hmrb("train", spec_file(tmp_path), home=tiny_store.root),
+        f"{path}: file is truncated; delete it and recreate it",
     )
 
 
@@ -107,11 +108,11 @@ def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     done = hmrb("train", spec, "--out", out, home=tiny_store.root)
     refused(
-        done, "1 unreadable pictures, data.unreadable_limit allows 0", "picture 'person/004': can't be decoded", code=1
+        done, "1 unreadable pictures, data.unreadable_limit allows 0", "person/004: image cannot be decoded", code=1
     )
     done = hmrb("train", spec, "--set", "data.unreadable_limit=1", "--out", f"{out}2", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
-    assert "picture 'person/004': can't be decoded; another draw took its place" in done.stdout
+    assert "person/004: image cannot be decoded; another draw took its place" in done.stdout
 
 
 def test_a_folder_in_use(tiny_store: Store, tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_convert_data_makes_the_same_bytes_in_any_number_of_processes(tmp_path: 
 def test_convert_data_says_what_is_wrong(tmp_path: Path) -> None:
     refused(hmrb("convert-data", "sinthetic"), "no dataset named 'sinthetic'. Did you mean 'synthetic'")
     refused(hmrb("convert-data", "synthetic", "--preset", "hard"), "no preset named 'hard'", "Known: easy, full")
-    refused(hmrb("convert-data", "synthetic", "--split", "tset"), "no split 'tset'; there are train, val, test")
+    refused(hmrb("convert-data", "synthetic", "--split", "tset"), "no split 'tset'; available: train, val, test")
     refused(hmrb("convert-data", "synthetic", "--people", "0"), "'--people'")
 
 

@@ -116,16 +116,19 @@ def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
         (("convert-data",), "which dataset? hmrb convert-data 3dpw --raw DIR"),
         (("convert-data", "3dpw"), "3dpw: set --raw DIR, the folder with its files"),
         (("convert-data", "3dpw", "--raw", "nowhere"), "nowhere: no such folder"),
-        (("convert-data", "3dpw", "--raw", "."), "sequenceFiles in it; see hmrb convert-data"),
+        (("convert-data", "3dpw", "--raw", "."), "contains no sequenceFiles; see hmrb convert-data"),
         (("convert-data", "4dpw", "--raw", "."), "no dataset named '4dpw'. Did you mean '3dpw'"),
         (("convert-data", "panoptic", "--raw", "."), "no dataset with a converter named 'panoptic'"),
         (("convert-data", "lsp", "--raw", ".", "--compat", "mine"), "--compat mine: the only choice is --compat study"),
         (("convert-data", "humandata", "--as", "3dpw"), "humandata: set --file FILE and --as DATASET"),
-        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR has to name the folder"),
-        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"), "would have no effect here"),
+        (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR must be the folder"),
+        (
+            ("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"),
+            "raw files only and have no effect here",
+        ),
         (("convert-data", "body"), "which body? hmrb convert-data body --file"),
         (("convert-data", "occluders"), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012"),
-        (("verify", "nothing"), "no shard nothing, neither as a file nor in"),
+        (("verify", "nothing"), "no shard nothing: not a file, and not in"),
     ],
 )
 def test_a_wrong_request_gets_one_message(
@@ -149,5 +152,5 @@ def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
     np.savez(tmp_path / "bomb.npz", allow_pickle=True, **content)
     words = ("--images", str(tmp_path / "images"), "--as", "3dpw")
     done = hmrb("convert-data", "humandata", "--file", str(tmp_path / "bomb.npz"), *words, home=home)
-    refused(done, "nothing of the file was run")
+    refused(done, "no code from the file was run")
     assert not (tmp_path / "ran").exists()

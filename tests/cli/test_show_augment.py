@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from command import hmrb, refused, spec_file
-from hmrb.reports.augment_sheet import GAP_PX, TILE_PX, TITLE_PX, Column, draw_sheet, each_alone
 
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.occluders import load_occluders
+from hmrb.reports.augment_sheet import GAP_PX, TILE_PX, TITLE_PX, Column, draw_sheet, each_alone
 from hmrb.spec import Op
 from hmrb.store import Store
 
@@ -97,7 +97,7 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
         hmrb("convert-data", "occluders", home=home),
         "occluders: set --raw DIR, the folder with the unpacked Pascal VOC",
     )
-    refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "no VOC 2012 here")
+    refused(hmrb("convert-data", "occluders", "--raw", str(home), home=home), "not a VOC 2012 folder")
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ def test_turned_labels_equal_the_study() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_whole_way_equals_the_study(seed: int) -> None:
-    """Its five seeded runs: noise, flip, scale and turn, warp; pixels within what noise after the warp costs."""
+    """The study's five seeded runs: noise, flip, scale, rotation, warp; pixels match up to the effect of late noise."""
     inputs = golden("5_transforms_part")
     g = {key.removeprefix(f"pipeline/seed{seed}/"): value for key, value in inputs.items() if f"seed{seed}/" in key}
     center, flipped = g["center"], bool(g["is_flipped"][0])
@@ -73,7 +73,7 @@ def test_the_whole_way_equals_the_study(seed: int) -> None:
     np.testing.assert_allclose(out.pose[0], g["smpl_global_orient"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(out.pose[1:], g["smpl_body_pose"], rtol=0, atol=1e-5)
     theirs = g["img"][..., ::-1].astype(float)
-    # Their noise multiplies the source; where nothing saturates the crops are the same up to that gain.
+    # The study multiplies the source by noise; where nothing saturates, the crops are equal up to that gain.
     ours, inside = out.image.reshape(-1, 3).astype(float), (theirs.max(-1) < 250).ravel() & (theirs.min(-1) > 0).ravel()
     for channel in range(3):
         unsaturated = inside & (ours[:, channel] < 180)  # gains go up to 1.4
@@ -84,7 +84,7 @@ def test_the_whole_way_equals_the_study(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cropped_square_equals_the_study(seed: int) -> None:
-    """Its axis y moves along y: it draws for one axis, and exchanges them twice."""
+    """The study's axis y moves along y: it draws for one axis and swaps them twice."""
     g = golden("5_augment")
     before, after = (g[f"aug/{name}/seed{seed}/center_scale"] for name in ("rand_occ", "rand_crop"))
     legacy = np.random.RandomState(seed)
@@ -99,13 +99,13 @@ def test_a_crop_moves_along_its_axis(axis: str, moves: tuple[bool, bool]) -> Non
     start = view(np.zeros((100, 200, 3), np.uint8))
     out = [random_crop(start, np.random.default_rng(seed), p=1, axis=axis) for seed in range(200)]
     shifts = np.array([v.center - start.center for v in out])
-    assert {v.side for v in out} == {36.0}  # 60 less 40 %
+    assert {v.side for v in out} == {36.0}  # 60 minus 40 %
     for shift, moved in zip(shifts.T, moves, strict=True):
-        assert (shift.min(), shift.max()) == ((-12, 11) if moved else (0, 0))  # 24 px of room, whole pixels
+        assert (shift.min(), shift.max()) == ((-12, 11) if moved else (0, 0))  # 24 px of free space, integer pixels
 
 
 def study_distortion(legacy: np.random.RandomState) -> tuple[float, float, float, int, float]:
-    """The study's draws, in its order: shift, contrast before, saturation, hue, contrast after."""
+    """The study's random numbers in its order: shift, contrast before, saturation, hue, contrast after."""
     shift = legacy.uniform(-32, 32) if legacy.randint(2) else 0.0
     contrast_first = legacy.randint(2)
     first = legacy.uniform(0.5, 1.5) if contrast_first and legacy.randint(2) else 1.0
@@ -125,13 +125,13 @@ def test_distorted_colours_equal_the_study(seed: int) -> None:
 
 
 def test_a_new_order_of_channels_has_an_effect() -> None:
-    """In the study it is drawn and dropped."""
+    """The study draws it but discards the result."""
     picture = np.zeros((4, 4, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
     assert (distort(picture, 0.0, 1.0, 1.0, 0, 1.0, (2, 0, 1)) == [30, 10, 20]).all()
     plain = {"brightness": 0, "contrast": (1, 1), "saturation": (1, 1), "hue": 0}
     out = [photometric_distortion(view(picture), np.random.default_rng(i), **plain).image[0, 0] for i in range(600)]
     orders = np.array([tuple(pixel) != (10, 20, 30) for pixel in out])
-    assert 0.35 < orders.mean() < 0.49  # drawn with 1/2, the old order 1 time in 6
+    assert 0.35 < orders.mean() < 0.49  # drawn with probability 1/2; 1 in 6 permutations is the identity
 
 
 def test_hues_are_shifted_around_the_circle() -> None:
@@ -152,14 +152,14 @@ HIDING = tuple(name for name in AUGMENTS if name not in (*MOVING, "photometric_d
 
 
 def run(name: str, start: View, seed: int, size: int = 64, **args: object) -> View:
-    """One augmentation in its stage, and the warp."""
+    """Run one augmentation in its stage, and the warp."""
     return augmenter([Op(name=name, args=args)], "any")(start, np.random.default_rng(seed), size)
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_stay_on_their_pixels(name: str, seed: int) -> None:
-    """A bright dot under each of four joints is found again at the joint's place in the crop, where it is in sight."""
+    """Bright dots at four joints are found at the joints' positions in the crop, unless they are hidden."""
     points = np.zeros((54, 3), np.float32)
     for joint, x, y in ((0, 40, 40), (4, 75, 42), (5, 45, 80), (15, 78, 76)):
         points[joint] = x, y, 1
@@ -169,14 +169,14 @@ def test_labels_stay_on_their_pixels(name: str, seed: int) -> None:
         cv2.circle(picture, (int(points[joint, 0]), int(points[joint, 1])), 3, (255, 255, 255), -1)
         start = view(picture, keypoints2d=points.copy(), side=100.0)
         out = run(name, start, seed, 128)
-        same_draws = run(name, replace(start, image=blank), seed, 128)  # what the augmentation adds by itself
+        same_draws = run(name, replace(start, image=blank), seed, 128)  # what the augmentation draws
         bright = np.abs(out.image.astype(float) - same_draws.image).sum(-1)
         flipped = name == "flip" and AUGMENTS[name](start, np.random.default_rng(seed)).flipped
         there = int(SKELETONS["smpl54"].mirror()[joint]) if flipped else joint
         x, y = out.keypoints2d[there, :2]
         if name == "random_crop" and not (4 < x < 124 and 4 < y < 124):
             continue
-        if bright.sum() < 1000:  # hidden: then by something
+        if bright.sum() < 1000:  # hidden by something
             assert name in HIDING
             continue
         near = np.hypot(*(np.indices(bright.shape)[::-1] - np.array([x, y])[:, None, None])) < 12
@@ -194,7 +194,7 @@ def test_what_hides_or_colours_touches_no_label(name: str, flipped: bool) -> Non
     for seed in range(10):
         out = AUGMENTS[name](start, np.random.default_rng(seed), p=1.0)
         for field, before in untouched.items():
-            np.testing.assert_array_equal(getattr(start, field), before)  # the caller's view is as it was
+            np.testing.assert_array_equal(getattr(start, field), before)  # the caller's view is unchanged
             if field != "image":
                 np.testing.assert_array_equal(getattr(out, field), before)
         assert (out.image.shape, out.image.dtype) == (start.image.shape, np.uint8)
@@ -215,7 +215,7 @@ def test_every_augmentation_is_its_generator_alone(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in AUGMENTS if "p" in inspect.signature(AUGMENTS[n]).parameters])
 def test_with_p_0_nothing_happens(name: str) -> None:
     start = view(np.random.default_rng(0).integers(0, 255, (70, 80, 3)).astype(np.uint8), gain=np.array([1, 0.5, 1.2]))
-    args = {"scale": 0} if name == "rotate_scale" else {}  # its p is for the turn
+    args = {"scale": 0} if name == "rotate_scale" else {}  # its p applies to the rotation
     for seed in range(20):
         out = AUGMENTS[name](start, np.random.default_rng(seed), p=0.0, **args)
         for field in View.__dataclass_fields__:
@@ -226,7 +226,7 @@ def test_with_p_0_nothing_happens(name: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (3, 40), (97, 131)])
 @pytest.mark.parametrize("place", [(0.5, 0.5), (-0.2, 1.1), (3.0, 3.0)])
 def test_tiny_pictures_and_people_at_the_edge(name: str, shape: tuple[int, int], place: tuple[float, float]) -> None:
-    """A person may be partly or wholly outside the picture; the crop has its shape, labels stay finite."""
+    """People partly or completely outside the image: the crop keeps its shape, labels stay finite."""
     picture = np.random.default_rng(0).integers(0, 255, (*shape, 3)).astype(np.uint8)
     middle = np.array(place) * shape[::-1]
     start = view(picture, center=middle, side=30.0, box=np.array([*(middle - 15), 30, 25]))
@@ -245,7 +245,7 @@ def test_augmentations_run_in_the_order_of_the_spec_within_their_stage() -> None
 
 
 def test_noise_named_before_an_occluder_does_not_colour_it() -> None:
-    """As in the study, where noise is in the pixels by then; named after it, it does."""
+    """As in the study, which has applied the noise by then; noise named after the occluder does colour it."""
     start = view(np.full((80, 80, 3), 100, np.uint8))
     noise, erase = (
         Op(name="channel_noise", args={"factor": 0.9}),
@@ -287,7 +287,7 @@ def test_scale_and_turn_stay_in_their_limits() -> None:
     assert sides.min() == 0.75
     assert sides.max() == 1.25
     assert np.abs(turns).max() <= 60
-    assert 0.3 < (turns == 0).mean() < 0.5  # turned with probability 0.6
+    assert 0.3 < (turns == 0).mean() < 0.5  # rotated with probability 0.6
 
 
 def test_unlabelled_joints_are_not_moved() -> None:

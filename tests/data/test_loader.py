@@ -89,23 +89,23 @@ def test_an_unreadable_picture_is_named_and_replaced(tmp_path: Path) -> None:
     dataset = DrawDataset(shards, DataSpec(mix={"a": 1.0}), 24, seed=0)
     items = [dataset[draw] for draw in range(11)]
     skipped = [name for item in items for name in item.skipped]
-    assert skipped == [f"{tmp_path}/broken.h5: picture 'person/002': can't be decoded"]
+    assert skipped == [f"{tmp_path}/broken.h5: person/002: image cannot be decoded"]
     assert 2 not in {item.row for item in items}
 
 
 def test_pictures_that_are_all_unreadable_end_the_run(tmp_path: Path) -> None:
     dataset = DrawDataset(broken(tmp_path, set(range(11))), DataSpec(mix={"a": 1.0}), 24, seed=0)
-    with pytest.raises(RunError, match=r"100 pictures in a row can't be decoded, the last: .*broken\.h5"):
+    with pytest.raises(RunError, match=r"100 images in a row cannot be decoded, the last: .*broken\.h5"):
         dataset[0]
 
 
 def test_a_test_picture_is_never_replaced(tmp_path: Path) -> None:
-    with pytest.raises(UnreadablePicture, match=r"picture 'person/002': can't be decoded"):
+    with pytest.raises(UnreadablePicture, match=r"person/002: image cannot be decoded"):
         list(bench_loader(broken(tmp_path, {2})["a"], [np.arange(4)], 24, 0))
 
 
 def test_labels_left_out_of_a_dataset_are_missing_there_alone(shards: dict[str, Shard]) -> None:
-    """Their pictures and the augmentation stay the same."""
+    """Images and augmentation stay the same."""
     spec = SPEC.model_copy(update={"without": {"a": ("keypoints3d", "body")}})
     draws = range(40)
     full, less = DrawDataset(shards, SPEC, 24, seed=3), DrawDataset(shards, spec, 24, seed=3)

@@ -1,4 +1,4 @@
-"""Against the study's recordings its draws are replayed from the legacy generators, in its order."""
+"""Occlusions. To compare with the study's recordings, its random numbers are replayed from the legacy generators."""
 
 import math
 import random
@@ -28,7 +28,7 @@ GREY = np.full((100, 120, 3), 90, np.uint8)
 
 
 def picture() -> View:
-    """The study's picture, in RGB."""
+    """The study's image in RGB."""
     return view(np.ascontiguousarray(golden("5_augment")["img"][..., ::-1]))
 
 
@@ -41,7 +41,7 @@ def drawn(name: str, start: View, seed: int, **args: object) -> View:
 
 
 def study_patch(seed: int) -> tuple[np.random.RandomState, random.Random, tuple[int, int, int, int, float] | None]:
-    """Its draws for soft erasing up to the share that is mixed in: top, left, height, width, share."""
+    """The study's draws for soft erasing: top, left, height, width and weight."""
     legacy, plain = np.random.RandomState(seed), random.Random(seed)
     if legacy.rand() > 0.5:
         return legacy, plain, None
@@ -72,7 +72,7 @@ def test_pixels_mixed_with_others_equal_the_study(seed: int) -> None:
         top, left, tall, wide, share = patch
         y, x = plain.randint(0, 97 - tall), plain.randint(0, 131 - wide)
         start = mixed(start, top, left, start.image[y : y + tall, x : x + wide], share)
-    # Theirs is summed in float64, then cut: 1 level where float32 falls on the other side of a whole number.
+    # The study sums in float64 and truncates: 1 level of difference if float32 crosses an integer.
     wrong = np.abs(start.image.astype(int) - recorded("self_mix", seed))
     assert wrong.max() <= 1
     assert (wrong > 0).mean() < 1e-3
@@ -80,7 +80,7 @@ def test_pixels_mixed_with_others_equal_the_study(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_a_rectangle_is_erased_equals_the_study(seed: int) -> None:
-    """Of its three runs one draws none and two draw one that leaves the picture."""
+    """Of the study's three runs, one draws no rectangle and two draw one that is partly outside the image."""
     legacy, plain = np.random.RandomState(seed), random.Random(seed)
     x, y, side, _ = golden("5_augment")[f"aug/rand_occ/seed{seed}/center_scale"]
     if legacy.rand() <= 0.5:
@@ -94,7 +94,7 @@ def test_where_a_rectangle_is_erased_equals_the_study(seed: int) -> None:
 def test_a_rectangle_lies_in_its_box() -> None:
     box = np.array([10.0, 20.0, 60.0, 40.0])
     assert place_rectangle(view(GREY), box, 0.25, 1.5, 0.5, 0.0) == (29, 20, 20, 30)  # 600 px², 30 high, 20 wide
-    assert place_rectangle(view(GREY), box, 0.25, 1.5, 1.0, 1.0) == (49, 29, 20, 30)  # a pixel from the box's end
+    assert place_rectangle(view(GREY), box, 0.25, 1.5, 1.0, 1.0) == (49, 29, 20, 30)  # one pixel before the box's end
     assert place_rectangle(view(GREY), box - (40, 0, 0, 0), 0.25, 1.5, 0.0, 0.0) is None
 
 
@@ -129,7 +129,7 @@ def test_objects_pasted_at_joints_equal_the_study(seed: int) -> None:
 
 
 def test_what_is_erased_is_erased_where_the_labels_say() -> None:
-    """In a mirrored view too: the rectangle lies in the square, which the warp will mirror."""
+    """Also in a mirrored view: the rectangle is in the square, which the warp mirrors later."""
     right = view(GREY, center=np.array([95.0, 50.0]), side=40.0, box=np.array([75.0, 30.0, 40.0, 40.0]))
     for name in ("hard_erase", "random_occlusion"):
         for start, columns in ((right, slice(75, 115)), (mirror(right), slice(75, 116))):
@@ -194,7 +194,7 @@ def test_patches_stay_between_their_limits() -> None:
     for seed in range(200):
         changed = (drawn("soft_erase", start, seed).image != 255).any(-1)
         rows, columns = changed.any(1).sum(), changed.any(0).sum()
-        assert changed.sum() / (rows * columns) > 0.98  # noise of 255 times a share leaves few pixels white
+        assert changed.sum() / (rows * columns) > 0.98  # blended noise leaves few pixels white
         shares.append(rows * columns / 200**2)
         assert 0.27 < rows / columns < 3.7  # 0.3 to 1/0.3, rounded to pixels
     assert min(shares) > 0.018
@@ -204,7 +204,7 @@ def test_patches_stay_between_their_limits() -> None:
 def test_mixing_with_itself_makes_no_new_colour() -> None:
     start = view(np.where(np.indices((80, 80)).sum(0)[..., None] % 2, 50, 200).repeat(3, 2).astype(np.uint8))
     mixes = np.concatenate([drawn("self_mix", start, seed).image for seed in range(30)])
-    assert mixes.min() >= 49  # sums are cut to whole levels, as in the study
+    assert mixes.min() >= 49  # sums are truncated to integer levels, as in the study
     assert mixes.max() <= 200
     assert ((mixes > 60) & (mixes < 190)).any()
 
@@ -219,7 +219,7 @@ def test_objects_cover_some_of_the_picture(name: str) -> None:
 
 def test_objects_at_joints_lie_on_them() -> None:
     points = np.zeros((54, 3), np.float32)
-    points[7] = 60, 40, 0.3  # any confidence will do
+    points[7] = 60, 40, 0.3  # any positive confidence counts
     start = view(GREY, keypoints2d=points)
     hidden = [
         (drawn("occlude_keypoints", start, seed, spread=0.0, count=(9, 9)).image != GREY).any(-1) for seed in range(9)
@@ -239,7 +239,7 @@ def test_the_drawn_objects_are_the_same_each_time() -> None:
         cover = (one[..., 3] > 0).mean()
         assert 0.05 < cover < 1
         assert one[one[..., 3] == 255][:, :3].std() > 1  # textured
-        assert one[..., 3][0].max() > 0 or one[..., 3][-1].max() > 0  # cut to its object
+        assert one[..., 3][0].max() > 0 or one[..., 3][-1].max() > 0  # cropped to its object
 
 
 # --- Pascal VOC
@@ -260,7 +260,7 @@ def test_whole_segmented_objects_are_cut_out_of_voc(voc: Path, tmp_path: Path) -
     assert len(seen) == 3
     assert seen[0] == ("pascal.npz", 2)
     (chair,) = read_pascal(out)
-    assert chair.shape == (25, 20, 4)  # half the size of its box
+    assert chair.shape == (25, 20, 4)  # half the size of its bounding box
     assert (chair[5:20, 3:6, 3] == 255).all()
     assert (chair[:, 11:, 3] == 0).all()
     rim = chair[12, :, 3].astype(int)
@@ -288,26 +288,26 @@ def broken_box(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaks", "said"),
+    ("breaks", "kind", "message"),
     [
-        (broken_doctype, "2007_000001.xml: has a DOCTYPE, which no VOC annotation has"),
-        (broken_xml, "2007_000001.xml: no element found"),
-        (broken_mask, "2007_000001.png: no such picture, or it can't be decoded"),
-        (broken_box, "2007_000001.xml: object 1 has no box"),
+        (broken_doctype, RequestError, "2007_000001.xml: cannot be read as XML: it has a DOCTYPE"),
+        (broken_xml, RequestError, "2007_000001.xml: cannot be read as XML: no element found"),
+        (broken_mask, RunError, "2007_000001.png: image is missing or cannot be decoded"),
+        (broken_box, RunError, "2007_000001.xml: object 1 has no bounding box"),
     ],
 )
 def test_a_broken_voc_is_named_and_nothing_written(
-    voc: Path, tmp_path: Path, breaks: Callable[[Path], None], said: str
+    voc: Path, tmp_path: Path, breaks: Callable[[Path], None], kind: type[Exception], message: str
 ) -> None:
     breaks(voc / "VOCdevkit" / "VOC2012")
-    with pytest.raises(RunError) as error:
+    with pytest.raises(kind) as error:
         prepare_pascal(voc, tmp_path / "home" / "pascal.npz", ProgressReporter())
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not (tmp_path / "home").exists()
 
 
 def test_a_folder_that_is_no_voc_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no VOC 2012 here; a folder with Annotations, JPEGImages, Segment"):
+    with pytest.raises(RequestError, match=r"not a VOC 2012 folder; it must contain Annotations, JPEGImages, Segment"):
         prepare_pascal(tmp_path, tmp_path / "pascal.npz", ProgressReporter())
 
 
@@ -337,11 +337,11 @@ def test_a_missing_pascal_set_is_said_before_training(tiny_experiment: Experimen
 @pytest.mark.parametrize("content", [b"no zip", b""])
 def test_a_broken_pascal_set_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pascal.npz").write_bytes(content)
-    with pytest.raises(RequestError, match=r"pascal\.npz: can't be read as occluders .* make it anew"):
+    with pytest.raises(RequestError, match=r"pascal\.npz: cannot be read as occluders .* recreate it"):
         read_pascal(tmp_path / "pascal.npz")
     np.savez(tmp_path / "pascal.npz", pixels=np.zeros((9, 4), np.uint8), sizes=np.array([[2, 2]]))
-    with pytest.raises(RequestError, match=r"sizes and pixels don't match"):
+    with pytest.raises(RequestError, match=r"sizes and pixels do not match"):
         read_pascal(tmp_path / "pascal.npz")
     np.savez(tmp_path / "pascal.npz", pixels=np.array([{}], object), sizes=np.array([[1, 1]]))
-    with pytest.raises(RequestError, match=r"can't be read as occluders"):
+    with pytest.raises(RequestError, match=r"cannot be read as occluders"):
         read_pascal(tmp_path / "pascal.npz")

@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path, monkeypat
 
 
 def test_a_disk_that_fills_while_people_are_written(tmp_path: Path) -> None:
-    """A real limit on file size stands in for a full disk."""
+    """A file size limit simulates a full disk."""
     script = (
         "import resource, signal, sys; from pathlib import Path; from conftest import person, write_shard\n"
         "from hmrb.errors import RunError\n"
@@ -105,7 +105,7 @@ def test_a_disk_that_fills_while_people_are_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_shard_names_the_command_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match=r"no shard of 'h36m' at .*h36m_train\.h5; make it: hmrb convert-data h36m"):
+    with pytest.raises(ShardError, match=r"no shard of 'h36m' at .*h36m_train\.h5; create it: hmrb convert-data h36m"):
         open_shard(tmp_path / "h36m_train.h5", "h36m")
 
 
@@ -113,7 +113,7 @@ def test_a_missing_shard_names_the_command_that_makes_it(tmp_path: Path) -> None
 def test_a_truncated_shard_is_refused(shard: Shard, share: float) -> None:
     content = shard.path.read_bytes()
     shard.path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ShardError, match="is cut short|is no HDF5 file that can be read"):
+    with pytest.raises(ShardError, match="file is truncated|not a readable HDF5 file"):
         open_shard(shard.path, "synthetic")
 
 
@@ -122,22 +122,22 @@ def test_another_layout_is_refused(shard: Shard) -> None:
         file.attrs["layout"] = 99
     with pytest.raises(ShardError) as error:
         Shard(shard.path)
-    expected = f"{shard.path} has layout 99, this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data synthetic"
+    expected = f"{shard.path}: has layout 99, but this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data synthetic"
     assert str(error.value) == expected
 
 
 def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_text("not at all")
-    with pytest.raises(ShardError, match="is no HDF5 file that can be read"):
+    with pytest.raises(ShardError, match="not a readable HDF5 file"):
         Shard(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"] = [1, 2, 3]
-    with pytest.raises(ShardError, match="an HDF5 file, but no shard of hmrb"):
+    with pytest.raises(ShardError, match="an HDF5 file, but not an hmrb shard"):
         Shard(tmp_path / "b.h5")
 
 
 def test_a_shard_without_an_array_is_refused(shard: Shard) -> None:
     with h5py.File(shard.path, "r+") as file:
         del file["betas"]
-    with pytest.raises(ShardError, match="no betas in it; make it again: a test"):
+    with pytest.raises(ShardError, match="missing arrays: betas; recreate it: a test"):
         _ = Shard(shard.path).arrays

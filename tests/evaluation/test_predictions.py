@@ -124,7 +124,7 @@ def test_the_command_writes_records_and_refuses_code(tiny_store: Store, tmp_path
     assert (tmp_path / "theirs" / "eval" / "synthetic.json").exists()
     (tmp_path / "bomb.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     bomb = hmrb("eval", "--from-predictions", str(tmp_path / "bomb.pkl"), "synthetic", home=tiny_store.root)
-    refused(bomb, "nothing of the file was run")
+    refused(bomb, "no code from the file was run")
 
 
 @pytest.mark.parametrize("given", ["joints", "vertices", "both"])

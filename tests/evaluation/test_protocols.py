@@ -403,8 +403,8 @@ def test_all_that_is_missing_is_said_before_anything_runs(checkpoint: Checkpoint
     with pytest.raises(RequestError) as refusal:
         check_files(benchmarks, licensed, store)
     pw3d, h36m, body = str(refusal.value).splitlines()
-    assert pw3d == f"no shard of '3dpw' at {tmp_path}/shards/3dpw_test.h5; make it: hmrb convert-data 3dpw"
-    assert h36m.endswith("make it: hmrb convert-data h36m")
+    assert pw3d == f"no shard of '3dpw' at {tmp_path}/shards/3dpw_test.h5; create it: hmrb convert-data 3dpw"
+    assert h36m.endswith("create it: hmrb convert-data h36m")
     assert "SMPL_NEUTRAL.npz: no such file; get it from https://smpl" in body
 
 

@@ -1,4 +1,4 @@
-"""Foreign pickles: the values come out, and nothing in them runs. Their libraries are made up here, then taken away."""
+"""Untrusted pickles: the values are read and no code runs. The libraries they name are faked here, then removed."""
 
 import io
 import pickle
@@ -88,7 +88,7 @@ def test_a_body_of_chumpy_and_scipy_is_read_with_neither(protocol: int) -> None:
 
 
 def test_an_array_that_python_2_wrote() -> None:
-    """Protocol 2 with raw bytes in a text string, as numpy wrote them then."""
+    """Protocol 2 with raw bytes in a text string, as old numpy versions wrote them."""
     raw = np.array([1.5, -2.0], "<f8").tobytes()
     data = (
         b"\x80\x02}q\x01U\x01xcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -111,7 +111,7 @@ def test_what_is_met_twice_stays_one_and_a_loop_stays_a_loop() -> None:
 def test_a_bomb_is_named_and_does_not_go_off(protocol: int, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     data = pickle.dumps({"pose": [np.ones(3), Bomb(marker)]}, protocol)
-    refuses(data, "asks for posix.system", "nothing of the file was run")
+    refuses(data, "asks for posix.system", "no code from the file was run")
     assert not marker.exists()
     pickle.loads(data)
     assert marker.exists()  # the bomb was live
@@ -146,7 +146,7 @@ def test_no_other_global_is_looked_up(data: bytes) -> None:
     ],
 )
 def test_nonsense_and_tricks_are_one_message(data: bytes) -> None:
-    with pytest.raises(PickleError, match=r"^it\.pkl: .*(no pickle of plain values|cut short)"):
+    with pytest.raises(PickleError, match=r"^it\.pkl: .*(not a pickle of plain values|truncated)"):
         loads(data)
 
 
@@ -155,23 +155,23 @@ def test_every_way_to_cut_a_pickle_short_is_one_message() -> None:
         whole = pickle.dumps({"a": [1, 2.5, np.arange(40.0)], "b": "text"}, protocol)
         for end in range(len(whole)):
             refuses(whole[:end])
-    refuses(b"", "is cut short, or empty")
-    refuses(whole[:-30], "cut short")
+    refuses(b"", "file is truncated or empty")
+    refuses(whole[:-30], "file is truncated")
 
 
 def test_an_array_has_no_more_numbers_than_bytes() -> None:
     honest = pickle.dumps(np.arange(3.0), 2)
     assert honest.count(b"K\x03\x85") == 1  # its shape
-    refuses(honest.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "an array of shape (2147483647,)", "24 bytes in it")
+    refuses(honest.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "array of shape (2147483647,)", "has 24 bytes")
     objects = pickle.dumps(np.array([None] * 3), 2)
-    refuses(objects.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "with 3 objects in it")
+    refuses(objects.replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "has 3 objects")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"_shape": (10**6, 10**6)}, "a sparse matrix of shape (1000000, 1000000)"),
-        ({"indptr": np.array([0, 1, 10**9])}, "a sparse matrix with 1 numbers at 1 places"),
+        ({"_shape": (10**6, 10**6)}, "unsupported sparse matrix shape (1000000, 1000000)"),
+        ({"indptr": np.array([0, 1, 10**9])}, "inconsistent sparse matrix: 1 values at 1 indices"),
         ({"indices": np.array([7])}, "out of bounds"),
     ],
 )
@@ -195,7 +195,7 @@ def test_a_further_global_is_taught_by_a_stand_in() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PickleError, match=r"gone\.pkl: can't be read \(No such file"):
+    with pytest.raises(PickleError, match=r"gone\.pkl: cannot be read \(No such file"):
         read_pickle(tmp_path / "gone.pkl")
     (tmp_path / "here.pkl").write_bytes(pickle.dumps([1]))
     assert read_pickle(tmp_path / "here.pkl") == [1]
@@ -229,7 +229,7 @@ def test_an_npz_gives_arrays_objects_and_rows(tmp_path: Path) -> None:
         assert list(file.rows("names")) == ["a", None]
         assert str(file.read("text")) == "whole"
         assert list(file.rows("none")) == []
-        with pytest.raises(PickleError, match=r"file\.npz: no few in it; there are many, turned"):
+        with pytest.raises(PickleError, match=r"file\.npz: no array named few; the file contains many, turned"):
             file.read("few")
 
 
@@ -251,13 +251,13 @@ def test_an_npz_that_is_cut_short_or_lies(tmp_path: Path) -> None:
     path = npz(tmp_path, pose=np.random.default_rng(0).normal(size=(100, 3)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
-    with pytest.raises(PickleError, match=r"file\.npz: no \.npz, or one that is cut short"):
+    with pytest.raises(PickleError, match=r"file\.npz: not an \.npz file, or truncated"):
         Npz(path)
     path.write_bytes(whole[:300] + bytes(100) + whole[400:])
     with Npz(path) as file:
-        with pytest.raises(PickleError, match=r"file\.npz: pose can't be read"):
+        with pytest.raises(PickleError, match=r"file\.npz: pose cannot be read"):
             file.read("pose")
-        with pytest.raises(PickleError, match=r"file\.npz: pose can't be read"):
+        with pytest.raises(PickleError, match=r"file\.npz: pose cannot be read"):
             list(file.rows("pose"))
     member = io.BytesIO()
     np.save(member, np.ones((100, 3)))
@@ -265,13 +265,13 @@ def test_an_npz_that_is_cut_short_or_lies(tmp_path: Path) -> None:
         archive.writestr("pose.npy", member.getvalue().replace(b"(100, 3)", b"(10**9,)").replace(b"**", b"00"))
         archive.writestr("text.npy", b"no array")
     with Npz(path) as file:
-        with pytest.raises(PickleError, match=r"pose of shape \(10009,\) .* should be 80072 bytes, 2400 are there"):
+        with pytest.raises(PickleError, match=r"pose of shape \(10009,\) .* needs 80072 bytes, but has 2400"):
             file.read("pose")
-        with pytest.raises(PickleError, match=r"text can't be read"):
+        with pytest.raises(PickleError, match=r"text cannot be read"):
             file.read("text")
     lying = bytearray(whole)
     at = lying.index(b"PK\x01\x02") + 24
     lying[at : at + 4] = struct.pack("<I", 2**31)
     path.write_bytes(lying)
-    with pytest.raises(PickleError, match="claims to hold more than its bytes can"):
+    with pytest.raises(PickleError, match="declares more data than the file can contain"):
         Npz(path)

@@ -1,4 +1,4 @@
-"""Made-up raw datasets: for each source a small tree of files in its true format, written by code.
+"""Small artificial raw datasets: for each source, code that writes a tree of files in the dataset's real format.
 
-Modules with TREES say how: the function that writes each of their datasets below a folder.
+TREES in a module maps each of its datasets to the function that writes it below a folder.
 """

@@ -1,4 +1,4 @@
-"""AGORA: tables that pandas pickled, fits as pickles of torch tensors and of arrays, pictures of the smaller size."""
+"""AGORA: pickled pandas tables, fits as pickled torch tensors and arrays, images of the smaller size."""
 
 import pickle
 from collections.abc import Callable
@@ -12,10 +12,10 @@ import torch
 
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 180)  # of a picture that is called 1280x720; labels are in one three times as large
+SIZE = (320, 180)  # of an image named 1280x720; labels refer to an image three times as large
 FOCAL = 300.0
 SMALL = "_1280x720"
-# Picture, and its camera's yaw, pitch (degrees) and place (cm), as the release has them; the last has one of its own.
+# Image and its camera's yaw, pitch (degrees) and position (cm), from the release; the last uses its own camera.
 VIEWS = (
     ("ag_trainset_hdri_50mm_{}", 0, 0, (0, 0, 170)),
     ("ag_trainset_3dpeople_cam00_{}", 135, 30, (400, -275, 265)),
@@ -23,13 +23,13 @@ VIEWS = (
     ("ag_trainset_ag2_brushify_15_15_{}", 0, 15, (0, 0, 170)),
     ("ag_trainset_archviz_{}", -70.0, 0, (120.0, 300.0, 20.0)),
 )
-INVALID = 1  # number of the person of every picture who is hidden
-KID = 2  # and of the child
+INVALID = 1  # index of the hidden person in every image
+KID = 2  # index of the child
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A person, the translation of its SMPL fit in the scan's frame, and whether it is valid."""
+    """A person, the translation of its SMPL fit in the scan's frame, and whether the person is valid."""
 
     person: Someone
     is_valid: bool
@@ -44,7 +44,7 @@ def scanned(number: int) -> Someone:
 
 
 def write(root: Path, split: str = "train", first: int = 0) -> list[list[Scanned]]:
-    """Five pictures of four people in two tables; of the third picture only the larger size is there."""
+    """Write five images of four people in two tables; the third image exists only in the larger size."""
     folder = {"train": "train", "val": "validation"}[split]
     rows, everybody = [], []
     for view, (name, yaw, pitch, at) in enumerate(VIEWS):
@@ -80,7 +80,7 @@ def write(root: Path, split: str = "train", first: int = 0) -> list[list[Scanned
 def _scan(
     root: Path, person: Someone, seed: int, yaw: float, pitch: float, at: np.ndarray, own_camera: bool
 ) -> dict[str, object]:  # fmt: skip
-    """Writes both fits of a person; what the table says of it."""
+    """Write both fits of a person; returns the person's table entries."""
     rng = np.random.default_rng([seed, 9])
     scan_yaw, there = float(rng.uniform(-180, 180)), rng.normal(0, 0.2, 3)  # the fit's translation
     look = _rotation(pitch, 0) @ _rotation(-yaw, 1)

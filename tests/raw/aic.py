@@ -1,4 +1,4 @@
-"""AI Challenger's tree: its own lists, or the re-release in COCO's format."""
+"""AI Challenger's tree: the original lists, or the re-release in COCO format."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from raw.people import Someone
 from raw.scenes import SIZE, shoot
 
-UNLABELLED, HIDDEN = 2, 3  # people of these numbers have no right wrist, a hidden one
-NOBODY = 5  # and nothing of this one is labelled
+UNLABELLED, HIDDEN = 2, 3  # indices of people with an unlabelled and a hidden right wrist
+NOBODY = 5  # index of the person without any label
 WRIST = 2
 PICTURES = {
     "train": "ai_challenger_keypoint_train_20170909/keypoint_train_images_20170902",
@@ -38,7 +38,7 @@ def write(root: Path, split: str = "train", seed: int = 0) -> list[Someone]:
 
 
 def write_coco(root: Path, split: str = "train", seed: int = 0) -> list[Someone]:
-    """The same in COCO's format: x, y, width, height; 2 visible, 1 hidden, 0 not labelled."""
+    """The same people in COCO format: x, y, width, height; 2 visible, 1 hidden, 0 not labelled."""
     everybody, pictures = _pictures(root, split, seed)
     images = [
         {"id": at, "file_name": f"{name}.jpg", "width": SIZE[0], "height": SIZE[1]}

@@ -1,4 +1,4 @@
-"""CMU MoSh in three forms: HMR's pickles, a packed HumanData, AMASS's files."""
+"""CMU MoSh in three forms: HMR's pickles, a packed HumanData file and AMASS's files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from raw.people import Someone, someone
 from raw.pickled import save_python2
 
 FRAMES = 8
-BROKEN = 3  # frame of the first pickle with a number that is none
+BROKEN = 3  # frame of the first pickle with a non-finite number
 
 
 def cast(seed: int, count: int = FRAMES) -> list[Someone]:
@@ -28,7 +28,7 @@ def write(root: Path, name: str = "01/01_01", seed: int = 0, key: str = "poses")
 
 
 def write_packed(root: Path, file: str = "cmu_mosh.npz") -> list[Someone]:
-    """A HumanData of bodies alone, or 4D-Humans' arrays."""
+    """A HumanData file with only bodies, or 4D-Humans' arrays."""
     people = cast(50)
     pose, betas = (np.stack([getattr(person, key) for person in people]) for key in ("pose", "betas"))
     root.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_packed(root: Path, file: str = "cmu_mosh.npz") -> list[Someone]:
 
 
 def write_amass(root: Path, rate: float = 40.0) -> list[Someone]:
-    """SMPL-H, hands closed, at a rate of which each fourth frame is kept."""
+    """SMPL-H with closed hands, at a frame rate of which every fourth frame is kept."""
     people = cast(80)
     body = np.stack([person.pose[:22].ravel() for person in people])
     folder = root / "CMU/01"

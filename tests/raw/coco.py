@@ -1,4 +1,4 @@
-"""Trees in COCO's format: COCO, COCO-WholeBody, CrowdPose, PoseTrack18."""
+"""Trees in COCO format: COCO, COCO-WholeBody, CrowdPose and PoseTrack18."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 from raw.people import Someone
 from raw.scenes import SIZE, shoot, whole
 
-HIDDEN, NO_LIMB, OUTSIDE = 3, 4, 6  # people of these numbers: a hidden left wrist, none, one beside the picture
+HIDDEN, NO_LIMB, OUTSIDE = 3, 4, 6  # indices of people: left wrist hidden, missing, outside the image
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 SIDES = [f"{side}_{joint}" for joint in LIMBS for side in ("left", "right")]
 POSETRACK = ["nose", "head_bottom", "head_top", "left_ear", "right_ear", *SIDES]
@@ -18,7 +18,7 @@ PARTS = (("foot", 17, 23), ("face", 23, 91), ("lefthand", 91, 112), ("righthand"
 
 
 def write_coco(root: Path, split: str = "train", seed: int = 0, pictures: int = 10) -> list[Someone]:
-    """Ten pictures, 15 people, one of them without a wrist, and a crowd."""
+    """Ten images, 15 people, one of them without a wrist, and a crowd."""
     folder, prefix = (split, "") if split == "val2017" else (f"{split}2014", f"COCO_{split}2014_")
     names = [f"{prefix}{number:012d}.jpg" for number in range(9, 9 + pictures)]
     people, table = _coco(root / folder, names, seed, "coco", wrist=9)
@@ -36,7 +36,7 @@ def write_all_coco(root: Path) -> None:
 
 
 def write_wholebody(root: Path, split: str = "train", seed: int = 0, folder: str = "") -> list[Someone]:
-    """As COCO; feet are scores, faces codes of 2, left hands are not valid."""
+    """Like COCO; feet have scores, faces have code 2, left hands are not valid."""
     names = [f"{number:012d}.jpg" for number in range(9, 19)]
     people, table = _coco(root / folder / f"{split}2017", names, seed, "coco_wholebody", wrist=9)
     for person, annotation in zip(people, table["annotations"], strict=True):
@@ -51,7 +51,7 @@ def write_wholebody(root: Path, split: str = "train", seed: int = 0, folder: str
 
 
 def write_crowdpose(root: Path, split: str = "train", seed: int = 0) -> list[Someone]:
-    """14 points; somebody's wrist is outside of the picture."""
+    """14 points; one person's wrist is outside the image."""
     first = {"train": 100000, "val": 110000, "test": 120000}[split]
     names = [f"{number}.jpg" for number in range(first, first + 20)]
     people, table = _coco(root / "images", names, seed, "crowdpose", wrist=4)
@@ -63,7 +63,7 @@ def write_crowdpose(root: Path, split: str = "train", seed: int = 0) -> list[Som
 
 
 def write_posetrack(root: Path, split: str = "train", seed: int = 0, labels: str = "posetrack_data") -> list[Someone]:
-    """Two sequences of 8 frames; the last person of each has no box; ears have code 0."""
+    """Two sequences of 8 frames; the last person of each has no bounding box; ears have code 0."""
     everybody: list[Someone] = []
     for number in range(2):
         sequence = f"{number:06d}_bonn_{split}"

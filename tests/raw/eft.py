@@ -1,4 +1,4 @@
-"""EFT's fits in the release's JSON, and pictures of the parent dataset beside them."""
+"""EFT's fits in the release's JSON format, with images of the parent dataset."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SIZE, FOCAL = (200, 150), 190.0
 
 @dataclass(frozen=True)
 class File:
-    """A file of fits, where its pictures lie, and the n-th picture's name."""
+    """A file of fits, its image folder, and the n-th image's name."""
 
     path: str
     pictures: str
@@ -55,7 +55,7 @@ FILES: dict[str, dict[str, File]] = {
 
 
 def fitted(seed: int) -> tuple[Someone, dict[str, object]]:
-    """A person, its pixels by the fit's weak-perspective camera, and its entry. The first shoulder has no label."""
+    """A person, its pixels by the fit's weak-perspective camera, and its entry; the first shoulder is unlabelled."""
     person = someone(seed, SIZE, FOCAL)
     low, high = person.pixels[:24].min(0), person.pixels[:24].max(0)
     center, scale = (low + high) / 2, float(1.2 * (high - low).max() / 200)
@@ -76,7 +76,7 @@ def fitted(seed: int) -> tuple[Someone, dict[str, object]]:
 
 
 def write(root: Path, file: File, count: int = 12, seed: int = 0) -> list[Someone]:
-    """`count` people in a picture each, then one more in the first picture, out of order as in COCO's file."""
+    """`count` people with one image each, then one more in the first image, out of order as in COCO's file."""
     people, data = [], []
     for number in (*range(count), 0):
         person, entry = fitted(seed + len(people))
@@ -91,7 +91,7 @@ def write(root: Path, file: File, count: int = 12, seed: int = 0) -> list[Someon
 
 
 def write_all(slug: str, root: Path) -> None:
-    """Every split of a dataset."""
+    """Write every split of a dataset."""
     for number, file in enumerate(FILES[slug].values()):
         write(root, file, seed=100 * number)
 

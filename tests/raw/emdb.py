@@ -1,4 +1,4 @@
-"""EMDB: P0/00_walk/P0_00_walk_data.pkl and P0/00_walk/images/00000.jpg, a person a sequence."""
+"""EMDB: P0/00_walk/P0_00_walk_data.pkl and P0/00_walk/images/00000.jpg, one person per sequence."""
 
 import pickle
 from pathlib import Path
@@ -22,7 +22,7 @@ SEQUENCES = {  # in emdb1, in emdb2, gender
 
 
 def cast(sequence: str) -> list[Someone]:
-    """Somebody who turns and comes nearer, by frame; the shape stays."""
+    """The person of each frame, who turns and approaches with a constant shape."""
     seed = 50 * list(SEQUENCES).index(sequence)
     return [
         someone(seed, SIZE, at=(0.4 + 0.01 * frame, 0.5), yaw_deg=6 * frame - 40, depth=4 - 0.03 * frame)
@@ -36,7 +36,7 @@ def file_of(root: Path, sequence: str) -> Path:
 
 
 def table_of(sequence: str) -> dict[str, Any]:
-    """What the file of a sequence holds."""
+    """The content of a sequence's file."""
     people, views = cast(sequence), [camera(frame) for frame in range(FRAMES)]
     placed = [in_world(p, view[:3, :3], view[:3, 3]) for p, view in zip(people, views, strict=True)]
     boxes = np.stack([np.concatenate([box[:2], box[:2] + box[2:]]) for box in (p.box() for p in people)])
@@ -69,7 +69,7 @@ def table_of(sequence: str) -> dict[str, Any]:
 
 
 def write(root: Path) -> None:
-    """Four sequences: one of EMDB-1, one of EMDB-2, one of both, one of neither."""
+    """Write four sequences: one in EMDB-1, one in EMDB-2, one in both, one in neither."""
     for sequence in SEQUENCES:
         path = file_of(root, sequence)
         path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Human3.6M: CDF files of joints, HDF5 files of masks, videos or extracted pictures, MoSh's pickles."""
+"""Human3.6M: CDF files of joints, HDF5 files of masks, videos or extracted images, MoSh's pickles."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from raw.people import Someone, draw, save, someone
 from raw.pickled import save_python2
 
 SIZE = (200, 202)
-FRAMES = 11  # three are kept
+FRAMES = 11  # three of them are kept
 JOINTS = [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
-DOUBLE = 45  # CDF's number for its type
+DOUBLE = 45  # CDF's type code
 MARGIN = 5  # pixels of mask around the joints
 
 
 def cast(seed: int, frames: int = FRAMES) -> list[Someone]:
-    """The person of each frame, all of one shape; five frames in a row are the same."""
+    """The person of each frame, with a constant shape; five consecutive frames are equal."""
     kept = [someone(seed, SIZE, 250.0, at=(0.45 + 0.01 * f, 0.5), yaw_deg=8 * f) for f in range(0, frames, 5)]
     return [kept[frame // 5] for frame in range(frames)]
 
@@ -29,7 +29,7 @@ def write(
     root: Path, subject: str, action: str, camera: str, seed: int = 0, *,
     videos: bool = False, mosh: bool = True, masks: str = "bs", digits: int = 6,
 ) -> list[Someone]:  # fmt: skip
-    """One clip; who is in it."""
+    """Write one clip; returns its people."""
     people = cast(seed)
     file = f"{action}.{camera}"
     features = root / subject / "MyPoseFeatures"
@@ -67,7 +67,7 @@ def save_cdf(path: Path, pose: np.ndarray) -> None:
 
 
 def save_masks(path: Path, people: list[Someone]) -> None:
-    """v7.3: references to pictures of 0 and 1, their axes the other way round."""
+    """v7.3: references to images of 0 and 1 with reversed axes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         cells = file.create_dataset("Masks", (len(people), 1), h5py.ref_dtype)
@@ -79,14 +79,14 @@ def save_masks(path: Path, people: list[Someone]) -> None:
 
 
 def mask_corners(person: Someone) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First pixel of the mask, and the one after the last."""
+    """First pixel of the mask, and the pixel after the last."""
     low = (person.pixels[:24].min(0) - MARGIN).clip(0, None).astype(int)
     high = (person.pixels[:24].max(0) + MARGIN).clip(None, SIZE).astype(int)
     return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
 
 
 def save_video(path: Path, pictures: list[np.ndarray], code: str = "mp4v") -> None:
-    """RGB pictures as a video."""
+    """Write RGB images as a video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = pictures[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25, (width, height))
@@ -97,7 +97,7 @@ def save_video(path: Path, pictures: list[np.ndarray], code: str = "mp4v") -> No
 
 
 def write_metadata(path: Path, head: str = "") -> None:
-    """w0: 264 numbers of where cameras stand, then 9 for each camera."""
+    """w0: 264 numbers of camera extrinsics, then 9 for each camera."""
     numbers = [0.0] * 264
     for camera in range(4):
         numbers += [1145.0 + camera, 1143.0, 512.5, 515.25 + camera, 0, 0, 0, 0, 0]
@@ -106,19 +106,19 @@ def write_metadata(path: Path, head: str = "") -> None:
 
 
 def _raw(points: list[np.ndarray]) -> np.ndarray:
-    """17 joints at their places among 32, the others at 0: (F, 32 * D)."""
+    """17 joints at their indices among 32, the others at 0: (F, 32 * D)."""
     out = np.zeros((len(points), 32, points[0].shape[1]))
     out[:, JOINTS] = np.stack(points)
     return out.reshape(len(points), -1)
 
 
 def _mosh_pose(person: Someone) -> np.ndarray:
-    """The root as MoSh has it: turned back by the half turn that the reader makes."""
+    """The root in MoSh's frame, which the reader's half turn restores."""
     return np.concatenate([rotvec(rotmat(person.pose[0]) @ X_HALF_TURN.T), person.pose[1:].ravel()])
 
 
 def write_all(root: Path) -> None:
-    """Both sides, four cameras for testing, a clip that has no MoSh and the file of all clips."""
+    """Write train and test subjects, four test cameras, a clip without MoSh and the file of all clips."""
     root.mkdir(parents=True, exist_ok=True)
     write_metadata(root / "metadata.xml")
     for seed, camera in enumerate(CAMERAS):

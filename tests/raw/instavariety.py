@@ -1,4 +1,4 @@
-"""InstaVariety's and VLOG's trees: TFRecords with a track a record."""
+"""InstaVariety's and VLOG's trees: TFRecords with one track per record."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from raw.tfrecord import write_records
 
 SIDE = 224
 FRAMES = 4
-UNSEEN = 2  # of every track's frame 2 nothing is visible
-NO_WRIST = 1  # and of frame 1 the right wrist is not
+UNSEEN = 2  # frame of every track in which nothing is visible
+NO_WRIST = 1  # frame of every track in which the right wrist is not visible
 WRIST = 6
 FOLDER = "/data9/private/frames_raw/yoga/video{:d}/frame{:06d}.jpg"
 

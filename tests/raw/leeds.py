@@ -1,4 +1,4 @@
-"""LSP's and LSP-Extended's trees: joints.mat of opposite axis orders, and visibility of opposite meaning."""
+"""LSP's and LSP-Extended's trees: joints.mat with opposite axis orders and opposite visibility flags."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import numpy as np
 from raw.people import Someone
 from raw.scenes import SIZE, shoot
 
-HIDDEN, OUTSIDE = 3, 5  # rows: whose head top is hidden (LSP) or not labelled (LSPET), who leaves the picture
-ASTRAY = 7  # row of LSPET: whose head top is not labelled, left of the picture
+HIDDEN, OUTSIDE = 3, 5  # rows: head top hidden (LSP) or unlabelled (LSPET); person partly outside the image
+ASTRAY = 7  # row of LSPET: head top unlabelled and left of the image
 HEADTOP = 13
 ODD = 2 * np.arange(30) + 1  # scenes with one person
 
 
 def write_lsp(root: Path, folder: str = "", seed: int = 0, people: int = 28) -> list[Someone]:
-    """Half of the people to train on. joints.mat (3, 14, N), third row 1 where hidden; pixels from 1."""
+    """Half of the people are for training. joints.mat (3, 14, N), third row 1 if hidden; pixels count from 1."""
     everybody, joints = _people(root / folder / "images", "im{:04d}.jpg", people, seed)
     joints[HIDDEN, HEADTOP, 2] = 0
     joints[:, :, 2] = 1 - joints[:, :, 2]
@@ -23,7 +23,7 @@ def write_lsp(root: Path, folder: str = "", seed: int = 0, people: int = 28) -> 
 
 
 def write_lspet(root: Path, name: str = "im{:05d}.png", seed: int = 0) -> list[Someone]:
-    """joints.mat (14, 3, N), third column 1 where labelled; others at (0, 0), or left of the picture."""
+    """joints.mat (14, 3, N), third column 1 if labelled; other points at (0, 0) or left of the image."""
     everybody, joints = _people(root, name, 14, seed)
     joints[HIDDEN, HEADTOP] = 0
     joints[ASTRAY, HEADTOP] = -101.8, 20, 0

@@ -1,4 +1,4 @@
-"""LIP's tree: tables without a header, in either of two layouts."""
+"""LIP's tree: CSV files without a header, in either of two layouts."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from raw.people import Someone
 from raw.scenes import shoot
 
-HIDDEN, MISSING, FEW = 3, 4, 5  # rows: whose head top is hidden, is not labelled, who has four visible points
+HIDDEN, MISSING, FEW = 3, 4, 5  # rows: head top hidden; head top unlabelled; only four visible points
 HEADTOP = 9
 
 

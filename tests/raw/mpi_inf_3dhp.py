@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP: annot.mat of cells, pictures extracted in two ways or videos; test sequences in HDF5."""
+"""MPI-INF-3DHP: annot.mat of cells, images extracted in two layouts or videos; test sequences in HDF5."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from raw.people import Someone, draw, save, someone
 SIZE = (160, 120)
 FRAMES = 12
 CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
-OUTSIDE = 3  # frame in which a hand is beyond the picture's edge
-SHORT = (4, 11)  # a camera that has this many pictures only
-UNIVERSAL = 1.1  # height of the normalised skeleton over the person's own
+OUTSIDE = 3  # frame in which a hand is outside the image
+SHORT = (4, 11)  # a camera, and the number of images that it has
+UNIVERSAL = 1.1  # height of the normalised skeleton relative to the person's
 
 
 def cast(seed: int, count: int = FRAMES) -> list[Someone]:
-    """The person of each frame, before every camera the same."""
+    """The person of each frame, the same for every camera."""
     return [someone(seed + frame, SIZE, 150.0) for frame in range(count)]
 
 
 def write(root: Path, sequence: str = "S1/Seq1", seed: int = 0, *, layout: str = "study") -> list[Someone]:
-    """A training sequence; who is in it. `layout` of its pictures: study, spin or avi."""
+    """Write a training sequence; returns its people. `layout` of the images: study, spin or avi."""
     people = cast(seed)
     two = np.stack([person.points2d("mpi_inf_3dhp") for person in people])
     two[OUTSIDE, 17] = (-0.5, 10)
@@ -50,7 +50,7 @@ def write(root: Path, sequence: str = "S1/Seq1", seed: int = 0, *, layout: str =
 
 
 def kept(sequences: int) -> list[tuple[int, int, int]]:
-    """Sequence, camera and frame of those that are chosen, counted one by one."""
+    """Sequence, camera and frame of the selected frames, counted one by one."""
     chosen, inside = [], 0
     for sequence in range(sequences):
         for camera in CAMERAS:
@@ -64,7 +64,7 @@ def kept(sequences: int) -> list[tuple[int, int, int]]:
 
 
 def write_test(root: Path, sequence: str, seed: int, frames: int = 5, invalid: int = 1) -> list[Someone]:
-    """A test sequence in which one frame is not valid; who is in it."""
+    """Write a test sequence with one invalid frame; returns its people."""
     people = cast(seed, frames)
     folder = root / "mpi_inf_3dhp_test_set" / sequence
     folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def _calibration() -> str:
 
 
 def write_all(root: Path) -> None:
-    """Two sequences to train on, extracted in both ways, and three to test on."""
+    """Write two training sequences, one in each layout, and three test sequences."""
     write(root, "S1/Seq1", 0)
     write(root, "S2/Seq2", 100, layout="spin")
     for number in range(3):

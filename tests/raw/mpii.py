@@ -1,4 +1,4 @@
-"""MPII's tree: the stacked hourglass's .h5 files, or MPII's own .mat file."""
+"""MPII's tree: the stacked hourglass's .h5 files, or MPII's original .mat file."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import numpy as np
 from raw.people import Someone
 from raw.scenes import shoot
 
-HIDDEN, MISSING = 3, 4  # people of these numbers have a hidden head top, none
+HIDDEN, MISSING = 3, 4  # indices of people with a hidden and a missing head top
 HEADTOP = 9
 STRUCT = dict[str, np.ndarray]
 
 
 def write(root: Path, split: str = "train", seed: int = 0) -> list[Someone]:
-    """Ten pictures, 15 people; pixels from 1."""
+    """Ten images, 15 people; pixels count from 1."""
     rows = _people(root, seed)
     columns = list(zip(*rows, strict=True))
     names, centers, scales, points = columns[0], columns[2], columns[3], np.array(columns[4])
@@ -27,7 +27,7 @@ def write(root: Path, split: str = "train", seed: int = 0) -> list[Someone]:
 
 
 def write_mat(root: Path, seed: int = 0) -> list[Someone]:
-    """The same people, a picture to test on, and people of whom less is there."""
+    """The same people, a test image, and people with incomplete labels."""
     from scipy.io import savemat
 
     rows = _people(root, seed)
@@ -46,7 +46,7 @@ def write_mat(root: Path, seed: int = 0) -> list[Someone]:
 
 def _rect(center: np.ndarray, scale: float, points: np.ndarray) -> dict:
     marked = [
-        # Empty where hidden, a number or a character where visible: the file has all three.
+        # Empty if hidden, a number or a character if visible: the real file has all three.
         {"x": x, "y": y, "id": number, "is_visible": np.zeros((0, 0)) if not seen else "1" if number % 2 else 1}
         for number, (x, y, seen) in enumerate(points.tolist())
         if x > 0
@@ -65,7 +65,7 @@ def _structs(rows: list[dict]) -> np.ndarray:
 
 
 def _people(root: Path, seed: int) -> list[tuple[str, Someone, np.ndarray, float, np.ndarray]]:
-    """Picture, person, center, scale and points, with pixels from 1; the last of each point: is it visible."""
+    """Image, person, center, scale and points in pixels from 1; a point's last number is its visibility."""
     rows = []
     for number in range(10):
         name = f"{seed + number + 15600000:09d}.jpg"

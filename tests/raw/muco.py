@@ -1,4 +1,4 @@
-"""RootNet's pack of MuCo-3DHP: a COCO-like file, fits by the annotation's number, pictures of two halves."""
+"""RootNet's version of MuCo-3DHP: a COCO-like file, fits by annotation id, images of two halves."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from raw.people import Someone, draw, save, someone
 SIZE = (240, 160)
 SKELETON = "muco_21"
 PICTURES = 9
-UNFITTED, NAN, PELVIS_HIDDEN = (2, 0), (2, 1), (3, 0)  # picture and person who are left out
+UNFITTED, NAN, PELVIS_HIDDEN = (2, 0), (2, 1), (3, 0)  # image and person who are left out
 HAND_HIDDEN = (4, 1)
 
 
 def cast(seed: int = 0) -> list[list[Someone]]:
-    """Two people a picture."""
+    """Two people per image."""
     return [
         [someone(seed + 10 * picture + n, SIZE, 180.0, at=(0.3 + 0.35 * n, 0.5), depth=3.5 + n) for n in range(2)]
         for picture in range(PICTURES)
@@ -23,13 +23,16 @@ def cast(seed: int = 0) -> list[list[Someone]]:
 
 
 def picture_name(number: int) -> str:
-    """Each third is of the unaugmented half."""
+    """Name of an image; every third belongs to the unaugmented half."""
     half = "unaugmented_set" if number % 3 == 2 else "augmented_set"
     return f"{half}/{number % 2 + 1}/{number}.jpg"
 
 
 def write(root: Path, *, layout: str = "i2l") -> list[list[Someone]]:
-    """`layout` i2l: everything in one folder. study: extras/ beside it, SMPLX/ and images/ in it. Who is where."""
+    """Write MuCo-3DHP and return its people.
+
+    `layout` i2l: everything in one folder; study: extras/ next to the folder, SMPLX/ and images/ in it.
+    """
     people = cast()
     images, annotations, fits = [], [], {}
     for number, here in enumerate(people):
@@ -64,7 +67,7 @@ def write(root: Path, *, layout: str = "i2l") -> list[list[Someone]]:
 
 
 def write_all(root: Path) -> None:
-    """As I2L-MeshNet has it."""
+    """The layout of I2L-MeshNet."""
     root.mkdir(parents=True, exist_ok=True)
     write(root)
 

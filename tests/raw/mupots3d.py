@@ -1,4 +1,4 @@
-"""MuPoTs-3D: cells of frames and people in MATLAB files, pictures numbered from 0."""
+"""MuPoTs-3D: cells of frames and people in MATLAB files, images numbered from 0."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ UNIVERSAL = 0.9
 
 
 def write(root: Path, sequence: str = "TS1", seed: int = 0, *, occlusion: bool = True) -> list[list[Someone]]:
-    """A sequence of two people; who they are, by frame."""
+    """Write a sequence of two people; returns them by frame."""
     people = [
         [someone(seed + 10 * frame + n, SIZE, 180.0, at=(0.3 + 0.35 * n, 0.5), depth=3.5 + n) for n in range(2)]
         for frame in range(FRAMES)

@@ -12,13 +12,13 @@ NAMES = (
     "right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle"
     " left_hip left_knee left_ankle head neck right_ear left_ear nose right_eye left_eye"
 )
-BOX_ONLY, NO_MASK = 2, 4  # people of these numbers have no key points, no mask
-MISSING, SELF, OTHER = 6, 7, 8  # and of these the nose is missing, hidden by themselves, hidden by others
+BOX_ONLY, NO_MASK = 2, 4  # indices of people without keypoints and without a mask
+MISSING, SELF, OTHER = 6, 7, 8  # indices of people with a missing, a self-occluded and an occluded nose
 NOSE = 16
 
 
 def write(root: Path, seed: int = 0) -> list[Someone]:
-    """Ten pictures, 15 people; corners; codes 0 missing, 1 visible, 2 and 3 hidden."""
+    """Ten images, 15 people; boxes as corners; codes 0 missing, 1 visible, 2 and 3 hidden."""
     everybody: list[Someone] = []
     images = []
     for number in range(10):
@@ -37,7 +37,7 @@ def write(root: Path, seed: int = 0) -> list[Someone]:
                 }
             )
             everybody.append(person)
-        # Numbers that are not in the order of the list, as in the real file.
+        # Ids are not in the order of the list, as in the real file.
         images.append(
             {
                 "image_id": f"{number * 7 % 10:06d}", "file_name": f"{number + 1:06d}.jpg",

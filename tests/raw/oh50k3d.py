@@ -1,4 +1,4 @@
-"""3DOH50K: one table of people a split, seven units a metre, a world in which the root is."""
+"""3DOH50K: one table of people per split, seven units per metre, root in the world frame."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from raw.placed import in_world
 SIZE = (240, 160)
 PEOPLE = 12
 TURN, SHIFT = rotmat(np.array([0.4, 1.0, -0.3])), np.array([0.3, -0.2, 1.5])
-ELSEWHERE = 3  # whose 3D joints lie in no known frame
-WORLD = 4  # whose 3D joints are in the world's
+ELSEWHERE = 3  # index of the person whose 3D joints are in no known frame
+WORLD = 4  # index of the person whose 3D joints are in the world frame
 
 
 def write(root: Path, folder: str = "trainset", seed: int = 0) -> list[Someone]:
-    """A split; who is in it."""
+    """Write a split; returns its people."""
     people = [someone(seed + number, SIZE, 180.0) for number in range(PEOPLE)]
     table = {}
     for number, who in enumerate(people):
@@ -43,7 +43,7 @@ def write(root: Path, folder: str = "trainset", seed: int = 0) -> list[Someone]:
 
 
 def _flat(who: Someone, number: int) -> list[list[float]]:
-    """2D joints, of each second person with a column of how visible they are."""
+    """2D joints, for every second person with a visibility column."""
     return np.c_[who.pixels[:24], np.ones(24)][:, : 2 + number % 2].tolist()
 
 

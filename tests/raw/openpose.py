@@ -1,4 +1,4 @@
-"""MTP and PROX: OpenPose's JSON, SMPL and SMPL-X fits as pickles of arrays, pictures; PROX's are mirrored on disk."""
+"""MTP and PROX: OpenPose JSON, SMPL and SMPL-X fits as pickled arrays, and images; PROX's are mirrored on disk."""
 
 import json
 import pickle
@@ -13,12 +13,12 @@ from raw.people import Someone, draw, save, someone
 SIZE, FOCAL = (200, 150), 190.0
 PARTS = ("presented", "mimicked")
 RECORDINGS = ("BasementSittingBooth_00142_01", "N3Office_00034_01")
-TILT = rotmat(np.array([0.3, -0.2, 0.9]))  # from the frame of MTP's fits to the camera's
-CENTRAL = 4  # number of the MTP picture in which OpenPose lists somebody at the edge first
+TILT = rotmat(np.array([0.3, -0.2, 0.9]))  # from the frame of MTP's fits to the camera frame
+CENTRAL = 4  # index of the MTP image in which OpenPose first lists a person at the edge
 
 
 def detection(person: Someone, missing: tuple[int, ...] = (), unsure: tuple[int, ...] = ()) -> dict[str, object]:
-    """A person as OpenPose writes one: 25 points with confidence, (0, 0, 0) for one that was not found."""
+    """A person in OpenPose's format: 25 points with confidence, (0, 0, 0) if not detected."""
     points = np.column_stack([person.points2d("prox"), np.full(25, 0.83)])
     points[list(unsure), 2] = 0.1
     points[list(missing)] = 0
@@ -54,7 +54,7 @@ def mtp_person(number: int) -> Someone:
 
 
 def write_mtp(root: Path, count: int = 12) -> dict[str, list[Someone]]:
-    """Both splits; picture 5 of train has nobody, picture CENTRAL somebody at the edge before the person."""
+    """Write both splits; image 5 of train is empty, image CENTRAL lists a person at the edge first."""
     lists: dict[str, list[str]] = {"train": [], "val": []}
     people: dict[str, list[Someone]] = {"train": [], "val": []}
     meta = {}
@@ -72,7 +72,7 @@ def write_mtp(root: Path, count: int = 12) -> dict[str, list[Someone]]:
         save(root / "images" / part / f"{name}.png", draw(there, SIZE, number))
         found = [] if number == 5 else [{"pose_keypoints_2d": [0.0] * 75}, *found]
         _write_json(root / f"keypoints/openpose/{part}/{name}.json", {"version": 1.3, "people": found})
-        upright = rotvec(TILT.T @ rotmat(person.pose[0]))  # in the frame of the fits
+        upright = rotvec(TILT.T @ rotmat(person.pose[0]))  # in the fits' frame
         smpl = person.pose.copy()
         smpl[0] = rng_root(number)
         _write(
@@ -91,12 +91,12 @@ def write_mtp(root: Path, count: int = 12) -> dict[str, list[Someone]]:
 
 
 def rng_root(number: int) -> np.ndarray:
-    """The root of MTP's SMPL fit, in a frame of its own."""
+    """The root of MTP's SMPL fit, in a separate frame."""
     return np.random.default_rng([number, 6]).normal(0, 1, 3).astype(np.float32)
 
 
 def write_prox(root: Path, count: int = 12) -> list[Someone]:
-    """Two recordings. Of each, frame 2 has nobody, frame 3 no key points and frame 4 no fit."""
+    """Write two recordings. In each, frame 2 is empty, frame 3 has no keypoints and frame 4 has no fit."""
     people = []
     for place, recording in enumerate(RECORDINGS):
         for number in range(count):

@@ -1,4 +1,4 @@
-"""Penn Action's tree: a .mat file and a folder of frames a video. Left and right as in the pictures."""
+"""Penn Action's tree: a .mat file and a folder of frames per video. Left and right are as seen in the images."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from hmrb.skeleton import SKELETONS
 from raw.people import Someone, draw, save, someone
 from raw.scenes import SIZE
 
-FRAMES = 21  # so 1, 11 and 21 are taken
-HIDDEN = 10  # of every video's frame 11 the head is hidden, and at (1, 1)
-TRAIN = 5  # videos; two more to test on
+FRAMES = 21  # frames 1, 11 and 21 are used
+HIDDEN = 10  # frame index at which every video's head is hidden, at (1, 1)
+TRAIN = 5  # training videos; two more are for testing
 
 
 def write(root: Path, seed: int = 0) -> dict[tuple[str, int], Someone]:
-    """Who is in each frame that is taken, by video and frame from 0. Of each pair the file has the right one first."""
+    """People by video and used frame, from 0. The file lists the right point of each pair first."""
     from scipy.io import savemat
 
     (root / "labels").mkdir(parents=True, exist_ok=True)

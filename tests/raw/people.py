@@ -1,4 +1,4 @@
-"""People to fill made-up datasets with: posed bodies in front of a camera, their joints, and a drawing of them."""
+"""People for artificial datasets: posed bodies in front of a camera, their joints, and a drawing of them."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +15,13 @@ from hmrb.synthetic.poses import PoseStyle, rotmat_to_rotvec, sample_pose, turn
 
 STYLE = PoseStyle(floor=0.05, blend=0.85, recombine=0.2, noise=(0.2, 0.3))
 NAMES = SKELETONS["smpl_54"].joints
-# A point of another skeleton that smpl_54 has no name for, where it about is.
+# Approximate positions of other skeletons' points that smpl_54 does not have.
 NEAR = {
     "head_bottom_pt": "neck_extra", "spine_4_3dhp": "spine_3", "left_clavicle_3dhp": "left_collar",
     "right_clavicle_3dhp": "right_collar", "left_hand_3dhp": "left_hand", "right_hand_3dhp": "right_hand",
     "left_toe_3dhp": "left_foot", "right_toe_3dhp": "right_foot", "spine_3dhp": "spine_3",
 }  # fmt: skip
-# Limbs as they are drawn, each in a colour of its own: (from, to, RGB).
+# Drawn limbs, each in its own colour: (from, to, RGB).
 LIMBS = (
     ("left_hip", "left_knee", (240, 120, 40)), ("left_knee", "left_ankle", (250, 170, 60)),
     ("right_hip", "right_knee", (40, 110, 240)), ("right_knee", "right_ankle", (80, 160, 250)),
@@ -33,10 +33,10 @@ LIMBS = (
 
 @dataclass(frozen=True)
 class Someone:
-    """One body: SMPL pose (24, 3) rotvec with the root in the camera's frame, betas, translation; metres, pixels.
+    """One body: SMPL pose (24, 3) as axis-angle with the root in the camera frame, betas, translation; metres, pixels.
 
-    `joints` are the 54 of smpl_54 in the camera's frame, absolute; `pixels` their projection; `rest` is the pelvis at
-    rest.
+    `joints` are smpl_54's joints in the camera frame, absolute; `pixels` is their projection; `rest` is the pelvis
+    in the rest pose.
     """
 
     pose: np.ndarray
@@ -49,15 +49,15 @@ class Someone:
     size: tuple[int, int]
 
     def points3d(self, skeleton: str) -> np.ndarray:
-        """(K, 3) joints of any skeleton in the camera's frame, absolute metres; points it has no place for are NaN."""
+        """(K, 3) joints of any skeleton in the camera frame, absolute metres; unknown points are NaN."""
         return np.stack([self._point(name, self.joints) for name in SKELETONS[skeleton].joints])
 
     def points2d(self, skeleton: str) -> np.ndarray:
-        """(K, 2) their pixels, 0 the first pixel's middle; NaN likewise."""
+        """(K, 2) pixels of the joints, 0 is the first pixel's centre; unknown points are NaN."""
         return np.stack([self._point(name, self.pixels) for name in SKELETONS[skeleton].joints])
 
     def box(self, factor: float = 1.2) -> np.ndarray:
-        """x, y, width, height of the 24 kinematic joints' box, grown."""
+        """Bounding box (x, y, width, height) of the 24 kinematic joints, scaled by `factor`."""
         low, high = self.pixels[:24].min(0), self.pixels[:24].max(0)
         size = factor * (high - low)
         return np.concatenate([(low + high - size) / 2, size])
@@ -71,7 +71,7 @@ class Someone:
 
 @cache
 def body() -> SMPL:
-    """The body that everybody here has."""
+    """The body model of all people here."""
     return load_body("open")
 
 
@@ -79,9 +79,9 @@ def someone(
     seed: int, size: tuple[int, int] = (320, 240), focal: float = 300.0, at: tuple[float, float] | None = None,
     depth: float = 3.6, yaw_deg: float | None = None,
 ) -> Someone:  # fmt: skip
-    """A person standing off the picture's middle (so that a mirrored picture shows), about upright, mostly facing.
+    """A person off the image centre (so that mirroring is detectable), roughly upright, mostly facing the camera.
 
-    `size` is (width, height) of the picture, `at` where the pelvis is in it, as shares of width and height.
+    `size` is (width, height) of the image, `at` the pelvis position as fractions of width and height.
     """
     rng = np.random.default_rng([seed, 77])
     rotmats = sample_pose(rng, STYLE)
@@ -103,7 +103,7 @@ def someone(
 
 
 def draw(people: list[Someone], size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """RGB: a noisy room, and each person as coloured limbs where its joints are."""
+    """RGB image: a noisy room, and each person as coloured limbs between the joints."""
     rng = np.random.default_rng([seed, 78])
     width, height = size
     image = cv2.resize(rng.integers(90, 130, (max(height // 8, 2), max(width // 8, 2), 3)).astype(np.uint8), size)
@@ -123,7 +123,7 @@ def draw(people: list[Someone], size: tuple[int, int], seed: int = 0) -> np.ndar
 
 
 def save(path: Path, image: np.ndarray) -> None:
-    """Writes RGB pixels as JPEG or PNG, by the name's ending."""
+    """Write RGB pixels as JPEG or PNG, depending on the extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
     assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)

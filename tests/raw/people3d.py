@@ -1,4 +1,4 @@
-"""3DPeople's tree: two characters, an action each, 67 points in pixels and in a world of decimetres."""
+"""3DPeople's tree: two characters with one action each, 67 points in pixels and in decimetres in the world frame."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NAMES = SKELETONS["people3d"].joints
 
 
 def write(root: Path, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Pixels and metres in the camera's frame of each picture. Of frame 0000 there is a skeleton and no picture."""
+    """Pixels, and metres in the camera frame, for each image. Frame 0000 has a skeleton but no image."""
     truth = {}
     for number, character in enumerate(CHARACTERS):
         place = f"{character}/02_04_jump/camera0{number + 1}"
@@ -38,7 +38,7 @@ def write(root: Path, seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def points(person: Someone) -> np.ndarray:
-    """The 67 in the camera's frame; fingers and ends of toes, which the body has not, about the hand and the foot."""
+    """The 67 points in the camera frame; fingers and toe tips, which the body lacks, are near the hand and the foot."""
     found = person.points3d("people3d")
     rng = np.random.default_rng(0)
     for row, name in enumerate(NAMES):

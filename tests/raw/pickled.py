@@ -1,4 +1,4 @@
-"""Pickles as Python 2 and foreign libraries wrote them, and one that would run a command."""
+"""Pickles as written by Python 2 and other libraries, and one that would run a command."""
 
 import os
 import pickle
@@ -11,13 +11,13 @@ from typing import Any
 
 
 def save_python2(path: Path, value: Any) -> None:
-    """Protocol 2, with numpy's modules under their old names."""
+    """Pickle with protocol 2 and the old names of numpy's modules."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(value, protocol=2).replace(b"cnumpy._core.", b"cnumpy.core."))
 
 
 class Bomb:
-    """Runs a command wherever a pickle of it is opened without care."""
+    """Runs a command when its pickle is loaded unsafely."""
 
     def __init__(self, marker: Path) -> None:
         self.command = f"touch {marker}"
@@ -28,7 +28,7 @@ class Bomb:
 
 @contextmanager
 def library(**classes: str) -> Iterator[list[type]]:
-    """Empty classes under full names, as if their libraries were installed."""
+    """Provide empty classes under full names, as if their libraries were installed."""
     made, modules = [], {}
     for full in classes.values():
         module, _, name = full.rpartition(".")

@@ -1,4 +1,4 @@
-"""A licensed body to convert with, and where a converted person's joints are."""
+"""A stand-in for the licensed body model, and the joints of a converted person."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from raw.people import Someone, body
 
 
 def store_with_body(root: Path) -> Store:
-    """A store whose SMPL, of each gender, is the body that `someone` has."""
+    """A store whose SMPL models of all genders are the body that `someone` uses."""
     store = Store(root)
     folder = store.bodies / "smpl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def store_with_body(root: Path) -> Store:
 
 
 def joints(person: Person) -> np.ndarray:
-    """(24, 3) SMPL joints of a labelled body in the camera's frame, absolute metres."""
+    """(24, 3) SMPL joints of a labelled body in the camera frame, absolute metres."""
     pose, betas = (torch.from_numpy(np.asarray(value, np.float32))[None] for value in (person.pose, person.betas))
     with torch.no_grad():
         chain = body()(rotvec_to_rotmat(pose), betas).chain[0].double().numpy()
@@ -37,6 +37,6 @@ def joints(person: Person) -> np.ndarray:
 
 
 def in_world(person: Someone, turn: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Root orientation (3,) and translation (3,) in a world that the camera sees as turn x + shift."""
+    """Root orientation (3,) and translation (3,) in a world frame with camera = turn x + shift."""
     root = rotvec(turn.T @ rotmat(person.pose[0]))
     return root, turn.T @ (person.rest + person.transl - shift) - person.rest

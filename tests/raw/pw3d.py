@@ -12,12 +12,12 @@ from raw.placed import in_world
 SIZE = (320, 240)
 FRAMES = 8
 UNPLACED = (1, 2)  # person and frame without a valid camera
-UNDETECTED = (0, 5)  # and without a detected point
-ALONE = 6  # frame in which nobody is placed
+UNDETECTED = (0, 5)  # person and frame without a detected point
+ALONE = 6  # frame without a placed person
 
 
 def cast(seed: int) -> list[list[Someone]]:
-    """Two people who turn and come nearer, by person and frame; the shape of each stays."""
+    """Two people who turn and approach with constant shapes, by person and frame."""
     return [
         [
             someone(
@@ -42,7 +42,7 @@ def camera(frame: int) -> np.ndarray:
 
 
 def write(root: Path, folder: str = "train", seed: int = 0, sequence: str = "") -> list[list[Someone]]:
-    """One sequence of two people in a folder of sequenceFiles/; who they are."""
+    """Write one sequence of two people in a folder of sequenceFiles/; returns the people."""
     sequence = sequence or f"{folder}_walk_00"
     people = cast(seed)
     turns = [camera(frame) for frame in range(FRAMES)]
@@ -75,7 +75,7 @@ def write(root: Path, folder: str = "train", seed: int = 0, sequence: str = "") 
 
 
 def _detected(person: Someone, who: int, frame: int) -> np.ndarray:
-    """(3, 18) as OpenPose has it: zeros for what it did not find."""
+    """(3, 18) in OpenPose's format: zeros for undetected points."""
     points = np.concatenate([person.points2d("pw3d"), np.full((18, 1), 0.7)], 1)
     points[0] = 0  # the nose
     if (who, frame) == UNDETECTED:

@@ -1,6 +1,6 @@
-"""RICH as it is evaluated: rich_test.npz, test/RECORDING/cam_03/00004_03.jpeg, SMPL-X bodies, the matrix to SMPL.
+"""RICH as evaluated: rich_test.npz, test/RECORDING/cam_03/00004_03.jpeg, SMPL-X bodies, the matrix to SMPL.
 
-Its SMPL-X has 24 vertices, one at each of SMPL's joints, and no blend shapes of poses.
+This SMPL-X has 24 vertices, one at each of SMPL's joints, and no pose blend shapes.
 """
 
 import pickle
@@ -18,8 +18,8 @@ SIZE = (320, 240)
 FINGERS = [parent for wrist, first in ((20, 25), (21, 40)) for f in range(0, 15, 3)
            for parent in (wrist, first + f, first + f + 1)]  # fmt: skip
 PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 15, 15, 15, *FINGERS]
-AT = [*range(22), 15, 15, 15, *[22] * 15, *[23] * 15]  # the vertex at which each joint is
-MOVED_BY = [*range(22), 25, 40]  # the joint that moves each vertex: hands go with the first finger
+AT = [*range(22), 15, 15, 15, *[22] * 15, *[23] * 15]  # the vertex at each joint
+MOVED_BY = [*range(22), 25, 40]  # the joint that moves each vertex: hands move with the first finger
 SHOTS = [
     (recording, camera, frame)
     for recording in ("Gym_010_pushup1", "LectureHall_009_021_chairs1")
@@ -29,19 +29,19 @@ SHOTS = [
 
 
 def name_of(shot: tuple[str, int, int]) -> str:
-    """Its picture."""
+    """The image's path."""
     recording, camera, frame = shot
     return f"test/{recording}/cam_{camera:02d}/{frame:05d}_{camera:02d}.jpeg"
 
 
 def cast(number: int) -> list[Someone]:
-    """One person in a shot of the gym, two in the hall."""
+    """One person per image in the gym, two in the hall."""
     first = someone(500 + 2 * number, SIZE)
     return [first, someone(501 + 2 * number, SIZE, at=(0.7, 0.5))] if "Hall" in SHOTS[number][0] else [first]
 
 
 def members() -> dict[str, np.ndarray]:
-    """A SMPL-X body in its makers' layout."""
+    """Write a SMPL-X body in the official layout."""
     regressor, weights = np.zeros((55, 24)), np.zeros((24, 55))
     regressor[np.arange(55), AT] = 1
     weights[np.arange(24), MOVED_BY] = 1
@@ -60,13 +60,13 @@ def members() -> dict[str, np.ndarray]:
 
 
 def matrix() -> np.ndarray:
-    """To the open body's vertices, such that its regressor finds the joints again."""
+    """A matrix to the open body's vertices from which its regressor recovers the joints."""
     with np.load(OPEN_BODY, allow_pickle=False) as arrays:
         return np.linalg.pinv(arrays["J_regressor"].astype(np.float64))
 
 
 def joints(person: Someone) -> np.ndarray:
-    """(24, 3) the person's SMPL joints relative to the pelvis, the hands at rest on the wrists."""
+    """(24, 3) SMPL joints of the person relative to the pelvis, with rest hands on the wrists."""
     pose = torch.from_numpy(person.pose)[None]
     with torch.no_grad():
         chain = body()(rotvec_to_rotmat(pose), torch.from_numpy(person.betas)[None]).chain[0].numpy()
@@ -74,7 +74,7 @@ def joints(person: Someone) -> np.ndarray:
 
 
 def write(root: Path) -> None:
-    """Two recordings of three frames by two cameras, 18 people."""
+    """Write two recordings of three frames by two cameras, 18 people."""
     rows = [(shot, person) for number, shot in enumerate(SHOTS) for person in cast(number)]
     root.mkdir(parents=True, exist_ok=True)
     boxes = [person.box() for _, person in rows]

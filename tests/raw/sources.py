@@ -1,4 +1,4 @@
-"""How tests look at what a source makes of a tree."""
+"""Helpers for tests of sources: photos, people and shards of a raw tree."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from hmrb.store import Store
 
 
 def photos_of(parts: Sequence[SplitPlan], split: str) -> list[Photo]:
-    """Every photo of a split."""
+    """All photos of a split."""
     photos = []
     for part in pick_parts(parts, split):
         for item in part.items:
@@ -22,12 +22,12 @@ def photos_of(parts: Sequence[SplitPlan], split: str) -> list[Photo]:
 
 
 def people_of(parts: Sequence[SplitPlan], split: str) -> list[Person]:
-    """Everybody in a split."""
+    """All people of a split."""
     return [person for photo in photos_of(parts, split) for person in photo.people]
 
 
 def made(name: str, folder: Path, *, compat: bool = False) -> ShardInfo:
-    """The first shard that the tree in `folder`/raw becomes, in a store beside it."""
+    """The first shard converted from the tree in `folder`/raw, in a store next to it."""
     store = Store(folder / "home")
     source = CONVERTERS[name]
     parts = source.plan(Raw(folder / "raw", compat, store))

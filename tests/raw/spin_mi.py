@@ -1,4 +1,4 @@
-"""SPIN's file of points and its fits, beside MPI-INF-3DHP's pictures."""
+"""SPIN's file of keypoints and its fits, with MPI-INF-3DHP's images."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import numpy as np
 from raw import mpi_inf_3dhp
 from raw.people import Someone
 
-UNFITTED = 5  # each fifth person has no good fit
+UNFITTED = 5  # every fifth person has no good fit
 
 
 def write(root: Path, seed: int = 0, *, fits: str = "mview", layout: str = "study") -> list[Someone]:
-    """Everybody of one camera, in the order that files had; `fits`: mview, final or inside."""
+    """All people of one camera, in file order; `fits`: mview, final or inside."""
     people = mpi_inf_3dhp.write(root, "S1/Seq1", seed, layout=layout)
     people += mpi_inf_3dhp.write(root, "S3/Seq2", seed + 50, layout=layout)
     count = len(people)
@@ -42,7 +42,7 @@ def write(root: Path, seed: int = 0, *, fits: str = "mview", layout: str = "stud
 
 
 def _seen(points: np.ndarray) -> np.ndarray:
-    """Points with a confidence of 1, but each fourth with 0; points that nobody has are zeros."""
+    """Points of confidence 1, every fourth of confidence 0; points that the body lacks are zeros."""
     confidence = np.ones((*points.shape[:-1], 1))
     confidence[:, 3::4] = 0
     confidence[np.isnan(points).any(-1)] = 0
@@ -50,7 +50,7 @@ def _seen(points: np.ndarray) -> np.ndarray:
 
 
 def write_all(root: Path) -> None:
-    """SPIN's fits of several views."""
+    """SPIN's multi-view fits."""
     root.mkdir(parents=True, exist_ok=True)
     write(root)
 

@@ -1,4 +1,4 @@
-"""SURREAL: MATLAB files of labels in the world's frame, videos whose pictures are mirror views."""
+"""SURREAL: MATLAB files of labels in the world frame, and mirrored videos."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from raw.people import Someone, draw, save, someone
 
 SIZE = (320, 240)
 FRAMES = 5
-OUT = 3  # frame with the person outside of the picture
+OUT = 3  # frame with the person outside the image
 CAM_LOC = np.array([6.5, -1.0, 0.4])
-# The released camera: x = -Z + z0, y = Y - y0, z = -X + x0, which is a mirror's.
+# The released camera: x = -Z + z0, y = Y - y0, z = -X + x0, which is a reflection.
 MIRROR_CAMERA = np.array([[0.0, 0, -1], [0, 1, 0], [-1, 0, 0]])
 MIRROR_SHIFT = np.array([CAM_LOC[2], -CAM_LOC[1], CAM_LOC[0]])
 LEFT = np.diag([-1.0, 1.0, 1.0])
 
 
 def cast(seed: int, frames: int = FRAMES) -> list[Someone]:
-    """Who is seen in the pictures, once they are mirrored back."""
+    """The people in the images after they are mirrored back."""
     places = [(3.0, 0.5) if frame == OUT else (0.35, 0.5) for frame in range(frames)]
     return [someone(seed + frame, SIZE, 600.0, at=places[frame], depth=7.0) for frame in range(frames)]
 
@@ -29,7 +29,7 @@ def write(
     root: Path, split: str = "train", clip: str = "01_01_c0001", seed: int = 0, *,
     frames: int = FRAMES, extracted: int | None = None,
 ) -> list[Someone]:  # fmt: skip
-    """A clip, with pictures extracted and numbered from `extracted`, or a video; who is in it."""
+    """Write a clip as images numbered from `extracted`, or as a video; returns its people."""
     people = cast(seed, frames)
     folder = root / split / "run0" / clip.rsplit("_", 1)[0]
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,13 +59,13 @@ def write(
 
 
 def _world_pose(person: Someone, zrot: float) -> np.ndarray:
-    """(72,): the root before it is spun about z, put upright, and seen by the camera of the mirrored picture."""
+    """(72,) with the raw root: before rotation about z, about x, and to the camera of the mirrored image."""
     there = LEFT @ MIRROR_CAMERA @ rotmat(np.array([np.pi / 2, 0, 0])) @ rotmat(np.array([0, 0, zrot]))
     return np.concatenate([rotvec(there.T @ rotmat(person.pose[0])), person.pose[1:].ravel()])
 
 
 def write_all(root: Path) -> None:
-    """Clips of all splits, one of a single frame and one of a malformed subject."""
+    """Write clips of all splits, one with a single frame and one of a malformed subject."""
     for number, split in enumerate(("train", "val", "test")):
         for clip in range(3):
             write(root, split, f"02_0{clip}_c000{clip}", 1000 * number + 10 * clip)

@@ -1,4 +1,4 @@
-"""TFRecords as TensorFlow would write them: messages by protobuf, framing by TensorBoard."""
+"""TFRecords as TensorFlow writes them: messages by protobuf, framing by TensorBoard."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,7 +14,7 @@ LISTS = {"BytesList": FIELD.TYPE_BYTES, "FloatList": FIELD.TYPE_FLOAT, "Int64Lis
 
 
 def write_records(path: Path, examples: list[Mapping[str, Any]], packed: bool = True) -> None:
-    """One record an example: features by name, lists of bytes or arrays of numbers."""
+    """Write one record per example: features by name, lists of bytes or arrays of numbers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as file:
         writer = RecordWriter(file)
@@ -38,7 +38,7 @@ def example(features: Mapping[str, Any], packed: bool = True) -> Any:
 
 @cache
 def _example_class(packed: bool) -> Any:
-    """example.proto, its map written as what a map is on the wire: repeated pairs."""
+    """example.proto with its map as repeated pairs, which is a map's wire format."""
     name = f"toy{packed:d}"
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
 

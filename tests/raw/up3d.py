@@ -1,4 +1,4 @@
-"""UP-3D: a folder of pictures, joints as .npy, fits as pickles of Python 2, drawn bodies over white, lists."""
+"""UP-3D: a folder of images, joints as .npy, fits as Python 2 pickles, bodies rendered over white, and lists."""
 
 import pickle
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from raw.people import Someone, draw, save, someone
 
 SIZE = (200, 150)
 FOCAL = 5000.0
-CROP = (14, 144, 6, 136)  # y0, y1, x0, x1 in the picture
-FITTED = (300, 298)  # height and width of the crop that was fitted
+CROP = (14, 144, 6, 136)  # y0, y1, x0, x1 in the image
+FITTED = (300, 298)  # height and width of the fitted crop
 
 
 def fitted(seed: int) -> Someone:
-    """A person far away from a camera of 5000 px through the crop's middle, with its pixels in the picture."""
+    """A distant person in a 5000 px camera centred on the crop, with pixels in the full image."""
     person = someone(seed, (FITTED[1], FITTED[0]), FOCAL, at=(0.5, 0.5), depth=48.0)
     middle = np.array([FITTED[1] / 2, FITTED[0] / 2])
     pixels = FOCAL * person.joints[:, :2] / person.joints[:, 2:] + middle

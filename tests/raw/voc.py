@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 as it is downloaded: pictures, boxes in XML, segmentations with a palette."""
+"""Pascal VOC 2012 as downloaded: images, bounding boxes in XML, segmentations with a palette."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def palette_png(path: Path, labels: np.ndarray) -> None:
-    """A picture of indices and VOC's palette, as its segmentations are stored."""
+    """Write an indexed PNG with VOC's palette, the format of its segmentations."""
     palette = np.zeros((256, 3), np.uint8)
     for number in range(256):
         for bit in range(8):
@@ -38,7 +38,7 @@ def annotation(*things: tuple[str, int, int, tuple[int, int, int, int]], segment
 
 
 def write_voc(folder: Path) -> Path:
-    """A picture of a chair, a person, a truncated bus, a difficult dog and a small bottle; another without masks."""
+    """Write an image of a chair, a person, a truncated bus, a difficult dog and a small bottle; one without masks."""
     root = folder / "VOCdevkit" / "VOC2012"
     for name in ("Annotations", "JPEGImages", "SegmentationObject"):
         (root / name).mkdir(parents=True)

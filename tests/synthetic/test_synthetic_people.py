@@ -1,4 +1,4 @@
-"""Synthetic people: poses in their limits, labels on the pixels, and the same person from the same numbers."""
+"""Synthetic people: poses within limits, labels that match the pixels, and determinism."""
 
 import math
 from dataclasses import fields
@@ -167,9 +167,9 @@ def test_limbs_go_where_their_words_say(body: SMPL) -> None:
     named = [poses.both(arms=poses.arm(lift=170)), poses.both(arms=poses.arm(lift=90, ahead=90))]
     named += [poses.both(legs=poses.leg(flex=90, knee=90))]
     up, forward, seat = body(torch.from_numpy(np.stack(named)).float(), torch.zeros(3, 10)).chain.numpy()
-    assert up[20, 1] > up[15, 1]  # wrist over head
-    assert forward[20, 2] > 0.4  # wrist before the chest
-    assert seat[4, 2] > 0.3  # knee before the hip
+    assert up[20, 1] > up[15, 1]  # wrist above head
+    assert forward[20, 2] > 0.4  # wrist in front of the chest
+    assert seat[4, 2] > 0.3  # knee in front of the hip
     assert seat[7, 1] < seat[4, 1] - 0.3  # shin down
 
 

@@ -1,1 +1,1 @@
-"""From raw files to shards: the catalogue, conversion, packing, verification."""
+"""Convert raw datasets to shards: catalogue, conversion, packing and verification."""

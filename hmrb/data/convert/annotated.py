@@ -1,4 +1,4 @@
-"""People marked in single pictures: what the converters of 2D datasets share."""
+"""Shared code of the converters of 2D datasets: people annotated in single images."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ Columns = Mapping[str, float | str]
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedPicture:
-    """A picture, by its path inside the dataset, and the P people marked in it.
+    """An image, named by its path inside the dataset, and the P people annotated in it.
 
-    `boxes` are x, y, width, height; `points` rows of the dataset's skeleton with confidence; pixels count from 0.
+    `boxes` are x, y, width, height; `points` are the dataset's keypoints with confidence. Pixels count from 0.
     """
 
     name: str
@@ -33,12 +33,12 @@ class AnnotatedPicture:
 def gather(
     people: Iterable[tuple[str, Shaped[np.ndarray, "4"], Shaped[np.ndarray, "K 3"], Columns]],
 ) -> list[AnnotatedPicture]:
-    """People by the pictures that they are in, pictures in the order in which they come first."""
+    """Group people by image, in the order in which the images first appear."""
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray, Columns]]] = {}
     for name, box, points, columns in people:
         row = np.asarray(box, np.float32), np.asarray(points, np.float32), columns
         pictures.setdefault(name, []).append(row)
-    return [_annotated(name, pictures.pop(name)) for name in list(pictures)]  # popped, or all would be there twice
+    return [_annotated(name, pictures.pop(name)) for name in list(pictures)]  # pop to free memory
 
 
 def _annotated(name: str, rows: list[tuple[np.ndarray, np.ndarray, Columns]]) -> AnnotatedPicture:
@@ -47,21 +47,21 @@ def _annotated(name: str, rows: list[tuple[np.ndarray, np.ndarray, Columns]]) ->
 
 
 def photo(root: Path, marked: AnnotatedPicture) -> Iterator[Photo]:
-    """The picture below `root`, and its people as records."""
+    """Yield the image below `root` with its people as a Photo."""
     rows = zip(marked.boxes, marked.points, marked.columns, strict=True)
     people = tuple(Person(box=box, keypoints2d=points, columns=columns) for box, points, columns in rows)
     yield Photo(name=marked.name, people=people, file=inside(root, marked.name))
 
 
 def hidden_share(labelled: Shaped[np.ndarray, " K"], hidden: Shaped[np.ndarray, " K"]) -> dict[str, float]:
-    """The column `occlusion`: which share of the labelled points is said to be hidden."""
+    """The column `occlusion`: the fraction of the labelled points that is annotated as hidden."""
     return {"occlusion": float(hidden.sum() / max(labelled.sum(), 1))}
 
 
 def present(raw: Raw, files: Mapping[str, Sequence[str]]) -> dict[str, Path]:
-    """For each split its file, the first of several names; splits without one are left out.
+    """Map each split to the first of its file names that exists; splits without a file are left out.
 
-    Raises RequestError where there is none at all.
+    Raises RequestError if no split has a file.
     """
     there = {
         split: path
@@ -72,27 +72,27 @@ def present(raw: Raw, files: Mapping[str, Sequence[str]]) -> dict[str, Path]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises RequestError."""
+    """Read a JSON file. Raises RequestError if it cannot be read or parsed."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise RequestError(f"{path}: can't be read ({error.strerror or error})") from None
+        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
-        raise RequestError(f"{path}: no JSON, or cut short ({error}); get it again") from None
+        raise RequestError(f"{path}: not a JSON file, or truncated ({error}); download it again") from None
 
 
 def entry(table: Any, key: str | int, source: object) -> Any:
-    """`table[key]`. Raises RequestError that names the file and the key."""
+    """Return `table[key]`. Raises RequestError with the file and the key if it is missing."""
     try:
         return table[key]
     except (KeyError, IndexError, TypeError):
-        raise RequestError(f"{source}: no '{key}' where it has to be; is it the dataset's own file?") from None
+        raise RequestError(f"{source}: missing '{key}'; is this the dataset's original file?") from None
 
 
 def numbers(table: Any, key: str, shape: tuple[int, ...], source: object) -> Float[np.ndarray, "..."]:
-    """`table[key]` as numbers of a shape. Raises RequestError that names the file, the key and the shape."""
+    """Return `table[key]` as an array of `shape`. Raises RequestError with the file, the key and the shape."""
     value = entry(table, key, source)
     try:
         return np.array(value, np.float32).reshape(shape)
     except (ValueError, TypeError):
-        raise RequestError(f"{source}: '{key}' is not {' x '.join(map(str, shape))} numbers") from None
+        raise RequestError(f"{source}: '{key}' is not an array of {' x '.join(map(str, shape))} numbers") from None

@@ -1,4 +1,4 @@
-"""The catalogue: which datasets there are, what is known of each, and which shards it has. The rows: catalogue.yaml."""
+"""The dataset catalogue: what is known about each dataset, and its shards. The rows are in catalogue.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ANNOTATIONS, STATUSES = get_args(Annotation), get_args(Status)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many `unit` there are, and how far to trust the number; None where no source has one."""
+    """The number of `unit`s and how reliable it is; `count` is None if no source states a number."""
 
     count: int | None
     unit: str
@@ -31,12 +31,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """One row. Specs name it by `slug`; `aliases` are what others call it.
+    """One catalogue row. Specs refer to it by `slug`; `aliases` are other common names.
 
-    `role`: to train on; to test on; auxiliary to another; embedded in hmrb; or extra, which a config of the study
-    names without a published number. `parent` is the dataset whose pictures these are. `skeleton` is the one that it is
-    annotated in. `study_file` is the study's annotation file. `published_pa_mpjpe_mm` is on 3DPW-test, of the study's
-    ResNet-50 HMR trained on this alone.
+    `role`: training set, test set, auxiliary to another dataset, embedded in hmrb, or extra (a config of the study
+    names it, without a published number). `parent` is the dataset that the images come from. `skeleton` is the
+    skeleton of its annotations. `study_file` is the study's annotation file. `published_pa_mpjpe_mm` is the error on
+    3DPW-test of the study's ResNet-50 HMR trained on this dataset alone.
     """
 
     slug: str
@@ -61,27 +61,27 @@ class Dataset:
 
     @property
     def shards(self) -> tuple[tuple[str, str], ...]:
-        """Dataset and split of each of its shards."""
+        """The (dataset, split) pairs of its shards."""
         return tuple((self.home, split) for split in self.splits)
 
     @property
     def home(self) -> str:
-        """The dataset that its shards are named by: a test set is a split of its parent, if it has one."""
+        """The dataset that its shards are named after: a test set with a parent is a split of the parent."""
         return self.parent if self.role == "test" and self.parent else self.slug
 
 
 def dataset(name: str) -> Dataset:
-    """The dataset called `name`, by slug or alias; `-` and `_` are the same. Raises UnknownName with the nearest."""
+    """Find a dataset by slug or alias; `-` and `_` are equivalent. Raises UnknownName with the closest names."""
     return find("dataset", ALIASES.get(name.replace("-", "_"), name), DATASETS)
 
 
 def train_set(name: str) -> Dataset:
-    """The dataset with slug `name`, to be trained on. Raises RequestError for an alias and for a test set."""
+    """Find the training set with slug `name`. Raises RequestError for an alias or a test set."""
     row = dataset(name)
     if row.slug != name:
-        raise RequestError(f"dataset '{name}' is called '{row.slug}' in specs")
+        raise RequestError(f"dataset '{name}' is an alias; use '{row.slug}' in specs")
     if row.role == "test":
-        raise RequestError(f"'{name}' is a test set, split {row.splits[0]} of '{row.home}': nothing trains on it")
+        raise RequestError(f"'{name}' is a test set (split {row.splits[0]} of '{row.home}') and cannot be trained on")
     return row
 
 

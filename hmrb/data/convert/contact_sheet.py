@@ -1,4 +1,4 @@
-"""A contact sheet of a shard, for a person to see whether labels sit on the pixels."""
+"""Contact sheets of shards, to check by eye that labels match the pixels."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ Picture = UInt8[np.ndarray, "H W 3"]
 
 
 def contact_sheet(path: Path) -> Path:
-    """Writes the sheet beside the shard, as .png: people evenly spread over it."""
+    """Write a PNG of evenly spaced people next to the shard and return its path. Raises RunError if writing fails."""
     shard = Shard(path)
     rows = np.linspace(0, len(shard) - 1, min(len(shard), PEOPLE)).astype(int)
     tiles = [tile(shard.read(row), shard.info.skeleton) for row in rows.tolist()]
@@ -29,12 +29,12 @@ def contact_sheet(path: Path) -> Path:
     lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     out = path.with_suffix(".png")
     if not cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR)):
-        raise RunError(f"{out}: the contact sheet could not be written; the shard is whole")
+        raise RunError(f"{out}: the contact sheet could not be written; the shard is complete")
     return out
 
 
 def tile(sample: Sample, skeleton: str) -> Picture:
-    """The square around a person with its box, joints and bones: its left warm, its right cold."""
+    """The square crop of a person with bounding box, joints and bones: left side in warm colours, right in cold."""
     picture = decoded(sample.jpeg, sample.name)
     x, y, width, height = sample.box.astype(float)
     side = 1.2 * max(width, height, 1.0)

@@ -1,6 +1,6 @@
-"""What a dataset of the catalogue is made from, and how its raw files become shards: block by block, any process.
+"""Convert raw datasets to shards, block by block, in parallel processes.
 
-A conversion that was stopped goes on where it was: finished blocks are kept beside the shard until it is whole.
+An interrupted conversion can be resumed: finished blocks are kept next to the shard until it is complete.
 """
 
 import json
@@ -35,36 +35,37 @@ BLOCK_PHOTOS = 128
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A dataset as it was downloaded: its folder, and whether the study's mistakes are to be kept (`compat`)."""
+    """A downloaded dataset: its folder, and whether to reproduce the study's mistakes (`compat`)."""
 
     root: Path
     compat: bool = False
     store: Store = field(default_factory=Store.default)
 
     def need(self, *names: str) -> Path:
-        """The first of these files or folders that is there. Raises RequestError that says what was looked for."""
+        """Return the first of these files or folders that exists. Raises RequestError with the names if none does."""
         for name in names:
             if (found := self.root / name).exists():
                 return found
-        raise RequestError(f"{self.root}: no {' and no '.join(names)} in it; see hmrb convert-data NAME --explain")
+        raise RequestError(f"{self.root}: contains no {' or '.join(names)}; see hmrb convert-data NAME --explain")
 
     def some(self, pattern: str) -> list[Path]:
-        """The files that match, in the order of their names. Raises RequestError where there are none."""
+        """Return the matching files, sorted by name. Raises RequestError if there are none."""
         found = sorted(self.root.glob(pattern))
         if not found:
-            raise RequestError(f"{self.root}: no {pattern} in it; see hmrb convert-data NAME --explain")
+            raise RequestError(f"{self.root}: contains no {pattern}; see hmrb convert-data NAME --explain")
         return found
 
     def file(self, name: str) -> Path:
-        """A file that an annotation names. Raises RunError for a name that climbs out of the folder."""
+        """Path of a file that an annotation names. Raises RunError if it is outside the folder."""
         return inside(self.root, name)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """One split to be made: `read` turns each of `items` into its photos, whichever process it runs in.
+    """One split to convert: `read` turns each of `items` into photos and can run in any process.
 
-    `photos_each` is about how many an item has: a block is gathered in memory, so it takes fewer of long items.
+    `photos_each` is the approximate number of photos per item. A block is held in memory, so it has fewer items if
+    they are long.
     """
 
     split: str
@@ -75,11 +76,11 @@ class SplitPlan:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """How a dataset is made. `plan` names its parts: from a Raw folder, or, where `makes_itself`, from nothing.
+    """How to convert a dataset. `plan` lists its splits from a Raw folder, or without input if `makes_itself`.
 
-    `tree` is the exact layout of the raw files and `traps` what is easy to get wrong, for a person to read; `study`
-    says what `--compat study` changes, "" where nothing. `benchmarks` are the splits that keep the original pictures.
-    `known` are the numbers of people that a source states, by split.
+    Shown to users: `tree`, the exact layout of the raw files; `traps`, common mistakes; and `study`, what
+    `--compat study` changes ("" if nothing). `benchmarks` are the splits that keep the original images. `known` are
+    the published numbers of people by split.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Converter:
 
 @dataclass(frozen=True, slots=True)
 class PhotoFilter:
-    """Which photos of a dataset are kept: every n-th of each item, a share of all by name, names that match."""
+    """Which photos of a dataset to keep: every n-th of each item, a fraction chosen by name, or names that match."""
 
     every: int = 1
     fraction: float = 1.0
@@ -107,13 +108,13 @@ class PhotoFilter:
 
     @property
     def name(self) -> str:
-        """What the shard says of it; "" for all."""
+        """The shard's `selection` attribute; "" if everything is kept."""
         words = [f"every {self.every}"] if self.every > 1 else []
         words += [f"fraction {self.fraction:g}"] if self.fraction < 1 else []
         return ", ".join(words + ([f"match {self.match}"] if self.match else []))
 
     def keeps(self, name: str, number: int) -> bool:
-        """Whether the photo of this name, `number` in the dataset's order, is kept."""
+        """Whether to keep the photo with this name and this index in the dataset's order."""
         share = (zlib.crc32(name.encode()) % 10_000) / 10_000
         return not number % self.every and share < self.fraction and (not self.match or fnmatch(name, self.match))
 
@@ -123,7 +124,7 @@ EVERYTHING, ORIGINAL = PhotoFilter(), Packing()
 
 @dataclass(frozen=True, slots=True)
 class ConversionOptions:
-    """How a conversion is done: who is kept, how pictures are kept, what may be missing, in how many processes."""
+    """Options of a conversion: selection of photos, storage of images, tolerated missing images, worker processes."""
 
     made_by: str
     workers: int = 1
@@ -131,28 +132,28 @@ class ConversionOptions:
     packing: Packing = ORIGINAL
     compat: bool = False
     missing_limit: int = 0
-    """How many pictures that are missing or can't be read may be left out."""
+    """How many missing or unreadable images may be left out."""
 
 
 class ProgressReporter:
-    """Told of each part and of each item done; the door makes a progress bar of it."""
+    """Receives progress events; the command line shows them as a progress bar."""
 
     def part(self, path: Path, items: int) -> None:
-        """A shard is begun."""
+        """A shard with this many items is started."""
 
     def done(self, item: object) -> None:
-        """An item is dealt with."""
+        """An item is finished."""
 
     def say(self, line: str) -> None:
-        """Something that a person wants to know."""
+        """Show a message to the user."""
 
 
 def convert(
     source: Converter, parts: Sequence[SplitPlan], store: Store, making: ConversionOptions, ticker: ProgressReporter
 ) -> list[ShardInfo]:
-    """Writes each part's shard. Its bytes depend neither on the number of processes nor on earlier attempts.
+    """Write the shard of each part. Its bytes depend neither on the number of processes nor on earlier attempts.
 
-    Raises RunError where more pictures can't be read than `making` allows, or the disk is full.
+    Raises RunError if more images are unreadable than `making` allows, or if the disk is full.
     """
     return [_convert(source, part, store, making, ticker) for part in parts]
 
@@ -180,8 +181,8 @@ def _convert(
         problems += missing
         if len(problems) > making.missing_limit:
             raise RunError(
-                f"{path}: {len(problems)} pictures can't be read, --allow-missing says {making.missing_limit}:"
-                f" {'; '.join(problems[:3])}. What is done is kept: run the command again to go on"
+                f"{path}: {len(problems)} images cannot be read, --allow-missing allows {making.missing_limit}:"
+                f" {'; '.join(problems[:3])}. Finished blocks are kept; run the command again to resume"
             )
         for _ in range(count):
             ticker.done(number)
@@ -189,27 +190,27 @@ def _convert(
         ticker.say(f"left out: {line}")
     written = [block for number, *_ in blocks if (block := _block(folder, number)).exists()]
     if not written:
-        raise RequestError(f"{path}: none of {len(part.items)} items has a person that is kept; nothing was written")
+        raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
     info = join(written, path, about)
     shutil.rmtree(folder, ignore_errors=True)
     return info
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Number of CPU cores available to this process."""
     return len(os.sched_getaffinity(0))
 
 
 def pick_parts(parts: Sequence[SplitPlan], split: str | None) -> list[SplitPlan]:
-    """All parts, or the one of a split. Raises RequestError with the splits there are."""
+    """All parts, or only those of one split. Raises RequestError with the available splits if it does not exist."""
     chosen = [part for part in parts if split in (None, part.split)]
     if not chosen:
-        raise RequestError(f"no split '{split}'; there are {', '.join(part.split for part in parts)}")
+        raise RequestError(f"no split '{split}'; available: {', '.join(part.split for part in parts)}")
     return chosen
 
 
 def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
-    """The folder of finished blocks, emptied where they belong to another plan."""
+    """Create the folder of finished blocks; blocks of a different plan are deleted."""
     said = json.dumps(plan, sort_keys=True)
     note = folder / "plan.json"
     if folder.exists() and (not note.exists() or note.read_text() != said):
@@ -219,7 +220,7 @@ def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def _folder(path: Path) -> Path:
-    """Where the finished blocks of a shard are, until it is whole."""
+    """Folder of a shard's finished blocks until the shard is complete."""
     return path.parent / f".{path.stem}.blocks"
 
 
@@ -228,7 +229,7 @@ def _block(folder: Path, number: int) -> Path:
 
 
 def _report(folder: Path, number: int) -> Path:
-    """Written after its block, empty or not: says that the block is done, and which pictures it lacks."""
+    """Report written after each block, even an empty one: it marks the block as done and lists missing images."""
     return folder / f"{number:06d}.json"
 
 
@@ -240,11 +241,11 @@ def _write_block(
     path: Path,
     job: tuple[int, int, Sequence[Any]],
 ) -> tuple[int, int, list[str]]:
-    """One block, if it is not there yet; its number, its items, and the pictures that could not be read."""
+    """Write one block unless it is done. Returns its number, its number of items and its unreadable images."""
     number, start, items = job
     folder = _folder(path)
     report = _report(folder, number)
-    if report.exists() and not json.loads(report.read_text()):  # what was missing may be there by now
+    if report.exists() and not json.loads(report.read_text()):  # retry blocks with missing images
         return number, len(items), []
     block = Block(about, about["dataset"])
     missing = []
@@ -275,7 +276,7 @@ def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callab
     if workers <= 1:
         yield from map(work, jobs)
         return
-    # A server forks the workers: they start at once, and from a process that has no threads.
+    # With forkserver, workers start fast and from a process without threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([read.func.__module__ if isinstance(read, partial) else read.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=_serve)
@@ -283,15 +284,15 @@ def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callab
         yield from pool.map(work, jobs)
     except BrokenProcessPool:
         raise RunError(
-            f"{path}: a worker process was killed; if that was for want of memory, take fewer --workers."
-            " What is done is kept: run the command again to go on"
+            f"{path}: a worker process was killed; if it ran out of memory, use fewer --workers."
+            " Finished blocks are kept; run the command again to resume"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _serve() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when its parent does."""
+    """Initialise a worker: ignore Ctrl-C, which the parent handles, and exit when the parent exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -305,7 +306,7 @@ def _serve() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a part will about take."""
+    """Approximate size and duration of a part."""
 
     people: float
     bytes: float
@@ -313,7 +314,7 @@ class Estimate:
 
 
 def estimate(part: SplitPlan, making: ConversionOptions, num_items: int = 4, num_photos: int = 20) -> Estimate:
-    """From the first photos of a few items; seconds are those of one process."""
+    """Estimate a part from the first photos of a few items; seconds are for one process."""
     begin = time.perf_counter()
     samples: list[Sample] = []
     looked = part.items[:: max(len(part.items) // num_items, 1)][:num_items]

@@ -1,4 +1,4 @@
-"""Packed annotation files of others to a shard: their rows, in the pictures that training can use."""
+"""Convert packed annotation files of other projects to shards."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,13 +29,13 @@ def repack(
     making: ConversionOptions,
     ticker: ProgressReporter,
 ) -> ShardInfo:
-    """Writes the shard of `name`'s `split` from a packed file. Raises RequestError for what does not fit."""
+    """Write the shard of a dataset's split from a packed file. Raises RequestError for invalid options."""
     slug = dataset(name).slug
     known = {row_split for row in DATASETS.values() for owner, row_split in row.shards if owner == slug}
     if split not in known:
         raise RequestError(f"{slug} has no split '{split}'; it has {', '.join(sorted(known))}")
     if making.compat or making.missing_limit:
-        raise RequestError(f"{kind}: --compat and --allow-missing are for raw files; they would have no effect here")
+        raise RequestError(f"{kind}: --compat and --allow-missing apply to raw files only and have no effect here")
     read = reader(kind, file, images)
     packing = making.packing if split == "train" else ORIGINAL
     path = store.shard(slug, split)
@@ -53,12 +53,12 @@ def repack(
 
 
 def reader(kind: str, file: Path, images: Path | None) -> Callable[[], Iterator[Sample]]:
-    """The rows of a packed file. Raises RequestError where the folder of pictures is not given."""
+    """Return the reader of a packed file's rows. Raises RequestError if the image folder is required but missing."""
     read = find("kind of packed file", kind, PACKED)
     if kind.replace("-", "_") == "4dhumans":
         return partial(read, file)
     if images is None or not images.is_dir():
-        raise RequestError(f"{kind}: --images DIR has to name the folder that the file's picture names are in")
+        raise RequestError(f"{kind}: --images DIR must be the folder that the file's image names are relative to")
     return partial(read, file, pictures_in(images))
 
 

@@ -1,6 +1,6 @@
-"""What labels of people have in common, so that wrong ones show: lengths, sides, uprightness, and agreement.
+"""Plausibility checks of labels: bone lengths, left and right, orientation, and consistency of 2D, 3D and bodies.
 
-A check says what it found in words. Thresholds are wide: they are for datasets, by medians, not for single people.
+Thresholds are wide: checks compare medians over a dataset, not single people.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 
 J = {name: row for row, name in enumerate(SKELETONS[TRAINING_SKELETON].joints)}
 MIRROR = SKELETONS[TRAINING_SKELETON].mirror()
-ENOUGH = 8  # people that a statement about a dataset needs
-# Bones between SMPL's joints or those that people mark, and lengths (m) that medians of children and adults lie in.
+ENOUGH = 8  # minimum number of people for a verdict about a dataset
+# Bones between SMPL's or annotated joints, and ranges of their median lengths in metres, children included.
 BONES = {
     "thigh": ("hip", "knee", 0.25, 0.60),
     "shin": ("knee", "ankle", 0.25, 0.55),
@@ -34,7 +34,7 @@ LIMBS = [(J[f"{s}_{a}"], J[f"{s}_{b}"]) for s in ("left", "right") for a, b in
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One verdict, and what it rests on."""
+    """The verdict of one check and the evidence for it."""
 
     name: str
     verdict: Literal["ok", "wrong", "skipped"]
@@ -42,23 +42,23 @@ class Check:
 
 
 def ok(name: str, detail: str) -> Check:
-    """As it should be."""
+    """A passed check."""
     return Check(name, "ok", detail)
 
 
 def wrong(name: str, detail: str) -> Check:
-    """Not as it should be."""
+    """A failed check."""
     return Check(name, "wrong", detail)
 
 
 def skipped(name: str, detail: str) -> Check:
-    """Can't be told."""
+    """A check that does not apply or has too little data."""
     return Check(name, "skipped", detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """People of a shard in the training skeleton; `body54` are the joints of their labelled bodies, in metres."""
+    """People of a shard in the training skeleton; `body54` are the joints of the posed bodies, in metres."""
 
     shard: Shard
     rows: Int[np.ndarray, " N"]
@@ -71,7 +71,7 @@ class Labels:
 
     @classmethod
     def of(cls, shard: Shard, rows: Int[np.ndarray, " N"], body: SMPL | None) -> "Labels":
-        """Reads those that are numbers, annotated hips standing in where the body's own are not labelled."""
+        """Read the people with finite labels; annotated hips replace unlabelled body hips."""
         arrays, skeleton = shard.arrays, shard.info.skeleton
         numbers = [arrays[key][rows].reshape(len(rows), -1) for key in NUMBERS]
         rows = rows[np.isfinite(np.concatenate(numbers, 1)).all(1)]
@@ -97,11 +97,11 @@ class Labels:
 
 
 def box_fit(labels: Labels) -> Check:
-    """A square holds its person's joints, and is not much larger than they reach."""
+    """The bounding square contains its person's joints and is not much larger than their extent."""
     seen = labels.keypoints2d[..., 2] > 0
     enough = seen.sum(1) >= 6
     if enough.sum() < ENOUGH:
-        return skipped("box_fit", f"{enough.sum()} people with 6 labelled joints in the picture")
+        return skipped("box_fit", f"only {enough.sum()} people have 6 labelled joints in the image")
     points, box = labels.keypoints2d[enough, :, :2], labels.box[enough]
     center, side = box[:, None, :2] + box[:, None, 2:] / 2, box[:, 2:].max(1)[:, None]
     inside = (np.abs(points - center) <= 0.6 * side[..., None]).all(2)
@@ -110,15 +110,15 @@ def box_fit(labels: Labels) -> Check:
     low, high = np.nanmin(masked, 1), np.nanmax(masked, 1)
     reach = float(np.median((high - low).max(1) / side[:, 0].clip(1e-6)))
     off = float(np.median(np.linalg.norm((low + high) / 2 - center[:, 0], axis=1) / side[:, 0].clip(1e-6)))
-    said = f"{100 * share:.1f} % of joints inside; people reach over {100 * reach:.0f} % of their squares"
-    said += f", {100 * off:.0f} % off the middle"
+    said = f"{100 * share:.1f} % of joints inside; people span {100 * reach:.0f} % of their squares"
+    said += f", {100 * off:.0f} % off centre"
     if share < 0.9 or not 0.3 < reach < 1.3 or off > 0.16:
-        return wrong("box_fit", f"{said}: corners read as sizes, or another picture's boxes?")
+        return wrong("box_fit", f"{said}: corners read as sizes, or bounding boxes of another image?")
     return ok("box_fit", said)
 
 
 def bone_lengths(labels: Labels) -> Check:
-    """Limbs are as long as people's, in metres."""
+    """Limb lengths in metres are plausible for people."""
     lengths = {}
     for bone, (start, end, _, _) in BONES.items():
         found = [_distance(labels.keypoints3d, J[f"{side}_{start}"], J[f"{side}_{end}"]) for side in ("left", "right")]
@@ -133,13 +133,13 @@ def bone_lengths(labels: Labels) -> Check:
         return ok("bone_lengths", said)
     fits = [factor for factor in UNITS if all(_in(bone, length / factor) for bone, length in lengths.items())]
     best = min(fits, key=lambda factor: sum(_from_middle(b, n / factor) for b, n in lengths.items()), default=None)
-    return wrong("bone_lengths", f"{said}: {'these are ' + UNITS[best] if best else 'no unit fits'}")
+    return wrong("bone_lengths", f"{said}: {'the unit is ' + UNITS[best] if best else 'no known unit fits'}")
 
 
 def upright(labels: Labels) -> Check:
-    """Most people stand: in the camera's frame, y down, their heads are above their hips."""
+    """Most people are upright: in the camera frame (y down), heads are above hips."""
     if labels.shard.info.skeleton == "none":
-        return skipped("upright", "bodies alone have no camera")
+        return skipped("upright", "bodies without images have no camera")
     three = labels.keypoints3d
     hips, necks = _middle(three, "left_hip", "right_hip"), _middle(three, "left_shoulder", "right_shoulder")
     has = (hips[:, 3] > 0) & (necks[:, 3] > 0)
@@ -153,12 +153,12 @@ def upright(labels: Labels) -> Check:
     if not said:
         return skipped("upright", "no 3D joints and no bodies")
     if bad:
-        return wrong("upright", f"{', '.join(said)}: {' and '.join(bad)} are not in the camera's frame (y down)")
+        return wrong("upright", f"{', '.join(said)}: {' and '.join(bad)} are not in the camera frame (y down)")
     return ok("upright", ", ".join(said))
 
 
 def left_right(labels: Labels) -> Check:
-    """Knees bend forward and toes point there; faces that are seen have the person's left at the right."""
+    """Knees bend forward; a person who faces the camera has their left side at the right of the image."""
     three = labels.keypoints3d
     left, right = three[:, J["left_hip"]], three[:, J["right_hip"]]
     hips, necks = _middle(three, "left_hip", "right_hip"), _middle(three, "left_shoulder", "right_shoulder")
@@ -182,17 +182,17 @@ def left_right(labels: Labels) -> Check:
     face &= (shoulders[0][:, 2] > 0) & (shoulders[1][:, 2] > 0)
     if face.sum() >= ENOUGH:
         share = float((shoulders[0][face, 0] > shoulders[1][face, 0]).mean())
-        said.append(f"{100 * share:.0f} % of people with a face have their left at the right")
+        said.append(f"{100 * share:.0f} % of people with a visible face have their left side at the image's right")
         bad |= share < 0.5
     if not said:
-        return skipped("left_right", "neither 3D legs nor faces to tell the sides by")
+        return skipped("left_right", "neither 3D legs nor faces to tell left from right")
     if bad:
-        return wrong("left_right", f"{', '.join(said)}: left and right are exchanged, or an axis is mirrored")
+        return wrong("left_right", f"{', '.join(said)}: left and right are swapped, or an axis is mirrored")
     return ok("left_right", ", ".join(said))
 
 
 def projection(labels: Labels) -> Check:
-    """3D joints, and the joints of bodies, lie on the 2D ones."""
+    """3D joints and the joints of bodies project onto the 2D joints."""
     said, bad = [], []
     sides = {"3D joints": labels.keypoints3d}
     if labels.body54 is not None:
@@ -211,18 +211,20 @@ def projection(labels: Labels) -> Check:
             continue
         medians = {kind: float(np.median(error)) for kind, error in errors.items()}
         best = min(medians, key=lambda kind: medians[kind])
-        said.append(f"{name} miss by {100 * medians['as they are']:.1f} % of a person's size")
+        said.append(f"{name} are off by {100 * medians['as they are']:.1f} % of a person's size")
         if medians["as they are"] > 0.12 or medians[best] < 0.6 * medians["as they are"] - 0.01:
-            bad.append(f"{name} {best}: {100 * medians[best]:.1f} %" if best != "as they are" else f"{name} don't fit")
+            bad.append(f"{name} {best}: {100 * medians[best]:.1f} %" if best != "as they are" else f"{name} do not fit")
     if not said:
-        return skipped("projection", "no people with both 2D and 3D")
+        return skipped("projection", "no people with both 2D and 3D joints")
     return wrong("projection", f"{', '.join(said)}; {', '.join(bad)}") if bad else ok("projection", ", ".join(said))
 
 
 def body_joints(labels: Labels) -> Check:
-    """The joints of labelled bodies are where the annotated 3D joints are."""
+    """The joints of labelled bodies match the annotated 3D joints."""
     if labels.body54 is None:
-        return skipped("body_joints", "no body to pose is here" if labels.has_body.any() else "no labelled bodies")
+        return skipped(
+            "body_joints", "the body model is not installed" if labels.has_body.any() else "no labelled bodies"
+        )
     limbs = sorted({joint for limb in LIMBS for joint in limb})
     three = labels.keypoints3d[:, limbs]
     has = labels.has_body & (three[..., 3] > 0).all(1)
@@ -234,19 +236,19 @@ def body_joints(labels: Labels) -> Check:
     rest = float(np.median(np.linalg.norm(truth - aligned, axis=2).mean(1)))
     said = f"bodies are {100 * miss:.1f} cm from 3D joints, {100 * rest:.1f} cm after alignment"
     if miss > 0.15 or (miss > 0.08 and rest < 0.4 * miss):
-        return wrong("body_joints", f"{said}: another frame, unit or person")
+        return wrong("body_joints", f"{said}: the frame, unit or person differs")
     return ok("body_joints", said)
 
 
 def _miss(two: Float[np.ndarray, "N J 3"], three: Float[np.ndarray, "N J 4"]) -> Float[np.ndarray, " M"]:
-    """Mean distance of scaled and shifted 3D joints from 2D ones, as a share of the 2D ones' size, a person each."""
+    """Per person, the mean distance of scaled and shifted 3D joints from 2D joints, relative to the 2D extent."""
     out = []
     for flat, deep in zip(two, three, strict=True):
         both = (flat[:, 2] > 0) & (deep[:, 3] > 0)
         if both.sum() < 6:
             continue
         z = deep[both, 2:3]
-        seen = deep[both, :2] / z if z.min() > 0.5 else deep[both, :2]  # in front of a camera, or relative to a root
+        seen = deep[both, :2] / z if z.min() > 0.5 else deep[both, :2]  # camera frame, or relative to a root
         target, source = flat[both, :2] - flat[both, :2].mean(0), seen - seen.mean(0)
         scale = max((target * source).sum(), 0) / max((source**2).sum(), 1e-12)
         size = max(float(np.ptp(flat[both, :2], 0).max()), 1e-6)
@@ -255,7 +257,7 @@ def _miss(two: Float[np.ndarray, "N J 3"], three: Float[np.ndarray, "N J 4"]) ->
 
 
 def with_hips(points: Float[np.ndarray, "N 54 C"]) -> Float[np.ndarray, "N 54 C"]:
-    """Annotated hips in place of the body's where those are not labelled: near enough for every check here."""
+    """Replace unlabelled body hips by annotated hips, which is accurate enough for these checks."""
     for side in ("left", "right"):
         own, extra = J[f"{side}_hip"], J[f"{side}_hip_extra"]
         unlabelled = points[:, own, -1] <= 0
@@ -283,7 +285,7 @@ def _in(bone: str, length: float) -> bool:
 
 
 def _from_middle(bone: str, length: float) -> float:
-    """How far a length is from the usual one, as a factor's logarithm."""
+    """Absolute log ratio of a length to the bone's usual length."""
     return abs(float(np.log(length / np.sqrt(BONES[bone][2] * BONES[bone][3]))))
 
 

@@ -1,4 +1,4 @@
-"""From a dataset's photo to the pictures of a shard: the dataset's own bytes, or what training can use of them."""
+"""Pack a dataset's photos into the images of a shard: the original bytes, or the regions that training can use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +13,20 @@ from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.records import Person, Photo, Sample
 
-GROWN = 1.25  # the largest square that augmentation takes: rotate_scale's 1 + scale
-SHRUNK = 0.75  # and the smallest
-TURNED = np.sqrt(2)  # a square turned by 45 degrees reaches this much further; turns go to 60
+GROWN = 1.25  # scale of the largest square that augmentation uses: rotate_scale's 1 + scale
+SHRUNK = 0.75  # scale of the smallest
+TURNED = np.sqrt(2)  # extent of a square rotated by 45 degrees; rotations go up to 60
 QUALITY = 90  # benchmarks/jpeg_quality.py
-FRAME_QUALITY = 95  # of a video's frame that has no bytes of its own, as the study extracts them
+FRAME_QUALITY = 95  # for video frames, which have no JPEG bytes; the study extracts frames with it
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How pictures are kept.
+    """How images are stored.
 
-    `original`: their own bytes; a video's frames as JPEG. `region`: the square around each person that every
-    augmentation of the study stays in, no finer than a crop of `image_px` needs, as JPEG of `quality`; people of one
-    photo share a picture where that is smaller, and those whose square misses the photo are left out: there is nothing
-    to learn from.
+    `original`: the original bytes; video frames as JPEG. `region`: the square around each person that contains every
+    augmentation of the study, at the resolution that a crop of `image_px` needs, as JPEG of `quality`. People of one
+    photo share an image if that is smaller. People whose square is outside the photo are left out.
     """
 
     kind: Literal["original", "region"] = "original"
@@ -36,12 +35,12 @@ class Packing:
 
     @property
     def name(self) -> str:
-        """What the shard says of its pictures."""
+        """The shard's `pictures` attribute."""
         return "original" if self.kind == "original" else f"region for {self.image_px} px, JPEG {self.quality}"
 
 
 def pack(photo: Photo, packing: Packing) -> list[Sample]:
-    """The photo's people with their pictures. Raises UnreadablePicture."""
+    """Pack a photo: one sample with image for each person. Raises UnreadablePicture."""
     if not photo.people:
         return []
     if photo.file is None and photo.pixels is None and not photo.data:
@@ -68,26 +67,26 @@ def pack(photo: Photo, packing: Packing) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a photo: left, top, right, bottom in whole pixels, and pixels kept per pixel there."""
+    """A region of a photo: left, top, right, bottom in whole pixels, and the scale at which it is stored."""
 
     edges: Int[np.ndarray, "4"]
     scale: float
 
     @property
     def cost(self) -> float:
-        """Pixels that it takes."""
+        """Number of stored pixels."""
         left, top, right, bottom = self.edges.tolist()
         return (right - left) * (bottom - top) * self.scale**2
 
 
 def _meets(box: Float[np.ndarray, "4"], size: tuple[int, int]) -> bool:
-    """Whether the square and the photo have a pixel in common."""
+    """Whether the bounding box overlaps the photo."""
     x, y, width, height = box.tolist()
     return x + width > 0 and y + height > 0 and x < size[0] and y < size[1] and max(width, height) > 0
 
 
 def _region(box: Float[np.ndarray, "4"], size: tuple[int, int], image_px: int) -> Region:
-    """All that a crop of the person can show; beyond the photo there is nothing to keep."""
+    """The part of the photo that a crop of the person can show."""
     x, y, width, height = box.astype(np.float64)
     side = max(width, height, 1.0)
     center, reach = np.array([x + width / 2, y + height / 2]), side * GROWN * TURNED / 2 + 1
@@ -97,7 +96,7 @@ def _region(box: Float[np.ndarray, "4"], size: tuple[int, int], image_px: int) -
 
 
 def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
-    """Each person's region alone, or one for all where that takes fewer pixels."""
+    """One region per person, or one for all people if that needs fewer pixels."""
     if len(regions) < 2:
         return [(region, [0]) for region in regions]
     low = np.min([region.edges[:2] for region in regions], 0)
@@ -109,7 +108,7 @@ def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
 
 
 def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data: bytes) -> tuple[bytes, np.ndarray]:
-    """The region as JPEG, and its origin. A whole JPEG is kept as it is."""
+    """Encode a region as JPEG; returns the bytes and the origin. A JPEG that is used whole keeps its bytes."""
     left, top, right, bottom = region.edges.tolist()
     whole = (right - left, bottom - top) == (pixels.shape[1], pixels.shape[0])
     if whole and region.scale >= 1 and data and data[:2] == b"\xff\xd8":
@@ -117,7 +116,7 @@ def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data:
     part = pixels[top:bottom, left:right]
     if region.scale >= 1:
         return _encode(part, ".jpg", quality), np.array([left, top, 1.0])
-    # The matrix keeps one scale for both axes: pixel middles of the part go to (x + 0.5) * scale - 0.5.
+    # The matrix uses one scale for both axes: pixel centres move to (x + 0.5) * scale - 0.5.
     width, height = (int(np.ceil(n * region.scale)) for n in (right - left, bottom - top))
     blurred = _blur(part, region.scale)
     half = (region.scale - 1) / 2
@@ -127,7 +126,7 @@ def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data:
 
 
 def _blur(part: UInt8[np.ndarray, "H W 3"], scale: float) -> UInt8[np.ndarray, "H W 3"]:
-    """Takes out what a picture of this scale can't hold. sigma: Nyquist's half pixel of the small picture."""
+    """Low-pass filter before downscaling; sigma is half a pixel of the small image (Nyquist)."""
     sigma = 0.5 * np.sqrt(max(1 / scale**2 - 1, 0))
     return np.asarray(cv2.GaussianBlur(part, (0, 0), sigma)) if sigma > 0.3 else part
 
@@ -159,7 +158,7 @@ def _bytes(photo: Photo) -> bytes:
 
 
 def _size(data: bytes, label: str) -> tuple[int, int]:
-    """Width and height, by decoding: a picture that is cut short is found here and not in training."""
+    """Width and height; decodes the whole image so that a truncated file is found now rather than in training."""
     image = decoded(data, label)
     return image.shape[1], image.shape[0]
 
@@ -170,18 +169,19 @@ def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100) -
 
 
 def inside(root: Path, name: str) -> Path:
-    """The file that an annotation names, below `root`. Raises RunError for a name that climbs out of it.
+    """Path of a file below `root` that an annotation names. Raises RunError if it is outside `root`.
 
-    Links that lie in `root` itself may lead elsewhere: people keep pictures on another disk. Deeper ones may not.
+    Symbolic links directly in `root` may point elsewhere, because images are often kept on another disk; deeper links
+    may not.
     """
     path = root / name.replace("\\", "/")
     top = next(iter(Path(name.replace("\\", "/")).parts), ".")
     homes = [root] if top in ("..", "/") else [root, root / top]
     if not any(path.resolve().is_relative_to(home.resolve()) for home in homes):
-        raise RunError(f"{root}: an annotation names '{name}', a file outside of this folder; refused")
+        raise RunError(f"{root}: an annotation names '{name}', which is outside this folder; rejected")
     return path
 
 
 def without_pictures(people: Sequence[Person], name: str) -> Photo:
-    """People of whom there is no picture, as of motion capture."""
+    """People without an image, such as motion capture."""
     return Photo(name=name, people=tuple(replace(person, box=np.zeros(4, np.float32)) for person in people))

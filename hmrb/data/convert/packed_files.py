@@ -1,7 +1,7 @@
-"""Annotations that others have packed already, as Samples one by one: HumanData, SPIN, BEDLAM, 4D-Humans.
+"""Read packed annotation files as Samples: HumanData, SPIN, BEDLAM and 4D-Humans.
 
-Every reader gives key points in the rows of `skeleton`, by exact name, pixels counted from 0, metres in the camera's
-frame, and boxes as the file's own rule has them. Objects in the files go through the allow-list of formats/pickles.py.
+Every reader maps keypoints to `skeleton` by exact joint name. Pixels count from 0, 3D is in metres in the camera frame,
+and bounding boxes follow the file's own rule. Pickled objects go through the allow-list of formats/pickles.py.
 """
 
 import io
@@ -23,37 +23,37 @@ from hmrb.lookup import find
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 
-JPEG_QUALITY = 95  # of pictures that are no JPEG, or have to be turned
-SCALE_PX = 200.0  # boxes of SPIN's kind: `scale` times this is the side, margin inside
+JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
+SCALE_PX = 200.0  # box side per unit of `scale` in SPIN's format, margin included
 GENDER_CODES = {
     **dict.fromkeys(("m", "male", "1"), "male"),  # 0 and 1 as in SURREAL
     **dict.fromkeys(("f", "female", "0"), "female"),
     **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
 }
-# Skeletons of BEDLAM's files, which only their number of points tells apart.
+# Skeletons of BEDLAM's files, by their number of points.
 GTKPS = {len(SKELETONS[name].joints): name for name in ("smpl", "smpl_45", "smpl_54", "agora", "smplx")}
 Pictures = Callable[[str], bytes]
 
 
 class PackedError(RequestError):
-    """An annotation file without what its format has, or a picture of it that is not there."""
+    """An annotation file that violates its format, or one of its images that cannot be read."""
 
 
 def pictures_in(folder: Path) -> Pictures:
-    """Reads pictures by their names below `folder`, as JPEG."""
+    """Return a function that reads an image below `folder` by name, as JPEG bytes."""
 
     def read(name: str) -> bytes:
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
-            raise PackedError(f"{folder / name}: the picture can't be read ({error.strerror or error})") from None
+            raise PackedError(f"{folder / name}: image cannot be read ({error.strerror or error})") from None
         return data if data.startswith(b"\xff\xd8") else _as_jpeg(data, str(folder / name), turned=False)
 
     return read
 
 
 def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """mmhuman3d's HumanData. SMPL-X alone is no body here: its shape is not SMPL's."""
+    """Read mmhuman3d's HumanData. SMPL-X parameters are ignored: their shape space differs from SMPL's."""
     with Npz(path) as file:
         names = _names(file, "image_path")
         two = _human_data_points(file, "keypoints2d", 3, len(names), skeleton)
@@ -79,7 +79,7 @@ def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKE
 
 
 def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """SPIN's files and those of its kind (EFT, CLIFF): `part` in SPIN's 24 points, `openpose` in OpenPose's 25."""
+    """Read files in SPIN's format (SPIN, EFT, CLIFF): `part` has SPIN's 24 points, `openpose` OpenPose's 25."""
     with Npz(path) as file:
         names = _names(file, "imgname")
         count = len(names)
@@ -109,9 +109,9 @@ def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON)
 
 
 def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """BEDLAM's files, and AGORA's in its manner. The skeleton of `gtkps` follows from their number.
+    """Read files in BEDLAM's format, including AGORA's. The number of `gtkps` joints determines their skeleton.
 
-    With SMPL-X poses (165 numbers), and for children, whose shape has an 11th number, there is no SMPL body.
+    People with SMPL-X poses (165 numbers) and children (an 11th shape number) get no SMPL body.
     """
     with Npz(path) as file:
         names = _names(file, "imgname")
@@ -125,7 +125,7 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
             pose, shape, marked = next(poses), next(betas), next(points)
             is_smpl = len(pose) == SMPL_KIND.pose_numbers and not shape[SMPL_KIND.num_betas :].any()
             jpeg = pictures(name)
-            if "closeup" in name:  # stored on their side; the labels are those of the turned picture
+            if "closeup" in name:  # stored rotated; the labels are for the upright image
                 jpeg = _as_jpeg(jpeg, name, turned=True)
             yield _sample(
                 name,
@@ -142,7 +142,7 @@ def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETO
 
 
 def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """One tar of 4D-Humans: pictures, each followed or led by the pickled list of its people."""
+    """Read a 4D-Humans tar: each image is next to a pickled list of its people."""
     for key, members in _groups(path):
         kinds = sorted(members)
         picture = next((members[kind] for kind in ("jpg", "jpeg", "png") if kind in members), None)
@@ -156,12 +156,14 @@ def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sam
 def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: str) -> Sample:
     needed = ("keypoints_2d", "keypoints_3d", "center", "scale", "body_pose", "betas", "has_body_pose", "has_betas")
     if not isinstance(person, Mapping) or (missing := [name for name in needed if name not in person]):
-        said = "is no table" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
-        raise PackedError(f"{source}: a person of it {said}")
-    # OpenPose's 25, then the first 19 of SPIN's 24: the beginning of smpl_49.
+        said = "is not a dict" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
+        raise PackedError(f"{source}: a person {said}")
+    # OpenPose's 25, then the first 19 of SPIN's 24: the first 44 joints of smpl_49.
     two, three = (np.asarray(person[name], np.float64) for name in ("keypoints_2d", "keypoints_3d"))
     if two.shape != (44, 3) or three.shape != (44, 4):
-        raise PackedError(f"{source}: key points of shapes {two.shape} and {three.shape}, not (44, 3) and (44, 4)")
+        raise PackedError(
+            f"{source}: keypoints have shapes {two.shape} and {three.shape}, expected (44, 3) and (44, 4)"
+        )
     return _sample(
         key,
         jpeg,
@@ -177,7 +179,7 @@ def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: 
 
 
 def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Members of a tar that follow one another under one key, by what follows the key's dot."""
+    """Group consecutive tar members with the same key; each group maps file extensions to contents."""
     key, members = "", dict[str, bytes]()
     try:
         with tarfile.open(path, "r|*") as tar:
@@ -195,9 +197,9 @@ def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     content = tar.extractfile(info)
                     members[kind] = content.read() if content else b""
     except (tarfile.TarError, EOFError) as error:
-        raise PackedError(f"{path}: no tar, or one that is cut short ({error}); get it again") from None
+        raise PackedError(f"{path}: not a tar file, or truncated ({error}); download it again") from None
     except OSError as error:
-        raise PackedError(f"{path}: can't be read ({error.strerror or error})") from None
+        raise PackedError(f"{path}: cannot be read ({error.strerror or error})") from None
     if members:
         yield key, members
 
@@ -217,7 +219,7 @@ def _sample(
     body = [np.asarray(part, np.float32).ravel() for part in (pose, betas, transl)]
     sizes, wanted = [len(part) for part in body], [SMPL_KIND.pose_numbers, SMPL_KIND.num_betas, 3]
     if sizes[::2] != wanted[::2] or sizes[1] < wanted[1]:
-        raise PackedError(f"'{name}': pose, shape and translation of {sizes} numbers, a SMPL body has {wanted}")
+        raise PackedError(f"'{name}': pose, shape and translation have {sizes} numbers, expected {wanted}")
     has_body = has_body and all(np.isfinite(part).all() for part in body)
     pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in wanted)
     return Sample(
@@ -235,7 +237,7 @@ def _sample(
 
 
 def _points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -> Float[np.ndarray, "J C"]:
-    """Points of one skeleton in the rows of another; what is not finite is missing, confidence is at most 1."""
+    """Map points from one skeleton to another; points that are not finite are missing, confidence is at most 1."""
     points = np.asarray(values, np.float32).copy()
     points[~np.isfinite(points).all(1)] = 0
     points[:, -1] = points[:, -1].clip(0, 1)
@@ -253,18 +255,18 @@ def _names(file: Npz, key: str) -> list[str]:
 
 
 def _rows(file: Npz, key: str, count: int, default: Any = None) -> Iterator[Any]:
-    """The rows of an array that has to have `count` of them; where there is none, `default` for each."""
+    """Iterate over the `count` rows of an array, or over copies of `default` if the file does not have it."""
     if key not in file and default is not None:
         return repeat(default, count)
     shape = file.shape(key)
     have = shape[0] if shape else len(file.read(key))
     if have != count:
-        raise PackedError(f"{file.path}: {key} has {have} rows for {count} pictures")
+        raise PackedError(f"{file.path}: {key} has {have} rows for {count} images")
     return file.rows(key)
 
 
 def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: str) -> Iterator[np.ndarray]:
-    """Key points as stored: all of a convention's, or only those columns of it that its mask has."""
+    """Iterate over keypoints, which store all joints of a convention or only the joints in its mask."""
     if key not in file:
         yield from repeat(_points(np.zeros((190, width)), "human_data", skeleton), count)
         return
@@ -272,7 +274,7 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
     joints = len(find("skeleton", convention, SKELETONS).joints)
     mask = np.asarray(file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)).astype(bool)
     if len(mask) > joints:
-        raise PackedError(f"{file.path}: {key} of {len(mask)} joints, {convention} has {joints}")
+        raise PackedError(f"{file.path}: {key} has {len(mask)} joints, but {convention} has {joints}")
     is_packed = bool(file.read("__keypoints_compressed__")) if "__keypoints_compressed__" in file else False
     columns = np.flatnonzero(mask) if is_packed else np.arange(len(mask))
     if file.shape(key) != (count, len(columns), width):
@@ -280,7 +282,7 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
             f"{file.path}: {key} has shape {file.shape(key)}, expected ({count}, {len(columns)}, {width})"
         )
     for stored in file.rows(key):
-        whole = np.zeros((joints, width), np.float32)  # an older, shorter list of joints is the beginning of today's
+        whole = np.zeros((joints, width), np.float32)  # older files have the first joints of today's list
         whole[columns] = stored
         whole[: len(mask), -1] *= mask
         yield _points(whole, convention, skeleton)
@@ -297,7 +299,7 @@ def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, n
         transl = np.asarray(smpl.get("transl", np.zeros((count, 3)))).reshape(count, 3)
         poses = np.concatenate([root, limbs], 1).reshape(count, SMPL_KIND.pose_numbers)
     except ValueError as error:
-        raise PackedError(f"{path}: smpl does not fit {count} pictures ({error})") from None
+        raise PackedError(f"{path}: smpl does not match {count} images ({error})") from None
     return poses, betas, transl
 
 
@@ -305,14 +307,14 @@ def _genders(path: Path, meta: Any, count: int) -> list[str]:
     given = meta.get("gender") if isinstance(meta, Mapping) else None
     codes = [""] * count if given is None else np.asarray(given).ravel().tolist()
     if len(codes) != count:
-        raise PackedError(f"{path}: {len(codes)} genders for {count} pictures")
+        raise PackedError(f"{path}: {len(codes)} genders for {count} images")
     return [_gender(path, code) for code in codes]
 
 
 def _gender(path: Path, code: Any) -> str:
     word = (code.decode() if isinstance(code, bytes) else str(code)).lower()
     if word not in GENDER_CODES:
-        raise PackedError(f"{path}: no gender is called '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
+        raise PackedError(f"{path}: unknown gender '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
     return GENDER_CODES[word]
 
 
@@ -320,15 +322,15 @@ def _gtkps(path: Path, file: Npz) -> str:
     shape = file.shape("gtkps")
     count = shape[1] if len(shape) == 3 else 0
     if count not in GTKPS:
-        raise PackedError(f"{path}: gtkps of {count} joints; known are {', '.join(map(str, GTKPS))}")
+        raise PackedError(f"{path}: gtkps has {count} joints; known: {', '.join(map(str, GTKPS))}")
     return GTKPS[count]
 
 
 def _as_jpeg(data: bytes, source: str, turned: bool) -> bytes:
-    """A picture as JPEG; `turned` by 90 degrees clockwise."""
+    """Encode an image as JPEG; `turned` rotates it by 90 degrees clockwise."""
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
-        raise PackedError(f"{source}: no picture that can be decoded")
+        raise PackedError(f"{source}: image cannot be decoded")
     if turned:
         picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
     encoded: bytes = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

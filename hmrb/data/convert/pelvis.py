@@ -1,4 +1,4 @@
-"""Where the pelvis of SMPL is at rest: a body turns about it, so translations into another frame need it."""
+"""Rest position of SMPL's pelvis: a body rotates about it, so transforming translations requires it."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ from hmrb.store import Store
 
 
 def rest_pelvis(betas: Float[np.ndarray, " S"], gender: str, store: Store) -> Float[np.ndarray, "3"] | None:
-    """Metres in the body's own frame; None where the store has no body of this gender."""
+    """Pelvis of the rest pose in the body's frame, in metres; None if the store has no body of this gender."""
     pelvis = _pelvis(store, gender)
     return None if pelvis is None else pelvis[0] + pelvis[1] @ betas
 
@@ -19,7 +19,7 @@ def rest_pelvis(betas: Float[np.ndarray, " S"], gender: str, store: Store) -> Fl
 def transl_to(
     pelvis: Float[np.ndarray, "3"], betas: Float[np.ndarray, " S"], gender: str, store: Store
 ) -> Float[np.ndarray, "3"]:
-    """The translation that puts the pelvis there; zeros where the store has no body of this gender."""
+    """Translation that moves the pelvis to `pelvis`; zeros if the store has no body of this gender."""
     rest = rest_pelvis(betas, gender, store)
     return np.zeros(3, np.float32) if rest is None else (pelvis - rest).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Whether labels sit on the pixels: what pictures themselves say about them."""
+"""Checks of labels against the pixels of the images."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from hmrb.formats.pictures import UnreadablePicture, decoded
 
 
 def pixel_grid(labels: Labels) -> Check:
-    """Pixels count from 0: whole-numbered joints reach 0 and not the picture's width."""
+    """Pixels count from 0: integer coordinates include 0 and exclude the image's width."""
     arrays = labels.shard.arrays
     own = arrays["keypoints2d"][labels.rows].astype(np.float64)
     size = arrays["photo_px"][arrays["image"][labels.rows]].astype(np.float64)
@@ -18,20 +18,21 @@ def pixel_grid(labels: Labels) -> Check:
     points = _in_photo(labels, own[..., :2])[seen]
     limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
     if len(points) < ENOUGH:
-        return skipped("pixel_grid", "no labelled joints in pictures")
+        return skipped("pixel_grid", "no labelled joints in images")
     if (np.abs(points - points.round()) < 0.02).mean() < 0.9:
-        return skipped("pixel_grid", "joints lie between pixels")
+        return skipped("pixel_grid", "coordinates are not integers")
     at_zero, at_size = int((points.round() == 0).any(1).sum()), int((points.round() == limits).any(1).sum())
-    said = f"{at_zero} joints at pixel 0, {at_size} at the picture's width or height"
+    said = f"{at_zero} joints at pixel 0, {at_size} at the image's width or height"
     if at_size > at_zero:
-        return wrong("pixel_grid", f"{said}: pixels seem to be counted from 1")
+        return wrong("pixel_grid", f"{said}: pixels seem to count from 1")
     return ok("pixel_grid", said) if at_zero else skipped("pixel_grid", said)
 
 
 def picture_fits(labels: Labels, looked: int = 200) -> Check:
-    """Limbs stand out of what is beside them: more than other places do, and more than in the mirrored picture.
+    """Limbs contrast with their surroundings: more than random places do, and more than in the mirrored image.
 
-    Where only the region around a person is kept, its mirror image is seldom in it, and the first has to tell.
+    If only the region around a person is stored, the mirrored positions are usually outside it; then only the first
+    comparison decides.
     """
     picks = np.linspace(0, len(labels.rows) - 1, min(len(labels.rows), looked)).astype(int)
     rng = np.random.default_rng(0)
@@ -51,17 +52,17 @@ def picture_fits(labels: Labels, looked: int = 200) -> Check:
         beside = limbs + away * labels.box[index, 2:].max()
         left, _, scale = labels.shard.arrays["origin"][labels.shard.arrays["image"][row]].tolist()
         width = float(labels.shard.arrays["photo_px"][labels.shard.arrays["image"][row], 0])
-        mirrored = limbs * [-1, 1] + [scale * (width - 2 * left) - 1, 0]  # about the photo's middle
+        mirrored = limbs * [-1, 1] + [scale * (width - 2 * left) - 1, 0]  # about the photo's centre
         found.append([_contrast(picture, places) for places in (limbs, beside, mirrored)])
     here, there, mirror = np.array(found).reshape(-1, 3).T
     gain, loss = _finite(here - there), _finite(here - mirror)
     if len(gain) < ENOUGH:
-        return skipped("picture_fits", "too few people with limbs in a picture")
-    said = f"limbs stand out by {np.nanmean(here):.1f} levels, other places by {np.nanmean(there):.1f}"
+        return skipped("picture_fits", "too few people with limbs in an image")
+    said = f"limbs have a contrast of {np.nanmean(here):.1f} levels, other places {np.nanmean(there):.1f}"
     if len(loss) >= ENOUGH and _sure(-loss):
-        return wrong("picture_fits", f"{said}, the mirrored places by {np.nanmean(mirror):.1f}: pictures are mirrored")
+        return wrong("picture_fits", f"{said}, mirrored places {np.nanmean(mirror):.1f}: images are mirrored")
     if not _sure(gain):
-        return wrong("picture_fits", f"{said}: labels are not on people; are pictures mirrored, or others?")
+        return wrong("picture_fits", f"{said}: labels do not match people; are the images mirrored or mixed up?")
     return ok("picture_fits", said)
 
 
@@ -70,18 +71,18 @@ def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
 
 
 def _sure(values: Float[np.ndarray, " N"]) -> bool:
-    """Whether their mean is above 0 by two standard errors."""
+    """Whether the mean is above 0 by two standard errors."""
     return bool(values.mean() > 2 * values.std(ddof=1) / np.sqrt(len(values)) + 1e-9)
 
 
 def _in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
-    """Pixels of the photos that the shard's pictures were cut from."""
+    """Convert pixels of the shard's images to pixels of the original photos."""
     origin = labels.shard.arrays["origin"][labels.shard.arrays["image"][labels.rows]].astype(np.float64)
     return (points + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]
 
 
 def _contrast(picture: np.ndarray, limbs: Float[np.ndarray, "L 2 2"]) -> float:
-    """Mean difference of colour between a limb's axis and both sides of it; NaN where all of it is outside."""
+    """Mean colour difference between limb axes and the pixels on both sides; NaN if all are outside the image."""
     start, end = limbs[:, :1], limbs[:, 1:]
     along = end - start
     across = np.stack([-along[..., 1], along[..., 0]], -1)

@@ -1,4 +1,4 @@
-"""What may be wrong with a shard, checked: its file here, its labels in label_checks.py and pixel_checks.py."""
+"""Verify a shard: file checks are here, label checks in label_checks.py and pixel_checks.py."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.store import Store
 
-SAMPLE = 1000  # people whose labels and pictures are looked at
+SAMPLE = 1000  # people whose labels and images are checked
 Progress = Callable[[str], None]
 
 
 def verify(shard: Shard, store: Store, known: int | None, tell: Progress = lambda name: None) -> list[Check]:
-    """Every check of a shard; `known` is the number of people that its source states. Names come to `tell` as they go.
+    """Run all checks of a shard; `known` is the published number of people. `tell` receives each check's name.
 
-    Labels and pictures are looked at for SAMPLE people, evenly spread; numbers, sums and boxes for all.
+    Labels and images are checked for SAMPLE evenly spaced people; finite values, checksums and boxes for all.
     """
     checks = []
     for name, check in FILE_CHECKS.items():
@@ -38,19 +38,19 @@ def verify(shard: Shard, store: Store, known: int | None, tell: Progress = lambd
 
 
 def counts(shard: Shard, known: int | None) -> Check:
-    """As many people as its source states."""
+    """The number of people equals the published number."""
     have = shard.info.num_people
     if shard.info.selection:
-        return skipped("counts", f"{have} people: only {shard.info.selection}")
+        return skipped("counts", f"{have} people: a selection ({shard.info.selection})")
     if known is None:
-        return skipped("counts", f"{have} people in {shard.info.num_images} pictures; no number is stated for it")
+        return skipped("counts", f"{have} people in {shard.info.num_images} images; no published number to compare")
     if have != known:
-        return wrong("counts", f"{have} people, its source states {known}: are files missing?")
-    return ok("counts", f"{have} people, as its source states")
+        return wrong("counts", f"{have} people, but the source states {known}: are files missing?")
+    return ok("counts", f"{have} people, as the source states")
 
 
 def checksums(shard: Shard, known: int | None) -> Check:
-    """Every byte is as it was written."""
+    """The checksum of all arrays equals the stored one."""
     arrays = shard.arrays
     digests = {key: hashlib.sha256(np.ascontiguousarray(array).data) for key, array in arrays.items()}
     digests["jpeg/bytes"] = hashlib.sha256()
@@ -66,31 +66,32 @@ def checksums(shard: Shard, known: int | None) -> Check:
     sha = whole_sha(about_of(shard.info), digests, categories)
     if sha != shard.info.sha:
         return wrong(
-            "checksums", f"its arrays give {sha}, it says {shard.info.sha}: it was damaged, or changed by hand"
+            "checksums", f"computed sha {sha}, stored sha {shard.info.sha}: the shard is damaged or was modified"
         )
     return ok("checksums", f"sha {sha}")
 
 
 def finite(shard: Shard, known: int | None) -> Check:
-    """No label is NaN or infinite, no confidence outside of 0 to 1, no body of an unknown gender."""
+    """No label is NaN or infinite, and no confidence is outside 0 to 1."""
     bad = [key for key, a in shard.arrays.items() if a.dtype.kind == "f" and not all(map(_all_finite, _pieces(a)))]
     if bad:
-        return wrong("finite", f"{', '.join(bad)} have entries that are not finite")
+        return wrong("finite", f"{', '.join(bad)} have values that are not finite")
     for key in ("keypoints2d", "keypoints3d"):
         for piece in _pieces(shard.arrays[key]):
             confidence = piece[..., -1]
             if confidence.size and (confidence.min() < 0 or confidence.max() > 1):
                 low, high = confidence.min(), confidence.max()
                 return wrong(
-                    "finite", f"{key}: confidence from {low:g} to {high:g}, it is a share of 1: a code unread?"
+                    "finite",
+                    f"{key}: confidence is {low:g} to {high:g}, expected 0 to 1: an undecoded visibility code?",
                 )
-    return ok("finite", "all labels are numbers, confidences are shares of 1")
+    return ok("finite", "all labels are finite, confidences are within 0 to 1")
 
 
 def pictures(shard: Shard, known: int | None) -> Check:
-    """Pictures are whole and can be decoded: SAMPLE of them, evenly spread."""
+    """SAMPLE evenly spaced images are complete and can be decoded."""
     if not shard.arrays["jpeg/offset"][-1]:
-        return skipped("pictures", "it has bodies alone")
+        return skipped("pictures", "the shard has bodies but no images")
     count = shard.info.num_images
     looked = np.linspace(0, count - 1, min(count, SAMPLE)).astype(int).tolist()
     bad = []
@@ -100,15 +101,15 @@ def pictures(shard: Shard, known: int | None) -> Check:
         except UnreadablePicture as error:
             bad.append(str(error))
     if bad:
-        return wrong("pictures", f"{len(bad)} of {len(looked)} looked at: {'; '.join(bad[:3])}")
+        return wrong("pictures", f"{len(bad)} of {len(looked)} checked images are unreadable: {'; '.join(bad[:3])}")
     return ok("pictures", f"{len(looked)} of {count} decoded")
 
 
 def people_in_picture(shard: Shard, known: int | None) -> Check:
-    """A person's square meets its picture."""
+    """Each person's bounding box overlaps its image."""
     arrays = shard.arrays
     if not arrays["jpeg/offset"][-1]:
-        return skipped("people_in_picture", "it has bodies alone")
+        return skipped("people_in_picture", "the shard has bodies but no images")
     outside: list[int] = []
     sizes = arrays["photo_px"].astype(np.float64)
     for start in range(0, len(shard), 1 << 16):
@@ -121,21 +122,21 @@ def people_in_picture(shard: Shard, known: int | None) -> Check:
         outside += (start + np.flatnonzero(~meets)).tolist()
     if outside:
         names = ", ".join(shard.name(row) for row in outside[:3])
-        return wrong("people_in_picture", f"{len(outside)} of {len(shard)} squares miss their picture: {names}")
-    return ok("people_in_picture", f"all {len(shard)} squares meet their pictures")
+        return wrong("people_in_picture", f"{len(outside)} of {len(shard)} boxes are outside their image: {names}")
+    return ok("people_in_picture", f"all {len(shard)} boxes overlap their images")
 
 
 def find_shard(name: str, store: Store) -> Shard:
-    """A shard by its path, or as NAME_SPLIT of the store. Raises RequestError where there is none."""
+    """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
     for path in (Path(name), store.root / "shards" / f"{name.replace('-', '_')}.h5"):
         if path.is_file():
             return Shard(path)
     there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
-    raise RequestError(f"no shard {name}, neither as a file nor in {store.root}/shards, which has: {there}")
+    raise RequestError(f"no shard {name}: not a file, and not in {store.root}/shards, which has: {there}")
 
 
 def _body(shard: Shard, store: Store) -> SMPL | None:
-    """The neutral body that its poses are of, where it is here."""
+    """The neutral body model of the shard's poses, or None if it is not installed."""
     try:
         return load_body(shard.info.body, "neutral", store)
     except RequestError:
@@ -151,7 +152,7 @@ def _all_finite(piece: np.ndarray) -> bool:
 
 
 def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
-    """The verdicts as plain values."""
+    """The verdicts as JSON-compatible values."""
     return {
         "shard": str(shard.path),
         "sha": shard.info.sha,

@@ -1,10 +1,8 @@
-"""Occluders from the objects that Pascal VOC 2012 segments."""
+"""Cut occluders out of the segmented objects of Pascal VOC 2012."""
 
 import os
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -13,17 +11,21 @@ from jaxtyping import Bool, UInt8
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.xml import read_xml
 
-PASCAL_MIN_PX = 500  # this and the next three: the rule of Sarandi et al., "How robust is 3D human pose estimation to
-PASCAL_RIM = (8, 8)  # occlusion?", IROS workshops 2018, as their public code has it
+# The next four values are from the public code of Sarandi et al., "How robust is 3D human pose estimation to
+# occlusion?", IROS workshops 2018.
+PASCAL_MIN_PX = 500
+PASCAL_RIM = (8, 8)
 PASCAL_RIM_ALPHA = 192
 PASCAL_SHRINK = 0.5
 
 
 def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
-    """Writes the segmented objects of VOC 2012 that are no person, whole and not difficult; gives their number.
+    """Write the segmented VOC 2012 objects that are not people, truncated or difficult; returns their number.
 
-    Raises RequestError for a folder that is not VOC's, RunError for a file in it that can't be read.
+    Raises RequestError for a folder that is not VOC's or an annotation that is not valid XML, RunError for an
+    unreadable image or a missing bounding box.
     """
     root = _voc_folder(voc_root)
     annotations = sorted((root / "Annotations").glob("*.xml"))
@@ -33,7 +35,7 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
         found += _cut_out(root, path)
         ticker.done(path)
     if not found:
-        raise RequestError(f"{root}: no object to take among {len(annotations)} annotations")
+        raise RequestError(f"{root}: no usable object in {len(annotations)} annotations")
     pixels = np.concatenate([occluder.reshape(-1, 4) for occluder in found])
     sizes = np.array([occluder.shape[:2] for occluder in found], np.int32)
     part = out.with_name(f".{out.name}.part")
@@ -46,7 +48,7 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
         os.replace(part, out)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise RunError(f"{out}: can't be written: {error.strerror}") from None
+        raise RunError(f"{out}: cannot be written: {error.strerror}") from None
     return len(found)
 
 
@@ -55,12 +57,12 @@ def _voc_folder(root: Path) -> Path:
     for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
         if all((folder / name).is_dir() for name in needed):
             return folder
-    raise RequestError(f"{root}: no VOC 2012 here; a folder with {', '.join(needed)} is needed")
+    raise RequestError(f"{root}: not a VOC 2012 folder; it must contain {', '.join(needed)}")
 
 
 def _cut_out(root: Path, annotation: Path) -> Iterator[Occluder]:
-    """The occluders of one picture."""
-    tree = _parse(annotation)
+    """The occluders of one image."""
+    tree = read_xml(annotation)
     if tree.findtext("segmented") in (None, "0"):
         return
     labels = picture = None
@@ -72,11 +74,11 @@ def _cut_out(root: Path, annotation: Path) -> Iterator[Occluder]:
             labels = _read(root / "SegmentationObject" / f"{annotation.stem}.png")
             picture = _read(root / "JPEGImages" / f"{annotation.stem}.jpg")
             if labels.shape != picture.shape:
-                raise RunError(f"{annotation}: its picture and its segmentation differ in size")
+                raise RunError(f"{annotation}: the image and its segmentation differ in size")
         try:
             corners = [int(float(thing.findtext(f"bndbox/{side}", ""))) for side in ("xmin", "ymin", "xmax", "ymax")]
         except ValueError:
-            raise RunError(f"{annotation}: object {number} has no box") from None
+            raise RunError(f"{annotation}: object {number} has no bounding box") from None
         left, top, right, bottom = (max(corner, 0) for corner in corners)
         inside: Bool[np.ndarray, "h w"] = (labels[top:bottom, left:right] == _voc_colour(number)).all(-1)
         if inside.sum() >= PASCAL_MIN_PX:
@@ -93,28 +95,14 @@ def _soften(picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
-class _NoDoctype(ET.TreeBuilder):
-    """Entities are declared in a DOCTYPE: none, no bombs."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise RunError("has a DOCTYPE, which no VOC annotation has")
-
-
-def _parse(path: Path) -> ET.Element:
-    try:
-        return ET.parse(path, ET.XMLParser(target=_NoDoctype())).getroot()
-    except (ET.ParseError, OSError, RunError) as error:
-        raise RunError(f"{path}: {error}") from None
-
-
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if path.exists() else None
     if image is None:
-        raise RunError(f"{path}: no such picture, or it can't be decoded")
+        raise RunError(f"{path}: image is missing or cannot be decoded")
     return np.asarray(image)
 
 
 def _voc_colour(number: int) -> UInt8[np.ndarray, "3"]:
-    """VOC's palette: the bits of the number, dealt to red, green and blue in turn, the lowest become the highest."""
+    """VOC's palette: bit 3k + c of the number becomes bit 7 - k of colour channel c."""
     dealt = [sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
     return np.array(dealt, np.uint8)

@@ -1,6 +1,6 @@
-"""Writing a shard: people are gathered in blocks, blocks are joined into one file. Whole or not there.
+"""Write shards: people are collected in blocks, and blocks are joined into one file. Writes are atomic.
 
-The bytes depend on the people and their order alone, not on how they were cut into blocks.
+The bytes depend only on the people and their order, not on the division into blocks.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ from hmrb.lookup import find
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
 
-BLOCK_BYTES = 1 << 26  # of pictures gathered in memory before a block is written
+BLOCK_BYTES = 1 << 26  # bytes of images held in memory before a block is written
 COPY_BYTES = 1 << 24
-PICTURES_BYTES = 32 << 30  # more are kept in numbered files of about this size
-HEADERS_BYTES = 1 << 16  # of an HDF5 file beside its arrays, at most
+PICTURES_BYTES = 32 << 30  # more bytes of images go to numbered files of about this size
+HEADERS_BYTES = 1 << 16  # upper limit of an HDF5 file's overhead
 PER_PICTURE = ("origin", "photo_px")
 COUNTS = ("num_people", "num_images", "num_files")
 
 
 class Block:
-    """People in memory, a list an array."""
+    """People held in memory, one list per array."""
 
     def __init__(self, about: dict[str, Any], label: str) -> None:
         self._about, self._label = about, label
@@ -54,7 +54,7 @@ class Block:
         self.num_people = self.num_bytes = 0
 
     def add(self, sample: Sample) -> None:
-        """Appends one person; the picture of the person before is shared where it is the same."""
+        """Append one person; an image identical to the previous person's is shared."""
         name = sample.name.encode()
         if len(name) > NAME_BYTES:
             raise ShardError(f"{self._label}: image name '{sample.name}' is longer than {NAME_BYTES} bytes")
@@ -68,7 +68,7 @@ class Block:
             value = len(self._jpegs) - 1 if key == "image" else values.get(key)
             value = getattr(sample, key) if value is None else value
             if key in ("keypoints2d", "keypoints3d") and not len(np.asarray(value)):
-                value = np.zeros(shape)  # none is labelled
+                value = np.zeros(shape)  # unlabelled
             self._append(key, shape, dtype, value)
         for key, number in sample.columns.items():
             code = self._code(key, number) if isinstance(number, str) else number
@@ -78,10 +78,10 @@ class Block:
         self.num_people += 1
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything gathered. Raises ShardError where a column is not given for every person."""
+        """All arrays. Raises ShardError if a column or extra is missing for some person or its shapes differ."""
         for key, rows in self._optional.items():
             if len(rows) != self.num_people or len({row.shape for row in rows}) > 1:
-                raise ShardError(f"{self._label}: {key} is not given for every person, in one shape")
+                raise ShardError(f"{self._label}: {key} is not given for every person with the same shape")
         out = {key: np.array(rows) for key, rows in (self._lists | self._optional).items()}
         ends = np.cumsum([0, *map(len, self._jpegs)], dtype=np.int64)
         out |= {"jpeg/offset": ends, "jpeg/bytes": np.frombuffer(b"".join(self._jpegs), np.uint8)}
@@ -91,7 +91,7 @@ class Block:
         return out | {f"categories/{key}": value for key, value in names.items()}
 
     def write(self, path: Path) -> None:
-        """The block as a shard of its own."""
+        """Write the block as a separate shard."""
         part, arrays = path.with_name(f".{path.name}.part"), self.arrays()
         _reserve(path.parent, [sum(array.nbytes for array in arrays.values())])
         try:
@@ -121,9 +121,9 @@ class Block:
 
 
 class ShardWriter:
-    """Writes samples one by one in bounded memory; the file appears under its name when complete, or not at all.
+    """Writes samples one by one in bounded memory. Writes are atomic: the file appears only when it is complete.
 
-    Samples that follow one another with the same picture share it. `with ShardWriter(...) as out: out.add(sample)`.
+    Consecutive samples with the same image share it. Usage: `with ShardWriter(...) as out: out.add(sample)`.
     """
 
     info: ShardInfo
@@ -165,7 +165,7 @@ class ShardWriter:
                 self.info = join(self._blocks, self.path, self._about)
 
     def add(self, sample: Sample) -> None:
-        """Appends one person."""
+        """Append one person."""
         self._block.add(sample)
         if self._block.num_bytes >= BLOCK_BYTES:
             self._flush()
@@ -179,7 +179,7 @@ class ShardWriter:
 
 
 def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo:
-    """Blocks to one shard, in their order. Raises RunError, with nothing left behind, where it can't be written."""
+    """Join blocks, in order, into one shard. Raises RunError and leaves no files behind if it cannot be written."""
     if not blocks:
         raise ShardError(f"{path}: no person to write")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
@@ -188,7 +188,7 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
 
 
 def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]]) -> str:
-    """16 hex digits over what a shard says of itself and every array's own SHA-256."""
+    """16 hex digits of a hash over a shard's attributes and every array's SHA-256."""
     whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
     for key in sorted(digests):
         whole.update(key.encode() + digests[key].digest())
@@ -196,16 +196,16 @@ def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[s
 
 
 def about_of(info: ShardInfo) -> dict[str, Any]:
-    """What a shard was told to say of itself."""
+    """The attributes of a shard that its writer was given."""
     return {key: value for key, value in asdict(info).items() if key not in ("sha", *COUNTS)}
 
 
 def guard(path: Path, step: Callable[[], Any]) -> Any:
-    """Does `step`; an error of the file system becomes a RunError that names `path`."""
+    """Run `step`; a file system error becomes a RunError that names `path`."""
     try:
         return step()
     except OSError as error:
-        inner = re.search("error message = '([^']+)'", str(error))  # HDF5 wraps the system's own
+        inner = re.search("error message = '([^']+)'", str(error))  # HDF5 wraps the system's message
         reason = inner[1] if inner else error.strerror or str(error)
         raise RunError(f"{path}: could not be written ({reason}); nothing was left behind") from None
 
@@ -250,13 +250,13 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     _publish(main, path)
     for old in path.parent.glob(f"{path.stem}.pictures-*.h5"):
         if old not in [pictures_path(path, number) for number in range(len(groups))]:
-            old.unlink()  # of a larger shard that was here before
+            old.unlink()  # left from a larger shard at the same path
     return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha)
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """What a block holds."""
+    """The size of a block."""
 
     people: int
     images: int
@@ -273,7 +273,7 @@ class _Size:
 def _rows(
     shard: Shard, done: _Size, categories: dict[str, dict[bytes, int]], is_last: bool
 ) -> Iterator[tuple[str, np.ndarray, int]]:
-    """Pieces of a block's arrays as they stand in the whole, and where; its categories are added to those known."""
+    """Yield pieces of a block's arrays with their start in the joined arrays; adds its categories to `categories`."""
     for key, array in shard.arrays.items():
         column = key.removeprefix("columns/")
         if key == "image":
@@ -294,7 +294,7 @@ def _rows(
 
 
 def _grouped(sizes: Sequence[_Size]) -> list[list[int]]:
-    """Numbers of the blocks whose pictures share a file."""
+    """Group block numbers by the file that stores their images."""
     groups: list[list[int]] = [[]]
     room = PICTURES_BYTES
     for number, size in enumerate(sizes):
@@ -319,7 +319,7 @@ def _write_pictures(blocks: Sequence[Path], path: Path) -> None:
 
 
 def _reserve(folder: Path, sizes: Sequence[int]) -> None:
-    """Looks for room for files first: a process that can't write the end of an HDF5 file is ended by HDF5 itself."""
+    """Check that the disk has space for files of these sizes: HDF5 aborts the process if it cannot finish a file."""
     with ExitStack() as files:
         for size in sizes:
             file = files.enter_context(tempfile.TemporaryFile(dir=folder))

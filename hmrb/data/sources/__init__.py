@@ -1,4 +1,4 @@
-"""The catalogue's converters: one file for each dataset or family."""
+"""The converters of the catalogue: one file per dataset or family of datasets."""
 
 from hmrb.data.convert.conversion import Converter
 from hmrb.data.sources import (

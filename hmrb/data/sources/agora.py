@@ -1,12 +1,12 @@
-"""AGORA: scans of clothed people rendered in scenes, 5 to 15 a picture, with SMPL and SMPL-X fits to the scans.
+"""AGORA: scans of clothed people rendered in scenes, 5 to 15 per image, with SMPL and SMPL-X fits to the scans.
 
 Patel, Huang, Tesch, Hoffmann, Tripathi, Black: AGORA: Avatars in Geography Optimized for Regression Analysis, CVPR
 2021. https://agora.is.tue.mpg.de/
 
-Fits are in a frame of the scan, y up. A scan stands turned by a yaw in the world of the Unreal engine, seen by a camera
-turned by a yaw and a pitch; all of it becomes one rotation and one translation into the camera's frame, which are kept
-as extra smplx/camera_rotation and smplx/camera_translation, beside the SMPL-X fit as its file has it. `transl` of the
-SMPL fit follows from the labelled pelvis. Children's shape has an 11th number: extra smpl/betas, 0 for adults.
+Fits are in the scan's frame, y up. In the Unreal engine's world, a scan is rotated by a yaw and the camera by a yaw and
+a pitch. The converter combines them into one rotation and one translation to the camera frame, stored as extra
+smplx/camera_rotation and smplx/camera_translation next to the unchanged SMPL-X fit. `transl` of the SMPL fit is
+computed from the labelled pelvis. The shape of children has an 11th number: extra smpl/betas, 0 for adults.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,17 +27,17 @@ from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.records import Person, Photo
 
 FOLDERS = {"train": "train", "val": "validation"}
-LONGEST = 20_000  # bytes of an array that is kept: 127 joints take 3,048, the vertices of a body 165,360
-SMALL = "_1280x720"  # in the names of the smaller pictures; labels are those of the larger
-SIZE = (3840, 2160)  # of the large pictures
+LONGEST = 20_000  # bytes of the longest array to keep: 127 joints take 3,048, the vertices of a body 165,360
+SMALL = "_1280x720"  # in the names of the small images; labels refer to the large ones
+SIZE = (3840, 2160)  # of the large images
 SMALLER = 3.0
 JOINTS = 45
-# Yaw and pitch in degrees and place in cm of a camera, by a part of the picture's name. From the official projection.
+# A camera's yaw and pitch in degrees and position in cm, by part of the image's name. From the official projection.
 CAMERAS = {
     "hdri": (0, 0, (0, 0, 170)), "cam00": (135, 30, (400, -275, 265)), "cam01": (-135, 30, (400, 225, 265)),
     "cam02": (-45, 30, (-490, 170, 265)), "cam03": (45, 30, (-490, -275, 265)), "ag2": (0, 15, (0, 0, 170)),
 }  # fmt: skip
-GROUND = np.array([0, -1.7, 0])  # metres, of the other scenes
+GROUND = np.array([0, -1.7, 0])  # metres; camera offset in all other scenes
 SMPL_SIZES = {"root_pose": 3, "body_pose": SMPL_KIND.pose_numbers - 3, "translation": 3}
 SMPLX_SIZES = {
     "global_orient": 3, "body_pose": 63, "left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3, "leye_pose": 3,
@@ -50,7 +50,7 @@ Point = Float[np.ndarray, "3"]
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One person of a picture: where its fits are, where and how it stands (cm, degrees), its joints as labelled."""
+    """One person in an image: paths of the fits, position (cm) and yaw (degrees), and labelled joints."""
 
     smpl: str
     smplx: str
@@ -63,7 +63,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture and its valid people; its own camera (X, Y, Z in cm, yaw in degrees) where its name tells none."""
+    """An image and its valid people; `camera` (X, Y, Z in cm, yaw in degrees) applies if its name implies none."""
 
     name: str
     camera: Float[np.ndarray, "4"]
@@ -71,7 +71,7 @@ class Picture:
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """The splits whose tables are there, pictures of either size."""
+    """Plan the splits whose tables exist, for images of either size."""
     tables = {
         split: sorted((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
         for split, name in FOLDERS.items()
@@ -89,7 +89,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterator[Photo]:
-    """One picture and everybody in it of whom enough is seen."""
+    """Read one image and the people in view."""
     shrink = SMALLER if SMALL in picture.name else 1.0
     size = np.array(SIZE) / shrink
     scans = [scan for scan in picture.scans if compat or _in_view(scan.joints2d / shrink, size)]
@@ -98,27 +98,27 @@ def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterato
 
 
 def _in_view(points: Float[np.ndarray, "J 2"], size: Float[np.ndarray, "2"]) -> bool:
-    """Whether a joint is in the picture: tables have people beside it too."""
+    """Whether a joint is inside the image: the tables also list people outside it."""
     return bool(((points >= 0) & (points <= size - 1)).all(1).any())
 
 
 def frame_of(name: str, camera: Float[np.ndarray, "4"], place: Float[np.ndarray, "4"]) -> tuple[np.ndarray, Point]:
-    """Rotation and translation (metres) from the frame of a scan's fit into the camera's, by the picture's name."""
+    """Rotation and translation (metres) from the frame of a scan's fit to the camera frame, by the image's name."""
     known = next((row for word, row in CAMERAS.items() if word in name), None)
     yaw, pitch, at = known or (float(camera[3]), 0.0, camera[:3])
     seen_from = _metres(np.array(at, float)) + (0 if known else GROUND)
     look = _turn(pitch, 0) @ _turn(-yaw, 1)
-    turn = look @ _turn(place[3] - 90, 1) @ X_HALF_TURN  # scans are turned by 90 degrees
+    turn = look @ _turn(place[3] - 90, 1) @ X_HALF_TURN  # scans are rotated by 90 degrees
     return turn, look @ (_metres(place[:3]) - seen_from)
 
 
 def _person(root: Path, has_smplx: bool, compat: bool, picture: Picture, scan: Scan, shrink: float) -> Person:
     turn, shift = frame_of(picture.name, picture.camera, scan.place)
     fit = _smpl(inside(root, scan.smpl))
-    rest = turn.T @ (scan.joints3d[0] - shift) - fit["translation"]  # the pelvis at rest, as the label has it
+    rest = turn.T @ (scan.joints3d[0] - shift) - fit["translation"]  # the rest pelvis, from the label
     rotation = rotmat(fit["root_pose"])
     pose = np.concatenate([fit["root_pose"], fit["body_pose"]]).reshape(SMPL_KIND.num_joints, 3)
-    # The study has the half turn on the other side of the root.
+    # The study applies the half turn on the other side of the root.
     pose[0] = rotvec(turn @ X_HALF_TURN @ rotation @ X_HALF_TURN if compat else turn @ rotation)
     extra = {"smpl/betas": fit["betas"]}
     if has_smplx:
@@ -140,7 +140,7 @@ def _person(root: Path, has_smplx: bool, compat: bool, picture: Picture, scan: S
 
 
 def _metres(unreal_cm: Point) -> Point:
-    """Unreal's x forward, y right, z up to x right, y down, z forward."""
+    """Convert Unreal's axes (x forward, y right, z up; cm) to x right, y down, z forward (metres)."""
     x, y, z = unreal_cm / 100
     return np.array([y, -z, x])
 
@@ -153,7 +153,7 @@ def _pictures(path: Path, folder: str, there: dict[str, str]) -> Iterator[Pictur
     table = read_frame(path, LONGEST)
     needed = ("imgPath", "X", "Y", "Z", "Yaw", "gender", "isValid", "gt_path_smpl", "gt_joints_2d", "gt_joints_3d")
     if missing := [key for key in needed if key not in table]:
-        raise RequestError(f"{path}: no {', '.join(missing)} in its table; is it of the SMPL version, with joints?")
+        raise RequestError(f"{path}: missing columns: {', '.join(missing)}; is it the SMPL version with joints?")
     for row, named in enumerate(table["imgPath"]):
         large = str(named).replace("\\", "/").rsplit("/", 1)[-1].replace(SMALL, "")
         small = large.replace(".png", f"{SMALL}.png")
@@ -170,13 +170,13 @@ def _scan(path: Path, table: dict[str, list[Any]], row: int, number: int) -> Sca
         try:
             return table[key][row][number]
         except (TypeError, IndexError):
-            raise RequestError(f"{path}: {key} of row {row} is not given for everybody in the picture") from None
+            raise RequestError(f"{path}: {key} of row {row} is missing for some people in the image") from None
 
     joints = [np.array(told(f"gt_joints_{n}d"), np.float32) for n in (2, 3)]
     if [one.shape for one in joints] != [(JOINTS, 2), (JOINTS, 3)]:
         raise RequestError(
-            f"{path}: joints of row {row} have shapes {[one.shape for one in joints]}, the SMPL version has"
-            f" {JOINTS}; camera_dataframe_smpl is the folder for its tables"
+            f"{path}: joints of row {row} have shapes {[one.shape for one in joints]}, the SMPL version has {JOINTS}"
+            " joints; the folder camera_dataframe_smpl must contain the tables of the SMPL version"
         )
     columns: dict[str, float | str] = {key: float(told(key)) for key in NUMBERS if key in table}
     columns |= {key: str(told(key)) for key in WORDS if key in table}
@@ -193,13 +193,13 @@ def _scan(path: Path, table: dict[str, list[Any]], row: int, number: int) -> Sca
 
 
 def _pickled(name: str) -> str:
-    """The pickle beside the mesh that a table names."""
+    """Path of the pickle next to the mesh that a table names."""
     return f"{str(name).removesuffix('.obj').removesuffix('.pkl')}.pkl"
 
 
 @lru_cache(512)
 def _smpl(path: Path) -> dict[str, np.ndarray]:
-    """A scan stands in many pictures."""
+    """Read a SMPL fit; cached because scans occur in many images."""
     fit = read_tensors(path)
     return {key: _numbers(fit, key, (size,), path) for key, size in SMPL_SIZES.items()} | {"betas": _betas(fit, path)}
 
@@ -219,9 +219,11 @@ def _numbers(fit: Any, key: str, sizes: Sequence[int], path: Path) -> Float[np.n
     try:
         numbers = np.asarray(fit[key], np.float32).ravel()
     except (KeyError, TypeError, ValueError, IndexError):
-        raise RequestError(f"{path}: no {key} in it; get it again") from None
+        raise RequestError(f"{path}: missing {key}; download it again") from None
     if numbers.size not in sizes or not np.isfinite(numbers).all():
-        raise RequestError(f"{path}: {key} should be {sizes[0]} finite numbers, {numbers.size} are there; get it again")
+        raise RequestError(
+            f"{path}: {key} must have {sizes[0]} finite numbers, but has {numbers.size}; download it again"
+        )
     return numbers
 
 
@@ -238,17 +240,18 @@ CONVERTERS = (
             "  camera_dataframe_smpl/train_0_withjv.pkl ... validation_0_withjv.pkl ...   (the SMPL version)\n"
             "  images/train/ag_..._1280x720.png  images/validation/   (or 3840x2160, without _1280x720)\n"
             "  smpl_gt/<set>/<scan>.pkl\n"
-            "  smplx_gt/<set>/<scan>.pkl   (may be missing; then there is no SMPL-X)"
+            "  smplx_gt/<set>/<scan>.pkl   (optional; without it there is no SMPL-X)"
         ),
         traps=(
-            "The fit's root is in the scan's frame; the half turn between y up and y down goes on its left.",
-            "2D joints are those of 3840x2160 pictures, whichever are there.",
-            "Confidence is 1 for all joints, also of those that are hidden or outside the picture.",
-            "Children (column kid) have an 11th shape number, in extra smpl/betas: with 10 they come out too large.",
-            "People none of whose joints is in the picture are left out.",
-            "People hidden for more than 90 percent (isValid) are left out; column occlusion has the percentage.",
+            "The fit's root is in the scan's frame; the half turn from y up to y down is multiplied from the left.",
+            "2D joints always refer to the 3840x2160 images, even if you have the smaller ones.",
+            "All joints have confidence 1, including hidden joints and joints outside the image.",
+            "Children (column kid) have an 11th shape number, in extra smpl/betas; with only 10 they are too large.",
+            "People with no joint inside the image are left out.",
+            "People who are more than 90 percent hidden (isValid) are left out; column occlusion has the percentage.",
         ),
-        study="the root's half turn is on its right, so people face wrong ways; those beside pictures are kept",
+        study="the root's half turn is multiplied from the right, so people face the wrong way; people outside the"
+        " image are kept",
         benchmarks=("val",),
     ),
 )

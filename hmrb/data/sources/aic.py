@@ -1,4 +1,4 @@
-"""AI Challenger key points, from the lists it came as or from their re-release in COCO's format.
+"""AI Challenger keypoints, from the original annotation lists or from their re-release in COCO format.
 
 Wu et al., AI Challenger: a large-scale dataset for going deeper in image understanding, arXiv 1711.06475, 2017,
 https://github.com/AIChallenger/AI_Challenger_2017. The first host is gone; mirrors exist.
@@ -15,20 +15,20 @@ from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, nu
 from hmrb.data.convert.boxes import box_corners
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 
-# Split: what the challenge calls it, the dates that its folders were given, the date of the pictures.
+# Split: the challenge's name, the dates in its folder names, the date in the image folder's name.
 FOLDERS = {
     "train": ("train", ("20170909", "20170902"), "20170902"),
     "val": ("validation", ("20170911",), "20170911"),
 }
 POINTS = 14
 VISIBLE, HIDDEN, UNLABELLED = 1, 2, 3  # the challenge's codes
-HIDDEN_COCO = 1  # 0 not labelled, 1 hidden, 2 visible: the re-release's
+HIDDEN_COCO = 1  # the re-release's codes: 0 not labelled, 1 hidden, 2 visible
 
 People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """Everybody with a labelled point. Which of the two formats a file has is seen in it."""
+    """Plan all people with a labelled point. The format is detected from each file's content."""
     return [_part(raw, split, path) for split, path in present(raw, _files()).items()]
 
 
@@ -83,7 +83,7 @@ def _coco(table: object, folder: str, path: Path) -> People:
 CONVERTERS = (
     Converter(
         name="aic",
-        title="AI Challenger key points",
+        title="AI Challenger keypoints",
         licence="research",
         skeleton="aic_14",
         splits=("train", "val"),
@@ -93,14 +93,15 @@ CONVERTERS = (
             "ai_challenger_keypoint_train_20170909/keypoint_train_images_20170902/<image_id>.jpg\n"
             "ai_challenger_keypoint_validation_20170911/keypoint_validation_annotations_20170911.json\n"
             "ai_challenger_keypoint_validation_20170911/keypoint_validation_images_20170911/<image_id>.jpg\n"
-            "or, for the labels, annotations/aic_{train,val}.json"
+            "or, instead of these annotation files, annotations/aic_{train,val}.json"
         ),
         traps=(
-            "boxes are corners, and points have code 1 visible, 2 hidden, 3 not labelled",
-            "the re-release in COCO's format has x, y, width, height, and codes 0 not labelled, 1 hidden, 2 visible",
-            "a few pictures are damaged: --allow-missing 20",
+            "bounding boxes are corner pairs; visibility codes are 1 visible, 2 hidden, 3 not labelled",
+            "the COCO-format re-release has boxes as x, y, width, height and codes 0 not labelled, 1 hidden, 2 visible",
+            "a few images are damaged: use --allow-missing 20",
         ),
-        study="corners are taken for x, y, width, height, codes for confidence: points not labelled count three times",
+        study="corners are read as x, y, width, height and visibility codes as confidence, so unlabelled points have"
+        " weight 3",
         benchmarks=("val",),
     ),
 )

@@ -1,8 +1,8 @@
-"""CMU MoSh: bodies of CMU's motion capture, without pictures. What the adversarial prior calls real.
+"""CMU MoSh: bodies from CMU's motion capture, without images. The adversarial prior uses them as real samples.
 
-Kanazawa, Black, Jacobs and Malik: End-to-end Recovery of Human Shape and Pose, CVPR 2018, whose release it is,
-https://github.com/akanazawa/hmr; fitted by MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014. Or AMASS's fits of the
-same, Mahmood, Ghorbani, Troje, Pons-Moll and Black: AMASS, ICCV 2019.
+Released by Kanazawa, Black, Jacobs and Malik: End-to-end Recovery of Human Shape and Pose, CVPR 2018,
+https://github.com/akanazawa/hmr; fitted with MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014. Alternatively, AMASS's
+fits of the same data, Mahmood, Ghorbani, Troje, Pons-Moll and Black: AMASS, ICCV 2019.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
 
 PACKED = ("cmu_mosh.npz", "cmu_mocap.npz")
-ROWS = 1000  # of a packed file, an item
-FPS = 10  # AMASS is thinned to it, as mmhuman3d does
+ROWS = 1000  # rows of a packed file per item
+FPS = 10  # AMASS is subsampled to this rate, as in mmhuman3d
 _BODY = ("global_orient", "body_pose", "betas")
-SMPLH_SHARED = 66  # numbers of SMPL-H's pose that are SMPL's too: root and 21 joints; hands follow
+SMPLH_SHARED = 66  # pose numbers that SMPL-H shares with SMPL: root and 21 joints; hands follow
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """An item a file of HMR's release or of AMASS, or some rows of a packed file."""
+    """Plan one item per file of HMR's release or AMASS, or per ROWS rows of a packed file."""
     for pattern in ("neutrMosh/neutrSMPL_CMU/*/*.pkl", "neutrSMPL_CMU/*/*.pkl", "*/*.pkl"):
         if paths := sorted(raw.root.glob(pattern)):
             return [SplitPlan("train", paths, read)]
@@ -42,31 +42,31 @@ def plan(raw: Raw) -> list[SplitPlan]:
         if paths := sorted(raw.root.glob(pattern)):
             return [SplitPlan("train", paths, read_amass)]
     raise RequestError(
-        f"{raw.root}: no neutrMosh/neutrSMPL_CMU/*/*.pkl, no {' or '.join(PACKED)} and no CMU/*/*_poses.npz in it;"
+        f"{raw.root}: contains no neutrMosh/neutrSMPL_CMU/*/*.pkl, {', '.join(PACKED)} or CMU/*/*_poses.npz;"
         " see hmrb convert-data NAME --explain"
     )
 
 
 def read(path: Path) -> Iterator[Photo]:
-    """Every frame of one of HMR's pickles."""
+    """Read every frame of one of HMR's pickles."""
     table = read_pickle(path)
     key = "poses" if isinstance(table, dict) and "poses" in table else "new_poses"
     if not isinstance(table, dict) or key not in table or "betas" not in table:
-        raise RequestError(f"{path}: no poses or no betas in it")
+        raise RequestError(f"{path}: missing poses or betas")
     poses = _checked(path, key, table[key], SMPL_KIND.pose_numbers)
     betas = _checked(path, "betas", np.atleast_2d(table["betas"]), SMPL_KIND.num_betas)[0]
     return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), range(len(poses)))
 
 
 def read_rows(item: tuple[Path, int, int]) -> Iterator[Photo]:
-    """Some rows of a packed file."""
+    """Read some rows of a packed file."""
     path, start, stop = item
     poses, betas = _packed(path)
     return _frames(path.stem, poses, betas, range(start, stop))
 
 
 def read_amass(path: Path) -> Iterator[Photo]:
-    """Ten frames a second of one of AMASS's files; hands are left open."""
+    """Read an AMASS file at ten frames per second; hands are open."""
     keys = ("poses", "betas", "gender", "mocap_framerate")
     with Npz(path) as file:
         poses, betas, gender, rate = (file.read(key) for key in keys)
@@ -74,12 +74,12 @@ def read_amass(path: Path) -> Iterator[Photo]:
     poses = np.concatenate([poses, np.zeros((len(poses), 6), np.float32)], 1)
     betas = _checked(path, "betas", np.atleast_2d(betas), SMPL_KIND.num_betas)[0]
     if not float(rate) > 0:
-        raise RequestError(f"{path}: mocap_framerate is {rate}")
+        raise RequestError(f"{path}: mocap_framerate is {rate}, expected a positive number")
     chosen = np.arange(0, len(poses), max(float(rate) / FPS, 1)).astype(int)
     word = gender.item() if isinstance(gender, np.ndarray) else gender
     word = word.decode() if isinstance(word, bytes) else str(word)
     if word not in GENDERS:
-        raise RequestError(f"{path}: no gender is called '{word}'; known: {', '.join(GENDERS)}")
+        raise RequestError(f"{path}: unknown gender '{word}'; known: {', '.join(GENDERS)}")
     return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), chosen.tolist(), word)
 
 
@@ -90,7 +90,7 @@ def _frames(
     rows: Any,
     gender: str = "neutral",
 ) -> Iterator[Photo]:
-    """One body a frame; those with numbers that are none are left out."""
+    """Yield one body per frame; frames with non-finite numbers are left out."""
     for row in rows:
         if not (np.isfinite(poses[row]).all() and np.isfinite(betas[row]).all()):
             continue
@@ -107,35 +107,37 @@ def _frames(
 
 @lru_cache(maxsize=1)
 def _packed(path: Path) -> tuple[Float[np.ndarray, "N P"], Float[np.ndarray, "N S"]]:
-    """All poses and shapes: of a HumanData's `smpl`, or of 4D-Humans' `body_pose` with the root in it."""
+    """All poses and shapes, from HumanData's `smpl` or from 4D-Humans' `body_pose`, which includes the root."""
     with Npz(path) as file:
         smpl = file.read("smpl") if "smpl" in file else {key: file.read(key) for key in file.keys if key in _BODY}
     if not isinstance(smpl, dict) or (missing := [key for key in _BODY[1:] if key not in smpl]):
-        raise RequestError(f"{path}: no {', '.join(missing) if isinstance(smpl, dict) else 'table smpl'} in it")
+        raise RequestError(f"{path}: missing {', '.join(missing) if isinstance(smpl, dict) else 'table smpl'}")
     betas = _checked(path, "betas", smpl["betas"], SMPL_KIND.num_betas)
     parts = [np.reshape(smpl[key], (len(smpl[key]), -1)) for key in _BODY[:2] if key in smpl]
     if len({len(betas), *map(len, parts)}) > 1:
-        raise RequestError(f"{path}: poses of {len(parts[-1])} people and shapes of {len(betas)}")
+        raise RequestError(f"{path}: has {len(parts[-1])} poses but {len(betas)} shapes")
     return _checked(path, "pose", np.concatenate(parts, 1), SMPL_KIND.pose_numbers), betas
 
 
 def _checked(path: Path, key: str, values: Any, width: int) -> Float[np.ndarray, "N W"]:
-    """Rows of at least `width` numbers, cut to it where they are shapes."""
+    """Check that rows have `width` numbers; shapes may be longer and are cut to `width`."""
     array = np.asarray(values)
     is_short = array.ndim != 2 or array.shape[1] < width or (key != "betas" and array.shape[1] != width)
     if is_short or array.dtype.kind not in "fiu":
-        raise RequestError(f"{path}: {key} of shape {array.shape} and type {array.dtype}, expected (frames, {width})")
+        raise RequestError(
+            f"{path}: {key} has shape {array.shape} and type {array.dtype}, expected numbers of shape (frames, {width})"
+        )
     return array[:, :width].astype(np.float32)
 
 
 def _name(path: Path) -> str:
-    """Subject and file, without ending."""
+    """Subject and file name, without extension."""
     return f"{path.parent.name}/{path.stem.removesuffix('_poses')}"
 
 
 TREE = """
   neutrMosh/neutrSMPL_CMU/01/01_01.pkl      HMR's release
-  or, packed: cmu_mosh.npz                  HumanData; or cmu_mocap.npz of 4D-Humans
+  or, packed: cmu_mosh.npz                  HumanData; or cmu_mocap.npz from 4D-Humans
   or, from AMASS (SMPL-H): CMU/01/01_01_poses.npz"""
 
 CONVERTERS = (
@@ -148,9 +150,10 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "there are no pictures, no key points and no camera: roots are in the mocap's world, translations zeros",
-            "AMASS is thinned to ten frames a second, keeps its gender, and its hands are left open",
-            "where several kinds of files are there, HMR's are taken, then packed ones",
+            "there are no images, keypoints or cameras: roots are in the motion capture world frame, translations are"
+            " zeros",
+            "AMASS is subsampled to ten frames per second and keeps its gender; hands are open",
+            "if several kinds of files exist, HMR's are used first, then packed files, then AMASS",
         ),
     ),
 )

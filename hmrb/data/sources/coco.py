@@ -1,4 +1,4 @@
-"""COCO's way to write key points: COCO itself, COCO-WholeBody, CrowdPose and PoseTrack18.
+"""Datasets in COCO's keypoint format: COCO itself, COCO-WholeBody, CrowdPose and PoseTrack18.
 
 COCO: Lin et al., ECCV 2014, https://cocodataset.org. COCO-WholeBody: Jin et al., ECCV 2020,
 https://github.com/jin-s13/COCO-WholeBody. CrowdPose: Li et al., CVPR 2019, https://github.com/Jeff-sjtu/CrowdPose.
@@ -32,20 +32,20 @@ from hmrb.skeleton import SKELETONS
 LIMBS = slice(5, 17)  # shoulders to ankles, in COCO's 17 and in PoseTrack's
 BODY = 17
 COCO_PICTURES = {"train": "train2014", "val": "val2014", "val2017": "val2017"}
-# The other parts of COCO-WholeBody, in the order of its 133: key, points, whether they are to be used.
+# The other parts of COCO-WholeBody, in the order of its 133 points: key, number of points, key of the valid flag.
 PARTS = (
     ("foot_kpts", 6, "foot_valid"), ("face_kpts", 68, "face_valid"),
     ("lefthand_kpts", 21, "lefthand_valid"), ("righthand_kpts", 21, "righthand_valid"),
 )  # fmt: skip
 POSETRACK_NAMES = {"head_bottom_pt": "head_bottom", "headtop": "head_top"}  # ours: theirs
-LABELS = ("", "annotations/", "json/")  # folders that CrowdPose's files are found in
+LABELS = ("", "annotations/", "json/")  # folders that may contain CrowdPose's files
 
 Points = Float[np.ndarray, "K 3"]
 Picture = Mapping[str, Any]
 
 
 def plan_coco(raw: Raw) -> list[SplitPlan]:
-    """People whose twelve limb points are all labelled; splits whose pictures are there."""
+    """Plan people with all twelve limb points labelled, for the splits whose images exist."""
     folders = {split: (name, f"images/{name}") for split, name in COCO_PICTURES.items()}
     there = [split for split, names in folders.items() if any((raw.root / name).is_dir() for name in names)]
     files = {
@@ -57,7 +57,7 @@ def plan_coco(raw: Raw) -> list[SplitPlan]:
 
 
 def plan_wholebody(raw: Raw) -> list[SplitPlan]:
-    """The pictures of 2017; people whose twelve limb points are all labelled."""
+    """Plan people with all twelve limb points labelled, on the images of COCO 2017."""
     files = {
         split: (f"annotations/coco_wholebody_{split}_v1.0.json", f"coco_wholebody_{split}_v1.0.json")
         for split in ("train", "val")
@@ -70,7 +70,7 @@ def plan_wholebody(raw: Raw) -> list[SplitPlan]:
 
 
 def plan_crowdpose(raw: Raw) -> list[SplitPlan]:
-    """People whose 14 points are all labelled and inside the picture."""
+    """Plan people with all 14 points labelled and inside the image."""
     files = {split: [f"{label}crowdpose_{split}.json" for label in LABELS] for split in ("train", "val", "test")}
     return [
         _part(raw, split, path, ("images",), partial(_labelled, 14), _is_inside, ("crowdIndex", "crowd"))
@@ -79,7 +79,7 @@ def plan_crowdpose(raw: Raw) -> list[SplitPlan]:
 
 
 def plan_posetrack(raw: Raw) -> list[SplitPlan]:
-    """One item a sequence, with its own annotation file."""
+    """Plan one item per sequence; each has its own annotation file."""
     folders = {split: (f"posetrack_data/annotations/{split}", f"annotations/{split}") for split in ("train", "val")}
     return [
         SplitPlan(split, raw.some(f"{folder.relative_to(raw.root)}/*.json"), partial(read_sequence, raw.root))
@@ -88,7 +88,7 @@ def plan_posetrack(raw: Raw) -> list[SplitPlan]:
 
 
 def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
-    """The labelled pictures of one of PoseTrack's sequences; people without a box are left out."""
+    """Read the labelled images of a PoseTrack sequence; people without a bounding box are left out."""
     table = read_json(path)
     rows = _posetrack_rows(table, path)
     names = {entry(p, "id", path): _text(p, "file_name", path) for p in entry(table, "images", path)}
@@ -114,7 +114,7 @@ def _part(
     keeps: Callable[[Points, Picture], bool],
     column: tuple[str, str] | None = None,
 ) -> SplitPlan:
-    """One file's people whom `keeps` keeps. `column` is a number of the picture and what it is called here."""
+    """Plan the people of one file that `keeps` accepts. `column` is a field of the image and its column name."""
     folder = raw.need(*folders).relative_to(raw.root).as_posix()
     table = read_json(path)
     pictures: dict[int, Picture] = {entry(p, "id", path): p for p in entry(table, "images", path)}
@@ -138,7 +138,7 @@ def _part(
 
 
 def _labelled(count: int, person: Picture, path: Path) -> Points:
-    """Points of confidence 1 where they are labelled, visible (code 2) or hidden (1)."""
+    """Points with confidence 1 if they are labelled: visible (code 2) or hidden (code 1)."""
     points = numbers(person, "keypoints", (count, 3), path)
     points[:, 2] = points[:, 2] > 0
     points[points[:, 2] == 0] = 0
@@ -150,7 +150,7 @@ def _body(person: Picture, path: Path) -> Points:
 
 
 def _whole_body(most: float, person: Picture, path: Path) -> Points:
-    """Confidence of feet, face and hands is as stored, a score or a code, at most `most`."""
+    """Whole-body points; feet, face and hands keep the stored confidence (a score or a code), at most `most`."""
     points = [_labelled(BODY, person, path)]
     for key, count, valid in PARTS:
         part = numbers(person, key, (count, 3), path)
@@ -170,11 +170,11 @@ def _is_inside(points: Points, picture: Picture) -> bool:
 
 
 def _posetrack_rows(table: Any, path: Path) -> list[int]:
-    """Where the file has each of our points: it names them, under `categories`."""
+    """Index of each of our points in the file, which lists its point names under `categories`."""
     theirs = list(entry(entry(entry(table, "categories", path), 0, path), "keypoints", path))
     ours = [POSETRACK_NAMES.get(joint, joint) for joint in SKELETONS["posetrack"].joints]
     if missing := [joint for joint in ours if joint not in theirs]:
-        raise RequestError(f"{path}: names no point {', '.join(missing)}; there are {', '.join(theirs)}")
+        raise RequestError(f"{path}: missing keypoints {', '.join(missing)}; the file has {', '.join(theirs)}")
     return [theirs.index(joint) for joint in ours]
 
 
@@ -195,10 +195,10 @@ CONVERTERS = (
             "annotations/person_keypoints_val2017.json\nval2017/000000000139.jpg ..."
         ),
         traps=(
-            "train and val are of 2014; val2017, the 5,000 pictures that 2D evaluations take, are among val's",
-            "people are kept whose points 5 to 16 are all labelled, hidden ones among them",
-            "a point of confidence 1 is labelled, seen or hidden; column occlusion is the share of hidden ones",
-            "the box is the annotators', without a margin",
+            "train and val are from 2014; val2017, the 5,000 images that 2D evaluations use, is a subset of val",
+            "only people with all of points 5 to 16 labelled (visible or hidden) are kept",
+            "confidence 1 means labelled, visible or hidden; column occlusion is the fraction of hidden points",
+            "the bounding box is the annotated one, without a margin",
         ),
         benchmarks=("val", "val2017"),
     ),
@@ -214,9 +214,10 @@ CONVERTERS = (
             "{train,val}2017/000000000009.jpg ...   or train_2017/{train,val}2017/..."
         ),
         traps=(
-            "the pictures of COCO 2017, not of 2014",
-            "feet, face and hands count only where the file calls the part valid, with a score or a code",
-            "hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+            "the images are from COCO 2017, not 2014",
+            "feet, face and hands are used only if the file marks the part as valid; their confidence is a score or a"
+            " code",
+            "hips are mapped to SMPL's joints, as in the study, although they were annotated in images",
         ),
         study="feet, face and hands keep confidences up to 2",
         benchmarks=("val",),
@@ -230,8 +231,8 @@ CONVERTERS = (
         plan=plan_crowdpose,
         tree="crowdpose_{train,val,test}.json   or annotations/..., json/...\nimages/100000.jpg ...",
         traps=(
-            "people are kept whose 14 points are all labelled and inside the picture",
-            "head, neck and hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+            "only people with all 14 points labelled and inside the image are kept",
+            "head, neck and hips are mapped to SMPL's joints, as in the study, although they were annotated in images",
         ),
         benchmarks=("val", "test"),
     ),
@@ -247,8 +248,8 @@ CONVERTERS = (
             "images/{train,val}/000001_bonn_train/000000.jpg ..."
         ),
         traps=(
-            "some people have no box and are left out; ears are never labelled",
-            "hips are named as SMPL's joints, as in the study, though they were marked in pictures",
+            "people without a bounding box are left out; ears are never labelled",
+            "hips are mapped to SMPL's joints, as in the study, although they were annotated in images",
         ),
         benchmarks=("val",),
     ),

@@ -1,11 +1,11 @@
-"""EFT's SMPL fits to six datasets of key points: pseudo ground truth, over pictures of the datasets themselves.
+"""EFT's SMPL fits to six keypoint datasets: pseudo ground truth for the images of these datasets.
 
 Joo, Neverova, Vedaldi: Exemplar Fine-Tuning for 3D Human Model Fitting Towards In-the-Wild 3D Human Pose Estimation,
 3DV 2021. https://github.com/facebookresearch/eft
 
-A fit has the weak-perspective camera of its box and no place in the picture: `transl` stays zero, the camera is kept as
-extra `eft/camera` (s, x, y): a point of the body at (X, Y, Z) is at center + side / 2 * s * (X + x, Y + y) pixels, of
-the box's center and side.
+A fit has a weak-perspective camera for its bounding box but no 3D position: `transl` is zero, and the camera is stored
+as extra `eft/camera` (s, x, y). A body point (X, Y, Z) projects to center + side / 2 * s * (X + x, Y + y) in pixels,
+with the box's center and side.
 """
 
 import json
@@ -26,7 +26,7 @@ from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
-READ_CHARS = 1 << 20  # of a file that is far larger than what is kept of it
+READ_CHARS = 1 << 20  # characters to read at once; most of the file's content is not kept
 FIELDS = {
     "bbox_center": (2,), "bbox_scale": (), "parm_cam": (3,), "parm_shape": (SMPL_KIND.num_betas,),
     "parm_pose": (SMPL_KIND.num_joints, 3, 3), "gt_keypoint_2d": (49, 3),
@@ -37,7 +37,7 @@ Fits = Float[np.ndarray, "N F"]
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """One file of fits: where it may lie, where the pictures may be, what leads to a picture in its dataset."""
+    """A file of fits: its possible paths, the possible image folders, and the prefix of image names."""
 
     files: tuple[str, ...]
     pictures: tuple[str, ...]
@@ -46,7 +46,7 @@ class Fitted:
 
 
 def plan(fitted: dict[str, Fitted], raw: Raw) -> list[SplitPlan]:
-    """The splits whose files are there. Raises RequestError where there is none, or none of the pictures' folders."""
+    """Plan the splits whose files exist. Raises RequestError if no file or no image folder exists."""
     there = {split: file for split, one in fitted.items() if (file := _first(raw, one.files)) is not None}
     if not there:
         raw.need(*(name for one in fitted.values() for name in one.files))
@@ -59,7 +59,7 @@ def plan(fitted: dict[str, Fitted], raw: Raw) -> list[SplitPlan]:
 
 
 def read(pictures: Path, prefix: str, has_sequences: bool, item: tuple[str, Fits]) -> Iterator[Photo]:
-    """One picture and everybody fitted in it."""
+    """Read one image and all its fitted people."""
     name, fits = item
     columns: dict[str, float | str] = {"sequence": name.split("/")[0]} if has_sequences else {}
     people = tuple(_person(row, columns) for row in fits)
@@ -71,12 +71,12 @@ def _first(raw: Raw, names: tuple[str, ...]) -> Path | None:
 
 
 def _by_picture(path: Path) -> list[tuple[str, Fits]]:
-    """Pictures in the order of their first fit."""
+    """Group fits by image, in the order of each image's first fit."""
     rows: dict[str, list[np.ndarray]] = {}
     for number, entry in enumerate(_entries(path)):
         name = entry.get("imageName") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
-            raise RequestError(f"{path}: no imageName in entry {number} of its data; get the file again")
+            raise RequestError(f"{path}: entry {number} of data has no imageName; download the file again")
         rows.setdefault(name.replace("\\", "/"), []).append(_values(entry, path, number))
     return [(name, np.stack(rows.pop(name))) for name in list(rows)]
 
@@ -87,21 +87,23 @@ def _values(entry: dict[str, Any], path: Path, number: int) -> Float[np.ndarray,
         try:
             part = np.asarray(entry[key], np.float32).reshape(shape)
         except (KeyError, TypeError, ValueError):
-            raise RequestError(f"{path}: entry {number} has no {key} of shape {shape}; get the file again") from None
+            raise RequestError(
+                f"{path}: entry {number} has no {key} of shape {shape}; download the file again"
+            ) from None
         if not np.isfinite(part).all():
-            raise RequestError(f"{path}: {key} of entry {number} is not finite; get the file again")
+            raise RequestError(f"{path}: {key} of entry {number} is not finite; download the file again")
         parts.append(part.ravel())
     return np.concatenate(parts)
 
 
 def _entries(path: Path) -> Iterator[Any]:
-    """The members of the list `data`, one at a time: the largest file has some 10 KB of text for each person."""
+    """Iterate over the list `data` without loading the file: the largest has about 10 KB of text per person."""
     decoder = json.JSONDecoder()
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(READ_CHARS)
             if not (start := re.search(r'"data"\s*:\s*\[', text)):
-                raise RequestError(f"{path}: no list called data in it; is it a file of EFT's fits?")
+                raise RequestError(f"{path}: missing list 'data'; is this a file of EFT fits?")
             at = start.end()
             while True:
                 at = _skip(text, at)
@@ -111,16 +113,18 @@ def _entries(path: Path) -> Iterator[Any]:
                     entry, at = decoder.raw_decode(text, at)
                 except json.JSONDecodeError as error:
                     if not (more := file.read(READ_CHARS)):
-                        raise RequestError(f"{path}: cut short, or no JSON ({error.msg}); get it again") from None
+                        raise RequestError(
+                            f"{path}: not a JSON file, or truncated ({error.msg}); download it again"
+                        ) from None
                     text, at = text[at:] + more, 0
                     continue
                 yield entry
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: can't be read ({error})") from None
+        raise RequestError(f"{path}: cannot be read ({error})") from None
 
 
 def _skip(text: str, at: int) -> int:
-    """Past spaces and commas."""
+    """Position after whitespace and commas."""
     match = re.compile(r"[\s,]*").match(text, at)
     return match.end() if match else at
 
@@ -145,7 +149,7 @@ def _person(row: Float[np.ndarray, " F"], columns: dict[str, float | str]) -> Pe
 
 
 def _anywhere(folder: str, *names: str) -> tuple[str, ...]:
-    """A file of fits under eft/ or beside the pictures, in the folder of the release or without it."""
+    """Possible paths of a file of fits: in eft/ or next to the images, with or without the release's folder."""
     folders = ("eft/", "", f"eft/{folder}/", f"{folder}/") if folder else ("eft/", "")
     return tuple(f"{place}{name}" for name in names for place in folders)
 
@@ -186,9 +190,9 @@ MPII = {
 }
 _TRAPS = (
     "Poses are rotation matrices.",
-    "The first 25 of the 49 key points (OpenPose's) are zeros.",
-    "The box's side is 200 * bbox_scale, its margin of 1.2 inside.",
-    "The camera belongs to the box: where in the picture's camera the body stands is not known.",
+    "The first 25 of the 49 keypoints (OpenPose's) are zeros.",
+    "The bounding box has side 200 * bbox_scale, which includes a margin of factor 1.2.",
+    "The camera is relative to the box: the body's position in the image's camera frame is unknown.",
 )
 
 
@@ -197,14 +201,14 @@ def _source(
     benchmarks: tuple[str, ...] = (),
 ) -> Converter:  # fmt: skip
     files = "\n".join(
-        f"  {one.files[0]}   (or {', '.join(dict.fromkeys(n.split('/')[-1] for n in one.files))} in its folder of the"
-        f" release or beside the pictures)\n  {one.pictures[0]}/"
+        f"  {one.files[0]}   (or {', '.join(dict.fromkeys(n.split('/')[-1] for n in one.files))} in the release's"
+        f" folder or next to the images)\n  {one.pictures[0]}/"
         for one in fitted.values()
     )
     return Converter(
         name=name,
         title=title,
-        licence="CC-BY-NC 4.0 for the fits; pictures as their own dataset says",
+        licence="CC-BY-NC 4.0 for the fits; images under their own dataset's licence",
         skeleton="smpl_49",
         splits=tuple(fitted),
         plan=partial(plan, fitted),
@@ -218,27 +222,27 @@ def _source(
 CONVERTERS = (
     _source(
         "eft_coco_part", "EFT-COCO-Part", COCO_PART, {"train": 28344},
-        "Pictures are of COCO 2014, whose names begin with COCO_train2014_; COCO 2017's have other names.",
+        "Images are from COCO 2014, with names that start with COCO_train2014_; COCO 2017 uses other names.",
     ),
     _source(
         "eft_coco", "EFT-COCO", COCO_ALL, {"train": 79051, "val": 10510},
-        "Pictures are of COCO 2014; those of val lie in val2014, which the file does not say.",
+        "Images are from COCO 2014; the images of val are in val2014, which the file does not state.",
         benchmarks=("val",),
     ),
     _source(
         "eft_lspet", "EFT-LSPET", LSPET, {"train": 2946, "test": 2433},
-        "The older LSPet_ver01.json has other people in it: the numbers are those of the ver10 files.",
-        "Pictures are of HR-LSPET, im00001.png and so on.",
+        "The older LSPet_ver01.json contains different people; the published numbers are for the ver10 files.",
+        "Images are from HR-LSPET: im00001.png and so on.",
         benchmarks=("test",),
     ),
     _source(
         "eft_ochuman", "EFT-OCHuman", OCHUMAN, {"train": 2495, "test": 1783},
-        "Pictures of test are among those of ochuman, whose single list the study trains on.",
+        "The images of test are also in ochuman, whose single list the study trains on.",
         benchmarks=("test",),
     ),
     _source(
         "eft_posetrack", "EFT-PoseTrack", POSETRACK, {"train": 28856},
-        "EFT does not trust PoseTrack's neck.",
+        "EFT does not use PoseTrack's neck keypoint.",
     ),
     _source("eft_mpii", "EFT-MPII", MPII, {"train": 14361}),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""EMDB: people in the wild with electromagnetic sensors on them, filmed by a moving phone; a test set.
+"""EMDB: people in the wild with electromagnetic body sensors, filmed by a moving phone; a test set.
 
 Kaufmann, Song, Guo, Shen, Jiang, Tang, Zárate and Hilliges: EMDB: The Electromagnetic Database of Global 3D Human Pose
 and Shape in the Wild, ICCV 2023. https://emdb.ait.ethz.ch
@@ -21,11 +21,11 @@ from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
 
 SPLITS = ("emdb1", "emdb2")
-FLAG_BYTES = 1 << 8  # arrays are longer, and left unread while only the flags are looked for
+FLAG_BYTES = 1 << 8  # longer arrays are skipped while only the flags are read
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """A part for EMDB-1 and one for EMDB-2, an item a sequence; some sequences are in both, some in neither."""
+    """Plan EMDB-1 and EMDB-2 with one item per sequence; a sequence can be in both or in neither."""
     paths = raw.some("*/*/*_data.pkl")
     chosen: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for path in paths:
@@ -34,12 +34,14 @@ def plan(raw: Raw) -> list[SplitPlan]:
             if entry(table, split, path):
                 kept.append(path)
     if not any(chosen.values()):
-        raise RequestError(f"{raw.root}: none of {len(paths)} sequences is in {' or '.join(SPLITS)}; get the others")
+        raise RequestError(
+            f"{raw.root}: none of {len(paths)} sequences belongs to {' or '.join(SPLITS)}; download the others"
+        )
     return [SplitPlan(split, kept, partial(read, raw), photos_each=1500) for split, kept in chosen.items() if kept]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
-    """The good frames of a sequence, whose person is in the picture and has a box."""
+    """Read the good frames of a sequence in which the person has a bounding box."""
     table = read_pickle(path)
     good = np.asarray(entry(table, "good_frames_mask", path), bool)
     corners = numbers(entry(table, "bboxes", path), "bboxes", (len(good), 4), path)
@@ -53,7 +55,7 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
 
 
 def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[Person]]:
-    """The person in each frame, all but the box."""
+    """The person in each frame, without the bounding box."""
     camera, body = entry(table, "camera", path), entry(table, "smpl", path)
     poses = np.concatenate(
         [
@@ -69,7 +71,7 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
     intrinsics = numbers(camera, "intrinsics", (3, 3), path)
     gender = str(entry(table, "gender", path))
     if gender not in GENDERS:
-        raise RequestError(f"{path}: no gender is called '{gender}'; known: {', '.join(GENDERS)}")
+        raise RequestError(f"{path}: unknown gender '{gender}'; known: {', '.join(GENDERS)}")
     rest = rest_pelvis(betas, gender, raw.store)
     for frame, view in enumerate(views):
         turn, shift = view[:3, :3], view[:3, 3]
@@ -87,7 +89,7 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
 
 
 TREE = """
-  P1/14_outdoor_climb/P1_14_outdoor_climb_data.pkl     P0 to P9, their sequences
+  P1/14_outdoor_climb/P1_14_outdoor_climb_data.pkl     all sequences of P0 to P9
   P1/14_outdoor_climb/images/00000.jpg"""
 
 CONVERTERS = (
@@ -100,16 +102,17 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "each sequence says itself whether it is in emdb1, emdb2, both or neither",
-            "bodies are gendered, as each sequence says",
-            "raw roots and translations are in the world's frame; here both are in the camera's",
-            "frames that are not good (good_frames_mask) are left out, as EMDB's evaluation leaves them out",
-            "so are good frames whose box is empty, which EMDB's evaluation, working without pictures, has no need to",
-            "what is left has gaps: the column frame has the frame's number, 30 of them a second",
-            "the box is the file's, without a margin; key points are SMPL's joints, projected, those outside the"
-            " picture among them",
+            "each sequence's file states whether it belongs to emdb1, emdb2, both or neither",
+            "bodies are gendered; each sequence's file states the gender",
+            "raw root rotations and translations are in the world frame; the shard has both in the camera frame",
+            "frames that are not good (good_frames_mask) are left out, as in EMDB's evaluation",
+            "good frames with an empty bounding box are left out too; EMDB's evaluation keeps them because it does not"
+            " use images",
+            "the remaining frames have gaps: the column frame has the frame number, at 30 frames per second",
+            "the bounding box is the file's, without a margin; keypoints are SMPL's projected joints, including joints"
+            " outside the image",
             "translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz; without them they are zeros",
-            "extra world_to_camera is the upper 3 x 4 of the frame's camera, row after row",
+            "extra world_to_camera is the upper 3 x 4 part of the frame's camera matrix, row by row",
         ),
         benchmarks=SPLITS,
     ),

@@ -1,8 +1,8 @@
-"""Human3.6M: actors in a motion capture studio, seen by four cameras.
+"""Human3.6M: actors in a motion capture studio, recorded by four cameras.
 
 Ionescu, Papava, Olaru and Sminchisescu: Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in
 Natural Environments, TPAMI 2014. http://vision.imar.ro/human3.6m/description.php
-Bodies: MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014, where the user has them.
+Bodies: MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014, if the user has them.
 """
 
 import struct
@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
-from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float
@@ -25,16 +23,35 @@ from hmrb.formats import video
 from hmrb.formats.matlab import open_mat73
 from hmrb.formats.optional import needed
 from hmrb.formats.pickles import read_pickle
+from hmrb.formats.xml import read_xml
 from hmrb.records import Person, Photo
 
 SUBJECTS = {"train": (1, 5, 6, 7, 8), "test_p1": (9, 11), "test_p2": (9, 11)}
-CAMERAS = ("54138969", "55011271", "58860488", "60457274")  # MoSh numbers them so, from 0
-FRONT = "60457274"  # the one of protocol 2
-EVERY = 5  # frames: from 50 a second to 10
-JOINTS = [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]  # h36m's 17 among the 32 raw ones
-MASK_FACTOR = 0.9  # masks are looser than people; SPIN's rule, and the study's
-SAME_ACTION = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # called so for S1
-# What cdflib's reading of damaged bytes ends in.
+CAMERAS = ("54138969", "55011271", "58860488", "60457274")  # in MoSh's order, from 0
+FRONT = "60457274"  # the camera of protocol 2
+EVERY = 5  # frames: from 50 to 10 per second
+JOINTS = [
+    11,
+    6,
+    7,
+    8,
+    1,
+    2,
+    3,
+    12,
+    24,
+    14,
+    15,
+    17,
+    18,
+    19,
+    25,
+    26,
+    27,
+]  # indices of h36m's 17 joints among the 32 raw ones
+MASK_FACTOR = 0.9  # masks are larger than people; the rule is from SPIN and the study
+SAME_ACTION = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}  # S1's names for two actions
+# Errors that cdflib raises on damaged files.
 _DAMAGED = (
     OSError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, MemoryError, RuntimeError,
     struct.error, zlib.error,
@@ -44,7 +61,7 @@ NUM_SUBJECTS, EXTRINSICS, INTRINSICS = 11, 6, 9  # the layout of w0 in metadata.
 
 @dataclass(frozen=True, slots=True)
 class H36MClip:
-    """A subject's action before one camera; the camera's fx, fy, cx, cy in pixels, zeros where they are not known."""
+    """A subject's action seen by one camera, with fx, fy, cx, cy in pixels (zeros if unknown)."""
 
     subject: str
     action: str
@@ -53,18 +70,18 @@ class H36MClip:
 
     @property
     def file(self) -> str:
-        """The name of its files, without ending: Directions 1.60457274."""
+        """Name of the clip's files without extension: Directions 1.60457274."""
         return f"{self.action}.{self.camera}"
 
     @property
     def kind(self) -> str:
-        """The action without its number, under one name for all subjects."""
+        """The action without its number; the same name for all subjects."""
         word = self.action.split(" ")[0]
         return SAME_ACTION.get(word, word)
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """A part a split, an item a clip of one camera."""
+    """Plan each split with one item per clip and camera."""
     metadata = raw.root / "metadata.xml"
     cameras = _intrinsics(metadata) if metadata.exists() else {}
     parts = []
@@ -75,17 +92,17 @@ def plan(raw: Raw) -> list[SplitPlan]:
             parts.append(SplitPlan(split, clips, partial(read, raw), photos_each=500))
     if not parts:
         raw.some("S*/MyPoseFeatures/D3_Positions_mono/*.cdf")
-        raise RequestError(f"{raw.root}: none of the subjects S1, S5 to S9 and S11 in it")
+        raise RequestError(f"{raw.root}: contains none of the subjects S1, S5 to S9 and S11")
     return parts
 
 
 def read(raw: Raw, clip: H36MClip) -> Iterator[Photo]:
-    """Every fifth frame: a picture that was extracted, or the video's."""
+    """Read every fifth frame, from extracted images or from the video."""
     features = raw.root / clip.subject / "MyPoseFeatures"
     pixels = _cdf(features / "D2_Positions" / f"{clip.file}.cdf", 2)
     points = _cdf(features / "D3_Positions_mono" / f"{clip.file}.cdf", 3) / 1000
     if len(pixels) != len(points):
-        raise RunError(f"{features}: {clip.file}.cdf has {len(pixels)} frames of pixels and {len(points)} in 3D")
+        raise RunError(f"{features}: {clip.file}.cdf has {len(pixels)} frames in 2D and {len(points)} in 3D")
     frames = range(0, len(points), EVERY)
     mosh = _mosh(raw, clip)
     boxes = _boxes(_mask_file(raw, clip), frames)
@@ -121,17 +138,17 @@ def _mask_file(raw: Raw, clip: H36MClip) -> Path:
 
 
 def _boxes(path: Path, frames: range) -> Iterator[Box]:
-    """The box of each frame's mask, with the rule's margin; zeros where the mask is empty."""
+    """Bounding box of each frame's mask, scaled by MASK_FACTOR; zeros if the mask is empty."""
     with open_mat73(path, "Masks") as file:
         cells = np.ravel(file["Masks"])
         if len(cells) <= frames[-1]:
-            raise RunError(f"{path}: {len(cells)} masks, frame {frames[-1]} is labelled; get it again")
+            raise RunError(f"{path}: has {len(cells)} masks, but frame {frames[-1]} is labelled; download it again")
         for frame in frames:
             yield box_mask(np.asarray(file[cells[frame]]).T > 0, MASK_FACTOR)
 
 
 def _pictures(raw: Raw, clip: H36MClip, frames: range) -> Iterator[Photo]:
-    """Photos without people, in order."""
+    """The frames as photos without people, in order."""
     stem = f"{clip.subject}_{clip.file}".replace(" ", "_")
     folder = f"{clip.subject}/images/{stem}"
     if (raw.root / folder).is_dir():
@@ -151,14 +168,14 @@ def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
     try:
         pose = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
     except _DAMAGED as error:
-        raise RequestError(f"{path}: no CDF file with a Pose, or a damaged one ({error}); get it again") from None
+        raise RequestError(f"{path}: not a CDF file with a Pose, or damaged ({error}); download it again") from None
     if pose.ndim != 3 or pose.shape[::2] != (1, 32 * width) or not pose.shape[1]:
         raise RequestError(f"{path}: Pose has shape {pose.shape}, expected (1, frames, {32 * width})")
     return pose.reshape(-1, 32, width)[:, JOINTS]
 
 
 def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
-    """Poses (axis-angle) of every fifth frame and the shape, in the camera's frame but for the root's half turn."""
+    """Poses (axis-angle) of every fifth frame and the shape, in the camera frame except for the root's half turn."""
     file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
     folders = (raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh")
     path = next((folder / file for folder in folders if (folder / file).exists()), None)
@@ -168,48 +185,41 @@ def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
     poses, betas = (np.asarray(table.get(key, ()), np.float32) for key in ("new_poses", "betas"))
     if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
         expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
-        raise RequestError(f"{path}: new_poses {poses.shape} and betas {betas.shape}, expected {expected}")
+        raise RequestError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")
     return poses, betas.ravel()[: SMPL_KIND.num_betas]
 
 
 def _upright(pose: Float[np.ndarray, " P"]) -> Float[np.ndarray, "R 3"]:
-    """MoSh's pose with its root turned, on the right: the way that HMR's author gives."""
+    """MoSh's pose with its root multiplied by a half turn from the right, as HMR's author specifies."""
     out = pose.reshape(SMPL_KIND.num_joints, 3).copy()
     out[0] = rotvec(rotmat(pose[:3]) @ X_HALF_TURN)
     return out
 
 
-class _NoDoctype(ElementTree.TreeBuilder):
-    """Entities are declared in a DOCTYPE: none, no bombs."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
-        raise RequestError("has a DOCTYPE, which Human3.6M's has not; refused")
-
-
 def _intrinsics(path: Path) -> dict[str, tuple[float, ...]]:
-    """fx, fy, cx, cy of each camera. `w0` holds 6 numbers for each camera and subject, then 9 for each camera."""
+    """Read fx, fy, cx, cy of each camera. `w0` has 6 numbers per camera and subject, then 9 per camera."""
+    words = (read_xml(path).findtext("w0") or "").strip().strip("[]").split()
     try:
-        root = ElementTree.parse(path, ElementTree.XMLParser(target=_NoDoctype())).getroot()
-        numbers = [float(word) for word in (root.findtext("w0") or "").strip().strip("[]").split()]
-    except (ElementTree.ParseError, ValueError, OSError, RequestError) as error:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
         raise RequestError(f"{path}: {error}") from None
     first = NUM_SUBJECTS * len(CAMERAS) * EXTRINSICS
     if len(numbers) != first + len(CAMERAS) * INTRINSICS:
-        raise RequestError(f"{path}: w0 has {len(numbers)} numbers, cameras need {first + len(CAMERAS) * INTRINSICS}")
+        raise RequestError(f"{path}: w0 has {len(numbers)} numbers, expected {first + len(CAMERAS) * INTRINSICS}")
     starts = range(first, len(numbers), INTRINSICS)
     return {camera: tuple(numbers[start : start + 4]) for camera, start in zip(CAMERAS, starts, strict=True)}
 
 
 TREE = """
-  metadata.xml                                             cameras; without it their numbers are zeros
+  metadata.xml                                             camera intrinsics; without it they are zeros
   S1/MyPoseFeatures/D2_Positions/Directions 1.54138969.cdf
   S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf
   S1/MySegmentsMat/ground_truth_bs/Directions 1.54138969.mat            or ground_truth_bb
   S1/Videos/Directions 1.54138969.mp4
   or, extracted:
   S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg
-  where you have it:
-  mosh/S1/Directions 1_cam0_aligned.pkl                    or h36m_mosh, in the folder or beside it"""
+  optional:
+  mosh/S1/Directions 1_cam0_aligned.pkl                    or h36m_mosh, in this folder or next to it"""
 
 CONVERTERS = (
     Converter(
@@ -221,12 +231,12 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "test_p1 is S9 and S11 before four cameras, test_p2 the same before camera 60457274 alone",
-            "every fifth frame is kept; picture numbers begin with 1, so frame 0 is picture 000001",
-            "pictures that SPIN's script extracted seem to be one frame late: extract them again, or give the videos",
-            "MoSh has a pose every fifth frame; only files called _aligned are in the camera's frame",
-            "of MoSh no translation is read: it is zeros. Clips without MoSh have no body",
-            "boxes are those of the masks, times 0.9",
+            "test_p1 is S9 and S11 with all four cameras; test_p2 is S9 and S11 with camera 60457274 only",
+            "every fifth frame is kept; image numbers start at 1, so frame 0 is image 000001",
+            "images extracted by SPIN's script seem to be one frame late: extract them again or provide the videos",
+            "MoSh has one pose per fifth frame; only files named _aligned are in the camera frame",
+            "MoSh's translation is not read and is zero; clips without MoSh have no body",
+            "bounding boxes are the boxes of the masks, scaled by 0.9",
         ),
         benchmarks=("test_p1", "test_p2"),
         known={"train": 312188},

@@ -1,7 +1,7 @@
-"""InstaVariety and VLOG-people: videos with OpenPose's points, in human_dynamics' TFRecords.
+"""InstaVariety and VLOG-people: videos with OpenPose keypoints, in human_dynamics' TFRecords.
 
-Kanazawa et al., Learning 3D human dynamics from video, CVPR 2019, https://github.com/akanazawa/human_dynamics; the
-videos of VLOG: Fouhey et al., From lifestyle vlogs to everyday interactions, CVPR 2018.
+Kanazawa et al., Learning 3D human dynamics from video, CVPR 2019, https://github.com/akanazawa/human_dynamics. VLOG's
+videos: Fouhey et al., From lifestyle vlogs to everyday interactions, CVPR 2018.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ BODY, FACE, TOES = 14, 5, 6
 
 
 def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
-    """One item a record, which is a track: a person in a video."""
+    """Plan one item per record; a record is the track of one person in a video."""
     files = {split: sorted(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
     parts = [
         SplitPlan(split, [record for path in paths for record in records(path)], partial(read, split))
@@ -34,7 +34,7 @@ def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
 
 
 def read(split: str, record: TFRecord) -> Iterator[Photo]:
-    """The frames of a track in which OpenPose saw anything."""
+    """Read the frames of a track in which OpenPose detected any point."""
     features = read_example(record)
     if missing := [key for key in NEEDED if key not in features]:
         raise RequestError(f"{record.path}: record {record.number} has no {', '.join(missing)}")
@@ -49,7 +49,7 @@ def read(split: str, record: TFRecord) -> Iterator[Photo]:
 
 
 def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarray, "N K 3"]:
-    """Body, face and toes; pixels of the crop that the record has."""
+    """Keypoints of body, face and toes, in pixels of the record's crop."""
     try:
         count = int(features["meta/N"][0])
         body, face = np.reshape(features["image/xys"], (count, 2, BODY)), features["image/face_pts"]
@@ -60,13 +60,13 @@ def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarr
             [np.concatenate([body, visible], 1), np.reshape(face, (count, 3, FACE)), toes], 2, dtype=np.float32
         )
     except (ValueError, IndexError, TypeError) as error:
-        raise RequestError(f"{record.path}: record {record.number}: points do not fit meta/N ({error})") from None
+        raise RequestError(f"{record.path}: record {record.number}: points do not match meta/N ({error})") from None
     if len(features["image/encoded"]) != count:
         raise RequestError(
-            f"{record.path}: record {record.number} has {len(features['image/encoded'])} pictures for {count} frames"
+            f"{record.path}: record {record.number} has {len(features['image/encoded'])} images for {count} frames"
         )
     points = points.transpose(0, 2, 1)
-    if "image/phis" in features:  # then they went through the authors' network, and count from -1 to 1
+    if "image/phis" in features:  # the authors' network input: points are in [-1, 1]
         points[..., :2] = (points[..., :2] + 1) / 2 * _size(record, features)
     points[..., 2] = points[..., 2] > 0
     points[points[..., 2] == 0] = 0
@@ -74,15 +74,15 @@ def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarr
 
 
 def _size(record: TFRecord, features: Mapping[str, Feature]) -> int:
-    """The side of the crops of a track, which is the same for all."""
+    """Side of a track's crops in pixels, which is the same for all frames."""
     first = cv2.imdecode(np.frombuffer(features["image/encoded"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
     if first is None:
-        raise RequestError(f"{record.path}: record {record.number}: its first picture can't be decoded")
+        raise RequestError(f"{record.path}: record {record.number}: the first image cannot be decoded")
     return int(first.shape[0])
 
 
 def _video(record: TFRecord, features: Mapping[str, Feature]) -> str:
-    """The last two folders of the pictures' names, of which there may be more than frames: tag and video."""
+    """Tag and video: the last two folders of the first image name (a record may have more names than frames)."""
     names = features.get("image/filenames", [])
     folders = PurePosixPath(bytes(names[0]).decode(errors="replace")).parts[-3:-1] if len(names) else ()
     return "/".join(folders) or f"{record.path.stem}/{record.number:04d}"
@@ -90,9 +90,9 @@ def _video(record: TFRecord, features: Mapping[str, Feature]) -> str:
 
 TRAPS = (
     "points 0 and 5 are heels; ankles are the last two",
-    "points are in [-1, 1] where a record has image/phis",
-    "the pictures are crops, 224 pixels to train on; the labels are OpenPose's",
-    "image/filenames may have more names than there are frames: only the video is taken from it",
+    "points are in [-1, 1] if a record has image/phis",
+    "the images are crops, 224 pixels wide in train; the labels are OpenPose detections",
+    "image/filenames may have more names than there are frames: only the video's name is read from it",
 )
 CONVERTERS = (
     Converter(

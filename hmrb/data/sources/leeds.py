@@ -1,9 +1,9 @@
-"""Leeds Sports Poses and its extended training set, whose files say visible in opposite ways.
+"""Leeds Sports Poses and its extended training set; their visibility flags have opposite meanings.
 
 LSP: Johnson and Everingham, Clustered pose and nonlinear appearance models for human pose estimation, BMVC 2010,
-https://sam.johnson.io/research/lsp.html. LSP-Extended: the same, Learning effective human pose estimation from
-inaccurate annotation, CVPR 2011, https://sam.johnson.io/research/lspet.html; with pictures of high resolution it is
-HR-LSPET, by the authors of UP-3D.
+https://sam.johnson.io/research/lsp.html. LSP-Extended: Johnson and Everingham, Learning effective human pose estimation
+from inaccurate annotation, CVPR 2011, https://sam.johnson.io/research/lspet.html. HR-LSPET is its high-resolution
+version by the authors of UP-3D.
 """
 
 import re
@@ -23,11 +23,12 @@ from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
 
 POINTS = 14
-FIRST_PIXEL = 1.0  # MATLAB's; no source says how these two count, and the two others from MATLAB, MPII and Penn, do so
+# Pixels count from 1 as in MATLAB. No source confirms it for LSP and LSPET, but MPII and Penn, also from MATLAB, do so.
+FIRST_PIXEL = 1.0
 
 
 def plan_lsp(raw: Raw) -> list[SplitPlan]:
-    """The first half to train on, from the pictures as they were; the second to test on, from the small ones."""
+    """Plan train from the first half (original images) and test from the second half (small images)."""
     parts = []
     for split, folders in {
         "train": ("lsp_dataset_original", "", "lsp_dataset"),
@@ -47,7 +48,7 @@ def plan_lsp(raw: Raw) -> list[SplitPlan]:
 
 
 def plan_lspet(raw: Raw) -> list[SplitPlan]:
-    """All to train on. A picture's row is the number in its name."""
+    """Plan all images as train. The number in an image's name is its row in joints.mat."""
     path = raw.need("joints.mat")
     joints = _joints(path, (POINTS, 3)).transpose(2, 0, 1)
     pictures = sorted(raw.root.glob("im*.png")) or sorted(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
@@ -55,7 +56,7 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
     for picture in pictures:
         number = int(re.sub(r"\D", "", picture.stem) or 0)
         if not 1 <= number <= len(joints):
-            raise RequestError(f"{picture}: no row for it among the {len(joints)} of {path}")
+            raise RequestError(f"{picture}: {path} has no row for it, only {len(joints)} rows")
         marks = joints[number - 1]
         seen = (marks[:, 2] > 0) | raw.compat
         items.append(_annotated(raw, picture.relative_to(raw.root).as_posix(), marks, seen, {}))
@@ -63,7 +64,7 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
 
 
 def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[Photo]:
-    """The picture, if its person's points are all inside of it; one that can't be read is left to be reported."""
+    """Read the image if all its person's points are inside it; unreadable images are passed on and reported later."""
     path = root / marked.name
     image = cv2.imread(str(path)) if path.exists() else None
     seen = marked.points[0, marked.points[0, :, 2] > 0, :2] + first_pixel
@@ -74,13 +75,13 @@ def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[P
 def _annotated(
     raw: Raw, name: str, marks: Float[np.ndarray, "K 3"], seen: Bool[np.ndarray, " K"], columns: Columns
 ) -> AnnotatedPicture:
-    """The picture's person, of whom the points in `seen` count."""
+    """The image's person with the points in `seen`."""
     points = np.where(seen[:, None], np.c_[marks[:, :2] - _first(raw), np.ones(POINTS)], 0).astype(np.float32)
     return AnnotatedPicture(name, box_around(points, seen=seen)[None], points[None], (columns,))
 
 
 def _part(raw: Raw, split: str, items: Sequence[AnnotatedPicture]) -> SplitPlan:
-    """Everybody whose box is one."""
+    """Plan a split with all people whose bounding box is not empty."""
     return SplitPlan(split, [item for item in items if item.boxes[0, 2:].all()], partial(read, raw.root, _first(raw)))
 
 
@@ -92,7 +93,7 @@ def _joints(path: Path, axes: tuple[int, int]) -> np.ndarray:
     joints: np.ndarray = np.asarray(read_mat(path, "joints")["joints"], np.float32)
     if joints.ndim != 3 or joints.shape[:2] != axes:
         raise RequestError(
-            f"{path}: joints of shape {joints.shape}, not {(*axes, 'N')}: LSP's are (3, 14, N), LSPET's (14, 3, N)"
+            f"{path}: joints has shape {joints.shape}, expected {(*axes, 'N')}: LSP has (3, 14, N), LSPET (14, 3, N)"
         )
     return joints
 
@@ -106,16 +107,16 @@ CONVERTERS = (
         splits=("train", "test"),
         plan=plan_lsp,
         tree=(
-            "lsp_dataset_original/joints.mat and images/im0001.jpg ...   to train on\n"
-            "lsp_dataset/joints.mat and images/im0001.jpg ...   to test on\n"
-            "or either one's joints.mat and images/ alone"
+            "lsp_dataset_original/joints.mat and images/im0001.jpg ...   for train\n"
+            "lsp_dataset/joints.mat and images/im0001.jpg ...   for test\n"
+            "or joints.mat and images/ of only one of them"
         ),
         traps=(
-            "each release has its own joints.mat: pixels of one are wrong in the pictures of the other",
-            "the third row is 1 where a point is hidden, the opposite of LSP-Extended",
-            "the first half is to train on; people are left out who reach beyond the picture",
+            "each release has its own joints.mat: its coordinates do not match the other release's images",
+            "the third row is 1 for hidden points, the opposite of LSP-Extended",
+            "the first half is the training set; people with points outside the image are left out",
         ),
-        study="pixels are left counted from 1",
+        study="pixels count from 1",
         benchmarks=("test",),
     ),
     Converter(
@@ -127,13 +128,14 @@ CONVERTERS = (
         plan=plan_lspet,
         tree="joints.mat\nim00001.png ...   (HR-LSPET)   or images/im00001.jpg ...",
         traps=(
-            "the third column is 1 where a point is labelled, the opposite of LSP; others are anywhere",
-            "joints.mat and pictures have to be of one release",
-            "people are left out who reach beyond the picture",
+            "the third column is 1 for labelled points, the opposite of LSP; the positions of other points are"
+            " arbitrary",
+            "joints.mat and images must be from the same release",
+            "people with points outside the image are left out",
         ),
         study=(
-            "points that are not labelled count, in the loss and in the box, and who has one beyond the picture is left"
-            " out: of the first 400 people 141 remain, here 399; pixels are left counted from 1"
+            "unlabelled points are used in the loss and the bounding box, and people with one outside the image are"
+            " left out: of the first 400 people 141 remain, versus 399 without --compat study; pixels count from 1"
         ),
     ),
 )

@@ -18,13 +18,13 @@ from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
 
 POINTS = 16
-FEWEST = 5  # visible points of a person who is kept, as in the study
+FEWEST = 5  # minimum number of visible points per person, as in the study
 LABELS = ("", "TrainVal_pose_annotations/")
 PICTURES = ("{}_images", "TrainVal_images/TrainVal_images/{}_images", "TrainVal_images/{}_images")
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """People with five visible points or more; hidden points do not count."""
+    """Plan people with at least five visible points."""
     files = {split: [f"{folder}lip_{split}_set.csv" for folder in LABELS] for split in ("train", "val")}
     return [_part(raw, split, path) for split, path in present(raw, files).items()]
 
@@ -39,7 +39,7 @@ def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4
         try:
             marks = np.array([float(cell or "nan") for cell in cells]).reshape(POINTS, 3)
         except ValueError:
-            raise RequestError(f"{path}: line {line} is not a picture's name and {3 * POINTS} numbers") from None
+            raise RequestError(f"{path}: line {line} is not an image name and {3 * POINTS} numbers") from None
         labelled = np.isfinite(marks).all(1)
         visible = labelled & (marks[:, 2] == 0)
         if visible.sum() >= FEWEST:
@@ -53,7 +53,7 @@ def _rows(path: Path) -> list[list[str]]:
         with open(path, newline="", encoding="utf-8") as file:
             return [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path}: can't be read as comma-separated values ({error}); get it again") from None
+        raise RequestError(f"{path}: cannot be read as CSV ({error}); download it again") from None
 
 
 CONVERTERS = (
@@ -70,9 +70,9 @@ CONVERTERS = (
             "   TrainVal_images/TrainVal_images/{train,val}_images/..."
         ),
         traps=(
-            "the tables have no header: name, then x, y and a code for each of 16 points",
-            "code 0 is visible, 1 hidden; the cells of a point that is not labelled are empty",
-            "hidden points do not count, as in the study; people with fewer than five visible ones are left out",
+            "the CSV files have no header: image name, then x, y and a visibility code for each of 16 points",
+            "code 0 is visible, 1 hidden; unlabelled points have empty cells",
+            "hidden points are not used, as in the study; people with fewer than five visible points are left out",
         ),
         benchmarks=("val",),
     ),

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP: actors before a green screen, seen by 14 cameras of which 8 are used; tested in- and outdoors.
+"""MPI-INF-3DHP: actors in front of a green screen, 8 of 14 cameras used; the test set is indoors and outdoors.
 
 Mehta, Rhodin, Casas, Fua, Sotnychenko, Xu and Theobalt: Monocular 3D Human Pose Estimation In The Wild Using Improved
 CNN Supervision, 3DV 2017. http://gvv.mpi-inf.mpg.de/3dhp-dataset/
@@ -21,15 +21,15 @@ from hmrb.formats.matlab import open_mat73, read_mat
 from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
 
-CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)  # at about the height of a chest
-EVERY = 10  # people inside of the picture, counted through the whole set
-SIDE_PX = 2048  # of training pictures; the study asks it of test pictures too
+CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)  # at about chest height
+EVERY = 10  # frames with all joints inside the image, counted through the whole set
+SIDE_PX = 2048  # of training images; the study applies this limit to test images too
 MISSING = (0.0,) * 4
 
 
 @dataclass(frozen=True, slots=True)
 class MpiInf3dhpClip:
-    """A camera's frames of a sequence, S1/Seq1, and its fx, fy, cx, cy in pixels (zeros where they are not known)."""
+    """A camera's frames of a sequence such as S1/Seq1, with fx, fy, cx, cy in pixels (zeros if unknown)."""
 
     sequence: str
     camera: int
@@ -38,7 +38,7 @@ class MpiInf3dhpClip:
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """Training: an item a camera of a sequence. Test: an item a sequence."""
+    """Plan train with one item per sequence and camera, and test with one item per sequence."""
     tests = _numbered(raw.root.glob("mpi_inf_3dhp_test_set/TS*/annot_data.mat")) or _numbered(
         raw.root.glob("TS*/annot_data.mat")
     )
@@ -49,12 +49,12 @@ def plan(raw: Raw) -> list[SplitPlan]:
     parts += [SplitPlan("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
     if not parts:
         raw.some("S*/Seq*/annot.mat")
-        raise RequestError(f"{raw.root}: annot.mat, but neither pictures nor videos of any camera; see --explain")
+        raise RequestError(f"{raw.root}: has annot.mat, but no images or videos of any camera; see --explain")
     return parts
 
 
 def read(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
-    """The chosen frames of a clip."""
+    """Read the selected frames of a clip."""
     pixels, points = _annotations(raw.root / clip.sequence / "annot.mat")
     two, three = (_joints(cells, clip.camera) for cells in (pixels, points))
     for frame, photo in zip(clip.frames, pictures(raw, clip), strict=True):
@@ -69,7 +69,7 @@ def read(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
 
 
 def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
-    """The valid frames of a test sequence. Truth is the normalised skeleton; the true one is kept beside it."""
+    """Read the valid frames of a test sequence; 3D is the normalised skeleton, extra has the unnormalised one."""
     names = ("annot2", "annot3", "univ_annot3", "valid_frame")
     with open_mat73(path, *names) as file:
         two, three, universal, valid = (np.asarray(file[name], np.float64) for name in names)
@@ -77,7 +77,7 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
     shapes = [array.shape for array in (two, three, universal)]
     frames = len(two)
     if shapes != [(frames, 1, 17, width) for width in (2, 3, 3)] or {valid.size, activity.size} != {frames}:
-        raise RequestError(f"{path}: annotations of shapes {shapes} and {valid.size} flags for {frames} frames")
+        raise RequestError(f"{path}: annotations have shapes {shapes} and {valid.size} flags for {frames} frames")
     for frame in np.flatnonzero(np.ravel(valid)):
         pixels = two[frame, 0]
         if raw.compat and not _are_inside(pixels):
@@ -94,7 +94,7 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
 
 
 def pictures(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
-    """A clip's frames as photos without people: extracted as in the study or as in SPIN, or of the video."""
+    """A clip's frames as photos without people, from images extracted by the study or by SPIN, or from the video."""
     extracted = [layout for layout in _layouts(clip) if (raw.root / layout[0]).is_dir()]
     if not extracted and (raw.root / _video(clip)).exists():
         yield from video.frames(raw.root, _video(clip), clip.frames.tolist())
@@ -110,7 +110,7 @@ def _video(clip: MpiInf3dhpClip) -> str:
 
 
 def _layouts(clip: MpiInf3dhpClip) -> tuple[tuple[str, str], ...]:
-    """Folders of extracted pictures and their names, numbered from 1."""
+    """Folders of extracted images and their name patterns, numbered from 1."""
     return (
         (f"{clip.sequence}/video_{clip.camera}", "{:06d}.jpg"),
         (f"{clip.sequence}/imageFrames/video_{clip.camera}", "frame_{:06d}.jpg"),
@@ -118,7 +118,7 @@ def _layouts(clip: MpiInf3dhpClip) -> tuple[tuple[str, str], ...]:
 
 
 def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
-    """One of ten frames with everybody inside, counted on from clip to clip in the order of names."""
+    """Select every tenth frame with all joints inside the image, counting across clips in the order of their names."""
     clips, inside = [], 0
     for path in sequences:
         pixels, _ = _annotations(path)
@@ -136,7 +136,7 @@ def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
 
 
 def _count(raw: Raw, clip: MpiInf3dhpClip) -> int:
-    """How many frames there are pictures of."""
+    """Number of frames for which an image exists."""
     for folder, _ in _layouts(clip):
         if (raw.root / folder).is_dir():
             return sum(1 for _ in (raw.root / folder).glob("*.jpg"))
@@ -146,15 +146,15 @@ def _count(raw: Raw, clip: MpiInf3dhpClip) -> int:
 
 @lru_cache(maxsize=1)
 def _annotations(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Cells of pixels and of millimetres in the camera's frame, one a camera; a sequence's clips follow each other."""
+    """2D cells (pixels) and 3D cells (mm, camera frame), one per camera; cached for consecutive clips of a sequence."""
     table = read_mat(path, "annot2", "annot3")
     cells = tuple(np.ravel(table[name]) for name in ("annot2", "annot3"))
     if any(len(part) <= max(CAMERAS) for part in cells):
-        raise RequestError(f"{path}: annotations of {[len(part) for part in cells]} cameras, expected 14")
+        raise RequestError(f"{path}: annotations have {[len(part) for part in cells]} cameras, expected 14")
     for camera in CAMERAS:
         shapes = [np.shape(part[camera]) for part in cells]
         if shapes != [(len(cells[0][camera]), 28 * width) for width in (2, 3)]:
-            raise RequestError(f"{path}: camera {camera} has {shapes}, expected (frames, 56) and (frames, 84)")
+            raise RequestError(f"{path}: camera {camera} has shapes {shapes}, expected (frames, 56) and (frames, 84)")
     return cells[0], cells[1]
 
 
@@ -167,12 +167,12 @@ def _are_inside(points: Float[np.ndarray, "K 2"]) -> bool:
 
 
 def _rows28(points: Float[np.ndarray, "17 C"]) -> Float[np.ndarray, "28 C"]:
-    """The test set's 17 points, all of which are among the training set's 28."""
+    """Map the test set's 17 points to the training set's 28, which include them."""
     return remap(points, "mpi_inf_3dhp_test", "mpi_inf_3dhp")
 
 
 def _intrinsics(path: Path) -> dict[int, tuple[float, ...]]:
-    """fx, fy, cx, cy of each camera of a calibration file; none where there is no file."""
+    """Read fx, fy, cx, cy of each camera from a calibration file; empty if there is no file."""
     if not path.exists():
         return {}
     found: dict[int, tuple[float, ...]] = {}
@@ -186,12 +186,12 @@ def _intrinsics(path: Path) -> dict[int, tuple[float, ...]]:
                 matrix = np.array([float(word) for word in words[1:]]).reshape(4, 4)
                 found[camera] = tuple(matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist())
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: no calibration of cameras ({error})") from None
+        raise RunError(f"{path}: not a valid camera calibration ({error})") from None
     return found
 
 
 def _numbered(paths: Iterator[Path]) -> list[Path]:
-    """In the order of the numbers in their folders."""
+    """Sort paths by the numbers in their folder names."""
     return sorted(paths, key=lambda path: [int(n) for n in re.findall(r"\d+", "/".join(path.parts[-3:-1]))])
 
 
@@ -214,15 +214,15 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "training takes cameras 0, 1, 2, 4 to 8 and every tenth frame with all joints in the picture, counted"
-            " through the whole set in the order of names: with files missing, other frames are chosen",
-            "pictures are numbered from 1, annotations from 0",
-            "test truth is univ_annot3, of a normalised height, which does not project onto the pixels; annot3, which"
-            " does, is extra/mpi_inf_3dhp_test/annot3",
+            "train uses cameras 0, 1, 2, 4 to 8 and every tenth frame with all joints inside the image, counted through"
+            " the whole set in the order of names: if files are missing, different frames are selected",
+            "images are numbered from 1, annotations from 0",
+            "the test ground truth is univ_annot3, which has a normalised height and does not project onto the pixels;"
+            " annot3, which does, is stored as extra/mpi_inf_3dhp_test/annot3",
             "test people have 17 of the 28 joints; the others have confidence 0",
             "there are no bodies; spin_mi has SPIN's fits",
         ),
-        study="test frames with joints outside of 2048 x 2048 pixels are left out",
+        study="test frames with joints outside 2048 x 2048 pixels are left out",
         benchmarks=("test",),
         known={"test": 2929},
     ),

@@ -1,4 +1,4 @@
-"""MPII Human Pose, from the stacked hourglass's train.h5 and valid.h5 or from its own .mat file.
+"""MPII Human Pose, from the stacked hourglass's train.h5 and valid.h5 or from the original .mat file.
 
 Andriluka et al., 2D human pose estimation: new benchmark and state of the art analysis, CVPR 2014,
 http://human-pose.mpi-inf.mpg.de. The .h5 files: Newell et al., ECCV 2016, https://github.com/princeton-vl/pose-hg-train.
@@ -28,7 +28,7 @@ People = Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], C
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """People whose 16 points are all labelled. The .mat file has one split, the hourglass's two together."""
+    """Plan people with all 16 points labelled. The .mat file has one split, which contains the hourglass's two."""
     shift = 0.0 if raw.compat else 1.0  # MATLAB counts pixels from 1
     read = partial(photo, raw.root)
     if not any((raw.root / name).exists() for names in FILES.values() for name in names):
@@ -41,12 +41,12 @@ def _hourglass(path: Path, shift: float) -> People:
         with h5py.File(path) as file:
             names, centers, scales, parts, visible = (np.asarray(file[key]) for key in KEYS)
     except (OSError, KeyError) as error:
-        raise RequestError(f"{path}: {', '.join(KEYS)} can't be read ({error}); get it again") from None
+        raise RequestError(f"{path}: {', '.join(KEYS)} cannot be read ({error}); download it again") from None
     counts = [len(rows) for rows in (names, centers, scales, parts, visible)]
     if len(set(counts)) > 1:
-        raise RequestError(f"{path}: {', '.join(KEYS)} have {', '.join(map(str, counts))} rows; get it again")
+        raise RequestError(f"{path}: {', '.join(KEYS)} have {', '.join(map(str, counts))} rows; download it again")
     if parts.shape[1:] != (POINTS, 2):
-        raise RequestError(f"{path}: part of shape {parts.shape}, not (N, {POINTS}, 2)")
+        raise RequestError(f"{path}: part has shape {parts.shape}, expected (N, {POINTS}, 2)")
     for row, name in enumerate(names):
         points = np.c_[parts[row], visible[row].reshape(POINTS)].astype(np.float32)
         yield from _person(_text(name), centers[row], float(scales[row]), points, shift)
@@ -56,7 +56,7 @@ def _official(path: Path, shift: float) -> People:
     release = _first(read_mat(path, "RELEASE"), "RELEASE")
     pictures, is_train = _all(release, "annolist"), _all(release, "img_train")
     if not len(pictures) or len(pictures) != len(is_train):
-        raise RequestError(f"{path}: {len(pictures)} pictures in annolist, {len(is_train)} in img_train")
+        raise RequestError(f"{path}: {len(pictures)} images in annolist, but {len(is_train)} in img_train")
     for picture in pictures[is_train == 1]:
         name = str(_first(_first(picture, "image"), "name"))
         for person in _all(picture, "annorect"):
@@ -64,7 +64,7 @@ def _official(path: Path, shift: float) -> People:
 
 
 def _annotated(name: str, person: Any, path: Path, shift: float) -> People:
-    """A person of the .mat file, if it is one whom somebody marked: of many there is less."""
+    """A person of the .mat file; those without points, position or scale are left out."""
     marks, center, scale = (_first(person, key) for key in ("annopoints", "objpos", "scale"))
     if marks is None or center is None or scale is None:
         return
@@ -72,26 +72,26 @@ def _annotated(name: str, person: Any, path: Path, shift: float) -> People:
     for point in _all(marks, "point"):
         number, x, y, seen = (_first(point, key) for key in ("id", "x", "y", "is_visible"))
         if number is None or x is None or y is None or not 0 <= number < POINTS:
-            raise RequestError(f"{path}: {name}: a point without id, x and y, or with an id beyond {POINTS - 1}")
+            raise RequestError(f"{path}: {name}: a point lacks id, x or y, or its id is above {POINTS - 1}")
         points[int(number)] = x, y, seen is not None and int(seen)
     yield from _person(name, np.array([_first(center, "x"), _first(center, "y")]), float(scale), points, shift)
 
 
 def _all(structure: Any, key: str) -> np.ndarray:
-    """What a field of a MATLAB structure has; nothing where there is no such field."""
+    """All values of a MATLAB structure's field; empty if there is no such field."""
     there = isinstance(structure, dict) or key in (getattr(structure, "dtype", np.dtype(int)).names or ())
     return np.asarray(structure[key]).ravel() if there else np.zeros(0)
 
 
 def _first(structure: Any, key: str) -> Any:
-    """The one value of a field, or None."""
+    """The first value of a field, or None."""
     return next(iter(_all(structure, key)), None)
 
 
 def _person(
     name: str, center: Float[np.ndarray, "2"], scale: float, points: Float[np.ndarray, "K 3"], shift: float
 ) -> People:
-    """One person, if all of it is labelled; the last column of `points` says what is visible."""
+    """One person if all points are labelled; the last column of `points` is the visibility."""
     if not (points[:, :2] > 0).all():
         return
     hidden = points[:, 2] == 0
@@ -112,14 +112,14 @@ CONVERTERS = (
         skeleton="mpii",
         splits=("train", "val"),
         plan=plan,
-        tree=f"train.h5, valid.h5 of pose-hg-train   or {MAT}\nimages/015601864.jpg ...",
+        tree=f"train.h5, valid.h5 from pose-hg-train   or {MAT}\nimages/015601864.jpg ...",
         traps=(
-            "pixels count from 1, as MATLAB's do",
-            "people are kept whose 16 points are all labelled, hidden ones among them",
-            "the box is a square of 200 * scale without a margin: head and feet may stick out",
-            "train.h5 lacks the people of valid.h5, the .mat file's training pictures have both",
+            "raw pixels count from 1, as in MATLAB",
+            "only people with all 16 points labelled (visible or hidden) are kept",
+            "the bounding box is a square of 200 * scale without a margin: head and feet may be outside it",
+            "train.h5 excludes the people of valid.h5; the training images of the .mat file include both",
         ),
-        study="pixels are left counted from 1",
+        study="pixels count from 1",
         benchmarks=("val",),
     ),
 )

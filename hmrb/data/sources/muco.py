@@ -1,4 +1,4 @@
-"""MuCo-3DHP: people of MPI-INF-3DHP cut out and put together, one to four a picture; RootNet's pack of it.
+"""MuCo-3DHP: people from MPI-INF-3DHP composited, one to four per image; RootNet's version of it.
 
 Mehta, Sotnychenko, Mueller, Xu, Sridhar, Pons-Moll and Theobalt: Single-Shot Multi-Person 3D Pose Estimation From
 Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPerson/
@@ -21,8 +21,8 @@ from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
 PELVIS = 14  # in muco_21
-PICTURES = 200  # an item
-# A person as one row of numbers: what, and its shape.
+PICTURES = 200  # images per item
+# A person as one row of numbers: field names and shapes.
 ROW = {
     "bbox": (4,), "keypoints_img": (21, 2), "keypoints_cam": (21, 3), "keypoints_vis": (21,),
     "pose": (SMPL_KIND.num_joints, 3), "shape": (SMPL_KIND.num_betas,), "trans": (3,),
@@ -33,7 +33,7 @@ ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Some pictures, fx, fy, cx, cy of each (N, 4), how many people each has, and everybody's row of numbers."""
+    """Some images: names, fx, fy, cx, cy (N, 4), numbers of people, and one row of numbers per person."""
 
     names: tuple[str, ...]
     intrinsics: np.ndarray
@@ -42,7 +42,7 @@ class Pictures:
 
 
 def plan(half: str, raw: Raw) -> list[SplitPlan]:
-    """`half`: augmented, unaugmented, or "" for both. An item is some pictures."""
+    """Plan one item per PICTURES images. `half` is augmented, unaugmented, or "" for both."""
     path = raw.need("MuCo-3DHP.json", "data/MuCo-3DHP.json", "extras/MuCo-3DHP.json", "../extras/MuCo-3DHP.json")
     fits = _fits(
         raw.need("smpl_param.json", "data/smpl_param.json", "SMPLX/smpl_param.json", "muco/SMPLX/smpl_param.json")
@@ -50,7 +50,7 @@ def plan(half: str, raw: Raw) -> list[SplitPlan]:
     found = (raw.root / name for name in ("", "data", "images", "muco/images"))
     folder = next((f for f in found if any((f / f"{kind}_set").is_dir() for kind in HALVES)), None)
     if folder is None:
-        raise RequestError(f"{raw.root}: neither augmented_set nor unaugmented_set in it, nor in data or images")
+        raise RequestError(f"{raw.root}: contains no augmented_set or unaugmented_set, nor do data and images")
     table = read_json(path)
     images = {
         entry(image, "id", path): image
@@ -69,12 +69,12 @@ def plan(half: str, raw: Raw) -> list[SplitPlan]:
     prefix = folder.relative_to(raw.root)
     items = [_pictures(path, kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
     if not items:
-        raise RequestError(f"{path}: nobody in {half or 'either'} half has a fit and a visible pelvis")
+        raise RequestError(f"{path}: no person in {half or 'either'} half has a fit and a visible pelvis")
     return [SplitPlan("train", items, partial(read, raw), photos_each=PICTURES)]
 
 
 def read(raw: Raw, pictures: Pictures) -> Iterator[Photo]:
-    """The pictures and everybody in them who has a body."""
+    """Read the images and the people in them who have a body."""
     rows = np.split(pictures.people, np.cumsum(pictures.counts)[:-1])
     for name, intrinsics, people in zip(pictures.names, pictures.intrinsics, rows, strict=True):
         about = {"half": _half(name)}
@@ -112,14 +112,14 @@ def _pictures(path: Path, found: list[tuple[dict[str, Any], list[np.ndarray]]], 
 
 
 def _fits(path: Path) -> dict[str, np.ndarray]:
-    """Pose, shape and translation by the annotation's number; fits with NaN are left out."""
+    """Pose, shape and translation by annotation id; fits with NaN are left out."""
     fits = read_json(path)
     rows = {str(key): _row(entry(fits, key, path), FITTED, f"{path}: {key}") for key in fits}
     return {key: row for key, row in rows.items() if np.isfinite(row).all()}
 
 
 def _row(table: Any, keys: tuple[str, ...], source: str) -> np.ndarray:
-    """The entries one after another, float32."""
+    """The entries concatenated, float32."""
     return np.concatenate([numbers(table, key, ROW[key], source).ravel() for key in keys])
 
 
@@ -129,9 +129,9 @@ def _half(name: str) -> str:
 
 HALVES = ("augmented", "unaugmented")
 TREE = """
-  MuCo-3DHP.json                     also in data/, or in extras/ beside the folder
-  smpl_param.json                    also in data/, or in SMPLX/
-  augmented_set/...  unaugmented_set/...        also in data/ or images/"""
+  MuCo-3DHP.json                     or in data/, in extras/, or in extras/ next to this folder
+  smpl_param.json                    or in data/, or in SMPLX/
+  augmented_set/...  unaugmented_set/...        or in data/ or images/"""
 
 
 def _source(name: str, title: str, half: str) -> Converter:
@@ -144,13 +144,13 @@ def _source(name: str, title: str, half: str) -> Converter:
         plan=partial(plan, half),
         tree=TREE,
         traps=(
-            "this is RootNet's pack, not the output of the official MATLAB code",
-            "bodies are fits by others, found by the number of the annotation; people without one are left out",
-            "people whose pelvis is hidden are left out; others keep points that are hidden with confidence 0",
-            "pictures derive from MPI-INF-3DHP's training set: the two are not independent",
-            "reading both JSON files at once takes several GB of memory",
+            "this is RootNet's version, not the output of the official MATLAB code",
+            "bodies are third-party fits, matched by annotation id; people without a fit are left out",
+            "people with a hidden pelvis are left out; other hidden points have confidence 0",
+            "images derive from MPI-INF-3DHP's training set, so the two datasets are not independent",
+            "both JSON files are loaded together, which needs several GB of memory",
         ),
-        study="no 3D key points, as in the file muco3dhp_no3dkp_train of the study's mixes",
+        study="no 3D keypoints, as in the file muco3dhp_no3dkp_train of the study's mixes",
     )
 
 

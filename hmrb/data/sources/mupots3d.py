@@ -1,4 +1,4 @@
-"""MuPoTs-3D: groups of people in- and outdoors, with joints from several cameras. A test set that the study trains on.
+"""MuPoTs-3D: groups of people indoors and outdoors, with multi-camera 3D joints. A test set that the study trains on.
 
 Mehta, Sotnychenko, Mueller, Xu, Sridhar, Pons-Moll and Theobalt: Single-Shot Multi-Person 3D Pose Estimation From
 Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPerson/
@@ -22,14 +22,14 @@ SHAPES = {"annot2": (2, 17), "annot3": (3, 17), "univ_annot3": (3, 17), "isValid
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """An item a sequence."""
+    """Plan one item per sequence."""
     paths = list(raw.root.glob("TS*/annot.mat")) or raw.some("MultiPersonTestSet/TS*/annot.mat")
     paths.sort(key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
     return [SplitPlan("train", paths, partial(read, raw), photos_each=400)]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
-    """The pictures of a sequence, numbered from 0, and the people who are valid in them."""
+    """Read the images of a sequence, numbered from 0, and their valid people."""
     annotations = read_mat(path, "annotations")["annotations"]
     hidden = _hidden(path.with_name("occlusion.mat"), annotations.shape)
     for frame, row in enumerate(annotations):
@@ -57,12 +57,12 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
 
 
 def _hidden(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The share of each person's joints that are hidden, by frame and person; zeros where no file says."""
+    """Fraction of hidden joints by frame and person; zeros if there is no file."""
     if not path.exists():
         return np.zeros(shape)
     labels = read_mat(path, "occlusion_labels")["occlusion_labels"]
     if labels.shape != shape:
-        raise RunError(f"{path}: occlusion_labels of {labels.shape} frames and people, annot.mat has {shape}")
+        raise RunError(f"{path}: occlusion_labels has {labels.shape} frames and people, but annot.mat has {shape}")
     return np.array(
         [[np.mean(np.asarray(cell, np.float64)) if np.size(cell) else 0.0 for cell in row] for row in labels]
     )
@@ -72,7 +72,7 @@ def _numbers(path: Path, cell: Any, key: str) -> np.ndarray:
     try:
         value = np.asarray(cell[key][0, 0], np.float64)
     except (ValueError, IndexError, TypeError):
-        raise RequestError(f"{path}: no {key} in a cell of annotations") from None
+        raise RequestError(f"{path}: a cell of annotations has no {key}") from None
     if value.shape != SHAPES[key]:
         raise RequestError(f"{path}: {key} has shape {value.shape}, expected {SHAPES[key]}")
     return value
@@ -80,7 +80,7 @@ def _numbers(path: Path, cell: Any, key: str) -> np.ndarray:
 
 TREE = """
   MultiPersonTestSet/TS1/annot.mat
-  MultiPersonTestSet/TS1/occlusion.mat           where you have it: the column occlusion
+  MultiPersonTestSet/TS1/occlusion.mat           optional: the column occlusion
   MultiPersonTestSet/TS1/img_000000.jpg"""
 
 CONVERTERS = (
@@ -93,10 +93,10 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "it is a test set, called train because the study trains on it: report no MuPoTs score of such a model",
-            "3D points are annot3; univ_annot3 is of a normalised height and does not project onto the pixels",
-            "pictures are numbered from 0, as annotations are",
-            "hidden joints keep confidence 1; the column occlusion is the share of them",
+            "this test set is named train because the study trains on it: do not report MuPoTs scores of such a model",
+            "3D points are annot3; univ_annot3 has a normalised height and does not project onto the pixels",
+            "images are numbered from 0, like annotations",
+            "hidden joints keep confidence 1; the column occlusion is the fraction of hidden joints",
         ),
         study="3D points are univ_annot3",
     ),

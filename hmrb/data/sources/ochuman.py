@@ -1,4 +1,4 @@
-"""OCHuman: people behind people.
+"""OCHuman: people occluded by other people.
 
 Zhang et al., Pose2Seg: detection free human instance segmentation, CVPR 2019,
 https://github.com/liruilong940607/OCHumanApi.
@@ -19,14 +19,14 @@ from hmrb.errors import RequestError
 from hmrb.skeleton import SKELETONS
 
 FILE = "ochuman.json"
-# The names that this file may give to points of ours.
+# Names in this file for some of our points.
 NAMES = {"neck_extra": "neck", "headtop": "head", "left_hip_extra": "left_hip", "right_hip_extra": "right_hip"}
-HIDDEN = 2  # codes: 0 missing, 1 visible, 2 hidden by oneself, 3 by others
-VAL_PICTURES = 2500  # the first of those with key points and masks; the others are the test set
+HIDDEN = 2  # codes: 0 missing, 1 visible, 2 self-occluded, 3 occluded by others
+VAL_PICTURES = 2500  # the first images with keypoints and masks; the others are the test set
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """All people with key points as `train`, which is what the study trains on; val and test are parts of them."""
+    """Plan all people with keypoints as train, as in the study; val and test are subsets of it."""
     path = raw.need(FILE)
     table = read_json(path)
     rows = _rows(table, path)
@@ -46,7 +46,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 def _labelled(
     pictures: Sequence[Mapping[str, Any]], rows: Sequence[int], path: Path, compat: bool, masked: bool
 ) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
-    """People with key points, or only those with masks too."""
+    """People with keypoints; if `masked`, only those who also have masks."""
     for picture in pictures:
         for person in _people(picture, path):
             if not (_is_judged(person) if masked else person.get("keypoints")):
@@ -75,11 +75,11 @@ def _number(picture: Mapping[str, Any]) -> Any:
 
 
 def _rows(table: Any, path: Path) -> list[int]:
-    """Where the file has each of our points: it names them."""
+    """Index of each of our points in the file, which lists its point names."""
     theirs = list(entry(table, "keypoint_names", path))
     ours = [NAMES.get(joint, joint) for joint in SKELETONS["ochuman_19"].joints]
     if missing := [joint for joint in ours if joint not in theirs]:
-        raise RequestError(f"{path}: names no point {', '.join(missing)}; there are {', '.join(theirs)}")
+        raise RequestError(f"{path}: missing keypoints {', '.join(missing)}; the file has {', '.join(theirs)}")
     return [theirs.index(joint) for joint in ours]
 
 
@@ -93,11 +93,12 @@ CONVERTERS = (
         plan=plan,
         tree="ochuman.json\nimages/000001.jpg ...",
         traps=(
-            "it was made to test on: `train` is all of it, val, test and the pictures of EFT-OCHuman-test included",
-            "boxes are corners",
-            "val and test, the first 2,500 pictures and the other 2,231, have only people with key points and mask",
+            "the dataset is intended for testing: train contains all of it, including val, test and the images of"
+            " EFT-OCHuman-test",
+            "raw bounding boxes are corner pairs",
+            "val (the first 2,500 images) and test (the other 2,231) contain only people with keypoints and a mask",
         ),
-        study="corners are taken for x, y, width, height: boxes too large, and shifted",
+        study="corners are read as x, y, width, height, so boxes are too large and shifted",
         benchmarks=("val", "test"),
         known={"train": 10375},
     ),

@@ -1,4 +1,4 @@
-"""3DOH50K: people behind objects, indoors, seen by several cameras, with SMPL fits.
+"""3DOH50K: people occluded by objects, indoors, recorded by several cameras, with SMPL fits.
 
 Zhang, Huang and Wang: Object-Occluded Human Shape and Pose Estimation from a Single Color Image, CVPR 2020.
 https://www.yangangwang.com/papers/ZHANG-OOH-2020-03.html
@@ -22,10 +22,10 @@ from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
 FOLDERS = {"train": ("trainset", "train"), "test": ("testset", "test")}
-UNITS = 7.0  # of the file's, a metre; as isarandi/posepile has it
-PEOPLE = 200  # an item
-ON_PIXELS = 0.1  # of the box: joints further from their pixels are in another frame
-# A person as one row of numbers: what, and its shape.
+UNITS = 7.0  # file units per metre, from isarandi/posepile
+PEOPLE = 200  # people per item
+ON_PIXELS = 0.1  # of the box size: joints further from their pixels are in another frame
+# A person as one row of numbers: field names and shapes.
 ROW = {
     "bbox": (2, 2), "pose": (SMPL_KIND.num_joints, 3), "betas": (SMPL_KIND.num_betas,),
     "smpl_joints_2d": (SMPL_KIND.num_joints, 2), "smpl_joints_3d": (SMPL_KIND.num_joints, 3),
@@ -37,7 +37,7 @@ ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
 
 @dataclass(frozen=True, slots=True)
 class SplitRows:
-    """Some people of a split: their pictures below its folder, their numbers in the file, a row of each."""
+    """Some people of a split: image names below its folder, ids in the file, and one row of numbers each."""
 
     folder: str
     pictures: tuple[str, ...]
@@ -46,7 +46,7 @@ class SplitRows:
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """A part a split, an item some people."""
+    """Plan each split with one item per PEOPLE people."""
     parts = []
     for split, folders in FOLDERS.items():
         paths = [path for folder in folders if (path := raw.root / folder / "annots.json").exists()]
@@ -58,7 +58,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(raw: Raw, people: SplitRows) -> Iterator[Photo]:
-    """One person a picture."""
+    """Read one person per image."""
     for picture, number, row in zip(people.pictures, people.numbers, people.rows, strict=True):
         choices = [f"{people.folder}/{picture}", f"{people.folder}/images/{number}.jpg"]
         name = next((name for name in choices if raw.file(name).exists()), choices[0])
@@ -88,8 +88,8 @@ def _person(raw: Raw, row: Float[np.ndarray, " N"]) -> Person:
 
 
 def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "R 3"] | None:
-    """Joints in metres of the camera's frame. Which frame the file's are in is not written down: the one that lies on
-    the pixels is taken, None where neither does.
+    """Joints in metres in the camera frame. The file's frame is undocumented: camera and world frame are tried, and
+    the one that projects onto the 2D joints is used; None if neither does.
     """
     raw, camera = label["smpl_joints_3d"], label["extri"]
     size = np.linalg.norm(label["bbox"][1] - label["bbox"][0])
@@ -105,7 +105,7 @@ def _placed(label: dict[str, np.ndarray]) -> Float[np.ndarray, "R 3"] | None:
 def _people(path: Path) -> list[SplitRows]:
     table = read_json(path)
     if not isinstance(table, dict):
-        raise RequestError(f"{path}: no table of people by their numbers")
+        raise RequestError(f"{path}: not a table of people by id")
     names = sorted(table)
     return [
         SplitRows(
@@ -123,7 +123,7 @@ def _picture(record: Any, source: str) -> str:
 
 
 def _row(record: Any, source: str) -> Float[np.ndarray, " N"]:
-    """A person's entries one after another; 2D joints may have a third column."""
+    """A person's entries concatenated; 2D joints may have a third column, which is dropped."""
     parts = {key: numbers(record, key, shape, source) for key, shape in ROW.items() if key != FLAT}
     parts[FLAT] = numbers(record, FLAT, (24, -1), source)[:, :2]
     return np.concatenate([parts[key].ravel() for key in ROW])
@@ -131,7 +131,7 @@ def _row(record: Any, source: str) -> Float[np.ndarray, " N"]:
 
 TREE = """
   trainset/annots.json
-  trainset/images/0000.jpg           as img_path says, or by the person's number
+  trainset/images/0000.jpg           named by img_path or by the person's id
   testset/annots.json
   testset/images/..."""
 
@@ -145,14 +145,15 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "3D joints are seven units a metre: they are divided by 7",
-            "the root is in the world's frame: it is turned by extri",
-            "the frame of the 3D joints is not documented: the camera's or the world's, whichever lies on the pixels;"
-            " where neither does, nothing in 3D is labelled but the body",
-            "translations follow from the pelvis and need bodies/smpl/SMPL_NEUTRAL.npz; without it they are zeros",
-            "img_path has back-slashes",
+            "raw 3D joints have seven units per metre: they are divided by 7",
+            "the raw root rotation is in the world frame: it is transformed by extri",
+            "the frame of the raw 3D joints is undocumented: camera or world, whichever projects onto the 2D joints; if"
+            " neither does, the body is the only 3D label",
+            "translations are computed from the pelvis and need bodies/smpl/SMPL_NEUTRAL.npz; without it they are"
+            " zeros",
+            "img_path contains backslashes",
         ),
-        study="3D joints stay seven units a metre, relative to the pelvis, in whatever frame they are",
+        study="3D joints keep seven units per metre and their undocumented frame, relative to the pelvis",
         benchmarks=("test",),
     ),
 )

@@ -1,12 +1,12 @@
-"""MTP and PROX: pictures with OpenPose's key points and SMPL-X fits.
+"""MTP and PROX: images with OpenPose keypoints and SMPL-X fits.
 
 MTP: Müller, Osman, Tang, Huang, Black: On Self-Contact and Human Pose, CVPR 2021. https://tuch.is.tue.mpg.de/
 PROX: Hassan, Choutas, Tzionas, Black: Resolving 3D Human Pose Ambiguities with 3D Scene Constraints, ICCV 2019.
 https://prox.is.tue.mpg.de/
 
-Everything of an SMPL-X fit is kept as its file has it, under smplx/. Those of MTP are in a frame that
-smplx/camera_rotation and smplx/camera_translation lead to the camera's; those of PROX are in the camera's.
-MTP's SMPL fits do not say where the body stands: `transl` stays zero.
+All values of an SMPL-X fit are stored unchanged under smplx/. MTP's fits are in a frame that smplx/camera_rotation and
+smplx/camera_translation transform to the camera frame; PROX's fits are in the camera frame. MTP's SMPL fits have no
+translation: `transl` is zero.
 """
 
 import json
@@ -27,7 +27,7 @@ from hmrb.errors import RequestError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
-SURE = 0.15  # a detection of at least this confidence counts like a label, as in the study
+SURE = 0.15  # detections above this confidence get confidence 1, as in the study
 KINDS = ("keypoints/openpose", "smplify-xmc/smpl/params", "smplify-xmc/smplx/params")
 NEEDED_BY_MTP = {"camera_rotation": 9, "global_orient": 3}
 FITS = ("PROXD", "fittings/PROXD", "fittings", "PROX")
@@ -36,7 +36,7 @@ Shapes = dict[str, int]
 
 
 def plan_mtp(raw: Raw) -> list[SplitPlan]:
-    """Train and val by the release's list; the parts of the release are looked through for the pictures once."""
+    """Plan train and val by the release's list; the image folders are searched once."""
     path = raw.need("train_val_split.json", "mtp/train_val_split.json")
     folder, lists = path.parent, _json(path)
     found = {file.stem: file.relative_to(folder).as_posix() for file in sorted((folder / "images").rglob("*.*"))}
@@ -50,12 +50,12 @@ def plan_mtp(raw: Raw) -> list[SplitPlan]:
             shapes = NEEDED_BY_MTP | _shapes(next(filter(Path.exists, fits), None))
             parts.append(SplitPlan(split, items, partial(read_mtp, folder, shapes, raw.compat)))
     if not parts:
-        raise RequestError(f"{path}: neither train nor val in it; get it again")
+        raise RequestError(f"{path}: contains neither train nor val; download it again")
     return parts
 
 
 def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) -> Iterator[Photo]:
-    """One picture with the detected person nearest its middle, which is the one that was fitted."""
+    """Read one image with the detected person nearest its centre, who is the fitted one."""
     name, gender = item
     file = inside(folder, name)
     keypoints, smpl, smplx = (
@@ -88,10 +88,10 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
 
 
 def plan_prox(raw: Raw) -> list[SplitPlan]:
-    """All recordings, one an item. Without a folder of fits there are key points alone."""
+    """Plan one item per recording. Without a folder of fits there are only keypoints."""
     folders = sorted(path for path in raw.need("recordings").iterdir() if (path / "Color").is_dir())
     if not folders:
-        raise RequestError(f"{raw.root / 'recordings'}: no recording with a folder Color in it")
+        raise RequestError(f"{raw.root / 'recordings'}: contains no recording with a folder Color")
     fits = next((path for name in FITS if any((path := raw.root / name).glob("*/results"))), None)
     results = (sorted((fits / path.name / "results").glob("*/000.pkl")) for path in folders) if fits else ()
     shapes = _shapes(next((found[0] for found in results if found), None))
@@ -101,7 +101,7 @@ def plan_prox(raw: Raw) -> list[SplitPlan]:
 
 
 def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recording: str) -> Iterator[Photo]:
-    """The frames of a recording in which somebody was detected; frames without a fit keep their key points."""
+    """Read the frames of a recording with a detected person; frames without a fit keep their keypoints."""
     for file in sorted((root / "recordings" / recording / "Color").iterdir()):
         detections = root / "keypoints" / recording / f"{file.stem}_keypoints.json"
         people = _detected(detections) if detections.exists() else []
@@ -120,11 +120,11 @@ def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recor
 
 
 def _detected(path: Path) -> list[Points]:
-    """Those of OpenPose's people of whom any point was found."""
+    """OpenPose's people with at least one detected point."""
     try:
         found = [np.asarray(one["pose_keypoints_2d"], np.float32).reshape(25, 3) for one in _json(path)["people"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(f"{path}: no people with 25 points of OpenPose in it ({error})") from None
+        raise RequestError(f"{path}: not a list of people with OpenPose's 25 keypoints ({error})") from None
     return [points for points in found if (points[:, 2] > 0).any()]
 
 
@@ -136,25 +136,25 @@ def _confident(points: Points) -> Points:
 
 
 def _nearest(people: list[Points], file: Path) -> Points:
-    """The person whose detected points lie, on average, nearest the picture's middle."""
+    """The person whose mean detected point is nearest the image centre."""
     picture = cv2.imread(str(file)) if file.exists() else None
     if picture is None:
-        return people[0]  # packing says what is wrong with the picture
+        return people[0]  # packing reports the unreadable image
     middle = np.array(picture.shape[1::-1]) / 2 - 0.5
     away = [np.linalg.norm(points[points[:, 2] > 0, :2].mean(0) - middle) for points in people]
     return people[int(np.argmin(away))]
 
 
 def _expected(path: Path, key: Any) -> str:
-    """Where the picture of an id of the list is in the release: its part is the id's second piece."""
+    """Expected path of the image with an id of the list; the part is the id's second component."""
     pieces = str(key).split("_")
     if len(pieces) < 2:
-        raise RequestError(f"{path}: '{key}' is no id of a picture: its second piece names the part it is in")
+        raise RequestError(f"{path}: '{key}' is not an image id; its second component must name the part")
     return f"images/{pieces[1]}/{key}.png"
 
 
 def _beside(name: str, kind: str, end: str) -> str:
-    """The file of another kind that belongs to a picture."""
+    """Path of the file of another kind that belongs to an image."""
     return f"{kind}/{name.removeprefix('images/').rpartition('.')[0]}{end}"
 
 
@@ -164,7 +164,7 @@ def _gender(meta: Any) -> str:
 
 
 def _shapes(path: Path | None) -> Shapes:
-    """The numbers that the first fit has, which all of them should have."""
+    """Names and sizes of the numeric values in the first fit; all fits should have the same."""
     content = read_pickle(path) if path else {}
     arrays = {key: np.asarray(value) for key, value in sorted(content.items()) if value is not None}
     return {key: array.size for key, array in arrays.items() if array.dtype.kind in "fiu"}
@@ -179,9 +179,9 @@ def _numbers(content: Any, key: str, size: int, path: Path) -> Float[np.ndarray,
     try:
         numbers = np.asarray(content[key], np.float32).ravel()
     except (KeyError, TypeError, ValueError):
-        raise RequestError(f"{path}: no {key} in it; get it again") from None
+        raise RequestError(f"{path}: missing {key}; download it again") from None
     if numbers.shape != (size,) or not np.isfinite(numbers).all():
-        raise RequestError(f"{path}: {key} should be {size} finite numbers, {numbers.size} are there; get it again")
+        raise RequestError(f"{path}: {key} must have {size} finite numbers, but has {numbers.size}; download it again")
     return numbers
 
 
@@ -189,7 +189,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: can't be read as JSON ({error}); get it again") from None
+        raise RequestError(f"{path}: cannot be read as JSON ({error}); download it again") from None
 
 
 CONVERTERS = (
@@ -202,17 +202,17 @@ CONVERTERS = (
         plan=plan_mtp,
         tree=(
             "DIR/\n"
-            "  train_val_split.json   subject_meta.json (genders; may be missing)\n"
+            "  train_val_split.json   subject_meta.json (genders; optional)\n"
             "  images/<part>/<id>.png\n"
             "  keypoints/openpose/<part>/<id>.json\n"
             "  smplify-xmc/smpl/params/<part>/<id>.pkl   smplify-xmc/smplx/params/<part>/<id>.pkl"
         ),
         traps=(
-            "The root of the SMPL fit is not in the camera's frame: it is made from the SMPL-X fit and its camera.",
-            "OpenPose finds others too: the person nearest the picture's middle is the one that was fitted.",
-            "Hips, neck and mid-hip of OpenPose supervise the points that people mark by these names.",
+            "The SMPL fit's root is not in the camera frame: it is computed from the SMPL-X fit and its camera.",
+            "OpenPose also detects other people: the person nearest the image centre is the fitted one.",
+            "OpenPose's hips, neck and mid-hip are mapped to the annotated points of the same names.",
         ),
-        study="the root is the SMPL fit's own, and the person is the first that OpenPose lists",
+        study="the root is the SMPL fit's, and the person is the first in OpenPose's list",
         benchmarks=("val",),
     ),
     Converter(
@@ -226,14 +226,14 @@ CONVERTERS = (
             "DIR/\n"
             "  recordings/<recording>/Color/<frame>.jpg\n"
             "  keypoints/<recording>/<frame>_keypoints.json\n"
-            "  PROXD/<recording>/results/<frame>/000.pkl   (or fittings/; may be missing)"
+            "  PROXD/<recording>/results/<frame>/000.pkl   (or fittings/; optional)"
         ),
         traps=(
-            "The pictures on disk are mirrored, key points and fits are not: pictures are mirrored when packed.",
-            "Fits are SMPL-X: they are kept as extra, and there is no SMPL body. Hands are 12 PCA coefficients.",
-            "Frames without a fit have zeros there; column has_smplx tells them.",
-            "30 frames a second: --every 30 keeps one a second.",
+            "The images on disk are mirrored, keypoints and fits are not: images are mirrored back during packing.",
+            "Fits are SMPL-X: they are stored as extra, and there is no SMPL body. Hands are 12 PCA coefficients.",
+            "Frames without a fit have zeros instead; column has_smplx marks the frames with a fit.",
+            "Recordings have 30 frames per second: --every 30 keeps one per second.",
         ),
-        study="pictures stay mirrored against their labels",
+        study="images stay mirrored relative to their labels",
     ),
 )

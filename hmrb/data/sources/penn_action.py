@@ -1,9 +1,10 @@
 """Penn Action: sports in short videos, every tenth frame.
 
 Zhang, Zhu and Derpanis, From actemes to action, ICCV 2013, http://dreamdragon.github.io/PennAction/.
-Its documentation calls the first of each pair of points left. It is the right one: in videos seen from the front the
-first shoulder lies further left in the picture in 95 % (hip 97 %), in those from behind in 24 % (hip 17 %); counted in
-all 2,326 label files. Kanazawa et al. (human_dynamics, CVPR 2019) and Joo et al. (EFT, 3DV 2021) exchange them too.
+Its documentation calls the first point of each pair left, but it is the right one: over all 2,326 label files, the
+first shoulder is further left in the image in 95 % of frontal views (hip 97 %) and in 24 % of views from behind
+(hip 17 %).
+Kanazawa et al. (human_dynamics, CVPR 2019) and Joo et al. (EFT, 3DV 2021) swap them too.
 """
 
 from collections.abc import Iterator
@@ -21,14 +22,14 @@ from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
 
-EVERY = 10  # frames: neighbours are alike
+EVERY = 10  # frames; neighbouring frames are similar
 SKELETON = SKELETONS["penn_action"]
-FIRST_PIXEL = 1.0  # MATLAB's; where hidden points have no place, they are at (1, 1)
+FIRST_PIXEL = 1.0  # pixels count from 1, as in MATLAB; hidden points without a position are at (1, 1)
 KEYS = ("x", "y", "visibility", "action", "pose")
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """One item a video. A video's file says whether it is to train on."""
+    """Plan one item per video; each video's file states whether it is a training video."""
     paths = raw.some("labels/*.mat")
     if raw.compat:
         return [SplitPlan("train", paths, partial(read, raw.root, True))]
@@ -41,11 +42,13 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(root: Path, compat: bool, path: Path) -> Iterator[Photo]:
-    """A video's 1st, 11th, ... frame, where anything of the person is visible."""
+    """Read a video's 1st, 11th, ... frame if any point of the person is visible."""
     table = read_mat(path, *KEYS)
     x, y, visible = (np.asarray(table[key], np.float32) for key in ("x", "y", "visibility"))
     if not x.shape == y.shape == visible.shape or x.shape[1:] != (len(SKELETON.joints),):
-        raise RequestError(f"{path}: x, y and visibility of shapes {x.shape}, {y.shape}, {visible.shape}, not (N, 13)")
+        raise RequestError(
+            f"{path}: x, y and visibility have shapes {x.shape}, {y.shape}, {visible.shape}, expected (N, 13)"
+        )
     columns = {"sequence": path.stem, "action": _word(table["action"]), "view": _word(table["pose"])}
     for frame in range(0, len(x), EVERY):
         seen = np.ones(len(x[frame]), bool) if compat else visible[frame] > 0
@@ -74,14 +77,14 @@ CONVERTERS = (
         plan=plan,
         tree="labels/0001.mat ...\nframes/0001/000001.jpg ...",
         traps=(
-            "left and right are exchanged in the documentation, as views from the front and from behind show",
-            "hidden points are at (1, 1) or anywhere and do not count",
-            "hips and head are named as SMPL's joints, as in the study, though they were marked in pictures",
-            "every tenth frame of a video is taken, the first one first",
+            "left and right are swapped in the documentation, as frontal and back views show",
+            "hidden points are at (1, 1) or at arbitrary positions and are not used",
+            "hips and head are mapped to SMPL's joints, as in the study, although they were annotated in images",
+            "every tenth frame of a video is used, starting with the first",
         ),
         study=(
-            "videos to test on are trained on; left and right as documented; hidden points count, in the box too;"
-            " pixels are left counted from 1"
+            "test videos are trained on; left and right are as documented; hidden points are used, also in the bounding"
+            " box; pixels count from 1"
         ),
         benchmarks=("test",),
         known={"train": 9310, "test": 8096},  # counted over all label files

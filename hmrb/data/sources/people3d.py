@@ -1,9 +1,9 @@
-"""3DPeople: rendered people in clothes, 80 characters doing 70 actions before four cameras.
+"""3DPeople: rendered clothed people, 80 characters performing 70 actions in front of four cameras.
 
 Pumarola et al., 3DPeople: modeling the geometry of dressed humans, ICCV 2019, https://cv.iri.upc-csic.es/.
-Its 3D points are in the world, in decimetres, and its text files have no camera. It is found from the pixels:
-a frame's 67 points are projections of its 67 3D points, by a camera of FOCAL_PX that looks through the middle of the
-picture (both as posepile has them, https://github.com/isarandi/posepile); six numbers are left to fit.
+The 3D points are in the world frame, in decimetres, and the text files have no camera. The camera is estimated: a
+frame's 67 2D points are projections of its 67 3D points, with focal length FOCAL_PX and the principal point at the
+image centre (both from posepile, https://github.com/isarandi/posepile), so only the 6 pose parameters are fitted.
 """
 
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
 POINTS = 67
-METRES = 0.1  # in one of the file's units
+METRES = 0.1  # per file unit
 FOCAL_PX = 700.0
 MIDDLE_PX = (320.0, 240.0)  # of 640 x 480
-# Mean error of a camera that is believed. Of 60 posed bodies, 3.6 and 5 metres away, pixels rounded to whole ones make
-# 0.41 at most and a focal length 5 % off 0.34; a mirrored world, which bends depths until it fits, 0.94 at least.
+# Largest mean error of an accepted camera. Measured on 60 posed bodies at 3.6 and 5 metres: at most 0.41 if pixels are
+# rounded to integers, at most 0.34 if the focal length is 5 % off, and at least 0.94 if the world is mirrored.
 WORST_PX = 0.8
-LAST_TRAINED = 33  # characters 01 to 33 of each sex are to train on
+LAST_TRAINED = 33  # characters 01 to 33 of each sex are the training set
 GENDERS = {"woman": "female", "man": "male"}
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """One item a camera of an action of a character. Raises RequestError where the first has no such camera."""
+    """Plan one item per character, action and camera. Raises RequestError if no camera fits the first item."""
     folders = [path.relative_to(raw.root).as_posix() for path in raw.some("rgb/*/*/camera*")]
     is_train = [int(_character(folder)[1]) <= LAST_TRAINED or raw.compat for folder in folders]
     if not raw.compat:
@@ -45,7 +45,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(root: Path, compat: bool, folder: str) -> Iterator[Photo]:
-    """The frames of one camera. Where no camera fits, there are no 3D points."""
+    """Read the frames of one camera. Frames that no camera fits have no 3D points."""
     _, character, action, camera = folder.split("/")
     sex, _ = _character(folder)
     for path in sorted((root / folder).glob("*/*.jpg")):
@@ -68,9 +68,9 @@ def read(root: Path, compat: bool, folder: str) -> Iterator[Photo]:
 def _in_camera(
     pixels: Float[np.ndarray, "K 2"], world: Float[np.ndarray, "K 3"]
 ) -> tuple[Float[np.ndarray, "K 3"], float]:
-    """The points in the frame of the camera that fits best, and its mean error in pixels."""
+    """Fit the camera; returns the points in its frame and the mean reprojection error in pixels."""
     matrix = np.array([[FOCAL_PX, 0, MIDDLE_PX[0]], [0, FOCAL_PX, MIDDLE_PX[1]], [0, 0, 1]])
-    middle = world.mean(0)  # far from it numbers are lost
+    middle = world.mean(0)  # centre the points for numerical precision
     found, rotvec, shift = cv2.solvePnP(world - middle, pixels, matrix, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
         return np.zeros_like(world), np.inf
@@ -81,27 +81,27 @@ def _in_camera(
 
 
 def _skeleton(root: Path, folder: str, picture: Path) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, "K 3"]]:
-    """Pixels, and metres in the world: a row's first two and last three numbers."""
+    """Pixels (a row's first two numbers) and world coordinates in metres (its last three)."""
     path = inside(root, f"skeleton/{folder.partition('/')[2]}/{picture.stem}.txt")
     try:
         rows = np.array(path.read_text().split(), np.float64).reshape(POINTS, -1)
     except OSError as error:
-        raise RequestError(f"{path}: can't be read ({error.strerror or error})") from None
+        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValueError:
         raise RequestError(f"{path}: not {POINTS} rows of numbers") from None
     if rows.shape[1] < 5 or not np.isfinite(rows).all():
-        raise RequestError(f"{path}: not {POINTS} rows of two pixels and three coordinates")
+        raise RequestError(f"{path}: not {POINTS} rows of two pixel and three 3D coordinates")
     return np.ascontiguousarray(rows[:, :2]), METRES * rows[:, -3:]
 
 
 def _check(raw: Raw, folder: str) -> None:
-    """That the labels are what they are taken for, before hours go by."""
+    """Check one frame's labels before a conversion that takes hours. Raises RequestError if no camera fits."""
     picture = raw.some(f"{folder}/*/*.jpg")[0]
     _, error = _in_camera(*_skeleton(raw.root, folder, picture))
     if error > WORST_PX:
         raise RequestError(
-            f"{raw.root}/skeleton: of {folder} the first two columns are no picture of the last three:"
-            f" {error:.1f} pixels off with a focal length of {FOCAL_PX:.0f}. --compat study reads no 3D points"
+            f"{raw.root}/skeleton: in {folder} the first two columns are not a projection of the last three:"
+            f" {error:.1f} pixels off with a focal length of {FOCAL_PX:.0f}. --compat study ignores 3D points"
         )
 
 
@@ -110,7 +110,7 @@ def _character(folder: str) -> tuple[str, str]:
     name = folder.split("/")[1]
     sex = name.rstrip("0123456789")
     if sex not in GENDERS or sex == name:
-        raise RequestError(f"{folder}: a character is called woman01 or man01, not {name}")
+        raise RequestError(f"{folder}: a character's name is like woman01 or man01, not {name}")
     return sex, name[len(sex) :]
 
 
@@ -127,14 +127,15 @@ CONVERTERS = (
             "skeleton/woman01/01_01_jump/camera01/0001.txt ...   67 rows: x, y in pixels first, x, y, z last"
         ),
         traps=(
-            "two million frames: --every 10 or so",
-            "3D is in the world and in decimetres; the camera is fitted to each frame, columns/camera_error_px says how"
-            " well, and where it is worse than 0.8 pixels there are no 3D points",
-            "left, right and the head's points are as in the official list; posepile, an independent reader, has the"
-            " legs the other way round and calls rows 7 to 9 right eye, left eye, head top: look at the contact sheet",
+            "there are two million frames: use --every 10 or similar",
+            "raw 3D is in the world frame, in decimetres; a camera is fitted to each frame, columns/camera_error_px has"
+            " its error, and frames with an error above 0.8 pixels have no 3D points",
+            "left, right and head points follow the official list; posepile, an independent reader, swaps the legs and"
+            " names rows 7 to 9 right eye, left eye, head top: check the contact sheet",
             "characters 34 to 40 of each sex are the test set",
         ),
-        study="characters to test on are trained on; no 3D points, which the study's converter gives confidence 0",
+        study="test characters are trained on; there are no 3D points, because the study's converter gives them"
+        " confidence 0",
         benchmarks=("test",),
     ),
 )

@@ -1,4 +1,4 @@
-"""3DPW: people outdoors, filmed by a moving phone, their bodies from inertial sensors and the video.
+"""3DPW: people outdoors, filmed by a moving phone, with bodies from inertial sensors and the video.
 
 von Marcard, Henschel, Black, Rosenhahn and Pons-Moll: Recovering Accurate 3D Human Pose in the Wild Using IMUs and a
 Moving Camera, ECCV 2018. https://virtualhumans.mpi-inf.mpg.de/3DPW/
@@ -25,7 +25,7 @@ PER_FRAME = {"poses": (SMPL_KIND.pose_numbers,), "trans": (3,), "poses2d": (3, 1
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """A part a split, an item a sequence."""
+    """Plan each split with one item per sequence."""
     folder = raw.need("sequenceFiles")
     found = {split: sorted((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
     if not any(found.values()):
@@ -34,7 +34,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
-    """The pictures of a sequence in which somebody is both detected and placed in the camera's frame."""
+    """Read the images of a sequence that have a detected person with a valid camera pose."""
     table = _checked(read_pickle(path), path)
     name, cameras = str(table["sequence"]), np.asarray(table["cam_poses"], np.float64)
     for frame in range(len(cameras)):
@@ -74,22 +74,24 @@ def _person(raw: Raw, table: dict[str, Any], number: int, frame: int) -> Person 
 
 
 def _checked(table: Any, path: Path) -> dict[str, Any]:
-    """The sequence, its arrays as long as it is."""
+    """Check that all fields exist and that their lengths match the sequence. Raises RequestError."""
     needed = (*PER_FRAME, "betas", "genders", "cam_poses", "cam_intrinsics", "sequence")
     if not isinstance(table, dict) or (missing := [key for key in needed if key not in table]):
-        raise RequestError(f"{path}: {'no ' + ', '.join(missing) if isinstance(table, dict) else 'no table'} in it")
+        raise RequestError(f"{path}: {'missing ' + ', '.join(missing) if isinstance(table, dict) else 'not a dict'}")
     frames, people = len(table["cam_poses"]), len(table["poses"])
     shapes = {key: (frames, *shape) for key, shape in PER_FRAME.items()}
     for key in (*PER_FRAME, "betas", "genders"):
         if len(table[key]) != people:
-            raise RequestError(f"{path}: {key} of {len(table[key])} people, poses of {people}")
+            raise RequestError(f"{path}: {key} has {len(table[key])} people, but poses has {people}")
         for value in table[key] if key in shapes else ():
             if np.shape(value) != shapes[key]:
-                raise RequestError(f"{path}: {key} has shape {np.shape(value)}, {frames} frames need {shapes[key]}")
+                raise RequestError(
+                    f"{path}: {key} has shape {np.shape(value)}, expected {shapes[key]} for {frames} frames"
+                )
     if np.shape(table["cam_poses"]) != (frames, 4, 4):
         raise RequestError(f"{path}: cam_poses has shape {np.shape(table['cam_poses'])}, expected ({frames}, 4, 4)")
     if odd := [word for word in table["genders"] if word not in GENDERS]:
-        raise RequestError(f"{path}: no gender is called '{odd[0]}'; known: {', '.join(GENDERS)}")
+        raise RequestError(f"{path}: unknown gender '{odd[0]}'; known: {', '.join(GENDERS)}")
     return table
 
 
@@ -108,11 +110,11 @@ CONVERTERS = (
         tree=TREE,
         traps=(
             "bodies are gendered: male and female, never neutral",
-            "raw poses and translations are in the world's frame; here both are in the camera's",
-            "the folder called validation is the split val",
+            "raw poses and translations are in the world frame; the shard has both in the camera frame",
+            "the folder validation becomes the split val",
             "people in frames without a valid camera (campose_valid) or without a detected point are left out",
             "translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz; without them they are zeros",
-            "key points are OpenPose's detections, with its confidence; there are no 3D ones beside the body",
+            "2D keypoints are OpenPose detections with their confidence; there are no 3D keypoints besides the body",
         ),
         benchmarks=("val", "test"),
     ),

@@ -1,4 +1,4 @@
-"""SPIN-MI: MPI-INF-3DHP's training pictures with SPIN's points and its bodies fitted to several views.
+"""SPIN-MI: MPI-INF-3DHP's training images with SPIN's keypoints and its multi-view body fits.
 
 Kolotouros, Pavlakos, Black and Daniilidis: Learning to Reconstruct 3D Human Pose and Shape via Model-fitting in the
 Loop, ICCV 2019. https://github.com/nkolot/SPIN
@@ -22,7 +22,7 @@ from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
 
 POINTS = "mpi_inf_3dhp_train.npz"
-# Where bodies lie, and what poses, shapes and the flag of a good fit are called there.
+# Files with bodies, and their keys for poses, shapes and the flag of a good fit.
 FITS = {
     "mpi-inf-3dhp_mview_fits.npz": ("pose", "shape", "has_smpl"),
     "mpi_inf_3dhp.npz": ("pose", "betas", "valid_fit"),
@@ -35,14 +35,14 @@ NAME = re.compile(r"(S\d+/Seq\d+)/(?:imageFrames/)?video_(\d+)/(?:frame_)?(\d+)\
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """People of one clip, in the order of its frames: float32 arrays by their names in the files."""
+    """People of one clip in frame order: float32 arrays keyed by their names in the files."""
 
     clip: MpiInf3dhpClip
     arrays: dict[str, np.ndarray]
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """An item a clip."""
+    """Plan one item per clip."""
     path = raw.need(*(folder + POINTS for folder in FOLDERS))
     arrays, names = _read(path)
     arrays |= _bodies(raw, path, len(names))
@@ -50,7 +50,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for row, name in enumerate(names):
         match = NAME.fullmatch(name)
         if not match:
-            raise RequestError(f"{path}: picture '{name}'; they are called S1/Seq1/video_0/000001.jpg, or as in SPIN")
+            raise RequestError(f"{path}: image name '{name}' is not like S1/Seq1/video_0/000001.jpg or as in SPIN")
         clips.setdefault((match[1], int(match[2])), []).append((int(match[3]) - 1, row))
     items = []
     for (sequence, camera), found in clips.items():
@@ -62,7 +62,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(raw: Raw, rows: Rows) -> Iterator[Photo]:
-    """The people of a clip, one a picture."""
+    """Read the people of a clip, one per image."""
     for row, photo in enumerate(pictures(raw, rows.clip)):
         person = {key: array[row] for key, array in rows.arrays.items()}
         points = np.concatenate([person["openpose"], person["part"]])
@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def _bodies(raw: Raw, points: Path, count: int) -> dict[str, np.ndarray]:
-    """Poses, shapes and flags of the first file that has them."""
+    """Poses, shapes and flags from the first file that has them."""
     for name, keys in FITS.items():
         path = next((raw.root / (folder + name) for folder in FOLDERS if (raw.root / (folder + name)).exists()), None)
         if path is None:
@@ -111,19 +111,19 @@ def _bodies(raw: Raw, points: Path, count: int) -> dict[str, np.ndarray]:
             "betas": _checked(path, keys[1], betas, (count, SMPL_KIND.num_betas)),
             "good": _checked(path, keys[2], np.ravel(good), (count,)),
         }
-    raise RequestError(f"{raw.root}: {points.name} has no poses, and there is neither {' nor '.join(list(FITS)[:2])}")
+    raise RequestError(f"{raw.root}: {points.name} has no poses, and there is no {' or '.join(list(FITS)[:2])} either")
 
 
 def _checked(path: Path, key: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape != shape:
-        raise RunError(f"{path}: {key} has shape {values.shape}, {shape[0]} pictures need {shape}")
+        raise RunError(f"{path}: {key} has shape {values.shape}, expected {shape} for {shape[0]} images")
     return values.astype(np.float32)
 
 
 TREE = """
-  mpi_inf_3dhp_train.npz             SPIN's dataset_extras
-  mpi-inf-3dhp_mview_fits.npz        SPIN's static_fits; or mpi_inf_3dhp.npz of its spin_fits
-  S1/Seq1/video_0/000001.jpg         pictures, or videos, as for mpi_inf_3dhp"""
+  mpi_inf_3dhp_train.npz             from SPIN's dataset_extras
+  mpi-inf-3dhp_mview_fits.npz        from SPIN's static_fits; or mpi_inf_3dhp.npz from its spin_fits
+  S1/Seq1/video_0/000001.jpg         images or videos, as for mpi_inf_3dhp"""
 
 CONVERTERS = (
     Converter(
@@ -135,10 +135,10 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "only some of the people have a good fit (has_smpl, valid_fit); the others have key points alone",
-            "file names are SPIN's; pictures extracted as in the study, or the videos, are found too",
+            "only some people have a good fit (has_smpl, valid_fit); the others have only keypoints",
+            "annotations use SPIN's file names; images extracted as in the study, or the videos, are also found",
             "3D points are relative to the pelvis, and there is no translation",
-            "where both kinds of fits are there, those of several views (mview_fits) are taken",
+            "if both kinds of fits exist, the multi-view fits (mview_fits) are used",
         ),
         known={"train": 96507},
     ),

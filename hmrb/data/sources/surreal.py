@@ -1,4 +1,4 @@
-"""SURREAL: SMPL bodies moved by motion capture, rendered over pictures of rooms.
+"""SURREAL: SMPL bodies animated by motion capture, rendered over images of rooms.
 
 Varol, Romero, Martin, Mahmood, Black, Laptev and Schmid: Learning from Synthetic Humans, CVPR 2017.
 https://www.di.ens.fr/willow/research/surreal/data/
@@ -22,12 +22,12 @@ from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
 
 SPLITS = ("train", "val", "test")
-RUN = "run0"  # clips that overlap by half: the one that the study takes
-MALFORMED = ("18_", "19_", "143_21")  # beginnings of sequences; SURREAL's readme names them
+RUN = "run0"  # clips that overlap by half; the run that the study uses
+MALFORMED = ("18_", "19_", "143_21")  # prefixes of sequence names, from SURREAL's readme
 WIDTH, HEIGHT = 320, 240
-CAMERA = np.array([600.0, 600.0, 159.0, 120.0], np.float32)  # fx, fy, cx, cy of the mirrored picture
+CAMERA = np.array([600.0, 600.0, 159.0, 120.0], np.float32)  # fx, fy, cx, cy of the mirrored image
 GENDERS = ("female", "male")
-# From the world to the camera of the mirrored picture. The one of the released pictures has determinant -1.
+# From the world to the camera of the mirrored image. The camera of the released images has determinant -1.
 TO_CAMERA = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 UPRIGHT = rotmat(np.array([np.pi / 2, 0, 0]))
 SHAPES = {
@@ -37,7 +37,7 @@ SHAPES = {
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """A part a split, an item a clip."""
+    """Plan each split with one item per clip."""
     parts = []
     for split in SPLITS:
         folders = (raw.root / place / split / RUN for place in ("", "cmu", "data/cmu"))
@@ -47,12 +47,12 @@ def plan(raw: Raw) -> list[SplitPlan]:
             parts.append(SplitPlan(split, paths, partial(read, raw), photos_each=100))
     if not parts:
         raw.some(f"train/{RUN}/*/*_info.mat")
-        raise RequestError(f"{raw.root}: only malformed subjects in it; see hmrb convert-data surreal --explain")
+        raise RequestError(f"{raw.root}: contains only malformed subjects; see hmrb convert-data surreal --explain")
     return parts
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
-    """A clip's frames, to be mirrored, with the labels of the mirrored pictures."""
+    """Read a clip's frames, marked for mirroring, with labels for the mirrored images."""
     clip = _clip(path)
     people = [_study(clip, t) if raw.compat else _person(raw, clip, t) for t in range(clip["pose"].shape[1])]
     name = path.name.removesuffix("_info.mat")
@@ -86,7 +86,7 @@ def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
 
 
 def _study(clip: dict[str, np.ndarray], t: int) -> Person:
-    """Labels as the study has them: pose and 3D mirrored as they lie in the world, pixels of the picture as it is."""
+    """Labels as in the study: pose and 3D points mirrored in the world frame, 2D points of the unmirrored image."""
     pixels = clip["joints2D"][..., t].T
     points = clip["joints3D"][..., t].T[SMPL_KIND.mirror] * (-1, 1, 1)
     pose = clip["pose"][:, t].reshape(SMPL_KIND.num_joints, 3)[SMPL_KIND.mirror] * (1, -1, -1)
@@ -102,7 +102,7 @@ def _study(clip: dict[str, np.ndarray], t: int) -> Person:
 
 
 def _pictures(raw: Raw, clip: Path, count: int) -> Iterator[Photo]:
-    """A clip's frames without people: extracted, numbered from 0 or from 1, or of its video."""
+    """A clip's frames without people, from extracted images (numbered from 0 or 1) or from its video."""
     folder = clip.with_name(f"images_{clip.name}")
     if folder.is_dir():
         first = 0 if (folder / "frame_000000.jpg").exists() else 1
@@ -114,7 +114,7 @@ def _pictures(raw: Raw, clip: Path, count: int) -> Iterator[Photo]:
 
 
 def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
-    """Arrays whose last axis is time, also where there is one frame and MATLAB dropped the axis."""
+    """Read arrays with time as the last axis, which MATLAB drops for a single frame."""
     table = read_mat(path, *SHAPES)
     count = np.asarray(table["pose"]).size // SMPL_KIND.pose_numbers
     clip = {}
@@ -125,12 +125,12 @@ def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
         except (ValueError, TypeError):
             raise RequestError(f"{path}: {key} has shape {np.shape(table[key])}, expected {(*shape, frames)}") from None
     if not np.isin(clip["gender"], (0, 1)).all():
-        raise RequestError(f"{path}: gender holds other numbers than 0 (female) and 1 (male)")
+        raise RequestError(f"{path}: gender has values other than 0 (female) and 1 (male)")
     return clip
 
 
 TREE = f"""
-  train/{RUN}/01_01/01_01_c0001_info.mat          also val/ and test/; all of them also in cmu/
+  train/{RUN}/01_01/01_01_c0001_info.mat          and val/, test/; or all of them in cmu/
   train/{RUN}/01_01/01_01_c0001.mp4
   or, extracted:
   train/{RUN}/01_01/images_01_01_c0001/frame_000000.jpg"""
@@ -145,16 +145,18 @@ CONVERTERS = (
         plan=plan,
         tree=TREE,
         traps=(
-            "the released pictures are mirror views (their camera has determinant -1): they are mirrored back,"
-            " x becomes 319 - x, and joints keep their sides",
-            "the root is turned by zrot about z and by 90 degrees about x before it is in the world's frame",
-            "bodies are gendered; translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz, else they are zeros",
-            "run0 alone is taken, as in the study: run1 and run2 show the same motions",
-            "subjects 18 and 19 and sequence 143_21 are malformed and left out, and so are frames that nobody is in",
-            "pixels are whole numbers: they are off by half a pixel",
+            "the released images are mirrored (their camera has determinant -1): they are mirrored back, x becomes"
+            " 319 - x, and left and right joints stay as they are",
+            "the raw root must be rotated by zrot about z and by 90 degrees about x to be in the world frame",
+            "bodies are gendered; translations need bodies/smpl/SMPL_MALE.npz and SMPL_FEMALE.npz; without them they"
+            " are zeros",
+            "only run0 is used, as in the study: run1 and run2 show the same motions",
+            "subjects 18 and 19 and sequence 143_21 are malformed and left out, as are frames with no joint inside the"
+            " image",
+            "2D points are integers, so they can be off by half a pixel",
         ),
-        study="pictures are not mirrored back, pose and 3D points are, without the turns of the root and in the world's"
-        " frame; malformed subjects and empty frames are kept",
+        study="images are not mirrored back, but pose and 3D points are mirrored, in the world frame and without the"
+        " root's rotations; malformed subjects and empty frames are kept",
         benchmarks=("val", "test"),
     ),
 )

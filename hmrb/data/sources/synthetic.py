@@ -1,4 +1,4 @@
-"""Rendered people with exact labels: the dataset that anyone can make. Presets `easy` (synthetic) and `full`."""
+"""Rendered people with exact labels, generated without downloads. Presets: `easy` (synthetic) and `full`."""
 
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from hmrb.body import SMPL
 
 TRAIN_PEOPLE = 10_000
-TEST_PEOPLE = 500  # of val and test each
+TEST_PEOPLE = 500  # in val and test each
 PRESETS = ("easy", "full")
 SPLITS = ("train", "val", "test")
 
 
 def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[SplitPlan]:
-    """`people` for training, TEST_PEOPLE each to choose and to test on; splits share no pose, shape or texture."""
+    """Plan `people` for train and TEST_PEOPLE each for val and test; splits share no pose, shape or texture."""
     counts = {"train": people, "val": TEST_PEOPLE, "test": TEST_PEOPLE}
     return [SplitPlan(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
 
 
 def recipe(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> str:
-    """The command that makes these people again; every shard carries it."""
+    """The command that recreates these people; every shard stores it."""
     return f"hmrb convert-data synthetic --preset {preset} --people {people} --seed {seed}"
 
 
 def render(preset: str, split: str, seed: int, index: int) -> list[Sample]:
-    """Person `index` of a split: the same bytes in whatever process."""
+    """Render person `index` of a split; the bytes do not depend on the process."""
     from hmrb.synthetic.people import render_person
 
     return [render_person(_body(), preset, split, seed, index)]
@@ -40,17 +40,17 @@ def _body() -> "SMPL":
 
     from hmrb.body import load_body
 
-    torch.set_num_threads(1)  # one process a core
+    torch.set_num_threads(1)  # one process per core
     return load_body("open")
 
 
 def by_preset(preset: str) -> Converter:
-    """The source that holds a preset's people. Raises RequestError with the presets there are."""
+    """The converter of a preset. Raises RequestError with the available presets if it does not exist."""
     return find("preset", preset, dict(zip(PRESETS, CONVERTERS, strict=True)))
 
 
 def preset_of(source: Converter) -> str:
-    """The preset of a source of this file."""
+    """The preset of a converter in this file."""
     return PRESETS[CONVERTERS.index(source)]
 
 
@@ -58,7 +58,7 @@ def _source(name: str, preset: str, title: str) -> Converter:
     return Converter(
         name=name,
         title=title,
-        licence="CC0 body, made here",
+        licence="CC0 body, generated locally",
         skeleton="smpl54",
         body="open",
         splits=SPLITS,

@@ -1,10 +1,11 @@
-"""UP-3D: SMPL fits, checked by people, to pictures of LSP, LSP-Extended, MPII and FashionPose.
+"""UP-3D: manually verified SMPL fits to images of LSP, LSP-Extended, MPII and FashionPose.
 
 Lassner, Romero, Kiefel, Bogo, Black, Gehler: Unite the People: Closing the Loop Between 3D and 2D Human
 Representations, CVPR 2017. https://files.is.tuebingen.mpg.de/classner/up/
 
-A fit was made in a crop of the picture, in a camera of 5000 px through the crop's middle. `transl` is in that camera.
-Extra `up3d/camera` (f, x, y) is the same one in the picture: a point (X, Y, Z) is at f * X / Z + x, f * Y / Z + y.
+Each fit uses a crop of the image, with a focal length of 5000 px and the principal point at the crop's centre. `transl`
+is in that camera's frame. Extra `up3d/camera` (f, x, y) is the same camera in the full image: a point (X, Y, Z)
+projects to f * X / Z + x, f * Y / Z + y.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ SIZES = {"pose": SMPL_KIND.pose_numbers, "betas": SMPL_KIND.num_betas, "t": 3, "
 
 
 def plan(raw: Raw) -> list[SplitPlan]:
-    """train, val and test by the release's lists; with `raw.compat`, train is what the study takes: trainval."""
+    """Plan train, val and test by the release's lists; with `raw.compat`, train is trainval, as in the study."""
     folder = raw.need("up-3d/train.txt", "up-3d/trainval.txt", "train.txt", "trainval.txt", "up-3d/test.txt").parent
     lists = {"train": "trainval" if raw.compat else "train", "val": "val", "test": "test"}
     there = {split: path for split, name in lists.items() if (path := folder / f"{name}.txt").exists()}
@@ -38,18 +39,18 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def read(folder: Path, base: str) -> Iterator[Photo]:
-    """One picture with its one person."""
+    """Read one image with its single person."""
     name = f"{base}{PICTURE}"
     yield Photo(name=name, people=(_person(folder, base),), file=folder / name)
 
 
 def _bases(path: Path) -> list[str]:
-    """The pictures of a list, whose lines are /00000_image.png."""
+    """Base names of the images in a list; its lines are like /00000_image.png."""
     bases = []
     for line in filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines())):
         base = line.removeprefix("/").removesuffix(PICTURE)
         if base == line.removeprefix("/"):
-            raise RequestError(f"{path}: '{line}' is no picture; lines are like /00000{PICTURE}")
+            raise RequestError(f"{path}: '{line}' is not an image name; lines must be like /00000{PICTURE}")
         inside(path.parent, base)
         bases.append(base)
     return bases
@@ -81,48 +82,48 @@ def _fit(path: Path) -> dict[str, np.ndarray]:
         try:
             fit[key] = np.asarray(content[key], np.float32).ravel()
         except (KeyError, TypeError, ValueError):
-            raise RequestError(f"{path}: no {key} in it; get it again") from None
+            raise RequestError(f"{path}: missing {key}; download it again") from None
         if fit[key].shape != (size,):
-            raise RequestError(f"{path}: {key} of {fit[key].size} numbers, expected {size}")
+            raise RequestError(f"{path}: {key} has {fit[key].size} numbers, expected {size}")
     if fit["rt"].any():
-        raise RequestError(f"{path}: its camera is turned (rt), as that of no fit of the release is")
+        raise RequestError(f"{path}: the camera is rotated (rt), but no fit of the release has a rotated camera")
     return fit
 
 
 def _joints(path: Path) -> Float[np.ndarray, "14 3"]:
-    """LSP's points in pixels, with their label's confidence as stored."""
+    """LSP's points in pixels with the stored confidence."""
     try:
         rows = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RequestError(f"{path}: no array that can be read ({error}); get it again") from None
+        raise RequestError(f"{path}: not a readable array ({error}); download it again") from None
     if rows.shape != (3, 14):
         raise RequestError(f"{path}: shape {rows.shape}, expected (3, 14)")
     return np.ascontiguousarray(rows.T, np.float32)
 
 
 def _box(path: Path) -> Box:
-    """Around the body as it was drawn over white."""
+    """Bounding box of the body rendered over white."""
     drawn = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if drawn is None:
-        raise RunError(f"{path}: missing, or can't be decoded; the person's box is made from it")
+        raise RunError(f"{path}: image is missing or cannot be decoded; the person's bounding box is computed from it")
     box = box_mask(drawn.min(2) < 255, MASK_FACTOR)
     if not box.any():
-        raise RunError(f"{path}: shows no body; the person's box is made from it")
+        raise RunError(f"{path}: shows no body; the person's bounding box is computed from it")
     return box
 
 
 def _camera(path: Path, focal_px: float) -> Float[np.ndarray, "3"]:
-    """The fit's camera in the picture. The file: the crop's height and width as fitted, then y0 y1 x0 x1 there."""
+    """The fit's camera in the full image. The file has the fitted crop's height and width, then y0 y1 x0 x1."""
     try:
         height, width, top, bottom, left, right = (float(n) for n in path.read_text(encoding="utf-8").split())
         factor = (height / (bottom - top) + width / (right - left)) / 2
     except (OSError, ValueError, ZeroDivisionError) as error:
-        raise RequestError(f"{path}: not the six numbers of a crop ({error})") from None
+        raise RequestError(f"{path}: does not contain the six numbers of a crop ({error})") from None
     return np.array([focal_px / factor, width / 2 / factor + left, height / 2 / factor + top], np.float32)
 
 
 def _word(path: Path) -> str:
-    """What a file of one word says; "" where there is none."""
+    """Content of a one-word file; "" if it does not exist."""
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
 
 
@@ -138,15 +139,15 @@ CONVERTERS = (
             "DIR/   (or DIR/up-3d/)\n"
             "  train.txt val.txt trainval.txt test.txt   lines like /00000_image.png\n"
             "  00000_image.png  00000_joints.npy  00000_body.pkl  00000_render_light.png  00000_fit_crop_info.txt\n"
-            "  00000_quality_info.txt  00000_dataset_info.txt   (may be missing)"
+            "  00000_quality_info.txt  00000_dataset_info.txt   (optional)"
         ),
         traps=(
-            "A fit belongs to a crop of its picture: projecting it takes fit_crop_info, here as extra up3d/camera.",
-            "Boxes are those of the drawn body, times 0.9.",
-            "Pictures are of LSP, LSP-Extended and MPII: people of their test sets may be among them.",
-            "Fits called medium in quality_info are there too; column `quality` tells them.",
+            "A fit refers to a crop of its image: projection needs fit_crop_info, stored as extra up3d/camera.",
+            "Bounding boxes are the boxes of the rendered body, scaled by 0.9.",
+            "Images are from LSP, LSP-Extended and MPII and may include people of their test sets.",
+            "Fits marked medium in quality_info are included; column `quality` has the mark.",
         ),
-        study="train is trainval.txt, so that val is trained on",
+        study="train is trainval.txt, so val is trained on",
         benchmarks=("val", "test"),
     ),
 )

@@ -1,4 +1,4 @@
-"""The catalogue's rows, and `hmrb list-datasets` as a user meets it."""
+"""The catalogue's rows, and `hmrb list-datasets` as a user sees it."""
 
 import json
 import re
@@ -92,22 +92,24 @@ def test_sources_and_benchmarks_are_in_the_catalogue() -> None:
 
 def test_one_trains_on_a_slug_that_is_no_test_set() -> None:
     assert train_set("mhp").role == "extra"
-    with pytest.raises(RequestError, match="dataset 'pw3d' is called '3dpw' in specs"):
+    with pytest.raises(RequestError, match="dataset 'pw3d' is an alias; use '3dpw' in specs"):
         train_set("pw3d")
-    with pytest.raises(RequestError, match="'3dpw_test' is a test set, split test of '3dpw': nothing trains on it"):
+    with pytest.raises(
+        RequestError, match=r"'3dpw_test' is a test set \(split test of '3dpw'\) and cannot be trained on"
+    ):
         train_set("3dpw_test")
-    with pytest.raises(RequestError, match="'emdb' is a test set, split emdb1 of 'emdb': nothing trains on it"):
+    with pytest.raises(RequestError, match=r"'emdb' is a test set \(split emdb1 of 'emdb'\) and cannot be trained on"):
         train_set("emdb")
 
 
 def test_a_mix_is_looked_up_in_the_catalogue(tmp_path: Path) -> None:
     mix = {"h36m": 0.5, "pw3d": 0.25, "lspett": 0.25}
     problems = name_problems(parse_experiment(tiny_tree() | {"data": {"mix": mix, "workers": 0}}, "a test"))
-    assert "dataset 'pw3d' is called '3dpw' in specs" in problems
+    assert "dataset 'pw3d' is an alias; use '3dpw' in specs" in problems
     assert any("no dataset named 'lspett'. Did you mean 'lspet'" in problem for problem in problems)
     assert not any("h36m" in problem.partition("Known:")[0] for problem in problems)
     done = hmrb("train", spec_file(tmp_path, data={"mix": {"coco": 1.0}}, evals={"select_on": None, "benches": []}))
-    command = "make it: hmrb convert-data coco --raw DIR (its files: https://cocodataset.org/, open)"
+    command = "create it: hmrb convert-data coco --raw DIR (its files: https://cocodataset.org/, open)"
     refused(done, "no shard of 'coco' at ", command)
 
 

@@ -1,4 +1,4 @@
-"""Conversions: the same bytes whatever the processes and whenever they were killed; choices are kept in mind."""
+"""Conversions: bytes do not depend on processes or interruptions, and the shard records its options."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The shard as one process makes it, without a break, in one block."""
+    """The shard written by one process without interruption, in one block."""
     home = tmp_path_factory.mktemp("undisturbed")
     make(home)
     return shard_at(home).read_bytes()
@@ -80,7 +80,7 @@ def test_a_conversion_that_ended_in_the_middle_goes_on(item: int, undisturbed: b
     assert process.wait(60) == 9
     process.communicate()
     assert names_in(tmp_path) == [".lsp_train.blocks"]
-    assert len(list(blocks_at(tmp_path).glob("*.json"))) == 1 + item // BLOCK  # the plan, and whole blocks
+    assert len(list(blocks_at(tmp_path).glob("*.json"))) == 1 + item // BLOCK  # the plan and the finished blocks
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
     assert names_in(tmp_path) == ["lsp_train.h5"]
@@ -92,8 +92,8 @@ def test_a_worker_that_is_killed_ends_it_with_one_message(undisturbed: bytes, tm
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said == (
-        f"{shard_at(tmp_path)}: a worker process was killed; if that was for want of memory, take fewer --workers."
-        " What is done is kept: run the command again to go on\n"
+        f"{shard_at(tmp_path)}: a worker process was killed; if it ran out of memory, use fewer --workers."
+        " Finished blocks are kept; run the command again to resume\n"
     )
     make(tmp_path)
     assert shard_at(tmp_path).read_bytes() == undisturbed
@@ -111,7 +111,7 @@ def test_a_conversion_that_was_killed_goes_on(num_blocks: int, undisturbed: byte
     process.send_signal(signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{child}").exists() for child in children):  # nobody writes on
+    while any(Path(f"/proc/{child}").exists() for child in children):  # no child is left
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not shard_at(tmp_path).exists()
@@ -121,7 +121,7 @@ def test_a_conversion_that_was_killed_goes_on(num_blocks: int, undisturbed: byte
 
 
 def _children(parent: int) -> set[int]:
-    """Every process below one."""
+    """All descendants of a process."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -161,7 +161,7 @@ def test_pictures_in_files_of_their_own_read_the_same(
         np.testing.assert_array_equal(before.keypoints2d, after.keypoints2d)
     assert many.jpeg(0) == one.jpeg(0)
     (shard_at(tmp_path / "many").parent / files[1]).unlink()
-    with pytest.raises(ShardError, match=r"pictures-001\.h5: no such file; it holds pictures of lsp_train\.h5"):
+    with pytest.raises(ShardError, match=r"pictures-001\.h5: no such file; it must contain images of lsp_train\.h5"):
         Shard(many.path).jpeg(0)
 
 
@@ -185,7 +185,7 @@ def test_files_of_pictures_are_gone_when_one_file_is_enough(
     ],
 )
 def test_a_full_disk_leaves_finished_blocks_alone(limit: int, finished: bool, tmp_path: Path) -> None:
-    """A limit on the size of a file stands in for a full disk."""
+    """A file size limit simulates a full disk."""
     write(tmp_path / "raw", FILES["eft_lspet"]["train"], count=20)
     command = (
         "import resource, sys; import hmrb.data.convert.conversion as s; from hmrb.cli import main;"
@@ -230,7 +230,7 @@ def test_a_selection_is_kept_in_mind(selection: PhotoFilter, said: str, tmp_path
         assert all(fnmatch(name, selection.match) for name in kept)
     if selection == PhotoFilter(match="outdoors/*"):
         assert len(kept) == len([name for name in everything() if name.startswith("outdoors")])
-    if selection == PhotoFilter(every=3):  # of the photos as they are counted: item and place in it
+    if selection == PhotoFilter(every=3):  # photos are counted by item and position in it
         assert kept == [name for name in everything() if (int(name[-8:-6]) + int(name[-5])) % 3 == 0]
     if selection == PhotoFilter(fraction=0.4):
         assert 0.2 < len(kept) / len(everything()) < 0.6
@@ -246,7 +246,7 @@ def test_a_share_is_the_same_people_however_they_are_cut(tmp_path: Path, monkeyp
 
 
 def test_nothing_selected_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="none of 20 items has a person that is kept; nothing was written"):
+    with pytest.raises(RequestError, match="no person in 20 items was selected; nothing was written"):
         make(tmp_path, 1, PhotoFilter(match="nowhere"))
     assert not shard_at(tmp_path).exists()
 
@@ -256,9 +256,9 @@ def test_more_missing_pictures_than_allowed_end_it(workers: int, tmp_path: Path)
     with pytest.raises(RunError) as error:
         make(tmp_path, workers, lacking=MISSING, limit=1)
     assert str(error.value) == (
-        f"{shard_at(tmp_path)}: 2 pictures can't be read, --allow-missing says 1:"
+        f"{shard_at(tmp_path)}: 2 images cannot be read, --allow-missing allows 1:"
         " nowhere/outdoors/04_1.jpg: No such file or directory; nowhere/indoors/13_1.jpg: No such file or directory."
-        " What is done is kept: run the command again to go on"
+        " Finished blocks are kept; run the command again to resume"
     )
     assert not shard_at(tmp_path).exists()
 
@@ -313,5 +313,5 @@ def test_what_it_will_take_is_told_from_a_few_items() -> None:
     assert about.people == 57 / 2
     size = sum(len(photo.data) * len(photo.people) for item in range(ITEMS) for photo in read((), item))
     assert about.bytes == size / 2
-    long = replace(part, photos_each=100)  # of which only the first 20 of an item are looked at
+    long = replace(part, photos_each=100)  # only the first 20 photos of an item are read
     assert estimate(long, ConversionOptions("a test"), num_items=20).people == 57 * 5

@@ -1,4 +1,4 @@
-"""Packing: labels stay on their pixels, people share pictures, original bytes are kept, broken pictures are refused."""
+"""Packing: labels match their pixels, people share images, original bytes are kept, damaged images are rejected."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hmrb.skeleton import TRAINING_SKELETON, remap
 
 REGION = Packing("region")
 ORIGINAL = Packing()
-# 14 places of a body of 1 by 2, for a dot each.
+# 14 points of a body of size 1 by 2, each drawn as a dot.
 PLACES = np.array([
     (0.5, 0.03), (0.5, 0.2), (0.2, 0.25), (0.8, 0.25), (0.06, 0.45), (0.94, 0.45), (0.1, 0.65), (0.9, 0.62),
     (0.35, 0.55), (0.65, 0.55), (0.33, 0.75), (0.67, 0.77), (0.3, 0.97), (0.7, 0.96),
@@ -24,7 +24,7 @@ PLACES = np.array([
 
 
 def dotted(size: tuple[int, int], points: np.ndarray, sigma: float) -> np.ndarray:
-    """Grey, with a bright dot whose middle is at each point, to a fraction of a pixel."""
+    """Grey image with a bright dot at each point, at sub-pixel positions."""
     x, y = np.arange(size[0]), np.arange(size[1])[:, None]
     picture = np.full((size[1], size[0]), 60.0)
     for px, py in points:
@@ -33,7 +33,7 @@ def dotted(size: tuple[int, int], points: np.ndarray, sigma: float) -> np.ndarra
 
 
 def dot_near(crop: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """The middle of the brightness within 5 px of a point of the crop."""
+    """Brightness centroid within 5 px of a point of the crop."""
     y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
     near = np.hypot(x - point[0], y - point[1]) < 5
     weight = np.where(near, (crop[..., 0].astype(float) - 60).clip(0), 0)
@@ -48,7 +48,7 @@ def person(box: tuple[float, ...], points: np.ndarray | None = None) -> Person:
 
 
 def standing(box: tuple[float, ...]) -> Person:
-    """A person of LSP's 14 points spread over a box."""
+    """A person with LSP's 14 points spread over a box."""
     return person(box, np.array(box[:2]) + PLACES * np.array(box[2:]))
 
 
@@ -60,9 +60,9 @@ def png(pixels: np.ndarray, kind: str = ".png") -> bytes:
 @pytest.mark.parametrize(
     ("size", "box"),
     [
-        ((900, 700), (250.3, 60.7, 300, 600)),  # smaller than it was
-        ((640, 480), (400.5, 120.2, 100, 200)),  # cut alone
-        ((500, 900), (-60, -30, 480, 860)),  # beyond the picture
+        ((900, 700), (250.3, 60.7, 300, 600)),  # downscaled
+        ((640, 480), (400.5, 120.2, 100, 200)),  # only cropped
+        ((500, 900), (-60, -30, 480, 860)),  # partly outside the image
     ],
 )
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -71,7 +71,7 @@ def test_labels_stay_on_their_pixels(
 ) -> None:
     who = standing(box)
     crop_px = packing.image_px if packing.kind == "region" else 224
-    pixel = max(box[2:]) / crop_px  # of the crop, in the picture
+    pixel = max(box[2:]) / crop_px  # size of a crop pixel in the image
     pixels = dotted(size, who.keypoints2d[:, :2], 1.5 * pixel)
     stored = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
     (sample,) = pack(Photo(name="a", people=(who,), pixels=stored, mirrored=mirrored), packing)
@@ -81,15 +81,15 @@ def test_labels_stay_on_their_pixels(
     shown = view.keypoints2d[slots, :2]
     away = np.hypot(*(shown[:, None] - shown[None]).transpose(2, 0, 1)) + 99 * np.eye(14)
     whole = (before > 6 * pixel).all(1) & (before < np.array(size) - 6 * pixel).all(1)
-    clear = whole & (away.min(1) > 11)  # of the picture's edge and of a neighbour's dot
+    clear = whole & (away.min(1) > 11)  # away from the image's edge and other dots
     assert clear.sum() >= 6
     for point in shown[clear]:
-        # 0.07 was the largest: rounded brightness, JPEG, a neighbour's far edge. Half a pixel would be a wrong rule.
+        # 0.07 was the largest error (rounding, JPEG, other dots); a wrong pixel convention would cause 0.5.
         assert np.hypot(*(dot_near(view.image, point) - point)) < 0.12
 
 
 def test_a_region_is_what_every_augmentation_can_show() -> None:
-    """Side 120, grown by a quarter, turned by 45 degrees: 120 * 1.25 * sqrt(2) / 2 + 1 = 107.07 around (130, 140)."""
+    """Side 120 scaled by 1.25 and rotated by 45 degrees: 120 * 1.25 * sqrt(2) / 2 + 1 = 107.07 around (130, 140)."""
     photo = Photo(name="a", people=(person((100, 80, 60, 120), np.full((14, 2), (150, 100))),), pixels=_grey(640, 480))
     (sample,) = pack(photo, REGION)
     assert sample.origin.tolist() == [22, 32, 1]
@@ -100,12 +100,12 @@ def test_a_region_is_what_every_augmentation_can_show() -> None:
 
 
 def test_a_region_is_no_finer_than_a_crop_of_a_shrunk_square_needs() -> None:
-    """A crop of 32 px of the square shrunk to three quarters: 32 / (0.75 * 120) of the pixels a side."""
+    """A crop of 32 px from the square scaled by 0.75: scale 32 / (0.75 * 120)."""
     photo = Photo(name="a", people=(person((100, 80, 60, 120), np.full((14, 2), (150, 100))),), pixels=_grey(640, 480))
     (sample,) = pack(photo, Packing("region", 32))
     scale = 32 / 90
     assert sample.origin.tolist() == pytest.approx([22, 32, scale])
-    assert decoded(sample.jpeg, "").shape == (78, 78, 3)  # 217 * scale = 77.2, whole pixels
+    assert decoded(sample.jpeg, "").shape == (78, 78, 3)  # 217 * scale = 77.2, rounded up
     assert sample.keypoints2d[0, :2].tolist() == pytest.approx([128.5 * scale - 0.5, 68.5 * scale - 0.5])
     assert sample.box.tolist() == pytest.approx([78.5 * scale - 0.5, 48.5 * scale - 0.5, 60 * scale, 120 * scale])
 
@@ -160,7 +160,7 @@ def test_a_mirrored_original_is_mirrored_without_loss() -> None:
     (sample,) = pack(Photo(name="a", people=(person((10, 10, 30, 40)),), data=data, mirrored=True), ORIGINAL)
     np.testing.assert_array_equal(decoded(sample.jpeg, ""), pixels[:, ::-1])
     small = Photo(name="a", people=(person((10, 10, 90, 40)),), data=png(pixels, ".jpg"), mirrored=True)
-    (sample,) = pack(small, REGION)  # all of it is needed: its bytes must not be kept all the same
+    (sample,) = pack(small, REGION)  # it is used whole, but its bytes must not be kept
     assert np.abs(decoded(sample.jpeg, "").astype(int) - decoded(small.data, "")[:, ::-1]).mean() < 8  # JPEG, twice
 
 
@@ -188,7 +188,7 @@ def test_a_picture_that_is_cut_short_is_refused(kind: str, share: float, packing
     data = png(_noise(320, 240), kind)
     (tmp_path / "a").write_bytes(data[: int(share * len(data))])
     photo = Photo(name="pictures/a", people=(person((100, 50, 60, 120)),), file=tmp_path / "a")
-    with pytest.raises(UnreadablePicture, match=r"pictures/a: (is cut short|can't be decoded)"):
+    with pytest.raises(UnreadablePicture, match=r"pictures/a: image (is truncated|cannot be decoded)"):
         pack(photo, packing)
 
 
@@ -198,14 +198,14 @@ def test_what_is_missing_or_none_is_refused(tmp_path: Path) -> None:
         pack(Photo(name="b", people=who, file=tmp_path / "b.jpg"), REGION)
     for content in (b"", b"hello"):
         (tmp_path / "c.jpg").write_bytes(content)
-        with pytest.raises(UnreadablePicture, match=r"c: can't be decoded"):
+        with pytest.raises(UnreadablePicture, match=r"c: image cannot be decoded"):
             pack(Photo(name="c", people=who, file=tmp_path / "c.jpg"), REGION)
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/passwd", "..\\secret.jpg"])
 def test_names_that_climb_out_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         inside(tmp_path / "in", name)
 
 
@@ -215,8 +215,8 @@ def test_links_of_the_folder_itself_may_lead_elsewhere_and_deeper_ones_may_not(t
     (tmp_path / "in" / "images").symlink_to(tmp_path / "disk")
     assert inside(tmp_path / "in", "images/a.jpg").resolve() == tmp_path / "disk" / "a.jpg"
     (tmp_path / "in" / "deep" / "link").symlink_to(tmp_path / "disk")
-    for name in ("deep/link/a.jpg", "images/../secret.jpg"):  # .. of a link is the folder that it leads to
-        with pytest.raises(RunError, match="refused"):
+    for name in ("deep/link/a.jpg", "images/../secret.jpg"):  # .. of a link is the parent of its target
+        with pytest.raises(RunError, match="rejected"):
             inside(tmp_path / "in", name)
 
 

@@ -1,4 +1,4 @@
-"""Annotations that others packed: their values arrive in our units, our joints and our records."""
+"""Packed annotations of other projects: values are converted to our units, joints and records."""
 
 import io
 import pickle
@@ -27,7 +27,7 @@ from hmrb.errors import RequestError
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS
 
-# smpl_54's slots in HumanData's list of 190, as the study's name tables give them.
+# smpl_54's indices in HumanData's list of 190, from the study's name tables.
 SLOTS = [*range(22), 188, 189, *range(55, 65 + 1), *range(66, 75 + 1), *range(144, 152 + 1)]
 MINI = GOLDENS / "4b_pw3d_mini_humandata.npz"
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_a_human_data_file_that_is_not_compressed(tmp_path: Path) -> None:
     assert [sample.has_body for sample in people] == [True, False, True]
     assert [sample.gender for sample in people] == ["female", "male", "neutral"]
     confidences = np.array([sample.keypoints2d[:, 2] for sample in people])
-    np.testing.assert_array_equal(confidences.sum(1), [2, 1, 2])  # only what the mask has; NaN is missing; 2 is 1
+    np.testing.assert_array_equal(confidences.sum(1), [2, 1, 2])  # masked; NaN is missing; 2 is clipped to 1
     np.testing.assert_array_equal(people[1].keypoints2d[0], [0, 0, 0])
     np.testing.assert_allclose(people[0].keypoints2d[slot("left_hand"), :2], content["keypoints2d"][0, 188, :2], 1e-6)
     assert not people[0].keypoints3d.any()
@@ -126,12 +126,12 @@ def test_human_data_of_fewer_joints_of_another_convention_and_without_a_body(tmp
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bbox_xywh": np.zeros((2, 5))}, "bbox_xywh has 2 rows for 3 pictures"),
+        ({"bbox_xywh": np.zeros((2, 5))}, "bbox_xywh has 2 rows for 3 images"),
         ({"keypoints2d": np.zeros((3, 54, 3))}, "keypoints2d has shape (3, 54, 3), expected (3, 190, 3)"),
         ({"__keypoints_compressed__": True}, "keypoints2d has shape (3, 190, 3), expected (3, 2, 3)"),
         ({"smpl": {"betas": np.zeros((3, 10))}}, "smpl has no global_orient, body_pose"),
-        ({"meta": {"gender": ["x"] * 3}}, "no gender is called 'x'; known: m, male"),
-        ({"meta": {"gender": ["m"]}}, "1 genders for 3 pictures"),
+        ({"meta": {"gender": ["x"] * 3}}, "unknown gender 'x'; known: m, male"),
+        ({"meta": {"gender": ["m"]}}, "1 genders for 3 images"),
         ({"keypoints2d_convention": "cocoo"}, "no skeleton named 'cocoo'. Did you mean 'coco'"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_file_of_spin(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.box, [0, 10, 100, 100])
     np.testing.assert_array_equal(second.box, [-90, -80, 200, 200])
     np.testing.assert_array_equal(first.keypoints2d[slot("right_ankle")], [30, 40, 1])
-    assert first.keypoints2d[:, 2].sum() == 1  # OpenPose's own points supervise no joint of SMPL's, as in the study
+    assert first.keypoints2d[:, 2].sum() == 1  # OpenPose's points map to no SMPL joint, as in the study
     np.testing.assert_allclose(first.keypoints3d[slot("headtop")], [0.1, -0.7, 0.2, 1], atol=1e-7)
     assert (first.has_body, second.has_body) == (False, True)
     assert (first.gender, second.gender) == ("male", "female")
@@ -182,12 +182,10 @@ def test_a_file_of_spin_with_the_least_in_it(tmp_path: Path) -> None:
     assert not first.keypoints2d.any()
     bare = {key: value for key, value in content.items() if key not in ("pose", "shape")}
     assert not next(read_spin(write(tmp_path, **bare), named)).has_body
-    refuses(
-        read_spin(write(tmp_path, **bare | {"imgname": np.array(["a"])}), named), "center has 2 rows for 1 pictures"
-    )
-    refuses(read_spin(write(tmp_path, part=np.zeros(3)), named), "no imgname in it; there are part")
+    refuses(read_spin(write(tmp_path, **bare | {"imgname": np.array(["a"])}), named), "center has 2 rows for 1 images")
+    refuses(read_spin(write(tmp_path, part=np.zeros(3)), named), "no array named imgname; the file contains part")
     wide = content | {"pose": np.zeros((2, 165))}
-    refuses(read_spin(write(tmp_path, **wide), named), "'a.jpg': pose, shape and translation of [165, 10, 3] numbers")
+    refuses(read_spin(write(tmp_path, **wide), named), "'a.jpg': pose, shape and translation have [165, 10, 3] numbers")
 
 
 def bedlam(**changes: Any) -> dict[str, Any]:
@@ -214,7 +212,7 @@ def test_a_file_of_bedlam(tmp_path: Path) -> None:
     assert not first.keypoints2d[24:].any()
     assert second.gender == "female"
     shapes = [cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), 1).shape for sample in (first, second)]
-    assert shapes == [(10, 20, 3), (20, 10, 3)]  # close-ups lie on their side
+    assert shapes == [(10, 20, 3), (20, 10, 3)]  # close-ups are stored rotated
 
 
 def test_bedlam_s_closeups_are_turned_clockwise(tmp_path: Path) -> None:
@@ -237,9 +235,7 @@ def test_bedlam_s_smplx_and_children_are_no_smpl_bodies(tmp_path: Path) -> None:
     child[1, 10] = 0
     first, second = read_bedlam(write(tmp_path, **bedlam(shape=child)), lambda name: picture())
     assert (first.has_body, second.has_body) == (False, True)
-    refuses(
-        read_bedlam(write(tmp_path, **bedlam(gtkps=np.ones((2, 99, 2)))), named), "gtkps of 99 joints; known are 24"
-    )
+    refuses(read_bedlam(write(tmp_path, **bedlam(gtkps=np.ones((2, 99, 2)))), named), "gtkps has 99 joints; known: 24")
 
 
 def person(**changes: Any) -> dict[str, Any]:
@@ -293,13 +289,13 @@ def test_a_tar_of_4d_humans(tmp_path: Path) -> None:
     ("members", "said"),
     [
         ((("a.jpg", b""),), "'a' has jpg; a person needs jpg and data.pyd"),
-        ((("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([{"scale": 1}]))), "a person of it has no keypoints_2d"),
-        ((("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([3]))), "a person of it is no table"),
-        ((("a.jpg", named("a")), ("a.data.pyd", b"")), "a.data.pyd: is cut short, or empty"),
-        ((("a.png", b"no"), ("a.data.pyd", pickle.dumps([person()]))), "no picture that can be decoded"),
+        ((("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([{"scale": 1}]))), "a person has no keypoints_2d"),
+        ((("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([3]))), "a person is not a dict"),
+        ((("a.jpg", named("a")), ("a.data.pyd", b"")), "a.data.pyd: file is truncated or empty"),
+        ((("a.png", b"no"), ("a.data.pyd", pickle.dumps([person()]))), "image cannot be decoded"),
         (
             (("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([person(keypoints_2d=np.zeros((17, 3)))]))),
-            "key points of shapes (17, 3) and (44, 4)",
+            "keypoints have shapes (17, 3) and (44, 4)",
         ),
     ],
 )
@@ -313,10 +309,10 @@ def test_a_tar_with_a_bomb_cut_short_or_gone(tmp_path: Path) -> None:
     refuses(read_4dhumans(path), "a.data.pyd: asks for posix.system")
     assert not (tmp_path / "ran").exists()
     path.write_bytes(path.read_bytes()[:700])
-    refuses(read_4dhumans(path), "000000.tar: no tar, or one that is cut short")
+    refuses(read_4dhumans(path), "000000.tar: not a tar file, or truncated")
     path.write_bytes(b"hello" * 200)
-    refuses(read_4dhumans(path), "000000.tar: no tar, or one that is cut short")
-    refuses(read_4dhumans(tmp_path / "gone.tar"), "gone.tar: can't be read (No such file")
+    refuses(read_4dhumans(path), "000000.tar: not a tar file, or truncated")
+    refuses(read_4dhumans(tmp_path / "gone.tar"), "gone.tar: cannot be read (No such file")
 
 
 def test_pictures_come_as_jpeg_whatever_they_were(tmp_path: Path) -> None:
@@ -326,9 +322,9 @@ def test_pictures_come_as_jpeg_whatever_they_were(tmp_path: Path) -> None:
     read: Callable[[str], bytes] = pictures_in(tmp_path)
     assert read("a.jpg") == picture()
     assert cv2.imdecode(np.frombuffer(read("b.png"), np.uint8), 1).shape == (10, 20, 3)
-    with pytest.raises(PackedError, match=r"c\.png: no picture that can be decoded"):
+    with pytest.raises(PackedError, match=r"c\.png: image cannot be decoded"):
         read("c.png")
-    with pytest.raises(PackedError, match=r"d\.jpg: the picture can't be read \(No such file"):
+    with pytest.raises(PackedError, match=r"d\.jpg: image cannot be read \(No such file"):
         read("d.jpg")
 
 

@@ -1,4 +1,4 @@
-"""A good shard passes every check; each deliberate fault is named."""
+"""A good shard passes every check; each injected fault is reported."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ SMPL_MIRROR = SKELETONS["smpl24"].mirror()
 
 
 def photo(seed: int) -> Photo:
-    """Two people, who stand left of the middle."""
+    """Two people left of the image centre."""
     people = [someone(2 * seed + i, SIZE, at=(0.2 + 0.2 * i, 0.5)) for i in range(2)]
     return Photo(name=f"{seed:03d}.png", people=tuple(map(labelled, people)), pixels=draw(people, SIZE, seed))
 
@@ -54,14 +54,14 @@ def scaled(factor: float) -> Callable[[Person], Person]:
 
 
 def in_the_world(person: Person) -> Person:
-    """y up, looked at from the front: what a motion capture has."""
+    """y up and seen from the front, as in motion capture."""
     half = np.diag([1.0, -1.0, -1.0])
     three = np.concatenate([person.keypoints3d[:, :3] @ half.T, person.keypoints3d[:, 3:]], 1).astype(np.float32)
     return replace(person, keypoints3d=three, pose=turned(person.pose, half))
 
 
 def turned_root(person: Person) -> Person:
-    """The body alone in another frame."""
+    """Only the body is in another frame."""
     quarter = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
     return replace(person, pose=turned(person.pose, quarter))
 
@@ -72,7 +72,7 @@ def corners_as_sizes(person: Person) -> Person:
 
 
 def from_one(person: Person) -> Person:
-    """Whole pixels that reach the picture's edges, counted from 1."""
+    """Integer pixels up to the image's edges, counted from 1."""
     points = person.keypoints2d.copy()
     points[:, :2] = points[:, :2].round().clip(0, np.array(SIZE) - 1) + 1
     points[[7, 8], :2] = SIZE  # feet at the far corner
@@ -111,7 +111,7 @@ def verdicts(shard: Shard, tmp_path: Path, known: int | None = 24) -> dict[str, 
 @pytest.mark.parametrize("kind", ["region", "original"])
 def test_a_good_shard_passes(tmp_path: Path, kind: str) -> None:
     found = verdicts(write(tmp_path / "a.h5", kind=kind), tmp_path)
-    assert found.pop("pixel_grid") == "skipped"  # its joints lie between pixels
+    assert found.pop("pixel_grid") == "skipped"  # its coordinates are not integers
     assert set(found.values()) == {"ok"}, found
 
 
@@ -126,11 +126,11 @@ def test_a_fault_is_named(tmp_path: Path, fault: str) -> None:
 def test_a_mirrored_picture_that_is_kept_whole_is_told_from_another(tmp_path: Path) -> None:
     shard = write(tmp_path / "a.h5", FAULTS["mirrored picture"][0], kind="original")
     said = {check.name: check.detail for check in verify(shard, Store(tmp_path), None)}
-    assert "pictures are mirrored" in said["picture_fits"]
+    assert "images are mirrored" in said["picture_fits"]
 
 
 def test_units_are_guessed(tmp_path: Path) -> None:
-    for fault, unit in (("millimetres", "these are millimetres"), ("sevenths", "these are sevenths of a metre")):
+    for fault, unit in (("millimetres", "the unit is millimetres"), ("sevenths", "the unit is sevenths of a metre")):
         shard = write(tmp_path / f"{fault}.h5", FAULTS[fault][0])
         assert unit in {check.name: check.detail for check in verify(shard, Store(tmp_path), None)}["bone_lengths"]
 
@@ -156,12 +156,12 @@ def test_a_shard_is_found_by_name(tmp_path: Path) -> None:
     store.shard("made_up", "train").parent.mkdir(parents=True)
     write(store.shard("made_up", "train"))
     assert find_shard("made-up_train", store).info.dataset == "made_up"
-    with pytest.raises(RequestError, match=r"no shard made_up_test, .* which has: made_up_train"):
+    with pytest.raises(RequestError, match=r"no shard made_up_test: .* which has: made_up_train"):
         find_shard("made_up_test", store)
 
 
 def test_a_picture_cut_short_is_no_picture(tmp_path: Path) -> None:
     whole = cv2.imencode(".jpg", draw([someone(0)], SIZE))[1].tobytes()
     person = labelled(someone(0))
-    with pytest.raises(UnreadablePicture, match="is cut short|can't be decoded"):  # by OpenCV's version
+    with pytest.raises(UnreadablePicture, match="image is truncated|image cannot be decoded"):
         pack(Photo(name="a.jpg", people=(person,), data=whole[:-40]), Packing("region"))

@@ -1,4 +1,4 @@
-"""AI Challenger's key points, as lists and in COCO's format."""
+"""AI Challenger's keypoints, as lists and in COCO format."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from hmrb.data.sources.aic import plan
 from hmrb.errors import RequestError
 
 FORMATS = pytest.mark.parametrize("write", [aic.write, aic.write_coco])
-HALF_PIXEL = 0.51  # the trees round to whole pixels
+HALF_PIXEL = 0.51  # the trees round to integer pixels
 
 
 @FORMATS
@@ -54,18 +54,23 @@ def test_compat_takes_corners_for_sizes_and_codes_for_confidence(tmp_path: Path)
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no ai_challenger_keypoint_train_20170909/keypoint_train_annotations"):
+    with pytest.raises(
+        RequestError, match="contains no ai_challenger_keypoint_train_20170909/keypoint_train_annotations"
+    ):
         plan(Raw(tmp_path))
     aic.write(tmp_path)
     path = tmp_path / aic.LISTS["train"]
     table = json.loads(path.read_text())
     del table[3]["human_annotations"]["human1"]
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="keypoint_train_annotations_20170909.json: no 'human1' where it has to be"):
+    with pytest.raises(
+        RequestError,
+        match="keypoint_train_annotations_20170909.json: missing 'human1'; is this the dataset's original file",
+    ):
         plan(Raw(tmp_path))
     table[2]["keypoint_annotations"]["human1"].pop()
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="20170909.json: 'human1' is not 14 x 3 numbers"):
+    with pytest.raises(RequestError, match="20170909.json: 'human1' is not an array of 14 x 3 numbers"):
         plan(Raw(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""CMU MoSh: bodies alone, from whichever of its forms is there."""
+"""CMU MoSh: bodies without images, from each of its three forms."""
 
 from pathlib import Path
 
@@ -89,13 +89,13 @@ def test_converting_writes_bodies_without_pictures(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no neutrMosh/neutrSMPL_CMU"):
+    with pytest.raises(RequestError, match="contains no neutrMosh/neutrSMPL_CMU"):
         plan(Raw(tmp_path))
     path = tmp_path / "neutrSMPL_CMU/01/01_01.pkl"
     for table, said in (
-        ({"poses": np.zeros((3, 72))}, "no poses or no betas in it"),
-        ({"poses": np.zeros((3, 69)), "betas": np.zeros(10)}, r"poses of shape \(3, 69\)"),
-        ({"poses": np.zeros((3, 72)), "betas": np.zeros(5)}, r"betas of shape \(1, 5\)"),
+        ({"poses": np.zeros((3, 72))}, "missing poses or betas"),
+        ({"poses": np.zeros((3, 69)), "betas": np.zeros(10)}, r"poses has shape \(3, 69\)"),
+        ({"poses": np.zeros((3, 72)), "betas": np.zeros(5)}, r"betas has shape \(1, 5\)"),
     ):
         save_python2(path, table)
         with pytest.raises(RequestError, match=f"01_01.pkl: {said}"):
@@ -103,9 +103,9 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     path.unlink()
     betas = np.zeros((2, 10))
     for smpl, said in (
-        ({"betas": betas}, "no body_pose in it"),
-        ({"betas": betas, "body_pose": np.zeros((2, 23, 3))}, r"pose of shape \(2, 69\)"),
-        ({"betas": betas, "body_pose": np.zeros((3, 24, 3))}, "poses of 3 people and shapes of 2"),
+        ({"betas": betas}, "missing body_pose"),
+        ({"betas": betas, "body_pose": np.zeros((2, 23, 3))}, r"pose has shape \(2, 69\)"),
+        ({"betas": betas, "body_pose": np.zeros((3, 24, 3))}, "has 3 poses but 2 shapes"),
     ):
         np.savez(tmp_path / "cmu_mosh.npz", smpl=np.array(smpl, object))
         with pytest.raises(RequestError, match=f"cmu_mosh.npz: {said}"):

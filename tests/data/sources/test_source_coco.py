@@ -1,4 +1,4 @@
-"""COCO, COCO-WholeBody, CrowdPose and PoseTrack18, read from made-up trees in their formats."""
+"""COCO, COCO-WholeBody, CrowdPose and PoseTrack18, read from artificial trees in their formats."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def test_posetrack_has_a_file_a_sequence(tmp_path: Path, labels: str) -> None:
     truth = coco.write_posetrack(tmp_path, labels=labels)
     part = plan_posetrack(Raw(tmp_path))[0]
     assert len(part.items) == 2
-    # Of each sequence's 12 people number 4 lacks a wrist and the last one a box.
+    # In each sequence of 12 people, person 4 lacks a wrist and the last one a bounding box.
     expected = [there for start in (0, 12) for there in kept(truth[start : start + 12], coco.NO_LIMB, 11)]
     people = people_of([part], "train")
     for person, there in zip(people, expected, strict=True):
@@ -133,24 +133,28 @@ def test_posetrack_s_points_are_found_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people_of(plan_posetrack(Raw(tmp_path)), "train")[0].keypoints2d, straight)
     table["categories"][0]["keypoints"][0] = "tail"
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="000000_bonn_train.json: names no point right_ankle; there are tail, "):
+    with pytest.raises(
+        RequestError, match="000000_bonn_train.json: missing keypoints right_ankle; the file has tail, "
+    ):
         photos_of(plan_posetrack(Raw(tmp_path)), "train")
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no annotations/person_keypoints_train2014.json and no "):
+    with pytest.raises(RequestError, match="contains no annotations/person_keypoints_train2014.json or "):
         plan_coco(Raw(tmp_path))
     coco.write_coco(tmp_path)
     path = tmp_path / "annotations/person_keypoints_train2014.json"
     whole = path.read_text()
     path.write_text(whole[:1000])
-    with pytest.raises(RequestError, match="person_keypoints_train2014.json: no JSON, or cut short"):
+    with pytest.raises(RequestError, match="person_keypoints_train2014.json: not a JSON file, or truncated"):
         plan_coco(Raw(tmp_path))
     path.write_text(whole.replace('"bbox"', '"box"'))
-    with pytest.raises(RequestError, match="person_keypoints_train2014.json: no 'bbox' where it has to be"):
+    with pytest.raises(
+        RequestError, match="person_keypoints_train2014.json: missing 'bbox'; is this the dataset's original file"
+    ):
         plan_coco(Raw(tmp_path))
     path.write_text(whole.replace('"keypoints": [', '"keypoints": [1, ', 1))
-    with pytest.raises(RequestError, match="'keypoints' is not 17 x 3 numbers"):
+    with pytest.raises(RequestError, match="'keypoints' is not an array of 17 x 3 numbers"):
         plan_coco(Raw(tmp_path))
 
 
@@ -158,7 +162,7 @@ def test_a_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
     coco.write_crowdpose(tmp_path)
     path = tmp_path / "crowdpose_train.json"
     path.write_text(path.read_text().replace("100001.jpg", "../../100001.jpg"))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos_of(plan_crowdpose(Raw(tmp_path)), "train")
 
 

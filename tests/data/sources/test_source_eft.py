@@ -1,4 +1,4 @@
-"""EFT's fits: matrices to rotations, boxes, cameras of the box, people of one picture together, names, layouts."""
+"""EFT's fits: rotation matrices, bounding boxes, cameras of the box, grouping by image, names, layouts."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def photos(source: Converter, root: Path, split: str = "train") -> list[Photo]:
 
 
 def projected(person: Person) -> np.ndarray:
-    """The body's joints in the picture, by the camera of the box."""
+    """The body's joints in the image, projected with the camera of the box."""
     with torch.no_grad():
         mesh = body()(rotvec_to_rotmat(torch.tensor(person.pose))[None], torch.tensor(person.betas)[None])
         joints = body().joints(mesh, "smpl54")[0].numpy()
@@ -142,21 +142,21 @@ def test_a_split_whose_file_is_missing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no eft/COCO2014-All-ver01\.json and no .*COCO2014-Val-ver10\.json in it"):
+    with pytest.raises(RequestError, match=r"contains no eft/COCO2014-All-ver01\.json or .*COCO2014-Val-ver10\.json;"):
         CONVERTERS["eft_coco"].plan(Raw(tmp_path))
     write(tmp_path, FILES["eft_coco"]["val"])
     (tmp_path / "coco/val2014").rename(tmp_path / "coco/val2017")
-    with pytest.raises(RequestError, match="no coco/val2014 and no val2014"):
+    with pytest.raises(RequestError, match="contains no coco/val2014 or val2014"):
         CONVERTERS["eft_coco"].plan(Raw(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"parm_pose": None}, r"entry 0 has no parm_pose of shape \(24, 3, 3\); get the file again"),
+        ({"parm_pose": None}, r"entry 0 has no parm_pose of shape \(24, 3, 3\); download the file again"),
         ({"parm_shape": [0.0] * 9}, r"entry 0 has no parm_shape of shape \(10,\)"),
         ({"bbox_scale": float("nan")}, "bbox_scale of entry 0 is not finite"),
-        ({"imageName": 7}, "no imageName in entry 0"),
+        ({"imageName": 7}, "entry 0 of data has no imageName"),
     ],
 )
 def test_an_entry_that_is_none_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     write(tmp_path, LSPET, count=2)
     file = tmp_path / LSPET.path
     file.write_text(file.read_text()[:-2000])
-    with pytest.raises(RequestError, match=r"LSPet_train_ver10\.json: cut short, or no JSON"):
+    with pytest.raises(RequestError, match=r"LSPet_train_ver10\.json: not a JSON file, or truncated"):
         CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
     file.write_text("[]")
-    with pytest.raises(RequestError, match=r"no list called data in it; is it a file of EFT's fits\?"):
+    with pytest.raises(RequestError, match=r"missing list 'data'; is this a file of EFT fits\?"):
         CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
 
 
@@ -184,7 +184,7 @@ def test_a_name_that_climbs_out_is_refused(tmp_path: Path) -> None:
     write(tmp_path, LSPET, count=1)
     file = tmp_path / LSPET.path
     file.write_text(file.read_text().replace("im00000.png", "../../secret.png"))
-    with pytest.raises(RunError, match=r"names '\.\./\.\./secret\.png', a file outside of this folder; refused"):
+    with pytest.raises(RunError, match=r"names '\.\./\.\./secret\.png', which is outside this folder; rejected"):
         photos(CONVERTERS["eft_lspet"], tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""EMDB: two test sets of whole sequences, bodies gendered and in the camera's frame."""
+"""EMDB: two test sets of whole sequences, with gendered bodies in the camera frame."""
 
 import pickle
 from pathlib import Path
@@ -28,7 +28,7 @@ def raw(tmp_path: Path) -> Raw:
 
 
 def changed(raw: Raw, **values: Any) -> Raw:
-    """The first sequence with other values; None takes a key out."""
+    """The first sequence with changed values; None removes a key."""
     table = made.table_of("P0_00_outdoor_climb") | values
     path = made.file_of(raw.root, "P0_00_outdoor_climb")
     path.write_bytes(pickle.dumps({key: value for key, value in table.items() if value is not None}))
@@ -97,10 +97,10 @@ def test_converting_keeps_the_pictures_bytes_and_the_sequence(raw: Raw, tmp_path
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"smpl": None}, "no 'smpl' where it has to be"),
-        ({"kp2d": np.zeros((3, 24, 2))}, "'kp2d' is not 15 x 24 x 2 numbers"),
-        ({"gender": "x"}, "no gender is called 'x'; known: neutral, male, female"),
-        ({"bboxes": {"bboxes": np.zeros((15, 5))}}, "'bboxes' is not 15 x 4 numbers"),
+        ({"smpl": None}, "missing 'smpl'; is this the dataset's original file"),
+        ({"kp2d": np.zeros((3, 24, 2))}, "'kp2d' is not an array of 15 x 24 x 2 numbers"),
+        ({"gender": "x"}, "unknown gender 'x'; known: neutral, male, female"),
+        ({"bboxes": {"bboxes": np.zeros((15, 5))}}, "'bboxes' is not an array of 15 x 4 numbers"),
     ],
 )
 def test_a_sequence_out_of_step_is_named(raw: Raw, values: dict[str, Any], said: str) -> None:
@@ -112,13 +112,15 @@ def test_a_sequence_out_of_step_is_named(raw: Raw, values: dict[str, Any], said:
 
 def test_what_is_missing_is_said(raw: Raw, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match=r"no \*/\*/\*_data.pkl in it"):
+    with pytest.raises(RequestError, match=r"contains no \*/\*/\*_data.pkl"):
         plan(Raw(tmp_path / "empty"))
-    with pytest.raises(RequestError, match="P0_00_outdoor_climb_data.pkl: no 'emdb1' where it has to be"):
+    with pytest.raises(
+        RequestError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"
+    ):
         plan(changed(raw, emdb1=None))
     for sequence in list(made.SEQUENCES)[:3]:
         made.file_of(raw.root, sequence).unlink()
-    with pytest.raises(RequestError, match="none of 1 sequences is in emdb1 or emdb2"):
+    with pytest.raises(RequestError, match="none of 1 sequences belongs to emdb1 or emdb2"):
         plan(raw)
 
 

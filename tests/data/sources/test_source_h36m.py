@@ -1,4 +1,4 @@
-"""Human3.6M: joints in metres, boxes of masks, MoSh's root turned, pictures extracted or straight from the videos."""
+"""Human3.6M: joints in metres, boxes from masks, MoSh's rotated root, extracted images or frames from videos."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path)
     for number, photo in zip((0, 5, 10), found, strict=True):
         picture = made.draw([true[number]], made.SIZE, 3 + number)
         assert photo.pixels is not None
-        # the codec makes 3.4 of difference, the next frame or the other order of channels 8
+        # the codec causes a difference of 3.4; the next frame or swapped channels cause 8
         assert np.abs(photo.pixels.astype(int) - picture).mean() < 6
 
 
@@ -108,32 +108,32 @@ def test_converting_writes_all_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no S\*/MyPoseFeatures/D3_Positions_mono/\*.cdf in it"):
+    with pytest.raises(RequestError, match=r"contains no S\*/MyPoseFeatures/D3_Positions_mono/\*.cdf"):
         plan(Raw(tmp_path))
     made.write(tmp_path, "S1", "Directions 1", made.FRONT)
     flat = tmp_path / "S1/MyPoseFeatures/D2_Positions/Directions 1.60457274.cdf"
     whole = flat.read_bytes()
     flat.write_bytes(whole[:60])
-    with pytest.raises(RequestError, match=r"D2_Positions/Directions 1.60457274.cdf: no CDF file with a Pose"):
+    with pytest.raises(RequestError, match=r"D2_Positions/Directions 1.60457274.cdf: not a CDF file with a Pose"):
         photos(tmp_path)
     made.save_cdf(flat, np.zeros((7, 64)))
-    with pytest.raises(RunError, match="7 frames of pixels and 11 in 3D"):
+    with pytest.raises(RunError, match="7 frames in 2D and 11 in 3D"):
         photos(tmp_path)
     flat.write_bytes(whole)
     mask = tmp_path / "S1/MySegmentsMat/ground_truth_bs/Directions 1.60457274.mat"
     made.save_masks(mask, made.cast(0, 4))
-    with pytest.raises(RunError, match="4 masks, frame 10 is labelled"):
+    with pytest.raises(RunError, match="has 4 masks, but frame 10 is labelled"):
         photos(tmp_path)
     mask.unlink()
-    with pytest.raises(RequestError, match="no S1/MySegmentsMat/ground_truth_bs/.* and no .*ground_truth_bb/"):
+    with pytest.raises(RequestError, match="contains no S1/MySegmentsMat/ground_truth_bs/.* or .*ground_truth_bb/"):
         plan(Raw(tmp_path))
 
 
 def test_metadata_with_a_doctype_is_refused(tmp_path: Path) -> None:
     made.write(tmp_path, "S1", "Directions 1", made.FRONT)
     made.write_metadata(tmp_path / "metadata.xml", '<!DOCTYPE m [<!ENTITY a "b">]>')
-    with pytest.raises(RequestError, match="metadata.xml: has a DOCTYPE"):
+    with pytest.raises(RequestError, match="metadata.xml: cannot be read as XML: it has a DOCTYPE"):
         plan(Raw(tmp_path))
     (tmp_path / "metadata.xml").write_text("<metadata><w0>[1 2]</w0></metadata>")
-    with pytest.raises(RequestError, match="w0 has 2 numbers, cameras need 300"):
+    with pytest.raises(RequestError, match="w0 has 2 numbers, expected 300"):
         plan(Raw(tmp_path))

@@ -1,4 +1,4 @@
-"""TFRecords, and InstaVariety and VLOG in them."""
+"""TFRecords, and InstaVariety and VLOG, which use them."""
 
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     write_records(path, [FEATURES, FEATURES])
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    with pytest.raises(RequestError, match="toy.tfrecord: no TFRecord file, or one that is cut short after 1 records"):
+    with pytest.raises(RequestError, match="toy.tfrecord: not a TFRecord file, or truncated after 1 records"):
         list(records(path))
     path.write_bytes(b"\x05" + whole[1:])
-    with pytest.raises(RequestError, match="cut short after 0 records"):
+    with pytest.raises(RequestError, match="not a TFRecord file, or truncated after 0 records"):
         list(records(path))
     path.write_bytes(whole[:12] + b"\xff" * (len(whole) - 12))
-    with pytest.raises(RequestError, match="toy.tfrecord: record 0 is no tf.train.Example"):
+    with pytest.raises(RequestError, match="toy.tfrecord: record 0 is not a tf.train.Example"):
         read_example(next(records(path)))
 
 
@@ -90,7 +90,7 @@ def test_without_toes_they_are_not_labelled(tmp_path: Path) -> None:
 
 
 def test_splits_are_folders(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no train/\*.tfrecord in it"):
+    with pytest.raises(RequestError, match=r"contains no train/\*.tfrecord"):
         CONVERTERS["instavariety"].plan(Raw(tmp_path))
     toy.write(tmp_path, "test")
     assert [part.split for part in CONVERTERS["instavariety"].plan(Raw(tmp_path))] == ["test"]
@@ -106,10 +106,10 @@ def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
         "image/visibilities": np.zeros(28, int), "image/face_pts": np.zeros(30, np.float32),
     }  # fmt: skip
     write_records(path, [features])
-    with pytest.raises(RequestError, match="a.tfrecord: record 0 has 1 pictures for 2 frames"):
+    with pytest.raises(RequestError, match="a.tfrecord: record 0 has 1 images for 2 frames"):
         photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     write_records(path, [features | {"image/face_pts": np.zeros(29, np.float32)}])
-    with pytest.raises(RequestError, match="a.tfrecord: record 0: points do not fit meta/N"):
+    with pytest.raises(RequestError, match="a.tfrecord: record 0: points do not match meta/N"):
         photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
 
 

@@ -1,4 +1,4 @@
-"""LSP and LSP-Extended, read from made-up trees in their formats."""
+"""LSP and LSP-Extended, read from artificial trees in their formats."""
 
 from pathlib import Path
 
@@ -69,20 +69,20 @@ def test_compat_counts_every_point_and_from_1(tmp_path: Path) -> None:
     np.testing.assert_array_equal(study[0].keypoints2d[:, :2], ours[0].keypoints2d[:, :2] + 1)
     assert study[leeds.HIDDEN].keypoints2d[leeds.HEADTOP].tolist() == [0, 0, 1]
     left, top, width, height = study[leeds.HIDDEN].box
-    # The point at (0, 0) is a corner of the box, before it grows by a tenth on each side.
+    # The point at (0, 0) is a corner of the box before it grows by a tenth on each side.
     np.testing.assert_allclose([left, top], [-width / 12, -height / 12], rtol=1e-4)
-    assert (len(ours), len(study)) == (13, 12)  # one more is left out, for a point that is not labelled
+    assert (len(ours), len(study)) == (13, 12)  # the study also excludes one for an unlabelled point
 
 
 def test_the_other_set_s_file_is_refused(tmp_path: Path) -> None:
     leeds.write_lsp(tmp_path / "lsp")
-    with pytest.raises(RequestError, match=r"joints of shape \(3, 14, 28\), not \(14, 3, 'N'\)"):
+    with pytest.raises(RequestError, match=r"joints has shape \(3, 14, 28\), expected \(14, 3, 'N'\)"):
         plan_lspet(Raw(tmp_path / "lsp"))
-    with pytest.raises(RequestError, match="no lsp_dataset_original/joints.mat and no joints.mat and no lsp_dataset/"):
+    with pytest.raises(RequestError, match="contains no lsp_dataset_original/joints.mat or joints.mat or lsp_dataset/"):
         plan_lsp(Raw(tmp_path))
     leeds.write_lspet(tmp_path)
     (tmp_path / "im00014.png").rename(tmp_path / "im00140.png")
-    with pytest.raises(RequestError, match="im00140.png: no row for it among the 14 of "):
+    with pytest.raises(RequestError, match="im00140.png: .*joints.mat has no row for it, only 14 rows"):
         plan_lspet(Raw(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""LIP, read from made-up trees in its format."""
+"""LIP, read from artificial trees in its format."""
 
 from pathlib import Path
 
@@ -39,13 +39,15 @@ def test_hidden_and_missing_points_do_not_count_but_only_one_is_occlusion(tmp_pa
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no lip_train_set.csv and no TrainVal_pose_annotations/lip_train_set.csv"):
+    with pytest.raises(
+        RequestError, match="contains no lip_train_set.csv or TrainVal_pose_annotations/lip_train_set.csv"
+    ):
         plan(Raw(tmp_path))
     lip.write(tmp_path, "val")
     assert [part.split for part in plan(Raw(tmp_path))] == ["val"]
     path = tmp_path / "lip_val_set.csv"
     path.write_text("name,x,y,v\n" + path.read_text())
-    with pytest.raises(RequestError, match="lip_val_set.csv: line 1 is not a picture's name and 48 numbers"):
+    with pytest.raises(RequestError, match="lip_val_set.csv: line 1 is not an image name and 48 numbers"):
         plan(Raw(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP and SPIN's fits to it: which frames are chosen, from which files, and what their labels are."""
+"""MPI-INF-3DHP and SPIN's fits: the selected frames, their files and their labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path)
     for photo, (_, camera, frame) in zip(found, made.kept(1), strict=True):
         assert photo.name == f"S1/Seq1/imageSequence/video_{camera}.avi/{frame:06d}"
         assert photo.pixels is not None
-        # the codec makes 2.5 of difference, the next frame or the other order of channels 9
+        # the codec causes a difference of 2.5; the next frame or swapped channels cause 9
         assert np.abs(photo.pixels.astype(int) - made.draw([people[frame]], made.SIZE, frame)).mean() < 6
 
 
@@ -109,15 +109,15 @@ def test_converting_writes_both_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no S\*/Seq\*/annot.mat in it"):
+    with pytest.raises(RequestError, match=r"contains no S\*/Seq\*/annot.mat"):
         photos(tmp_path)
     made.write(tmp_path)
     path = tmp_path / "S1/Seq1/annot.mat"
     table = scipy.io.loadmat(path, variable_names=("annot2", "annot3"))
     cells = {name: table[name] for name in ("annot2", "annot3")}
     for damage, said in (
-        ({"annot2": cells["annot2"]}, "no annot3 in it"),
-        (cells | {"annot3": cells["annot3"][:5]}, r"annotations of \[14, 5\] cameras"),
+        ({"annot2": cells["annot2"]}, "missing variables: annot3"),
+        (cells | {"annot3": cells["annot3"][:5]}, r"annotations have \[14, 5\] cameras"),
         (cells | {"annot3": cells["annot2"]}, r"camera 0 has .*expected \(frames, 56\) and \(frames, 84\)"),
     ):
         mpi_inf_3dhp._annotations.cache_clear()
@@ -126,7 +126,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
             photos(tmp_path)
     mpi_inf_3dhp._annotations.cache_clear()
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(RequestError, match="annot.mat: no MATLAB file up to v7"):
+    with pytest.raises(RequestError, match="annot.mat: not a MATLAB file up to v7"):
         photos(tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_annotations_without_pictures_are_refused(tmp_path: Path) -> None:
     made.write(tmp_path / "whole")
     (tmp_path / "bare/S1/Seq1").mkdir(parents=True)
     (tmp_path / "whole/S1/Seq1/annot.mat").rename(tmp_path / "bare/S1/Seq1/annot.mat")
-    with pytest.raises(RequestError, match="neither pictures nor videos of any camera"):
+    with pytest.raises(RequestError, match="has annot.mat, but no images or videos of any camera"):
         photos(tmp_path / "bare")
 
 
@@ -145,7 +145,7 @@ def test_a_reader_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     made.write(tmp_path)
     monkeypatch.setattr(optional, "import_module", nothing)
     mpi_inf_3dhp._annotations.cache_clear()
-    with pytest.raises(RequestError, match=r"scipy.io is not installed.*pip install 'hmrb\[convert\]'"):
+    with pytest.raises(RequestError, match=r"scipy.io is required .* not installed.*pip install 'hmrb\[convert\]'"):
         photos(tmp_path)
 
 
@@ -156,10 +156,10 @@ def test_frames_that_a_video_lacks_count_as_pictures_that_are_missing(tmp_path: 
     assert first.pixels is not None
     for photo, number in zip(beyond, (12, 15), strict=True):
         person = Person(box=np.array([0, 0, 9, 9], np.float32))
-        with pytest.raises(UnreadablePicture, match=f"video_0.avi/{number:06d}: can't be decoded"):
+        with pytest.raises(UnreadablePicture, match=f"video_0.avi/{number:06d}: image cannot be decoded"):
             pack(replace(photo, people=(person,)), Packing())
     (tmp_path / "S1/Seq1/imageSequence/video_5.avi").write_bytes(b"no video")
-    with pytest.raises(RunError, match="video_5.avi: no video that can be decoded"):
+    with pytest.raises(RunError, match="video_5.avi: not a video, or cannot be decoded"):
         photos(tmp_path)
 
 
@@ -215,15 +215,15 @@ def test_spin_s_files_out_of_step_are_named(tmp_path: Path) -> None:
     made_spin.write(tmp_path)
     fits = tmp_path / "mpi-inf-3dhp_mview_fits.npz"
     np.savez(fits, pose=np.zeros((3, 72)), shape=np.zeros((3, 10)), has_smpl=np.ones(3))
-    with pytest.raises(RunError, match=r"mview_fits.npz: pose has shape \(3, 72\), 24 pictures need \(24, 72\)"):
+    with pytest.raises(RunError, match=r"mview_fits.npz: pose has shape \(3, 72\), expected \(24, 72\) for 24 images"):
         spin_photos(tmp_path)
     fits.unlink()
-    with pytest.raises(RequestError, match="has no poses, and there is neither mpi-inf-3dhp_mview_fits.npz nor"):
+    with pytest.raises(RequestError, match="has no poses, and there is no mpi-inf-3dhp_mview_fits.npz or"):
         spin_photos(tmp_path)
     with np.load(tmp_path / "mpi_inf_3dhp_train.npz") as arrays:
         table = dict(arrays)
     table |= {"pose": np.zeros((24, 72)), "shape": np.zeros((24, 10)), "has_smpl": np.ones(24)}
     table["imgname"][0] = "../../etc/passwd.jpg"
     np.savez(tmp_path / "mpi_inf_3dhp_train.npz", **table)
-    with pytest.raises(RequestError, match="picture '../../etc/passwd.jpg'; they are called"):
+    with pytest.raises(RequestError, match="image name '../../etc/passwd.jpg' is not like"):
         spin_photos(tmp_path)

@@ -14,7 +14,7 @@ from hmrb.data.sources.mpii import plan
 from hmrb.errors import RequestError
 
 FORMATS = pytest.mark.parametrize("write", [mpii.write, mpii.write_mat])
-HALF_PIXEL = 0.51  # the trees round to whole pixels
+HALF_PIXEL = 0.51  # the trees round to integer pixels
 
 
 @FORMATS
@@ -36,7 +36,7 @@ def test_people_of_a_picture_are_together(tmp_path: Path, write: Callable) -> No
     write(tmp_path)
     photos = photos_of(plan(Raw(tmp_path)), "train")
     assert photos[0].name == "images/015600000.jpg"
-    # Of the third picture's two people one has no head top.
+    # One of the third image's two people has no head top.
     assert [len(photo.people) for photo in photos] == [2, 1, 1, 1, 2, 1, 2, 1, 2, 1]
 
 
@@ -55,17 +55,17 @@ def test_valid_h5_is_the_split_val(tmp_path: Path) -> None:
 
 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no train.h5 and no mpii_human_pose_v1_u12_1.mat in it"):
+    with pytest.raises(RequestError, match="contains no train.h5 or mpii_human_pose_v1_u12_1.mat"):
         plan(Raw(tmp_path))
     mpii.write_mat(tmp_path)
     path = tmp_path / "mpii_human_pose_v1_u12_1.mat"
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(RequestError, match="mpii_human_pose_v1_u12_1.mat: no MATLAB file up to v7, or one that is cut"):
+    with pytest.raises(RequestError, match="mpii_human_pose_v1_u12_1.mat: not a MATLAB file up to v7, or truncated"):
         plan(Raw(tmp_path))
     mpii.write(tmp_path)
     with h5py.File(tmp_path / "train.h5", "a") as file:
         del file["scale"]
-    with pytest.raises(RequestError, match="train.h5: imgname, center, scale, part, visible can't be read"):
+    with pytest.raises(RequestError, match="train.h5: imgname, center, scale, part, visible cannot be read"):
         plan(Raw(tmp_path))
     with h5py.File(tmp_path / "train.h5", "a") as file:
         file["scale"] = np.ones(3)

@@ -1,4 +1,4 @@
-"""MuCo-3DHP and MuPoTs-3D: several people a picture, millimetres, bodies by the annotation's number."""
+"""MuCo-3DHP and MuPoTs-3D: several people per image, millimetres, bodies by annotation id."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_everybody_with_a_fit_and_a_visible_pelvis_is_kept(tmp_path: Path) -> No
     found = {photo.name: len(photo.people) for photo in photos(tmp_path)}
     expected = {made.picture_name(number): 2 for number in range(made.PICTURES)}
     expected[made.picture_name(3)] = 1
-    del expected[made.picture_name(2)]  # of its two people one has no fit and the other's is NaN
+    del expected[made.picture_name(2)]  # one of its two people has no fit, the other's is NaN
     assert found == expected
 
 
@@ -83,22 +83,22 @@ def test_muco_converts(tmp_path: Path) -> None:
 
 
 def test_what_muco_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no MuCo-3DHP.json and no data/MuCo-3DHP.json"):
+    with pytest.raises(RequestError, match=r"contains no MuCo-3DHP.json or data/MuCo-3DHP.json"):
         photos(tmp_path)
     made.write(tmp_path)
     fits = tmp_path / "smpl_param.json"
     whole = json.loads(fits.read_text())
     fits.write_text(json.dumps(whole | {"0": {"pose": [0] * 71, "shape": [0] * 10, "trans": [0] * 3}}))
-    with pytest.raises(RequestError, match="smpl_param.json: 0: 'pose' is not 24 x 3 numbers"):
+    with pytest.raises(RequestError, match="smpl_param.json: 0: 'pose' is not an array of 24 x 3 numbers"):
         photos(tmp_path)
     fits.write_text(json.dumps(whole)[:100])
-    with pytest.raises(RequestError, match=r"smpl_param.json: no JSON, or cut short"):
+    with pytest.raises(RequestError, match=r"smpl_param.json: not a JSON file, or truncated"):
         photos(tmp_path)
     fits.write_text(json.dumps({}))
-    with pytest.raises(RequestError, match="nobody in either half has a fit"):
+    with pytest.raises(RequestError, match="no person in either half has a fit"):
         photos(tmp_path)
     (tmp_path / "MuCo-3DHP.json").write_text('{"images": []}')
-    with pytest.raises(RequestError, match="no 'annotations' where it has to be"):
+    with pytest.raises(RequestError, match="missing 'annotations'; is this the dataset's original file"):
         photos(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_picture_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "MuCo-3DHP.json").read_text())
     table["images"][0]["file_name"] = "../../secret.jpg"
     (tmp_path / "MuCo-3DHP.json").write_text(json.dumps(table))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos(tmp_path)
 
 
@@ -143,16 +143,16 @@ def test_mupots_converts_in_the_order_of_its_numbers(tmp_path: Path) -> None:
 
 
 def test_what_mupots_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no MultiPersonTestSet/TS\*/annot.mat in it"):
+    with pytest.raises(RequestError, match=r"contains no MultiPersonTestSet/TS\*/annot.mat"):
         photos(tmp_path, "mupots3d")
     made_mupots.write(tmp_path)
     folder = tmp_path / "MultiPersonTestSet/TS1"
     scipy.io.savemat(folder / "occlusion.mat", {"occlusion_labels": np.full((3, 2), 0, object)})
-    with pytest.raises(RunError, match=r"occlusion_labels of \(3, 2\) frames and people, annot.mat has \(5, 2\)"):
+    with pytest.raises(RunError, match=r"occlusion_labels has \(3, 2\) frames and people, but annot.mat has \(5, 2\)"):
         photos(tmp_path, "mupots3d")
     cells = np.empty((1, 1), object)
     for cell, said in (
-        ({"annot2": np.zeros((2, 17))}, "no annot3 in a cell of annotations"),
+        ({"annot2": np.zeros((2, 17))}, "a cell of annotations has no annot3"),
         ({"annot2": np.zeros((2, 14))}, r"annot2 has shape \(2, 14\), expected \(2, 17\)"),
     ):
         cells[0, 0] = cell

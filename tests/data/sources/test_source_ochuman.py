@@ -1,4 +1,4 @@
-"""OCHuman, read from a made-up tree in its format."""
+"""OCHuman, read from an artificial tree in its format."""
 
 import json
 from pathlib import Path
@@ -43,10 +43,10 @@ def test_val_and_test_are_the_first_and_the_last_numbers_of_those_with_masks(
     monkeypatch.setattr(source, "VAL_PICTURES", 3)
     parts = source.plan(Raw(tmp_path))
     assert [part.split for part in parts] == ["train", "val", "test"]
-    # Picture k has number 7 k mod 10: numbers 0, 1, 2 are pictures 0, 3, 6, whose files count from 1.
+    # Image k has id 7 k mod 10: ids 0, 1, 2 are images 0, 3, 6, whose file names count from 1.
     names = [photo.name for photo in photos_of(parts, "val")]
     assert names == ["images/000001.jpg", "images/000004.jpg", "images/000007.jpg"]
-    assert len(people_of(parts, "val")) + len(people_of(parts, "test")) == 13  # one without key points, one a mask
+    assert len(people_of(parts, "val")) + len(people_of(parts, "test")) == 13  # one has no keypoints, one no mask
 
 
 def test_compat_takes_corners_for_sizes(tmp_path: Path) -> None:
@@ -68,15 +68,19 @@ def test_points_are_found_by_their_names(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people_of(source.plan(Raw(tmp_path)), "train")[0].keypoints2d, straight)
     table["keypoint_names"][2] = "muzzle"
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="ochuman.json: names no point nose; there are left_eye, right_eye, muzzle"):
+    with pytest.raises(
+        RequestError, match="ochuman.json: missing keypoints nose; the file has left_eye, right_eye, muzzle"
+    ):
         source.plan(Raw(tmp_path))
 
 
 def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no ochuman.json in it"):
+    with pytest.raises(RequestError, match="contains no ochuman.json"):
         source.plan(Raw(tmp_path))
     (tmp_path / "ochuman.json").write_text('{"images": []}')
-    with pytest.raises(RequestError, match="ochuman.json: no 'keypoint_names' where it has to be"):
+    with pytest.raises(
+        RequestError, match="ochuman.json: missing 'keypoint_names'; is this the dataset's original file"
+    ):
         source.plan(Raw(tmp_path))
 
 

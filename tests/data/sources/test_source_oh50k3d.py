@@ -1,4 +1,4 @@
-"""3DOH50K: seven units a metre, roots turned into the camera's frame."""
+"""3DOH50K: seven units per metre, roots transformed to the camera frame."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_joints_are_metres_and_the_body_lies_on_them(tmp_path: Path) -> None:
         assert photo.file.exists()
         np.testing.assert_allclose(person.keypoints2d[:, :2], who.pixels[:24], rtol=1e-5)
         np.testing.assert_allclose(person.box, who.box(1.2), rtol=1e-4)
-        if number == made.ELSEWHERE:  # its 3D joints lie on no pixel
+        if number == made.ELSEWHERE:  # its 3D joints do not project onto its 2D joints
             assert not person.keypoints3d.any()
             assert not person.transl.any()
         else:
@@ -65,24 +65,24 @@ def test_converting_writes_both_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no trainset/annots.json and no testset/annots.json"):
+    with pytest.raises(RequestError, match=r"contains no trainset/annots.json or testset/annots.json"):
         plan(Raw(tmp_path))
     made.write(tmp_path)
     path = tmp_path / "trainset/annots.json"
     whole = json.loads(path.read_text())
     for change, said in (
-        ({"extri": [1, 2]}, "'extri' is not 4 x 4 numbers"),
-        ({"img_path": None}, "no 'img_path'"),
-        ({"pose": None}, "no 'pose'"),
+        ({"extri": [1, 2]}, "'extri' is not an array of 4 x 4 numbers"),
+        ({"img_path": None}, "missing 'img_path'"),
+        ({"pose": None}, "missing 'pose'"),
     ):
         record = {key: value for key, value in (whole["00003"] | change).items() if value is not None}
         path.write_text(json.dumps(whole | {"00003": record}))
         with pytest.raises(RequestError, match=f"annots.json: 00003: {said}"):
             plan(Raw(tmp_path))
     path.write_text(json.dumps(whole)[:50])
-    with pytest.raises(RequestError, match="annots.json: no JSON, or cut short"):
+    with pytest.raises(RequestError, match="annots.json: not a JSON file, or truncated"):
         plan(Raw(tmp_path))
     whole["00003"]["img_path"] = "..\\..\\..\\etc\\passwd"
     path.write_text(json.dumps(whole))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos(Raw(tmp_path))

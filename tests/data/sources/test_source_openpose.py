@@ -1,4 +1,4 @@
-"""MTP and PROX: who is meant, how sure a point is, roots in the camera's frame, mirrored pictures, fits in step."""
+"""MTP and PROX: choice of the person, confidence, roots in the camera frame, mirrored images, matching fits."""
 
 import json
 import pickle
@@ -29,7 +29,7 @@ def photos(source: str, root: Path, split: str = "train", compat: bool = False) 
 
 
 def projected(person: Person, before: Someone) -> np.ndarray:
-    """The SMPL body in the picture, standing where the person stood."""
+    """Pixels of the SMPL body at the person's position."""
     with torch.no_grad():
         mesh = body()(rotvec_to_rotmat(torch.tensor(person.pose))[None], torch.tensor(person.betas)[None])
         joints = body().joints(mesh, "smpl54")[0].numpy() + before.transl
@@ -109,7 +109,7 @@ def test_genders_may_be_missing(tmp_path: Path) -> None:
 
 
 def test_proxs_pictures_are_mirrored_when_packed(tmp_path: Path) -> None:
-    """The drawn limbs are under the labelled points; on disk, and in the study, they are on the other side."""
+    """The drawn limbs match the labelled points; on disk, and in the study, they are mirrored."""
     people = write_prox(tmp_path / "raw")
     for compat, expected in ((False, True), (True, False)):
         store = Store(tmp_path / str(compat))
@@ -124,7 +124,7 @@ def test_proxs_pictures_are_mirrored_when_packed(tmp_path: Path) -> None:
 
 
 def _shows(picture: np.ndarray, person: Someone) -> bool:
-    """Whether the middles of the thighs have the colours that they are drawn in."""
+    """Whether the middles of the thighs have the colours of the drawn thighs."""
     hits = []
     for start, end, colour in (LIMBS[0], LIMBS[2]):
         middle = (person.pixels[NAMES.index(start)] + person.pixels[NAMES.index(end)]) / 2
@@ -180,17 +180,21 @@ def test_a_recording_of_many_frames_is_a_block_of_its_own(tmp_path: Path) -> Non
         (
             "smplify-xmc/smplx/params/presented/0002_presented_pose.pkl",
             {"betas": np.zeros(10)},
-            "no camera_rotation in it",
+            "missing camera_rotation",
         ),
-        ("smplify-xmc/smpl/params/presented/0002_presented_pose.pkl", {"pose": np.zeros(69)}, "pose should be 72"),
-        ("keypoints/openpose/presented/0002_presented_pose.json", {"persons": []}, "no people with 25 points"),
+        ("smplify-xmc/smpl/params/presented/0002_presented_pose.pkl", {"pose": np.zeros(69)}, "pose must have 72"),
+        (
+            "keypoints/openpose/presented/0002_presented_pose.json",
+            {"persons": []},
+            "not a list of people with OpenPose's 25 keypoints",
+        ),
         (
             "keypoints/openpose/presented/0002_presented_pose.json",
             {"people": [{"pose_keypoints_2d": [1.0] * 54}]},
-            "no people with 25 points of OpenPose",
+            "not a list of people with OpenPose's 25 keypoints",
         ),
-        ("train_val_split.json", {"test": ["a_b"]}, "neither train nor val in it"),
-        ("train_val_split.json", {"train": ["ab"]}, "'ab' is no id of a picture"),
+        ("train_val_split.json", {"test": ["a_b"]}, "contains neither train nor val"),
+        ("train_val_split.json", {"train": ["ab"]}, "'ab' is not an image id"),
     ],
 )
 def test_a_damaged_file_is_named(file: str, content: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -205,15 +209,15 @@ def test_a_damaged_file_is_named(file: str, content: dict[str, object], message:
 def test_an_id_that_climbs_out_is_refused(tmp_path: Path) -> None:
     write_mtp(tmp_path)
     (tmp_path / "train_val_split.json").write_text(json.dumps({"train": ["a_.._../../../x"]}))
-    with pytest.raises(RunError, match="a file outside of this folder; refused"):
+    with pytest.raises(RunError, match="which is outside this folder; rejected"):
         photos("mtp", tmp_path)
 
 
 def test_no_recording_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no recordings in it"):
+    with pytest.raises(RequestError, match="contains no recordings"):
         PROX.plan(Raw(tmp_path))
     (tmp_path / "recordings").mkdir()
-    with pytest.raises(RequestError, match="no recording with a folder Color in it"):
+    with pytest.raises(RequestError, match="contains no recording with a folder Color"):
         PROX.plan(Raw(tmp_path))
 
 

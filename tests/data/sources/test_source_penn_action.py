@@ -1,4 +1,4 @@
-"""Penn Action, read from a made-up tree in its format."""
+"""Penn Action, read from an artificial tree in its format."""
 
 from pathlib import Path
 
@@ -56,16 +56,18 @@ def test_compat_believes_the_documentation_and_trains_on_all(tmp_path: Path) -> 
 def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     from scipy.io import savemat
 
-    with pytest.raises(RequestError, match=r"no labels/\*.mat in it"):
+    with pytest.raises(RequestError, match=r"contains no labels/\*.mat"):
         plan(Raw(tmp_path))
     penn_action.write(tmp_path)
     path = tmp_path / "labels/0001.mat"
     table = {"train": 1, "x": np.ones((3, 13)), "y": np.ones((3, 13)), "action": "run", "pose": "front"}
     savemat(str(path), table)
-    with pytest.raises(RequestError, match="0001.mat: no visibility in it"):
+    with pytest.raises(RequestError, match="0001.mat: missing variables: visibility"):
         photos_of(plan(Raw(tmp_path)), "train")
     savemat(str(path), table | {"visibility": np.ones((2, 13))})
-    with pytest.raises(RequestError, match=r"0001.mat: x, y and visibility of shapes \(3, 13\), \(3, 13\), \(2, 13\)"):
+    with pytest.raises(
+        RequestError, match=r"0001.mat: x, y and visibility have shapes \(3, 13\), \(3, 13\), \(2, 13\)"
+    ):
         photos_of(plan(Raw(tmp_path)), "train")
 
 

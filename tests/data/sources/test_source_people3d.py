@@ -1,4 +1,4 @@
-"""3DPeople, read from a made-up tree in its format."""
+"""3DPeople, read from an artificial tree in its format."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hmrb.data.sources.people3d import plan
 from hmrb.errors import RequestError
 
 HUNDREDTHS = 1e-4  # the tree has four digits of pixels and of decimetres
-MILLIMETRE = 1e-3  # what a camera fitted to those digits is off by, at three metres and more
+MILLIMETRE = 1e-3  # error of a camera fitted to these rounded numbers, from three metres on
 
 
 def test_points_are_in_pixels_and_in_metres_of_the_camera(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_compat_has_everybody_and_no_3d(tmp_path: Path) -> None:
 
 
 def _spoil(path: Path) -> None:
-    """Mirrors the world, which no camera undoes."""
+    """Mirror the world, which no camera can compensate."""
     rows = np.loadtxt(path)
     rows[:, -1] *= -1
     np.savetxt(path, rows)
@@ -69,13 +69,13 @@ def test_a_world_that_no_camera_fits_is_refused_at_once(tmp_path: Path) -> None:
     people3d.write(tmp_path)
     _spoil(tmp_path / "skeleton/man33/02_04_jump/camera01/0001.txt")
     with pytest.raises(
-        RequestError, match="the first two columns are no picture of the last three: [0-9.]+ pixels off"
+        RequestError, match="the first two columns are not a projection of the last three: [0-9.]+ pixels off"
     ):
         plan(Raw(tmp_path))
 
 
 def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no rgb/\*/\*/camera\* in it"):
+    with pytest.raises(RequestError, match=r"contains no rgb/\*/\*/camera\*"):
         plan(Raw(tmp_path))
     people3d.write(tmp_path)
     path = tmp_path / "skeleton/man33/02_04_jump/camera01/0002.txt"
@@ -83,10 +83,10 @@ def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="0002.txt: not 67 rows of numbers"):
         photos_of(plan(Raw(tmp_path)), "train")
     path.unlink()
-    with pytest.raises(RequestError, match="0002.txt: can't be read"):
+    with pytest.raises(RequestError, match="0002.txt: cannot be read"):
         photos_of(plan(Raw(tmp_path)), "train")
     (tmp_path / "rgb/man33").rename(tmp_path / "rgb/child")
-    with pytest.raises(RequestError, match="a character is called woman01 or man01, not child"):
+    with pytest.raises(RequestError, match="a character's name is like woman01 or man01, not child"):
         plan(Raw(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""3DPW: bodies arrive in the camera's frame, gendered, on the pixels that OpenPose found."""
+"""3DPW: gendered bodies in the camera frame, which project onto OpenPose's detections."""
 
 import pickle
 from pathlib import Path
@@ -62,8 +62,8 @@ def test_labels_are_the_persons_own(raw: Raw) -> None:
         np.testing.assert_allclose(rotmat(person.pose[0]), rotmat(true.pose[0]), atol=1e-5)  # axis-angle in float32
         np.testing.assert_array_equal(person.pose[1:], true.pose[1:])
         np.testing.assert_allclose(person.transl, true.transl, atol=1e-5)
-        assert person.betas.shape == (10,)  # the two more that the file has are cut
-        assert person.keypoints2d[0].tolist() == [0, 0, 0]  # the nose was not found
+        assert person.betas.shape == (10,)  # the file has two more
+        assert person.keypoints2d[0].tolist() == [0, 0, 0]  # the nose was not detected
         assert person.keypoints2d[1, 2] == np.float32(0.7)
         seen = true.points2d("pw3d")[1:]
         size = 1.2 * (seen.max(0) - seen.min(0))
@@ -92,17 +92,17 @@ def test_converting_writes_every_split_and_test_pictures_keep_their_bytes(raw: R
 def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Path) -> None:
     made.write(tmp_path, "test")
     assert [part.split for part in plan(Raw(tmp_path))] == ["test"]
-    with pytest.raises(RequestError, match="no sequenceFiles in it"):
+    with pytest.raises(RequestError, match="contains no sequenceFiles"):
         plan(Raw(tmp_path / "imageFiles"))
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"poses2d": None}, "no poses2d in it"),
-        ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), 8 frames need (8, 3)"),
-        ({"genders": ["m", "x"]}, "no gender is called 'x'"),
-        ({"betas": [np.zeros(10)]}, "betas of 1 people, poses of 2"),
+        ({"poses2d": None}, "missing poses2d"),
+        ({"trans": [np.zeros((3, 3))] * 2}, "trans has shape (3, 3), expected (8, 3)"),
+        ({"genders": ["m", "x"]}, "unknown gender 'x'"),
+        ({"betas": [np.zeros(10)]}, "betas has 1 people, but poses has 2"),
         ({"cam_poses": np.zeros((8, 3, 4))}, "cam_poses has shape (8, 3, 4)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""RICH: SMPL-X labels become SMPL's 24 joints, by the matrix and the regressor that evaluations take."""
+"""RICH: SMPL-X labels become SMPL's 24 joints, with the matrix and regressor that evaluations use."""
 
 import pickle
 from pathlib import Path
@@ -27,7 +27,7 @@ def raw(tmp_path: Path) -> Raw:
 
 
 def changed(path: Path, **values: Any) -> None:
-    """The file with other arrays in it; None takes one out."""
+    """The file with changed arrays; None removes one."""
     with np.load(path) as arrays:
         members = dict(arrays) | values
     np.savez(path, **{key: value for key, value in members.items() if value is not None})
@@ -76,7 +76,7 @@ def test_longer_poses_and_shapes_are_cut_and_pictures_may_lie_in_images(raw: Raw
 
 def test_hands_are_at_the_mean_of_the_file_and_bend_the_mesh(tmp_path: Path) -> None:
     members = made.members()
-    # One more vertex, beside the left hand's, which the first finger moves and whose y follows the finger's bend.
+    # One more vertex next to the left hand's, which the first finger moves and whose y follows the finger's bend.
     beside = np.array([0.1, 0.0, 0.0])
     for key in ("v_template", "shapedirs", "posedirs", "weights"):
         members[key] = np.concatenate([members[key], members[key][22:23]])
@@ -101,12 +101,12 @@ def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"pose_cam": None}, "no pose_cam in it"),
+        ({"pose_cam": None}, "no array named pose_cam"),
         ({"pose_cam": np.zeros((18, 63))}, "pose_cam has shape (18, 63), expected (18, 66)"),
         ({"scale": np.ones(3)}, "scale has shape (3,), expected (18, 1)"),
-        ({"gender": np.array(["m"] * 17 + ["x"])}, "no gender is called 'x'; known: m, male, f, female"),
-        ({"gender": np.array(["m"])}, "gender of 1 people, imgname of 18"),
-        ({"imgname": np.array(["a.jpeg"] * 18)}, "picture 'a.jpeg' is not named as test/RECORDING/cam_03/"),
+        ({"gender": np.array(["m"] * 17 + ["x"])}, "unknown gender 'x'; known: m, male, f, female"),
+        ({"gender": np.array(["m"])}, "gender has 1 people, but imgname has 18"),
+        ({"imgname": np.array(["a.jpeg"] * 18)}, "image name 'a.jpeg' is not like test/RECORDING/cam_03/"),
     ],
 )
 def test_labels_out_of_step_are_named(raw: Raw, values: dict[str, Any], said: str) -> None:
@@ -123,7 +123,7 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
         plan(bare)
     path = raw.root / "smplx2smpl.pkl"
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:, :20]}))
-    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, the matrix to SMPL is for 20"):
+    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
         photos_of(plan(raw), "test")
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:100]}))
     with pytest.raises(RequestError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
@@ -131,7 +131,7 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
     path.write_bytes(pickle.dumps({"matrix": made.matrix()}))
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"
     for values, said in (
-        ({"hands_meanl": None}, "SMPLX_MALE.npz: no hands_meanl in it"),
+        ({"hands_meanl": None}, "SMPLX_MALE.npz: no array named hands_meanl"),
         ({"weights": np.zeros((24, 24))}, "weights has shape (24, 24), a SMPL-X body has (24, 55)"),
     ):
         changed(body, **values)

@@ -1,4 +1,4 @@
-"""SURREAL: mirror views are mirrored back, and there the body lies on its pixels."""
+"""SURREAL: images are mirrored back, and the body then matches its pixels."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_the_body_projects_onto_the_labels_of_the_mirrored_picture(tmp_path: Pat
         there = joints(person)
         fx, fy, cx, cy = person.extra["camera"]
         pixels = there[:, :2] / there[:, 2:] * (fx, fy) + (cx, cy)
-        np.testing.assert_allclose(pixels, person.keypoints2d[:, :2], atol=0.52)  # labels are whole pixels
+        np.testing.assert_allclose(pixels, person.keypoints2d[:, :2], atol=0.52)  # labels are integers
         assert person.gender == ("female", "male")[frame % 2]
         size = 1.2 * (person.keypoints2d[:, :2].max(0) - person.keypoints2d[:, :2].min(0))
         np.testing.assert_allclose(person.box[2:], size, rtol=1e-5)
@@ -53,7 +53,7 @@ def test_the_picture_is_the_one_that_the_labels_are_of(tmp_path: Path, extracted
     (sample,) = pack(found[frame], Packing())
     picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
     difference = np.abs(picture.astype(int) - made.draw([true[frame]], made.SIZE, frame))
-    assert difference.mean() < 6  # the codec makes 3.2; another frame, channels or the mirror view at least 8
+    assert difference.mean() < 6  # the codec causes 3.2; another frame, swapped channels or mirroring cause at least 8
     folder = "train/run0/01_01/"
     names = {None: "01_01_c0001.mp4/000002", 0: "images_01_01_c0001/frame_000002.jpg"}
     assert found[frame].name == folder + names.get(extracted, "images_01_01_c0001/frame_000003.jpg")
@@ -99,7 +99,7 @@ def test_converting_writes_all_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"no train/run0/\*/\*_info.mat in it"):
+    with pytest.raises(RequestError, match=r"contains no train/run0/\*/\*_info.mat"):
         plan(Raw(tmp_path))
     made.write(tmp_path)
     folder = tmp_path / "train/run0/01_01"
@@ -107,15 +107,15 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     whole = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("_")}
     for change, said in (
         ({"joints3D": whole["joints3D"][..., :2]}, r"joints3D has shape \(3, 24, 2\), expected \(3, 24, 5\)"),
-        ({"gender": np.full((5, 1), 2)}, "gender holds other numbers than 0"),
+        ({"gender": np.full((5, 1), 2)}, "gender has values other than 0"),
     ):
         scipy.io.savemat(path, whole | change)
         with pytest.raises(RequestError, match=f"01_01_c0001_info.mat: {said}"):
             photos(Raw(tmp_path))
     scipy.io.savemat(path, {key: value for key, value in whole.items() if key != "zrot"})
-    with pytest.raises(RequestError, match="no zrot in it"):
+    with pytest.raises(RequestError, match="missing variables: zrot"):
         photos(Raw(tmp_path))
     scipy.io.savemat(path, whole)
     (folder / "01_01_c0001.mp4").write_bytes(b"no video")
-    with pytest.raises(RunError, match=r"pictures can't be read.*01_01_c0001.mp4/000000: can't be decoded"):
+    with pytest.raises(RunError, match=r"images cannot be read.*01_01_c0001.mp4/000000: image cannot be decoded"):
         convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter())

@@ -1,4 +1,4 @@
-"""UP-3D: the fit through its crop onto the picture, boxes of the drawn body, lists, words beside it."""
+"""UP-3D: projection of the fit to the image, boxes of the rendered body, lists, and one-word files."""
 
 import pickle
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_both_folders_are_accepted_and_neither_is_named(tmp_path: Path) -> None:
     write_all(tmp_path)
     assert len(photos(tmp_path / "up-3d")) == 12
     (tmp_path / "none").mkdir()
-    with pytest.raises(RequestError, match=r"no up-3d/train\.txt and no .*train\.txt"):
+    with pytest.raises(RequestError, match=r"contains no up-3d/train\.txt or .*train\.txt"):
         SOURCE.plan(Raw(tmp_path / "none"))
 
 
@@ -113,15 +113,19 @@ def _spoil(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("betas", RequestError, r"00000_body\.pkl: no betas in it; get it again"),
-        ("pose", RequestError, r"00000_body\.pkl: pose of 69 numbers, expected 72"),
-        ("rt", RequestError, r"its camera is turned \(rt\)"),
+        ("betas", RequestError, r"00000_body\.pkl: missing betas; download it again"),
+        ("pose", RequestError, r"00000_body\.pkl: pose has 69 numbers, expected 72"),
+        ("rt", RequestError, r"the camera is rotated \(rt\)"),
         ("joints", RequestError, r"00000_joints\.npy: shape \(2, 14\), expected \(3, 14\)"),
-        ("cut", RequestError, r"00000_joints\.npy: no array that can be read"),
-        ("crop", RequestError, r"00000_fit_crop_info\.txt: not the six numbers of a crop"),
-        ("render", RunError, r"00000_render_light\.png: missing, or can't be decoded"),
-        ("list", RequestError, r"train\.txt: '/00000_image\.jpg' is no picture; lines are like /00000_image\.png"),
-        ("climb", RunError, "a file outside of this folder; refused"),
+        ("cut", RequestError, r"00000_joints\.npy: not a readable array"),
+        ("crop", RequestError, r"00000_fit_crop_info\.txt: does not contain the six numbers of a crop"),
+        ("render", RunError, r"00000_render_light\.png: image is missing or cannot be decoded"),
+        (
+            "list",
+            RequestError,
+            r"train\.txt: '/00000_image\.jpg' is not an image name; lines must be like /00000_image\.png",
+        ),
+        ("climb", RunError, "which is outside this folder; rejected"),
     ],
 )
 def test_a_damaged_file_is_named(name: str, error: type[Exception], message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every dataset: a made-up raw tree becomes a shard that verifies, and faults put into it are named."""
+"""Every dataset: an artificial raw tree becomes a shard that passes verification, and injected faults are reported."""
 
 import importlib
 import pkgutil
@@ -38,7 +38,7 @@ every_tree = pytest.mark.parametrize("slug", sorted(TREES))
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store whose licensed body is the one that made-up people have."""
+    """A store whose licensed body is the body of the artificial people."""
     store = Store(tmp_path / "home")
     folder = store.bodies / "smpl"
     folder.mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_a_raw_tree_becomes_shards_that_verify(slug: str, tmp_path: Path, store:
 
 
 def drawn(shard: Shard) -> None:
-    """What training reads of it, every augmentation on: finite, labels that are not there zero."""
+    """Training items with every augmentation: values are finite, missing labels are zero."""
     ops = tuple(Op(name=name, args={"occluders": "procedural"} if "occlude" in name else {}) for name in AUGMENTS)
     spec = DataSpec(mix={"it": 1.0}, augment=ops)
     dataset = DrawDataset({"it": shard}, spec, 64, 0)
@@ -128,7 +128,7 @@ def in_the_world(person: Person, photo: Photo, skeleton: str) -> Person:
 
 
 def from_one(person: Person, photo: Photo, skeleton: str) -> Person:
-    """Counted from 1, whole numbers, up to the far corner."""
+    """Integers counted from 1, up to the far corner."""
     pixels = photo.pixels if photo.pixels is not None else decoded(photo.data or photo.file.read_bytes(), "")
     size = np.array(pixels.shape[1::-1])
     two = person.keypoints2d.copy()
@@ -152,7 +152,7 @@ def faulty(read: Callable[[Any], Iterable[Photo]], fault: str, skeleton: str, it
 
 
 def tells(found: dict[str, str], fault: str) -> bool:
-    """Whether the dataset has the labels in which this fault could show."""
+    """Whether the dataset has the labels that this fault affects."""
     said = {name for name in FAULTS[fault][1] if found[name].startswith("ok")}
     if fault == "pixels from 1":
         return found["picture_fits"].startswith("ok")
@@ -173,7 +173,7 @@ def test_a_fault_is_named(slug: str, tmp_path: Path, store: Store) -> None:
         bad = replace(part, read=partial(faulty, part.read, fault, source.skeleton))
         found = checked(source, bad, store)
         if fault == "mirrored picture" and not wrongs(found) & names:
-            found = checked(source, bad, store, whole=True)  # in a region others may stand where the person did
+            found = checked(source, bad, store, whole=True)  # in a region, other people may be at the mirrored position
         assert wrongs(found) & names, f"{fault}: {found}"
         told.append(fault)
     assert told or source.skeleton == "none", good
@@ -182,7 +182,7 @@ def test_a_fault_is_named(slug: str, tmp_path: Path, store: Store) -> None:
 @every_tree
 def test_an_empty_folder_is_refused_with_what_should_be_in_it(slug: str, tmp_path: Path, store: Store) -> None:
     (tmp_path / "raw").mkdir()
-    with pytest.raises(RequestError, match="in it; see hmrb convert-data"):
+    with pytest.raises(RequestError, match="contains no .*; see hmrb convert-data"):
         CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store))
 
 
