@@ -18,7 +18,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
-VERDICT = ".ended"
+EXIT_CODE = ".exit-code"
 UNKNOWN_BODY = "unknown"  # body sha of an imported model
 
 
@@ -165,23 +165,26 @@ def hold(folder: Path) -> Iterator[None]:
         yield
 
 
-def give_verdict(folder: Path, code: int) -> None:
-    """Records that a run ended for a known reason: restarted processes exit with its code instead of retrying."""
-    with suppress(OSError):  # without the record they retry and fail again
-        (folder / VERDICT).symlink_to(str(code))  # a dangling link takes no space on a full disk
+def record_exit_code(folder: Path, code: int) -> None:
+    """Records that a run ended for a known reason: restarted processes exit with its code instead of retrying.
+
+    The first code counts. On a full disk the file may stay empty, which stands for 1, a failed run.
+    """
+    with suppress(OSError), open(folder / EXIT_CODE, "x", encoding="ascii") as file:
+        file.write(str(code))
 
 
-def verdict(folder: Path) -> int | None:
+def recorded_exit_code(folder: Path) -> int | None:
     """The exit code of a run that ended for a known reason, or None."""
     try:
-        return int(os.readlink(folder / VERDICT))
+        return int((folder / EXIT_CODE).read_text(encoding="ascii") or 1)
     except OSError:
         return None
 
 
-def clear_verdict(folder: Path) -> None:
+def forget_exit_code(folder: Path) -> None:
     """Removes the recorded exit code of an earlier run."""
-    (folder / VERDICT).unlink(missing_ok=True)
+    (folder / EXIT_CODE).unlink(missing_ok=True)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = None) -> None:

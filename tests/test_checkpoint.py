@@ -10,15 +10,15 @@ from hmrb.checkpoint import (
     Checkpoint,
     CheckpointError,
     Run,
-    clear_verdict,
-    give_verdict,
+    forget_exit_code,
     hold,
     load_checkpoint,
     load_weights_into,
     newest_checkpoint,
     open_run,
+    record_exit_code,
+    recorded_exit_code,
     save_checkpoint,
-    verdict,
 )
 from hmrb.errors import RequestError, RunError
 from hmrb.models.hmr import build_model
@@ -176,14 +176,16 @@ def test_a_spec_that_keeps_other_checkpoints_is_the_same_run(
     assert open_run(tmp_path / "run", other, resume=True).last.exists()
 
 
-def test_a_verdict_is_the_first_one_given(tmp_path: Path) -> None:
-    assert verdict(tmp_path) is None
-    give_verdict(tmp_path, 2)
-    give_verdict(tmp_path, 1)
-    assert verdict(tmp_path) == 2
-    clear_verdict(tmp_path)
-    clear_verdict(tmp_path)
-    assert verdict(tmp_path) is None
+def test_a_recorded_exit_code_is_the_first_one(tmp_path: Path) -> None:
+    assert recorded_exit_code(tmp_path) is None
+    record_exit_code(tmp_path, 2)
+    record_exit_code(tmp_path, 1)
+    assert recorded_exit_code(tmp_path) == 2
+    forget_exit_code(tmp_path)
+    forget_exit_code(tmp_path)
+    assert recorded_exit_code(tmp_path) is None
+    (tmp_path / ".exit-code").touch()  # written to a full disk
+    assert recorded_exit_code(tmp_path) == 1
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

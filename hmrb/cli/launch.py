@@ -186,18 +186,18 @@ def _meeting(processes: Processes, job: Job) -> dict[str, Any]:
 def work(job: Job, is_prepared: bool, launcher: int = 0) -> int:
     """Runs one process of a job. Returns its exit code, after printing to stderr why it is not 0.
 
-    If a process dies without a verdict, all processes restart. `launcher` is the pid of the process that watches it.
+    If a process dies without a recorded exit code, all processes restart. `launcher` is the pid of its parent.
     """
-    from hmrb.checkpoint import give_verdict, verdict
+    from hmrb.checkpoint import record_exit_code, recorded_exit_code
 
     if launcher not in (0, os.getppid()):
         os._exit(FAILED)  # the launcher died while this process started; on return, torch would wait for it forever
     folder = job.folder
-    if folder and restarts() and (code := verdict(folder)) is not None:
+    if folder and restarts() and (code := recorded_exit_code(folder)) is not None:
         return code
     code, is_known = _run(job, is_prepared)
     if code and is_known and folder and "TORCHELASTIC_RUN_ID" in os.environ:
-        give_verdict(folder, code)
+        record_exit_code(folder, code)
     if code and "WORLD_SIZE" in os.environ:
         os._exit(code)  # others may be waiting for this process: the launcher sees it exit and ends them
     if launcher:
@@ -214,7 +214,7 @@ def _end_with(launcher: int, code: int) -> None:
 
 def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
     """The exit code, and whether a retry would end the same way."""
-    from hmrb.checkpoint import verdict
+    from hmrb.checkpoint import recorded_exit_code
     from hmrb.parallel.heartbeat import beating
     from hmrb.parallel.world import end_world, start_world
     from hmrb.training.loop import Stopped
@@ -237,7 +237,7 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
         if "WORLD_SIZE" not in os.environ:
             raise
         if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
-            if job.folder is None or verdict(job.folder) is None:
+            if job.folder is None or recorded_exit_code(job.folder) is None:
                 say(f"process {os.environ['RANK']} lost its connection to the others: {str(error).splitlines()[0]}")
             return FAILED, False
         say(f"process {os.environ['RANK']} failed with a bug in hmrb:\n{traceback.format_exc()}")

@@ -86,8 +86,10 @@ def minutes(text: str) -> int:
     parts = [int(part) for part in rest.split(":")]
     if dash:
         hours, mins, seconds = (parts + [0, 0])[:3]
-    else:
-        hours, mins, seconds = [[0, *parts, 0], [0, *parts], parts][len(parts) - 1]
+    elif len(parts) == 3:
+        hours, mins, seconds = parts
+    else:  # minutes, or MM:SS
+        hours, mins, seconds = 0, parts[0], sum(parts[1:])
     return max(int(days or 0) * 1440 + hours * 60 + mins + (seconds + 59) // 60, 1)
 
 

@@ -55,7 +55,7 @@ class Training:
 
     def run(self, world: "World") -> None:
         """Trains, evaluates and writes the report."""
-        from hmrb.checkpoint import Run, clear_verdict, hold
+        from hmrb.checkpoint import Run, forget_exit_code, hold
         from hmrb.cli.launch import restarts, say
         from hmrb.run import run_experiment
 
@@ -70,7 +70,7 @@ class Training:
                 at_most = os.environ["TORCHELASTIC_MAX_RESTARTS"]
                 say(f"a process died: restart {restarts()} of {at_most}, from the last checkpoint")
             elif world.is_main:
-                clear_verdict(self.folder)
+                forget_exit_code(self.folder)
             run_experiment(self.experiment, Run(self.folder), self.store, world)
 
     def command(self, processes: Processes) -> "Command":

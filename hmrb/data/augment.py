@@ -8,7 +8,7 @@ Defaults are from the study's configs/augmentation.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -167,12 +167,14 @@ class Augmenter:
 
 def augmenter(ops: Sequence[Op], dataset: str) -> Augmenter:
     """Build a spec's augmentations for one dataset. Raises RequestError for unknown names or invalid arguments."""
-    stages: tuple[list[Any], list[Any]] = [], []
+    before: list[Callable[[View, Generator], View]] = []
+    after: list[Callable[[View, Generator], View]] = []
     for op in ops:
         function = find("augmentation", op.name, AUGMENTS)
         if not op.only or dataset in op.only:
-            stages[function in AFTER_WARP].append(partial(function, **bind("augmentation", function, op.args)))
-    return Augmenter(tuple(stages[False]), tuple(stages[True]))
+            stage = after if function in AFTER_WARP else before
+            stage.append(partial(function, **bind("augmentation", function, op.args)))
+    return Augmenter(tuple(before), tuple(after))
 
 
 BEFORE_WARP: tuple[Callable[..., View], ...] = (

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
@@ -132,15 +132,17 @@ def evaluate(
         order = order[shard.arrays["gender"][order].argsort(kind="stable")]
     blocks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
     mine = blocks[world.rank :: world.size]
-    values = []
-    for rows, prediction in zip_longest(mine, predictor(mine)):
+    places: list[np.ndarray] = [np.zeros(0, np.int64)]
+    scored: list[dict[str, Tensor]] = []
+    for rows, prediction in zip(mine, predictor(mine), strict=True):
         place = np.searchsorted(people.rows, rows)
         seen = torch.from_numpy(people.seen[place]).to(world.device)
-        values.append(scorer.table(rows, prediction, seen).cpu())
-    table = torch.cat(values) if values else torch.zeros(0, sum(scorer.widths.values()))
-    at = torch.from_numpy(np.searchsorted(people.rows, np.concatenate(mine))) if mine else torch.zeros(0).long()
-    gathered = world.gather_rows(at, table, len(people.rows)).numpy()
-    return _scores(scorer, gathered, people, left_out)
+        places.append(place)
+        scored.append({name: column.cpu() for name, column in scorer.score(rows, prediction, seen).items()})
+    all_places = torch.from_numpy(np.concatenate(places))
+    columns = {name: torch.cat([block[name] for block in scored]) for name in scored[0]} if scored else {}
+    gathered = world.gather_rows(all_places, columns, len(people.rows))
+    return _scores(scorer, {name: column.numpy() for name, column in gathered.items()}, people, left_out)
 
 
 def network_predictor(
@@ -226,18 +228,16 @@ def odd_people(scores: Scores) -> dict[str, int]:
     return {reason: int(count) for reason, count in zip(DEGENERATE, counts, strict=True) if reason and count}
 
 
-def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeople, left_out: dict[str, str]) -> Scores:
-    """What the scorer's tables of all processes come to."""
+def _scores(scorer: Scorer, columns: dict[str, np.ndarray], people: ScoredPeople, left_out: dict[str, str]) -> Scores:
+    """Collects the scored columns of all ranks."""
     benchmark, shard, neutral = scorer.benchmark, scorer.shard, scorer.bodies.neutral
-    ends = np.cumsum(list(scorer.widths.values()))[:-1]
-    parts = dict(zip(scorer.widths, np.split(table, ends, 1), strict=True))
     names, everybody = benchmark.of_people, np.ones(len(people.rows), bool)
-    errors = {name: parts["errors"][:, i] for i, name in enumerate(names)}
-    baseline = {name: parts["baseline"][:, i] for i, name in enumerate(names)}
+    errors = {name: columns["errors"][:, i] for i, name in enumerate(names)}
+    baseline = {name: columns["baseline"][:, i] for i, name in enumerate(names)}
     counted = dict.fromkeys(names, everybody)
     if benchmark.of_motion:
         in_a_row = Frames.of(shard, people.rows)
-        pred, truth = parts["moving"].reshape(len(table), 2, -1, 3).swapaxes(0, 1)
+        pred, truth = columns["pred_joints"], columns["true_joints"]
         for name in benchmark.of_motion:
             taken, who = in_a_row.motion(name, pred, truth, benchmark.fps)
             if who.any():
@@ -245,7 +245,7 @@ def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeopl
                 baseline[name] = in_a_row.motion(name, np.zeros_like(truth), truth, benchmark.fps)[0]
             else:
                 left_out = left_out | {name: "the shard has no frames of one sequence in a row"}
-    kind, num_bodies = neutral.kind, len(table) if parts["camera"].size else 0
+    kind = neutral.kind
     return Scores(
         benchmark=benchmark,
         shard=shard,
@@ -257,11 +257,11 @@ def _scores(scorer: Scorer, table: Float[np.ndarray, "N C"], people: ScoredPeopl
         counted=counted,
         baseline=baseline,
         left_out=left_out,
-        joint_errors=parts["joints"],
-        odd=parts["odd"][:, 0].astype(np.int64),
-        rotmats=parts["rotmats"].reshape(num_bodies, kind.num_joints, 3, 3),
-        betas=parts["betas"].reshape(num_bodies, kind.num_betas),
-        camera=parts["camera"].reshape(num_bodies, CAMERA),
+        joint_errors=columns["joint_errors"],
+        odd=columns["degenerate"],
+        rotmats=columns.get("rotmats", np.zeros((0, kind.num_joints, 3, 3), np.float32)),
+        betas=columns.get("betas", np.zeros((0, kind.num_betas), np.float32)),
+        camera=columns.get("camera", np.zeros((0, CAMERA), np.float32)),
     )
 
 

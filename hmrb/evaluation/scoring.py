@@ -10,7 +10,6 @@ from torch import Tensor
 
 from hmrb.body import SMPL, Mesh, load_body
 from hmrb.body.official import SMPL_PAGES, SPIN19, BodyError
-from hmrb.bodykind import CAMERA
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metrics import METRICS, PCK2D, Posed, degenerate, joint_distances_mm, measure, pck2d
@@ -62,7 +61,7 @@ BodyOrPoints = Prediction | Points
 
 
 class Scorer:
-    """Measures predictions of people of a shard; a table has a row for each person, its columns as `widths` says."""
+    """Measures predictions of people of a shard."""
 
     def __init__(
         self,
@@ -75,44 +74,38 @@ class Scorer:
     ) -> None:
         self.benchmark, self.shard, self.bodies = benchmark, shard, bodies
         self.device, self.image_px, self.mean = device, image_px, mean
-        num_joints, num_metrics = len(benchmark.joint_names), len(benchmark.of_people)
-        kind, has_bodies = bodies.neutral.kind, isinstance(mean, Prediction)
-        self.widths = {
-            "errors": num_metrics, "baseline": num_metrics, "joints": num_joints, "odd": 1,
-            "rotmats": kind.rotmat_numbers if has_bodies else 0,
-            "betas": kind.num_betas if has_bodies else 0,
-            "camera": CAMERA if has_bodies else 0,
-            "moving": 2 * 3 * num_joints if benchmark.of_motion else 0,
-        }  # fmt: skip
         self._mean_posed = None if benchmark.truth == "marked" else self._posed(mean, None)
 
-    def table(
+    def score(
         self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
-    ) -> Float[Tensor, "B C"]:
-        """A block's rows."""
-        count = len(rows)
-        numbers = _numbers(prediction, count)
-        self._stop_unless_finite(prediction, numbers, rows)
-        if self.benchmark.truth == "marked":
-            parts = self._in_picture(rows, prediction, seen)
-        else:
-            parts = self._in_space(rows, prediction, seen)
-        return torch.cat([*parts[:4], numbers, *parts[4:]], 1)
+    ) -> dict[str, Tensor]:
+        """Scores a block of people; each column has a row per person.
 
-    def _in_space(
+        Columns: `errors` and `baseline` (B, metrics), `joint_errors` (B, joints), `degenerate` (B,); for bodies
+        `rotmats` (B, R, 3, 3), `betas` (B, S), `camera` (B, 3); for metrics of motion `pred_joints` and `true_joints`
+        (B, joints, 3). Raises RunError for a prediction that is not finite.
+        """
+        self._check_finite(prediction, rows)
+        score = self._score_2d if self.benchmark.truth == "marked" else self._score_3d
+        columns = score(rows, prediction, seen)
+        if isinstance(prediction, Prediction):
+            columns |= {"rotmats": prediction.rotmats, "betas": prediction.betas, "camera": prediction.camera}
+        return columns
+
+    def _score_3d(
         self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
-    ) -> list[Tensor]:
+    ) -> dict[str, Tensor]:
         assert self._mean_posed is not None
         count, benchmark = len(rows), self.benchmark
         truth = true_posed(benchmark, self.shard, self.bodies, rows, self.device)
         pred = self._posed(prediction, None)
-        errors, odd = self._errors(prediction, pred, truth, seen, rows)
+        errors, degenerate_kinds = self._errors(prediction, pred, truth, seen, rows)
         baseline, _ = self._errors(_repeated(self.mean, count), _expanded(self._mean_posed, count), truth, seen, rows)
         distances = joint_distances_mm(pred.joints, truth.joints) * seen
-        parts = [errors, baseline, distances, odd[:, None].to(errors)]
+        columns = {"errors": errors, "baseline": baseline, "joint_errors": distances, "degenerate": degenerate_kinds}
         if benchmark.of_motion:
-            parts += [pred.joints.flatten(1), truth.joints.flatten(1)]
-        return parts
+            columns |= {"pred_joints": pred.joints, "true_joints": truth.joints}
+        return columns
 
     def _errors(
         self,
@@ -144,10 +137,10 @@ class Scorer:
             mesh = by_gender(self.bodies.by_gender, genders, prediction.rotmats, prediction.betas, benchmark.part)
         return benchmark.posed(neutral, mesh, prediction.rotmats)
 
-    def _in_picture(
+    def _score_2d(
         self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
-    ) -> list[Tensor]:
-        """Key points in sides of the square, from its middle."""
+    ) -> dict[str, Tensor]:
+        """Keypoints are measured from the square's centre, in units of its side."""
         if isinstance(prediction, Points):
             raise RequestError(f"{self.benchmark.name} projects bodies by their camera; points have none")
         arrays, num_joints = self.shard.arrays, len(self.benchmark.joint_names)
@@ -157,31 +150,34 @@ class Scorer:
         center = (box[:, :2] + box[:, 2:] / 2)[:, None]
         truth = (marks.to(self.device) - center) / side[:, None, None]
         confidence, one = seen.to(truth.dtype), torch.ones_like(side)
-        both = []
-        for given in (prediction, _repeated(self.mean, len(rows))):
-            assert isinstance(given, Prediction)
-            places = self._places(given)
-            both.append([pck2d(places, truth, confidence, one, PCK2D[name]) for name in self.benchmark.of_people])
-        right = (self._places(prediction) - truth).norm(dim=-1) < max(PCK2D.values())
-        odd = torch.zeros(len(rows), 1, device=self.device)
-        return [torch.stack(both[0], 1), torch.stack(both[1], 1), 100 * right[:, :num_joints] * confidence, odd]
+        projected, mean = self._projected(prediction), self._projected(_repeated(self.mean, len(rows)))
 
-    def _places(self, given: Prediction) -> Float[Tensor, "B J 2"]:
-        """The projected joints; the picture's middle is at (image_px - 1) / 2, that of the square at image_px / 2."""
-        benchmark, body = self.benchmark, self.bodies.neutral
-        points = body.joints(body(given.rotmats, given.betas, benchmark.part), benchmark.regressor)
+        def scores(joints: Float[Tensor, "B J 2"]) -> Float[Tensor, "B M"]:
+            metrics = self.benchmark.of_people
+            return torch.stack([pck2d(joints, truth, confidence, one, PCK2D[name]) for name in metrics], 1)
+
+        correct = (projected - truth).norm(dim=-1) < max(PCK2D.values())
+        return {
+            "errors": scores(projected),
+            "baseline": scores(mean),
+            "joint_errors": 100 * correct[:, :num_joints] * confidence,
+            "degenerate": torch.zeros(len(rows), dtype=torch.long, device=self.device),
+        }
+
+    def _projected(self, body: BodyOrPoints) -> Float[Tensor, "B J 2"]:
+        """The projected joints. The image's centre is at (image_px - 1) / 2, the square's at image_px / 2."""
+        assert isinstance(body, Prediction)
+        benchmark, neutral = self.benchmark, self.bodies.neutral
+        points = neutral.joints(neutral(body.rotmats, body.betas, benchmark.part), benchmark.regressor)
         index = SKELETONS[benchmark.regressor].index
-        pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], given.camera, self.image_px)
+        pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], body.camera, self.image_px)
         return (pixels - 0.5) / self.image_px
 
-    def _stop_unless_finite(
-        self, prediction: BodyOrPoints, numbers: Float[Tensor, "B C"], rows: Int[np.ndarray, " B"]
-    ) -> None:
-        parts = (
-            [numbers]
-            if isinstance(prediction, Prediction)
-            else [p for p in (prediction.joints, prediction.vertices) if p is not None]
-        )
+    def _check_finite(self, prediction: BodyOrPoints, rows: Int[np.ndarray, " B"]) -> None:
+        if isinstance(prediction, Prediction):
+            parts = list(prediction.tensors)
+        else:
+            parts = [part for part in (prediction.joints, prediction.vertices) if part is not None]
         finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0).cpu().numpy()
         if not finite.all():
             row = int(rows[~finite][0])
@@ -267,12 +263,6 @@ def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
         mesh = Mesh(vertices, vertices.new_zeros(len(vertices), body.kind.num_joints, 3), body.name)
         joints, root = benchmark.rooted(body.joints(mesh, benchmark.regressor), benchmark.regressor)
     return Posed(joints, None if vertices is None or not benchmark.has_mesh else vertices - root, root=root[:, 0])
-
-
-def _numbers(prediction: BodyOrPoints, count: int) -> Float[Tensor, "B C"]:
-    if isinstance(prediction, Points):
-        return torch.zeros(count, 0)
-    return torch.cat([prediction.rotmats.flatten(1), prediction.betas, prediction.camera], 1)
 
 
 def _repeated(prediction: BodyOrPoints, count: int) -> BodyOrPoints:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -86,23 +86,28 @@ class World:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def gather_rows(self, rows: Num[Tensor, " n"], values: Num[Tensor, "n C"], total: int) -> Num[Tensor, "total C"]:
-        """`values` of all processes, ordered by their rows 0 .. total - 1, on every process, on the CPU.
+    def gather_rows(
+        self, rows: Int[Tensor, " n"], columns: Mapping[str, Num[Tensor, "n ..."]], total: int
+    ) -> dict[str, Num[Tensor, "total ..."]]:
+        """The columns of all ranks, ordered by their rows 0 .. total - 1, on every rank, on the CPU.
 
-        Raises RunError if a row is missing or duplicated.
+        A rank without rows may leave out the columns. Raises RunError if a row is missing or duplicated.
         """
-        mine = (rows.cpu().numpy(), values.cpu().numpy())
+        mine = (rows.cpu().numpy(), {name: column.cpu().numpy() for name, column in columns.items()})
         parts = [mine] * self.size
         if self.size > 1:
             self.heartbeat.meetings += 1
             distributed.all_gather_object(parts, mine)
-        all_rows = torch.from_numpy(np.concatenate([part[0] for part in parts])).long()
-        counts = torch.bincount(all_rows, minlength=total)
+        parts = [part for part in parts if len(part[0])]
+        all_rows = np.concatenate([np.zeros(0, np.int64), *(part[0] for part in parts)])
+        counts = np.bincount(all_rows, minlength=total)
         if len(counts) != total or (counts != 1).any():
-            wrong = (counts != 1).nonzero().flatten().tolist()
-            raise RunError(f"rows {wrong[:10]} were evaluated {counts[wrong[:10]].tolist()} times, expected once each")
-        out = torch.from_numpy(np.concatenate([part[1] for part in parts]))
-        return out[all_rows.argsort()]
+            wrong = np.flatnonzero(counts != 1)[:10]
+            raise RunError(f"rows {wrong.tolist()} were evaluated {counts[wrong].tolist()} times, expected once each")
+        order = all_rows.argsort()
+        return {
+            name: torch.from_numpy(np.concatenate([part[1][name] for part in parts])[order]) for name in parts[0][1]
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,8 @@ def test_a_record_says_what_its_numbers_are(tiny_store: Store, tmp_path: Path) -
 
 def test_rows_that_are_missing_or_double_are_an_error() -> None:
     values = torch.arange(6.0).view(3, 2)
-    assert torch.equal(ALONE.gather_rows(torch.tensor([2, 0, 1]), values, 3), values[[1, 2, 0]])
+    assert torch.equal(ALONE.gather_rows(torch.tensor([2, 0, 1]), {"error": values}, 3)["error"], values[[1, 2, 0]])
     with pytest.raises(RunError, match=r"rows \[2, 3\] were evaluated \[0, 0\] times"):
-        ALONE.gather_rows(torch.tensor([0, 1]), values[:2], 4)
+        ALONE.gather_rows(torch.tensor([0, 1]), {"error": values[:2]}, 4)
     with pytest.raises(RunError, match=r"rows \[1\] were evaluated \[2\] times"):
-        ALONE.gather_rows(torch.tensor([0, 1, 1]), values, 2)
+        ALONE.gather_rows(torch.tensor([0, 1, 1]), {"error": values}, 2)

@@ -346,12 +346,12 @@ def test_processes_share_the_people_and_give_the_same_digits(
     size: int, row: Benchmark, bodies: Bodies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hmrb.evaluation.evaluate.BATCH", 2)
-    told = []
+    told, whole = [], {}
 
     class Part(World):
-        def gather_rows(self, rows: torch.Tensor, values: torch.Tensor, total: int) -> torch.Tensor:
-            told.append((rows, values))
-            return torch.zeros(total, values.shape[1])
+        def gather_rows(self, rows: torch.Tensor, columns: dict[str, torch.Tensor], total: int) -> dict:
+            told.append((rows, columns))
+            return {name: column.new_zeros(total, *column.shape[1:]) for name, column in (columns or whole).items()}
 
     people = [replace(one, gender=GENDERS[i % 3]) for i, one in enumerate(people_of(row, bodies, 8))]
     if row is H36M:
@@ -360,12 +360,16 @@ def test_processes_share_the_people_and_give_the_same_digits(
         people[3] = replace(people[3], has_body=False)
     shard = shard_of(row, tmp_path, people)
     score(row, shard, bodies, Part(0, 1, ALONE.device))
-    alone = ALONE.gather_rows(*told.pop(), 7)
+    rows, whole = told.pop()
+    alone = ALONE.gather_rows(rows, whole, 7)
     for rank in range(size):
         score(row, shard, bodies, Part(rank, size, ALONE.device))
-    rows, values = (torch.cat(parts) for parts in zip(*told, strict=True))
+    rows = torch.cat([rows for rows, _ in told])
     assert sorted(rows.tolist()) == list(range(7))
-    assert torch.equal(ALONE.gather_rows(rows, values, 7), alone)
+    together = {name: torch.cat([columns[name] for _, columns in told if columns]) for name in whole}
+    shared = ALONE.gather_rows(rows, together, 7)
+    assert shared.keys() == alone.keys()
+    assert all(torch.equal(shared[name], column) for name, column in alone.items())
 
 
 def test_the_study_s_numbers_come_from_its_joints() -> None:
