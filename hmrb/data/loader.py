@@ -1,5 +1,6 @@
 """Load training batches from shards. A draw's number determines its person and augmentation in any worker."""
 
+import multiprocessing
 import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,6 +113,15 @@ def mixture(shards: Mapping[str, Shard], spec: DataSpec, seed: int) -> MixtureSa
     return MixtureSampler(spec.mix, {name: len(shard) for name, shard in shards.items()}, seed)
 
 
+def _workers(count: int) -> dict[str, Any]:
+    """The DataLoader's arguments for worker processes: forked from a process that has imported this module once."""
+    if not count:
+        return {"num_workers": 0}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return {"num_workers": count, "worker_init_fn": _one_thread, "multiprocessing_context": context}
+
+
 def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
     """A loader of the batches in `draws`; their content does not depend on the number of workers.
 
@@ -120,11 +130,9 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
     return DataLoader(
         dataset,
         batch_sampler=draws,
-        num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread,
-        multiprocessing_context="forkserver" if workers else None,
         pin_memory=pin_memory,
+        **_workers(workers),
     )
 
 
@@ -135,10 +143,8 @@ def bench_loader(
     return DataLoader(
         RowDataset(shard, image_px, box_scale),
         batch_sampler=[block.tolist() for block in blocks],
-        num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread,
-        multiprocessing_context="forkserver" if workers else None,
+        **_workers(workers),
     )
 
 

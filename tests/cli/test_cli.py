@@ -14,10 +14,13 @@ import pytest
 import yaml
 from command import hmrb, refused, spec_file
 from conftest import person, tiny_tree, write_shard
+from forked import Forked, start_server
 
 from hmrb.cli import app
 from hmrb.evaluation.records import read_record
 from hmrb.store import Store
+
+start_server()
 
 
 def test_help_imports_neither_torch_nor_timm() -> None:
@@ -213,8 +216,8 @@ def test_processes_give_one_record_to_the_last_digit(tmp_path: Path) -> None:
     shas = set()
     for count in ("1", "2", "3"):
         words = ("eval", ours, "--bench", "synthetic", "--cpu-procs", count, "--out", str(tmp_path / count))
-        environment = {**os.environ, "HMRB_HOME": str(tmp_path / "home")}
-        subprocess.run([sys.executable, "-m", "hmrb", *words], env=environment, check=True, capture_output=True)
+        environment = {**os.environ, "HMRB_HOME": str(tmp_path / "home"), "FORK": "1"}
+        assert Forked(Path(__file__).parents[1] / "driver.py", words, environment).communicate()[1] == ""
         record = read_record(tmp_path / count / "eval" / "synthetic.json")
         assert (record.machine.processes, record.num_people) == (int(count), 150)
         shas.add((record.samples_sha, record.metrics["mpjpe"].value))

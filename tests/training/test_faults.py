@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 import torch
 import yaml
 from conftest import tiny_tree, write_tiny_store
-from test_train import Command
+from test_train import HERE, Command
 
 from hmrb.checkpoint import Run, hold, load_checkpoint
 from hmrb.errors import RequestError
@@ -46,6 +47,14 @@ class Disturbed(Command):
         self.token = f"HMRB_TEST_TOKEN={uuid.uuid4().hex}"
         name, _, value = self.token.partition("=")
         self.environment |= {name: value, "LOG_EVERY": "1", "PACE_S": "0"}
+
+    def start(self, run: str, *options: str, fault: str = "") -> subprocess.Popen:
+        """A new Python, as users start it: the token is found in its environment."""
+        words = ["train", str(self.spec), "--out", str(self.folder / run), *options]
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "driver.py"), *words], env=self.environment | {"FAULT": fault},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def alive(self) -> list[int]:
         """The processes of this test, without zombies."""

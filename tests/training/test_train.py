@@ -4,7 +4,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,11 +11,13 @@ import pytest
 import torch
 import yaml
 from conftest import tiny_tree
+from forked import Forked, start_server
 
 from hmrb.checkpoint import Run, load_checkpoint
 from hmrb.store import Store
 
 HERE = Path(__file__).parents[1]
+start_server()
 
 
 class Command:
@@ -28,12 +29,9 @@ class Command:
         self.spec.write_text(yaml.safe_dump(tiny_tree()))
         self.environment = {**os.environ, "HMRB_HOME": str(store.root), "OMP_NUM_THREADS": "1"}
 
-    def start(self, run: str, *options: str, fault: str = "") -> subprocess.Popen:
-        command = [sys.executable, str(HERE / "driver.py"), "train", str(self.spec), "--out", str(self.folder / run)]
-        environment = self.environment | {"FAULT": fault}
-        return subprocess.Popen(
-            [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def start(self, run: str, *options: str, fault: str = "") -> Forked | subprocess.Popen:
+        words = ["train", str(self.spec), "--out", str(self.folder / run), *options]
+        return Forked(HERE / "driver.py", words, self.environment | {"FAULT": fault, "FORK": "1"})
 
     def __call__(self, run: str, *options: str, fault: str = "") -> subprocess.CompletedProcess:
         process = self.start(run, *options, fault=fault)
@@ -86,11 +84,8 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
     refused = hmrb_train("whole")
     assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
-    evaluated = subprocess.run(
-        [sys.executable, "-m", "hmrb", "eval", str(folder), "--bench", "synthetic", "synthetic-val", "--json"],
-        env=hmrb_train.environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    again = json.loads(evaluated.stdout)
+    words = ("eval", str(folder), "--bench", "synthetic", "synthetic-val", "--json")
+    again = json.loads(Forked(HERE / "driver.py", words, hmrb_train.environment).communicate()[0])
     assert [r["benchmark"] for r in again] == ["synthetic", "synthetic_val"]
     assert again[0]["metrics"] == record["metrics"]
 
