@@ -111,7 +111,8 @@ def keep_no_maps(backbone: Features) -> None:
     try:
         network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
-        raise RequestError(f"speed.checkpointing: timm does not support it for {type(network).__name__}; leave it out") from None
+        name = type(network).__name__
+        raise RequestError(f"speed.checkpointing: timm does not support it for {name}; leave it out") from None
 
 
 def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _said(error: Exception) -> str:
 
 
 HRNET_OPTIONAL = (
-    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classification; missing in pose networks
+    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classification; not in pose networks
     "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks only output the finest map
     "tail.",
 )  # fmt: skip

@@ -44,7 +44,8 @@ class DropPath(nn.Module):
         if not self.training:
             return branch
         num_pictures = len(branch) if self.keys is None else len(self.keys)
-        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, -1 - self.number)  # differs from the head's layer numbers
+        layer = -1 - self.number  # negative, to differ from the head's layers
+        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, layer)
         factors = factors.repeat_interleave(len(branch) // num_pictures, 0)
         return branch * factors.view(-1, *[1] * (branch.ndim - 1))
 

@@ -30,7 +30,7 @@ class Components:
 
 @dataclass(frozen=True, slots=True)
 class ForeignLayout:
-    """A backbone's layout in foreign files: shapes that identify it (None: absent), and rules that rename its tensors."""
+    """A backbone's layout in foreign files: shapes that identify it (None: absent), and rules to rename its tensors."""
 
     shapes: Mapping[str, tuple[int, ...] | None]
     rules: Rules = ()
@@ -98,7 +98,7 @@ def _efficientnet(backbone: State) -> State:
 
 
 def _swin(backbone: State) -> State:
-    """Reorder merged 2x2 patches: channels first, row by row in these files; patches first, column by column in timm."""
+    """Reorder merged 2x2 patches: by channel and row by row in these files, by patch and column by column in timm."""
     return {
         key: value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
         if re.fullmatch(r"stages\.\d\.downsample\.(norm|reduction)\.(weight|bias)", key)

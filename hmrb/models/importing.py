@@ -28,7 +28,7 @@ class Imported:
 def import_model(path: Path, kind: str | None = None, backbone: str | None = None) -> Imported:
     """Read a foreign checkpoint. `kind` and `backbone` are what the user expects; with None the file determines them.
 
-    Raises WeightsError (exit 2) with the reason if the file cannot be imported, and with an alternative if there is one.
+    Raises WeightsError (exit 2) with the reason if the file cannot be imported, and an alternative if there is one.
     """
     wanted = find("kind of checkpoint", kind, KINDS) if kind else ""
     content = read_weights(path)
@@ -82,7 +82,7 @@ def _no_model(backbone: dict[str, Tensor], rest: Counter[str]) -> str:
     return f"not a checkpoint of the study, mmhuman3d or SPIN (no backbone with HMR regressor); it contains {has}"
 
 
-ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # backbones whose study features differ from mean
+ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # their study features differ from mean
 MADE_BY = {"hmr": "the study or mmhuman3d (their files look alike)", "spin": "SPIN"}
 KINDS = {"study": "hmr", "mmhuman3d": "hmr", "spin": "spin", "mmpose": "network"}
 DROPPED = {

@@ -50,10 +50,10 @@ def read_weights(path: Path) -> dict[str, Any]:
         except UNREADABLE as error:
             raise WeightsError(f"{path}: not a safetensors file, or truncated ({error})") from None
     if _is_squeezed(path):
-        raise WeightsError(f"{path}: a compressed archive, which torch never writes; unpack it and pass the file inside")
+        raise WeightsError(f"{path}: a compressed archive, which torch never writes; unpack it, then pass its content")
     try:
         with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about the pickle protocol do not matter: the file is read or rejected
+            warnings.simplefilter("ignore")  # about the pickle protocol: the file is read, or rejected below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise WeightsError(f"{path}: {_refusal(path, error)}") from None
@@ -74,7 +74,7 @@ def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     }
     for key, value in tensors.items():
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise WeightsError(f"{path}: rejected: {key} has shape {tuple(value.shape)}, more values than the file contains")
+            raise WeightsError(f"{path}: rejected: {key} has shape {tuple(value.shape)}, more than the file's values")
     if not tensors:
         keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise WeightsError(

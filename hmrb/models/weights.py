@@ -62,7 +62,8 @@ def fit(module: nn.Module, arrays: Mapping[str, Tensor], optional: tuple[str, ..
     """Load tensors into a module. Raises WeightsError if names or shapes differ outside the `optional` parts."""
     want = module.state_dict()
     unused = [key for key in arrays if key not in want]
-    absent = [key for key in want if key not in arrays and not key.endswith("num_batches_tracked")]  # old versions of torch do not save it
+    # Old versions of torch do not save num_batches_tracked.
+    absent = [key for key in want if key not in arrays and not key.endswith("num_batches_tracked")]
     problems = [
         _few([key for key in unused if not key.startswith(optional)], "not in the model"),
         _few([key for key in absent if not key.startswith(optional)], "missing in the file"),
@@ -92,7 +93,7 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
         path = store.weights / f"{name}_{spec.weights}.pth"
         if not path.is_file():
             theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
-            study = f", or {theirs}, linked in the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
+            study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
             raise RequestError(
                 f"model.weights: {spec.weights} needs {path}, which does not exist. Get a network with backbone"
                 f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or set"
@@ -142,7 +143,7 @@ def _features_state(path: Path, name: str, row: Backbone, backbone: Features) ->
 
 
 def _in_timm_names(arrays: State, network: nn.Module) -> State:
-    """Tensors under timm's names: unchanged if they fit, otherwise converted by timm's filter for the authors' files."""
+    """Tensors under timm's names: unchanged if they fit, else converted by timm's filter for the authors' files."""
     want = network.state_dict()
     fits = all(key in arrays and arrays[key].shape == value.shape for key, value in want.items())
     turn = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)

@@ -151,13 +151,16 @@ def write(kind: str, path: Path) -> None:
         ("swelling", "a compressed archive, which torch never writes"),
         ("list", "contains a list, expected a dict of tensors"),
         ("numbers", "no tensors found under 'state_dict', .*; it contains epoch, loss"),
-        ("pose network", "contains no body regressor, only a pose network.*model.backbone: mini and model.weights: PATH"),
+        (
+            "pose network",
+            "contains no body regressor, only a pose network.*model.backbone: mini and model.weights: PATH in a spec",
+        ),
         ("backbone", "contains no body regressor, .*model.backbone: mini and model.weights: PATH in a spec"),
         ("something", "not a checkpoint of the study, mmhuman3d or SPIN .*; it contains generator, mapping"),
         ("neck", r"another method's checkpoint; an HMR model does not have these parts: neck \(1 tensors\)"),
-        ("other backbone", "unknown backbone \(judging by tensor shapes\); known: resnet50, .*mini"),
+        ("other backbone", r"unknown backbone \(judging by tensor shapes\); known: resnet50, .*mini"),
         ("other regressor", r"does not fit: 1 with a wrong shape \(fc1.weight \(32, 99\), expected \(32, 413\)\)"),
-        ("claims", r"rejected: head.decpose.weight has shape \(144, 1000000000\), more values than the file contains"),
+        ("claims", r"rejected: head.decpose.weight has shape \(144, 1000000000\), more than the file's values"),
         ("no mean", r"does not fit: 1 missing in the file \(init_pose\)"),
         ("more", r"does not fit: 1 not in the model \(network.layer5.weight\)"),
         ("less", r"does not fit: 1 missing in the file \(network.layer2.0.conv1.weight\)"),
@@ -184,7 +187,7 @@ def test_a_file_has_to_be_what_it_is_said_to_be(tmp_path: Path) -> None:
         import_model(path, "spin")
     with pytest.raises(RequestError, match="no kind of checkpoint named 'spyn'. Did you mean 'spin'?"):
         import_model(path, "spyn")
-    with pytest.raises(RequestError, match="its backbone is 'mini' \(judging by tensor shapes\), not 'vit_b'"):
+    with pytest.raises(RequestError, match=r"its backbone is 'mini' \(judging by tensor shapes\), not 'vit_b'"):
         import_model(path, backbone="vit_b")
     done = hmrb("import-checkpoint", str(path), "-o", str(tmp_path / "nowhere" / "ours.pt"))
     refused(done, "no such folder")

@@ -33,7 +33,7 @@ def test_a_new_head_says_the_mean_body() -> None:
     set_mean(head, mean)
     expected = mean_prediction(head, 4)
     out = head(torch.zeros(4, 8))
-    torch.testing.assert_close(out.betas, expected.betas, rtol=0, atol=0.02)  # the last layers have small initial weights
+    torch.testing.assert_close(out.betas, expected.betas, rtol=0, atol=0.02)  # the last layers' weights are small
     torch.testing.assert_close(expected.betas[0], mean[144:154])
     assert torch.linalg.det(out.rotmats).allclose(torch.ones(4, 24))
 
@@ -87,17 +87,21 @@ def test_a_backbone_answers_to_the_study_s_and_timm_s_names() -> None:
     assert backbone_name("resnet50.a1_in1k") == "resnet50.a1_in1k"  # other ImageNet weights mean a different backbone
     assert backbone_name("resnet10t") == "resnet10t"  # not `mini`, which is narrower
     for name in ("resnet5", "resnet50.a9_in1k"):
-        with pytest.raises(RequestError, match=rf"no backbone named '{name}'. Did you mean 'resnet50'.*every timm model"):
+        message = rf"no backbone named '{name}'. Did you mean 'resnet50'.*every timm model"
+        with pytest.raises(RequestError, match=message):
             backbone_name(name)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mini", "features": "study"}, "features: study is available for resnet50, .*; for 'mini' use mean"),
+        (
+            {"backbone": "mini", "features": "study"},
+            "features: study is available for resnet50, .*; for 'mini' use mean",
+        ),
         ({"backbone": "vit_b", "features": "study", "image_px": 192}, "need 224 px, as in the study, not 192"),
         ({"backbone": "pit_ti_224"}, "'pit_ti_224' has no features 'mean': it outputs only its class token"),
-        ({"backbone": "efficientvim_m1"}, "'efficientvim_m1' has no features 'mean': it outputs no single map that could be"),
+        ({"backbone": "efficientvim_m1"}, "'efficientvim_m1' has no features 'mean': it outputs no single map"),
         ({"backbone": "coat_tiny"}, "'coat_tiny' cannot be built for 224 px: Only token or avg pooling"),
         ({"backbone": "hrnet", "image_px": 100}, "'hrnet' does not accept images of 100 px: The size of tensor"),
         ({"backbone": "twins_svt", "image_px": 100}, "'twins_svt' cannot be built for 100 px: img_size"),
@@ -108,7 +112,7 @@ def test_features_that_a_backbone_can_t_give_are_refused(changes: dict, message:
         build_backbone(ModelSpec.model_validate({"weights": "none", **changes}))
 
 
-OWN_TAILS = [name for name, row in BACKBONES.items() if isinstance(row.study, type)]  # tails that differ from the mean of the last map
+OWN_TAILS = [name for name, row in BACKBONES.items() if isinstance(row.study, type)]  # not the mean of the last map
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_every_parameter_that_is_to_move_has_a_gradient(name: str, features: str
     (out.rotmats.square().sum() + out.betas.sum() + out.camera.sum()).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == [key for key, parameter in model.named_parameters() if not parameter.requires_grad]
-    head_norm = ["backbone.network.head.norm.weight", "backbone.network.head.norm.bias"]  # timm's map does not pass through it
+    head_norm = ["backbone.network.head.norm.weight", "backbone.network.head.norm.bias"]  # not used by timm's map
     assert without == (head_norm if name == "convnext_atto" else [])
 
 

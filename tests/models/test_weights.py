@@ -133,9 +133,7 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
     assert "stage4 (" in used
     del state["stage4.0.fuse_layers.0.1.0.weight"]
     torch.save(state, store.weights / "hrnet_w32_coco.pth")
-    with pytest.raises(
-        RequestError, match=r"1 missing in the file \(network.stage4.0.fuse_layers.0.1.0.weight\)"
-    ):
+    with pytest.raises(RequestError, match=r"1 missing in the file \(network.stage4.0.fuse_layers.0.1.0.weight\)"):
         build_model(spec.model_copy(update={"weights": "coco"}), store)
 
 
@@ -144,7 +142,8 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
     [
         (
             "gone",
-            r"model.weights: no file .*weights.pth, neither in .* nor in .*; use none, imagenet, mpii, coco, or the path",
+            r"model.weights: no file .*weights.pth, neither in the current directory nor in .*;"
+            r" use none, imagenet, mpii, coco, or the path of a checkpoint",
         ),
         ("more", r"weights.pth: does not fit: 1 not in the model \(network.layer9.weight\)"),
         ("less", r"does not fit: 1 missing in the file \(network.layer1.0.conv1.weight\)"),

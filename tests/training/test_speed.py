@@ -134,7 +134,8 @@ def test_kept_maps_are_fewer_with_checkpointing(tiny_store: Store) -> None:
 
 
 def test_a_backbone_without_checkpointing_is_refused(tiny_store: Store) -> None:
-    with pytest.raises(RequestError, match=r"speed\.checkpointing: timm does not support it for SelecSls; leave it out"):
+    message = r"speed\.checkpointing: timm does not support it for SelecSls; leave it out"
+    with pytest.raises(RequestError, match=message):
         run(experiment("selecsls42", checkpointing=True), tiny_store)
 
 
