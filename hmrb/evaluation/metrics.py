@@ -82,7 +82,7 @@ class MetricPair:
 
     @cached_property
     def pa_joint_mm(self) -> Float[Tensor, "B J"]:
-        """Distance of each joint after similarity alignment, mm; to the truth's centroid if all predicted joints coincide."""
+        """Distance of each joint after similarity alignment, mm. Coinciding predictions map to the truth's centroid."""
         return joint_distances_mm(self.similarity(self.pred.joints), self.truth.joints)
 
     @cached_property
@@ -288,9 +288,9 @@ def interval95(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over people (percentiles of RESAMPLES resampled means).
 
-    People in one group (frames of a sequence) are similar, so whole groups are resampled; the mean is still over people.
-    With few groups the interval is too short: in 400 simulated tests it contained the mean in 92 % with 20 or 37 groups,
-    in 89 % with 10 and in 78 % with 5. For a single group, both ends equal its mean.
+    People in one group (frames of a sequence) are similar, so whole groups are resampled; the mean is still over
+    people. With few groups the interval is too short: in 400 simulated tests it contained the mean in 92 % with 20 or
+    37 groups, in 89 % with 10 and in 78 % with 5. For a single group, both ends equal its mean.
     """
     low, high = np.percentile(_resampled_means(values, groups, seed), [2.5, 97.5])
     return float(low), float(high)

@@ -20,7 +20,7 @@ class Frames:
 
     @classmethod
     def of(cls, shard: Shard, rows: Int[np.ndarray, " N"]) -> "Frames":
-        """Tracks are identified by the columns sequence and, if present, person; a frame by the last number in its name."""
+        """Columns sequence and, if present, person identify a track; the last number in a name is the frame."""
         if "sequence" not in shard.columns:
             return cls(np.arange(len(rows)), np.zeros(len(rows), bool))
         sequence = shard.arrays["columns/sequence"][rows].astype(np.int64)

@@ -88,7 +88,7 @@ class Benchmark:
 
     @property
     def protocol(self) -> str:
-        """Identifier stored with every result: people, choices, version, and 6 hex digits of the hash of all choices."""
+        """Identifier stored with every result: people, choices, version, 6 hex digits of the hash of all choices."""
         decides = [
             self.dataset, self.split, self.truth, self.regressor, self.root, self.joint_names, self.min_labelled,
             self.version,
@@ -158,7 +158,7 @@ class Benchmark:
         people = f"split {self.split} of {self.dataset}"
         root = self.root[0] if len(self.root) == 1 else f"the midpoint of {' and '.join(self.root)}"
         wide = f", enlarged by {self.box_scale:g}" if self.box_scale != 1 else ""
-        few = f"less than {self.min_labelled:.0%} of the joints labelled"
+        few = f"fewer than {self.min_labelled:.0%} of the joints labelled"
         skipped = {"stored": f"people without a labelled root, or with {few}", "marked": f"people with {few}"}
         flat = self.truth == "marked"
         return {
@@ -184,8 +184,8 @@ class Benchmark:
             if self.of_motion
             else "no motion metrics",
             "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; their number is in the record",
-            "picture": f"the square around the shard's box, which includes the margin of the dataset's rule{wide}; scaled"
-            " to the image size that the model was trained with",
+            "picture": f"the square around the shard's box, which has the margin of the dataset's rule{wide};"
+            " scaled to the image size that the model was trained with",
         }
 
     @property

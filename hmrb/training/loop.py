@@ -217,7 +217,7 @@ class Meter:
         self._images, self._steps = self._images + images, self._steps + 1
 
     def facts(self) -> dict[str, float]:
-        """Mean losses and throughput of all ranks since the last call, data_wait of this rank. All ranks must call it."""
+        """Mean losses and throughput of all ranks since the last call, data_wait of this rank; all ranks must call."""
         totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
         elapsed = time.perf_counter() - self._start
         out = dict(zip(self._sums, totals.tolist(), strict=True))

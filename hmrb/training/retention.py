@@ -34,7 +34,7 @@ class CheckpointRetention:
         return time.monotonic() - self._tried > 60 * self._spec.minutes
 
     def keep(self, checkpoint: Checkpoint, is_best: bool, epoch: int | None) -> None:
-        """Writes a checkpoint; `epoch` is the epoch that ends at its step. Reports write errors, does not raise them."""
+        """Writes a checkpoint; `epoch` is the epoch that ends at its step. Reports write errors without raising."""
         weights = replace(checkpoint, training={"knobs": checkpoint.training.get("knobs", {})})
         if is_best:
             self._weights[self._run.best] = weights
