@@ -184,8 +184,8 @@ def _places(path: Path, table: Mapping[str, Any], shard: Shard, count: int) -> I
         place[:] = np.arange(count)
     else:
         raise RequestError(
-            f"{path}: {count} predictions for the {len(shard)} people of {shard.path.name}; provide one per person in its"
-            " order, or names if every image has only one person"
+            f"{path}: {count} predictions for the {len(shard)} people of {shard.path.name}; provide one per person in"
+            " its order, or names if every image has only one person"
         )
     return place
 
