@@ -17,12 +17,8 @@ from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 from hmrb.store import Store
 
-NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = (
-    55,
-    22,
-    3,
-    15,
-)  # body: root to wrists; face: jaw and eyes; fingers: of one hand
+# Body: root to wrists; face: jaw and eyes; fingers: of one hand.
+NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, 22, 3, 15
 SIZES = {  # V vertices; S shape directions, whose number depends on the version
     "v_template": ("V", 3), "shapedirs": ("V", 3, "S"), "posedirs": ("V", 3, 9 * (NUM_JOINTS - 1)),
     "J_regressor": (NUM_JOINTS, "V"), "weights": ("V", NUM_JOINTS), "kintree_table": (2, NUM_JOINTS),

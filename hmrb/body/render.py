@@ -106,9 +106,8 @@ def _facing(
     corners = np.ascontiguousarray(faces.T)  # shape 3 T: reductions over corners read contiguous memory
     x, y, z = (np.take(np.ascontiguousarray(axis), corners) for axis in vertices_px.T)
     right_x, right_y, left_x, left_y = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
-    area = (
-        right_x * left_y - left_x * right_y
-    )  # twice the signed area; negative for faces towards the camera, because y points down
+    # Twice the signed area; negative for faces towards the camera, because y points down.
+    area = right_x * left_y - left_x * right_y
     left, columns = _span(x, width)
     top, rows = _span(y, height)
     near = np.minimum(np.minimum(z[0], z[1]), z[2])

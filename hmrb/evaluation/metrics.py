@@ -18,18 +18,15 @@ from hmrb.skeleton import SKELETONS
 
 MM = 1000.0
 PCK_MM = 150.0  # Mehta et al., 3DV 2017
-AUC_MM = tuple(
-    5.0 * i for i in range(31)
-)  # 0 to 150 mm, as Mehta et al.; the truth scores 30 / 31, because 0 is not below 0
+# 0 to 150 mm, as Mehta et al.; the truth scores 30 / 31, because 0 is not below 0.
+AUC_MM = tuple(5.0 * i for i in range(31))
 ANGLE_JOINTS = (  # joints whose rotations MPJAE compares, as in 3DPW's challenge and EMDB
     "pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow",
 )  # fmt: skip
 Better = Literal["lower", "higher"]
-PCK2D = {
-    "pck2d_05": 0.05,
-    "pck2d_10": 0.1,
-}  # thresholds as shares of the box, as 4D-Humans reports for COCO and LSP-extended
+# Thresholds as shares of the box, as 4D-Humans reports for COCO and LSP-extended.
+PCK2D = {"pck2d_05": 0.05, "pck2d_10": 0.1}
 RESAMPLES = 2000
 DRAWN_AT_ONCE = 1 << 18  # random numbers per batch; 2 MB fit the cache
 ONE_POINT_M = 1e-6  # points closer together count as one: float32 rounding at a distance of a metre

@@ -93,10 +93,8 @@ class Benchmark:
             self.dataset, self.split, self.truth, self.regressor, self.root, self.joint_names, self.min_labelled,
             self.version,
         ]  # fmt: skip
-        later = {
-            "box_scale": (self.box_scale, 1.0),
-            "variant": (self.variant, ""),
-        }  # newer fields; hashed only if they differ from the default
+        # Newer fields are hashed only if they differ from the default.
+        later = {"box_scale": (self.box_scale, 1.0), "variant": (self.variant, "")}
         decides += [[name, value] for name, (value, plain) in later.items() if value != plain]
         sha = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:6]
         return f"{self.dataset}-{self.split}/{self._choices}@{self.version}+{sha}"
@@ -176,7 +174,7 @@ class Benchmark:
             else f"{root}; subtracted separately from truth and prediction before the joints are selected",
             "alignment": "none"
             if flat
-            else "PA metrics: least-squares scale, rotation and translation over the joints of the truth;"
+            else "PA metrics: least-squares scale, rotation and translation over all joints that have a truth;"
             " PA-PVE: over the vertices",
             "metrics": ", ".join(f"{TITLES[name]} ({UNITS[name]})" for name in self.metrics)
             + "; each is the mean over people of per-person means",

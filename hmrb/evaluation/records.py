@@ -152,8 +152,8 @@ class Record(RecordModel):
 class Result:
     """A record and its people: for each metric, errors in its unit and a mask of the people that count.
 
-    `sequences` is None if the dataset has none. Otherwise intervals resample whole sequences, because the frames of a
-    sequence are similar.
+    `sequences` is None if there are fewer than two. Otherwise intervals resample whole sequences, because the frames of
+    a sequence are similar.
     """
 
     record: Record
