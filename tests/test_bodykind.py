@@ -120,7 +120,7 @@ def test_a_pose_of_another_kind_is_refused_by_its_size(handless_store: Store, tm
         "eval", "--from-predictions", str(tmp_path / "smpl.npz"), "--bench", "synthetic", home=handless_store.root
     )
     assert done.returncode == 2
-    assert "a pose of 72 numbers; handless's has 66, or 198 as matrices" in done.stderr
+    assert "poses have 72 values, expected 66 for handless, or 198 as rotation matrices" in done.stderr
 
 
 def test_the_numbers_of_smpl_are_those_of_its_paper_and_of_smplx() -> None:

@@ -275,7 +275,7 @@ def read_record(path: Path) -> Record:
     try:
         known = find_benchmark(record.benchmark).protocol
     except UnknownName:
-        known = "none"
+        known = "unknown"
     if known != record.protocol:
         raise RequestError(
             f"{path}: has protocol {record.protocol}, but in this hmrb {record.benchmark} is {known}; score the"

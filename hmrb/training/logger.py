@@ -162,7 +162,7 @@ def run_logger(folder: Path) -> Iterator[RunLogger]:
 
 
 def _only_bugs(error: threading.ExceptHookArgs) -> None:
-    """Hides OSErrors in threads, because TensorBoard's thread raises them again in the main thread."""
+    """Hides OSErrors in threads, such as a full disk, because TensorBoard raises them again at the next write."""
     if not issubclass(error.exc_type, OSError):
         threading.__excepthook__(error)
 

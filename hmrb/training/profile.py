@@ -59,7 +59,7 @@ class StepProfiler(Profiler):
 def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]:
     """One line per range: ms per step and share of the step's `seconds`; on a GPU also the time of its kernels.
 
-    All-reduce runs in parallel to the backward pass, so its time is not part of the sum.
+    All-reduce runs in parallel with the backward pass, so its time is not part of the sum.
     """
     cpu: dict[str, float] = {}
     gpu: dict[str, float] = {}

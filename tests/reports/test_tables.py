@@ -165,7 +165,7 @@ def test_a_record_of_another_version_of_its_protocol_is_refused(tmp_path: Path) 
     with pytest.raises(RequestError, match=said):
         read_results([run])
     unknown = write(tmp_path, "two", 0, np.arange(5.0), replace(SYNTHETIC, name="nowhere"))
-    with pytest.raises(RequestError, match="nowhere is none in this hmrb"):
+    with pytest.raises(RequestError, match="in this hmrb nowhere is unknown"):
         read_results([unknown])
 
 
