@@ -1,4 +1,4 @@
-"""The numbers of a kind of body, in one place: joints, shape coefficients, tree, mirror pairs, key points."""
+"""Constants of each kind of body: joints, shape coefficients, kinematic tree, mirror pairs, keypoints."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,16 +9,16 @@ from jaxtyping import Int
 from hmrb.lookup import find
 from hmrb.skeleton import SKELETONS
 
-ROT6D = 6  # numbers of a rotation as the regressor predicts it (Zhou et al., CVPR 2019)
+ROT6D = 6  # numbers per rotation in the regressor's output (Zhou et al., CVPR 2019)
 CAMERA = 3  # weak perspective: scale, x, y
 
 
 @dataclass(frozen=True)
 class BodyKind:
-    """What all bodies of one kind share; array types name R = `num_joints` and S = `num_betas`.
+    """Constants that all bodies of one kind share. In array types, R is `num_joints` and S is `num_betas`.
 
-    `parents` is the kinematic tree, -1 for the root. `kinematic` is the skeleton of its joints, `keypoints` that of
-    the points that labels and losses use: the kinematic joints first, then `num_landmarks` vertices of the mesh, then
+    `parents` is the kinematic tree, with -1 for the root, and `kinematic` the skeleton of its joints. `keypoints` is
+    the skeleton that labels and losses use: first the kinematic joints, then `num_landmarks` vertices of the mesh, then
     `num_extra` regressed points.
     """
 
@@ -32,47 +32,47 @@ class BodyKind:
 
     @property
     def num_joints(self) -> int:
-        """Kinematic joints, the root among them: as many as rotations."""
+        """Number of kinematic joints including the root; equals the number of rotations."""
         return len(self.parents)
 
     @property
     def num_keypoints(self) -> int:
-        """Points of `keypoints`."""
+        """Number of points in `keypoints`."""
         return len(SKELETONS[self.keypoints].joints)
 
     @cached_property
     def mirror(self) -> Int[np.ndarray, " R"]:
-        """For each joint its counterpart on the other side of the body."""
+        """For each joint, the index of its counterpart on the other side of the body."""
         return SKELETONS[self.kinematic].mirror()
 
     @cached_property
     def keypoint_mirror(self) -> Int[np.ndarray, " K"]:
-        """The same for the points of `keypoints`."""
+        """For each point of `keypoints`, the index of its counterpart on the other side of the body."""
         return SKELETONS[self.keypoints].mirror()
 
     @property
     def pose_numbers(self) -> int:
-        """Numbers of a pose in axis-angle."""
+        """Number of values in an axis-angle pose."""
         return 3 * self.num_joints
 
     @property
     def rotmat_numbers(self) -> int:
-        """Numbers of a pose as rotation matrices."""
+        """Number of values in a pose of rotation matrices."""
         return 9 * self.num_joints
 
     @property
     def rot6d_numbers(self) -> int:
-        """Numbers of a pose as the regressor predicts it."""
+        """Number of values in a 6D pose, the regressor's output."""
         return ROT6D * self.num_joints
 
     @property
     def bend_numbers(self) -> int:
-        """Pose blend shapes: the entries of every rotation but the root's."""
+        """Number of pose blend shapes: one per matrix entry of every rotation except the root's."""
         return 9 * (self.num_joints - 1)
 
     @property
     def mean_numbers(self) -> int:
-        """Numbers of the mean body: a 6D pose, betas, a camera."""
+        """Number of values in the mean body: a 6D pose, betas, a camera."""
         return self.rot6d_numbers + self.num_betas + CAMERA
 
 
@@ -89,5 +89,5 @@ BODIES = {"open": SMPL_KIND, "smpl": SMPL_KIND}
 
 
 def kind_of(body: str) -> BodyKind:
-    """The kind of a body that specs, shards and records name. Raises UnknownName."""
+    """The kind of a body, by the name used in specs, shards and records. Raises UnknownName."""
     return find("body", body, BODIES)

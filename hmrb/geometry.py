@@ -1,4 +1,4 @@
-"""Rotations, projection and alignment: pure functions on tensors."""
+"""Rotations, projection and alignment, as pure functions on tensors."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-FOCAL_PX = 5000.0  # as in SPIN, so that its translations can be compared
-NEWTON_STEPS = 16  # 14 reach the last digit where the gaps are LEAST_GAPS
-LEAST_GAPS = 1e-3  # rotations are then within 1e-10 of those by singular vectors
+FOCAL_PX = 5000.0  # as in SPIN, so that translations are comparable with SPIN's
+NEWTON_STEPS = 16  # 14 steps converge to the last digit for gaps of LEAST_GAPS
+LEAST_GAPS = 1e-3  # for larger gaps, rotations are within 1e-10 of the SVD's
 
 
 def rotvec_to_rotmat(rotvec: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3 3"]:
-    """Rodrigues' formula; axis-angle in radians. Smooth at 0, where its derivative is the skew matrix."""
+    """Axis-angle (radians) to rotation matrix by Rodrigues' formula. Differentiable at 0."""
     angle2 = (rotvec * rotvec).sum(-1)[..., None, None]
     small = angle2 < 1e-8
     safe = torch.where(small, torch.ones_like(angle2), angle2)
@@ -27,7 +27,10 @@ def rotvec_to_rotmat(rotvec: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3 3"]:
 
 
 def rotmat_to_rotvec(rotmat: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 3"]:
-    """Axis-angle in radians, angle in [0, pi], through the quaternion part that is largest (stable near pi)."""
+    """Rotation matrix to axis-angle in radians, angle in [0, pi].
+
+    Computes the quaternion from its largest component, which is stable near pi.
+    """
     diagonal = rotmat.diagonal(dim1=-2, dim2=-1)
     sign = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device) * 2 - 1
     squares = 1 + torch.cat([diagonal.sum(-1, keepdim=True), diagonal @ sign], -1)  # 4 w^2, 4 x^2, 4 y^2, 4 z^2
@@ -47,7 +50,7 @@ def rotmat_to_rotvec(rotmat: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 3"]:
 
 
 def rot6d_to_rotmat(rot6d: Float[Tensor, "*N 6"]) -> Float[Tensor, "*N 3 3"]:
-    """Gram-Schmidt of the two columns of a row-major 3x2 (Zhou et al., CVPR 2019)."""
+    """Gram-Schmidt on the two columns of a row-major 3x2 matrix (Zhou et al., CVPR 2019)."""
     columns = rot6d.unflatten(-1, (3, 2))
     first = normalize(columns[..., 0], dim=-1)
     second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
@@ -56,41 +59,44 @@ def rot6d_to_rotmat(rot6d: Float[Tensor, "*N 6"]) -> Float[Tensor, "*N 3 3"]:
 
 
 def rotmat_to_rot6d(rotmat: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 6"]:
-    """The first two columns, row-major 3x2: what rot6d_to_rotmat undoes."""
+    """The first two columns as a row-major 3x2 matrix; the inverse of rot6d_to_rotmat."""
     return rotmat[..., :2].flatten(-2)
 
 
 def camera_translation(camera: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B 3"]:
-    """Metres from the camera at FOCAL_PX that give the person the weak-perspective (scale, tx, ty)."""
+    """Weak-perspective camera (scale, tx, ty) to a translation in metres for focal length FOCAL_PX."""
     scale, x, y = camera.unbind(-1)
     return torch.stack([x, y, 2 * FOCAL_PX / (image_px * scale + 1e-9)], -1)
 
 
 def project(points: Float[Tensor, "B J 3"], camera: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B J 2"]:
-    """Weak-perspective projection to crop pixels, origin at the crop's centre (study, `project_points`)."""
+    """Project points (metres) to crop pixels with a weak-perspective camera; the origin is the crop's centre.
+
+    As `project_points` in the study.
+    """
     moved = points + camera_translation(camera, image_px)[:, None]
     return FOCAL_PX * moved[..., :2] / moved[..., 2:]
 
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """A point x goes to scale * rotation @ x + translation (float64)."""
+    """Similarity transforms: a point x maps to scale * rotation @ x + translation (float64)."""
 
     scale: Float[Tensor, " B"]
     rotation: Float[Tensor, "B 3 3"]
     translation: Float[Tensor, "B 3"]
 
     def __call__(self, points: Float[Tensor, "B P 3"]) -> Float[Tensor, "B P 3"]:
-        """The points moved, in their own dtype."""
+        """Transform points; the result has their dtype."""
         turned = points.double() @ (self.scale[:, None, None] * self.rotation).mT
         return (turned + self.translation[:, None]).to(points.dtype)
 
 
 def fit_similarity(source: Float[Tensor, "B J 3"], target: Float[Tensor, "B J 3"]) -> Similarity:
-    """The similarity that best maps `source` onto `target` in the least squares (Umeyama, PAMI 1991), batched.
+    """Least-squares similarity from `source` onto `target` (Umeyama, PAMI 1991), batched.
 
-    A source whose points coincide goes to the target's centroid with scale 0. Where points lie on a line the rotation
-    about it is any; the distances that remain do not depend on it.
+    If all points of a source coincide, they map to the target's centroid with scale 0. If the points are collinear, the
+    rotation about their line is arbitrary; the remaining distances do not depend on it.
     """
     source, target = source.double(), target.double()
     mean_source, mean_target = source.mean(1), target.mean(1)
@@ -104,23 +110,23 @@ def fit_similarity(source: Float[Tensor, "B J 3"], target: Float[Tensor, "B J 3"
 
 
 def align_similarity(source: Float[Tensor, "B J 3"], target: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J 3"]:
-    """`source` under the similarity that best maps it onto `target`."""
+    """Transform `source` by the least-squares similarity onto `target`."""
     return fit_similarity(source, target)(source)
 
 
 def nearest_rotation(matrix: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 3 3"]:
-    """The rotation closest to a matrix in the Frobenius norm; the mean of rotations is that of their mean.
+    """The rotation nearest to a matrix in the Frobenius norm; applied to a mean of rotations, the mean rotation.
 
-    Without singular vectors, which cost most of the time: the trace t of the stretch P in M = R P is the largest root
-    of a quartic in M's invariants (Horn, JOSA A 1987; Newton from above as Theobald, Acta Cryst. A 2005), and
-    Cayley-Hamilton for P then gives R. Where two singular values nearly cancel, that is divided by next to nothing,
-    and the decomposition is taken.
+    Avoids the SVD, which is much slower. In the polar decomposition M = R P, the trace t of P is the largest root of a
+    quartic in M's invariants (Horn, JOSA A 1987), found by Newton's method from above (Theobald, Acta Cryst. A 2005).
+    The Cayley-Hamilton theorem for P then yields R. That formula divides by the sums of two singular values (signed by
+    det M); matrices for which the product of these sums is nearly 0 use the SVD.
     """
     m = matrix.double()
     m = m / (m**2).sum((-2, -1), keepdim=True).sqrt().clamp(min=torch.finfo(m.dtype).tiny)
     cofactor = torch.linalg.cross(m[..., (1, 2, 0), :], m[..., (2, 0, 1), :], dim=-1)
     det, minors = (m[..., 0, :] * cofactor[..., 0, :]).sum(-1), (cofactor**2).sum((-2, -1))
-    trace = torch.full_like(det, 3**0.5)  # its bound for a matrix of norm 1
+    trace = torch.full_like(det, 3**0.5)  # upper bound for a matrix of norm 1
     for _ in range(NEWTON_STEPS):
         value = ((trace**2 - 2) * trace - 8 * det) * trace + 1 - 4 * minors
         trace = trace - value / (4 * (trace**2 - 1) * trace - 8 * det)

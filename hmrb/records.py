@@ -1,6 +1,24 @@
-"""What crosses an edge: frozen records. Metres, radians, pixels; camera frame x right, y down, z forward.
+"""Frozen records that pass between modules. Metres, radians, pixels; camera frame x right, y down, z forward.
 
-A missing label is confidence 0 or `has_body` false: never NaN, never a missing key.
+A person passes through six records on the way from a dataset to a training step:
+
+    record   made by                    content
+    ------   ------------------------   ------------------------------------------------------------------------
+    Person   data/sources/              one person's labels as the dataset has them: box 4, keypoints2d K 3,
+      |                                 keypoints3d K3 4, pose R 3, betas S, transl 3
+    Photo    data/sources/              one image (file, bytes or H W 3) and all people labelled in it
+      |
+    Sample   data/convert/pack.py       one person and the encoded image (bytes), as stored in a shard; the
+      |                                 shapes of Person
+    View     data/loader.py             one person under augmentation: decoded image H W 3, square (center 2, side),
+      |      (view_of; augment, warp)   keypoints2d J 3, keypoints3d J 4, pose R 3
+    Item     data/loader.py             one row: crop of the network's size H W 3, keypoints2d J 3, keypoints3d J 4,
+      |                                 pose R 3, betas S
+    Batch    data/loader.py (collate)   tensors of one rank's share of a step: image B 3 H W, keypoints2d B J 3,
+                                        keypoints3d B J 4, pose B R 3, betas B S
+
+K and K3 count the dataset's own keypoints in 2D and 3D, J the training skeleton's, R joint rotations, S betas.
+A missing label has confidence 0 or `has_body` false. It is never NaN and never a missing key.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +39,12 @@ GENDERS = ("neutral", "male", "female")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One person's labels in pixels of its picture, 0 the first pixel's middle, in the dataset's own skeleton.
+    """One person's labels in image pixels (the first pixel's centre is 0), in the dataset's own skeleton.
 
-    `box` is the square-to-be around the person (x, y, width, height), with the margin of the dataset's rule.
-    The root of `pose` is in the camera's frame; `transl` is the body's there. Key points without rows are not labelled.
-    `columns` are named values to slice results by (sequence, activity, occlusion); `extra` are labels of other bodies,
-    kept under their own names (`smplx/betas`).
+    `box` (x, y, width, height) surrounds the person with the margin of the dataset's rule; the crop is the square
+    around it. The root rotation in `pose` and the translation `transl` are in the camera frame. Arrays of keypoints
+    without rows mean that the dataset has no such labels. `columns` are named values by which results can be grouped
+    (sequence, activity, occlusion). `extra` holds labels for other body models under their own names (`smplx/betas`).
     """
 
     box: Float[np.ndarray, "4"]
@@ -43,10 +61,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample(Person):
-    """One person as a shard has it, with the bytes of its picture.
+    """One person as stored in a shard, with the encoded image.
 
-    The picture is a part of a photo of `photo_px` (width, height): its pixel x is the photo's
-    (x + 0.5) / origin[2] - 0.5 + origin[0], y likewise with origin[1].
+    The image is a part of a photo of size `photo_px` (width, height). Pixel x of the image is the photo's pixel
+    (x + 0.5) / origin[2] - 0.5 + origin[0]; y likewise, with origin[1].
     """
 
     jpeg: bytes
@@ -57,10 +75,10 @@ class Sample(Person):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
-    """A picture of a dataset and the people labelled in it, in its pixels.
+    """One image of a dataset and the people labelled in it, in its pixels.
 
-    The picture is a `file`, the bytes of one (`data`), or RGB `pixels` (a video's frame). Where `mirrored`, the labels
-    are those of the mirrored picture, and it is mirrored when packed. Without any of them there is none (mocap).
+    The image is a `file`, the bytes of a file (`data`) or RGB `pixels` (a video frame). All three are empty if there is
+    no image (mocap). If `mirrored`, the labels describe the mirrored image, and packing mirrors the pixels.
     """
 
     name: str
@@ -75,11 +93,11 @@ class Photo:
 class View:
     """One person under augmentation: labels and the square around the person in pixels of `image`.
 
-    Before the warp `image` is the dataset's picture, after it the square alone, upright. `box` is the person's as the
-    dataset has it (x, y, width, height); `center` and `side` are the square that augmentations move.
-    `rotation` (radians) is how far the square is turned clockwise, so that far the person turns counterclockwise.
-    Where `flipped`, labels, box and square are those of the mirrored picture, and the warp mirrors the pixels.
-    `gain` multiplies the colour channels in the end.
+    Before the warp, `image` is the dataset's image; after it, the upright crop of the square. `box` is the dataset's
+    box (x, y, width, height). `center` and `side` define the square; augmentations change them.
+    `rotation` (radians) turns the square clockwise, so the person in the crop turns counterclockwise by the same angle.
+    If `flipped`, the labels, box and square describe the mirrored image, and the warp mirrors the pixels.
+    `gain` multiplies the colour channels after the warp.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -97,21 +115,21 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class BodyParams:
-    """Pose and shape without a picture: what the adversarial prior calls real."""
+    """Pose and shape without an image: the real bodies for the adversarial prior."""
 
     pose: Float[Tensor, "B R 3"]
     betas: Float[Tensor, "B S"]
 
     def micro_batches(self, count: int) -> "list[BodyParams]":
-        """Equal shares, in order."""
+        """Splits into `count` equal parts, in order."""
         return [BodyParams(*tensors) for tensors in zip(self.pose.chunk(count), self.betas.chunk(count), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's share of a step. Metres, radians and pixels of the crop.
+    """One rank's share of a step. Metres, radians and crop pixels.
 
-    Pictures are RGB: of 8 bits as a loader makes them, in ImageNet's normalisation as a network wants them.
+    Images are RGB: 8-bit from the loader; with ImageNet's normalisation as network input.
     """
 
     image: Float[Tensor, "B 3 H W"] | UInt8[Tensor, "B 3 H W"]
@@ -122,26 +140,26 @@ class Batch:
     has_body: Bool[Tensor, " B"]
     row: Int[Tensor, " B"]
     skipped: tuple[str, ...] = ()
-    """Pictures that could not be decoded, whose places other draws took."""
+    """Images that could not be decoded; other draws replaced them."""
     key: Int[Tensor, " B"] | None = None
-    """Random bits of each draw, for what training leaves to chance; none where nothing is trained."""
+    """Random bits of each draw, used by dropout and stochastic depth; None outside training."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device."""
+        """Copies the batch to another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory; the loader calls it."""
+        """Copies the batch to page-locked memory; the DataLoader calls this."""
         return self._each(Tensor.pin_memory)
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
-        """Its memory is not given away before this stream is done with it."""
+        """Keeps the batch's memory from being reused before the work queued on `stream` has finished."""
         for value in (getattr(self, f.name) for f in fields(self)):
             if isinstance(value, Tensor):
                 value.record_stream(stream)
 
     def micro_batches(self, count: int) -> "list[Batch]":
-        """Equal shares, in order."""
+        """Splits into `count` equal parts, in order."""
         size = len(self.row) // count
         return [self._each(itemgetter(slice(i * size, (i + 1) * size))) for i in range(count)]
 
@@ -153,7 +171,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a method makes of a picture: parent-relative rotations (root first), shape, weak-perspective camera."""
+    """A model's output for a batch: parent-relative rotations (root first), shape, weak-perspective camera."""
 
     rotmats: Float[Tensor, "B R 3 3"]
     betas: Float[Tensor, "B S"]
@@ -166,9 +184,12 @@ class Prediction:
 
     @property
     def gradients(self) -> list[Tensor]:
-        """The gradients of a leaf's tensors; zeros where a loss did not reach one."""
+        """Gradients of the tensors, which must be leaves; zeros for a tensor that no loss depends on."""
         return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.tensors]
 
     def detached(self) -> "Prediction":
-        """The same numbers as leaves of a new graph: a backward pass ends here, and `gradients` starts the next."""
+        """The same values as leaves of a new graph.
+
+        A backward pass through the new graph stops here; `gradients` then starts the backward pass through the old one.
+        """
         return Prediction(*(tensor.detach().requires_grad_() for tensor in self.tensors))

@@ -1,4 +1,4 @@
-"""Joint names: what a skeleton's rows are, which rows mirror which, and how to go from one to another by name."""
+"""Skeletons: the joint names of each convention, their left/right mirroring, and conversion between them by name."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,24 +11,24 @@ from hmrb.lookup import find
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """An ordered list of joint names. The same name means the same point of the body everywhere."""
+    """An ordered list of joint names. A name means the same point of the body in every skeleton."""
 
     name: str
     joints: tuple[str, ...]
 
     def index(self, joint: str) -> int:
-        """The row of a joint."""
+        """Row of a joint."""
         return self.joints.index(joint)
 
     def of_side(self, side: str) -> frozenset[int]:
-        """The rows of the joints on one side, `left` or `right`."""
+        """Rows of the joints on one side, `left` or `right`."""
         return frozenset(row for row, joint in enumerate(self.joints) if side in joint.split("_"))
 
     def mirror(self) -> Int[np.ndarray, " J"]:
-        """The row that each row becomes in a mirrored picture, derived from `left` and `right` in the names.
+        """For each row, its row in a mirrored image, derived from `left` and `right` in the names.
 
-        A name without a side keeps its row, as in the study. That is right for the body and too little for faces,
-        whose mouth, lips, nostrils and contour are only numbered: to mirror those, pair them first.
+        A name without a side keeps its row, as in the study. That is correct for the body but incomplete for the face:
+        mouth, lips, nostrils and contour have numbers instead of sides and would need explicit pairs.
         """
         return np.array([self.index(_other_side(joint)) for joint in self.joints], np.int64)
 
@@ -39,7 +39,7 @@ def _other_side(joint: str) -> str:
 
 
 def remap(keypoints: Float[np.ndarray, "*N K C"], source: str, target: str) -> Float[np.ndarray, "*N J C"]:
-    """Key points of skeleton `source` in the rows of `target`, by exact name; rows without a source are 0."""
+    """Reorder keypoints from skeleton `source` to `target` by exact name; rows without a source are 0."""
     rows = _rows(source, target)
     if not keypoints.shape[-2]:
         return np.zeros((*keypoints.shape[:-2], len(rows), keypoints.shape[-1]), keypoints.dtype)
@@ -55,17 +55,17 @@ def _rows(source: str, target: str) -> Int[np.ndarray, " J"]:
 
 
 def _each(names: str, pattern: str) -> str:
-    """The pattern once for every name, with the name in place of each `*`."""
+    """Repeat the pattern for every name; the name replaces each `*`."""
     return " ".join(pattern.replace("*", name) for name in names.split())
 
 
 def _sides(names: str) -> str:
-    """All of the left side, then all of the right."""
+    """All left joints, then all right joints."""
     return f"{_each(names, 'left_*')} {_each(names, 'right_*')}"
 
 
 def _pairs(names: str) -> str:
-    """Left and right of each in turn."""
+    """Left and right of each joint in turn."""
     return _each(names, "left_* right_*")
 
 
@@ -74,13 +74,13 @@ def _numbered(name: str, count: int) -> str:
 
 
 def _annotated(names: str) -> str:
-    """Hips, pelvis and neck as people mark them in pictures, which are not SMPL's joints of those names."""
+    """Rename annotated hips, pelvis and neck, because they differ from SMPL's joints of those names."""
     special = ("left_hip", "right_hip", "pelvis", "neck")
     return " ".join(f"{name}_extra" if name in special else name for name in names.split())
 
 
 def _openpose(names: str) -> str:
-    """OpenPose's own points, kept apart from annotations. It has no top of the head, so that one is never its own."""
+    """Rename OpenPose's points to separate them from annotations; it has no top of the head, so `headtop` stays."""
     return " ".join(name if name == "headtop" else f"{name}_openpose" for name in names.split())
 
 
@@ -92,7 +92,7 @@ _EYES_EARS = "right_eye left_eye right_ear left_ear"
 _FEET = _sides("bigtoe smalltoe heel")
 _FINGERS = _each("thumb index middle ring pinky", "*_1 *_2 *_3 *")  # three joints, base first, and the tip
 
-# iBUG's 68 landmarks: these and the contour. The left side is numbered as what it mirrors on the right.
+# iBUG's 68 landmarks, without the contour. Points on the left have the number of their mirror image on the right.
 _FACE = f"""{_numbered("right_eyebrow", 5)}
     left_eyebrow_5 left_eyebrow_4 left_eyebrow_3 left_eyebrow_2 left_eyebrow_1
     {_numbered("nosebridge", 4)} {_numbered("nose", 5)} {_numbered("right_eye", 6)}
@@ -103,10 +103,10 @@ _SMPLX_BODY = """pelvis left_hip right_hip spine_1 left_knee right_knee spine_2 
     left_foot right_foot neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow
     left_wrist right_wrist"""
 _SMPL = f"{_SMPLX_BODY} left_hand right_hand"
-# Single vertices of the mesh. Right eye and ear first, unlike everything before them.
+# Single vertices of the mesh. The right eye and ear come first, unlike the joints above.
 _VERTICES = f"nose {_EYES_EARS} {_FEET} {_sides('thumb index middle ring pinky')}"
 _SMPL45 = f"{_SMPL} {_VERTICES}"
-# Right hip first again: SPIN's order of J_regressor_extra.
+# The right hip comes first: SPIN's order of J_regressor_extra.
 _EXTRA = """right_hip_extra left_hip_extra neck_extra headtop pelvis_extra thorax_extra spine_extra
     jaw_extra head_extra"""
 _SMPL54 = f"{_SMPL45} {_EXTRA}"
@@ -116,13 +116,13 @@ _AGORA = f"""{_SMPLX_BODY} jaw left_eyeball right_eyeball
 _SMPLX = f"{_AGORA} {_CONTOUR}"
 
 _COCO = f"nose {_pairs('eye ear')} {_LIMB_PAIRS}"
-# Up the right limb and down the left one.
+# Right limb upwards, then left limb downwards.
 _LEGS_UP_AND_DOWN = "right_ankle right_knee right_hip left_hip left_knee left_ankle"
 _ARMS_UP_AND_DOWN = "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
 _LSP = _annotated(f"{_LEGS_UP_AND_DOWN} {_ARMS_UP_AND_DOWN} neck headtop")
 _MPII = _annotated(f"{_LEGS_UP_AND_DOWN} pelvis thorax_extra neck headtop {_ARMS_UP_AND_DOWN}")
 _SPIN24 = f"{_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra nose {_pairs('eye ear')}"
-# Head and head top of H36M and of MPI-INF-3DHP as in the study; SPIN puts them at its jaw and its head.
+# H36M's and MPI-INF-3DHP's head and head top have the study's names; SPIN assigns them to its jaw and head.
 _H36M_TORSO_ARMS = f"spine_extra neck head_extra headtop {_LEFT_ARM} {_RIGHT_ARM}"
 _H36M = _annotated(f"pelvis {_LEFT_LEG} {_RIGHT_LEG} {_H36M_TORSO_ARMS}")  # as the rows of J_regressor_h36m
 _3DHP = f"""spine_3 spine_4_3dhp spine_2 spine_extra pelvis neck head_extra headtop
@@ -134,8 +134,8 @@ _INSTAVARIETY = f"""{_LEGS_UP_AND_DOWN.replace("ankle", "heel")} {_ARMS_UP_AND_D
 _HUMAN_DATA = f"""{_SMPLX} {_EXTRA} {_openpose(_OPENPOSE25)}
     spine_4_3dhp {_pairs("clavicle_3dhp hand_3dhp toe_3dhp")}
     head_h36m headtop_h36m head_bottom_pt left_hand right_hand"""
-# SMPL's joints where the game's bones have them, and the bones' own names for the rest, whose `L` and `R` no mirror
-# exchanges: so in the study.
+# SMPL's joint names for bones that match them, the game's bone names for the rest. As in the study, mirroring does not
+# swap the `L` and `R` in bone names.
 _GTA = """gta_head_top head neck gta_right_clavicle right_shoulder right_elbow right_wrist
     gta_left_clavicle left_shoulder left_elbow left_wrist spine_2 gta_spine1 spine_1 pelvis gta_spine4
     right_hip right_knee right_ankle left_hip left_knee left_ankle gta_SKEL_ROOT gta_FB_R_Brow_Out_000 left_foot
@@ -151,7 +151,7 @@ _GTA = """gta_head_top head neck gta_right_clavicle right_shoulder right_elbow r
     right_index_1 right_middle_1 right_ring_1 right_pinky_1 gta_PH_L_Hand gta_RB_L_ForeArmRoll gta_FB_UpperLip_000
     right_thumb_2 right_thumb_3 right_ring_2 right_ring_3 right_pinky_2 right_pinky_3 right_index_2 right_index_3
     right_middle_2 right_middle_3 gta_FACIAL_facialRoot gta_IK_L_Foot nose"""
-# Fingers end where the last bone ends, `_4`, which is not the vertex that SMPL has for a tip.
+# `_4` is the end of a finger's last bone; it differs from SMPL's fingertip vertex.
 _PEOPLE3D_ARM = f"collar shoulder elbow wrist {_each('middle thumb index ring pinky', '*_1 *_2 *_3 *_4')}"
 _PEOPLE3D_LEG = "hip_extra knee ankle foot toe_end"
 _PEOPLE3D = f"""pelvis_extra spine_1 spine_2 spine_3 neck head headtop right_eye left_eye
@@ -161,18 +161,18 @@ _PEOPLE3D = f"""pelvis_extra spine_1 spine_2 spine_3 neck head headtop right_eye
 SKELETONS = {
     name: Skeleton(name, tuple(joints.split()))
     for name, joints in {
-        # What bodies give.
-        "smpl24": _SMPL,  # the kinematic joints, which is not smpl_24
-        "mesh24": _SMPL,  # the same, regressed from the posed vertices
+        # Skeletons that body models output.
+        "smpl24": _SMPL,  # the kinematic joints; not the same as smpl_24
+        "mesh24": _SMPL,  # the same joints, regressed from the posed vertices
         "smpl45": _SMPL45,
         "smpl54": _SMPL54,
         "h36m17": _H36M,
         "lsp14": _LSP,
         "spin19": f"{_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra",  # rows of SMPL_to_J19
-        "hmr2_14": f"{_LSP.removesuffix(' headtop')} head_extra",  # those that 4D-Humans' evaluation picks
-        # The study's conventions, under its names. Hips in crowdpose, penn_action, posetrack, coco_wholebody and
-        # openpose_135, and head and neck where they have them, are named as SMPL's joints though they were marked in
-        # pictures: they supervise SMPL's joints, here as in the study.
+        "hmr2_14": f"{_LSP.removesuffix(' headtop')} head_extra",  # the joints that 4D-Humans evaluates
+        # The study's conventions, under its names. In crowdpose, penn_action, posetrack, coco_wholebody and
+        # openpose_135, hips (and head and neck if present) have the names of SMPL's joints although they are annotated
+        # in images. As in the study, they supervise SMPL's joints.
         "agora": _AGORA,
         "coco": _annotated(_COCO),
         "coco_wholebody": f"{_COCO} {_FEET} {_CONTOUR} {_FACE} {_sides(f'hand_root {_FINGERS}')}",
@@ -186,9 +186,9 @@ SKELETONS = {
         "instavariety": _openpose(_INSTAVARIETY),
         "lsp": _LSP,
         "mpi_inf_3dhp": _annotated(_3DHP),
-        "mpi_inf_3dhp_test": _3DHP_TEST,  # MuPoTS-3D too
+        "mpi_inf_3dhp_test": _3DHP_TEST,  # also MuPoTS-3D
         "mpii": _MPII,
-        "none": "",  # bodies alone, no key points
+        "none": "",  # body parameters only, no keypoints
         "openpose_25": _openpose(_OPENPOSE25),
         "openpose_118": f"{_openpose(_OPENPOSE25)} {_sides(f'wrist {_FINGERS}')} {_FACE}",
         "openpose_135": f"{_COCO} neck head {_FEET} {_sides(_FINGERS)} {_CONTOUR} {_FACE} right_eyeball left_eyeball",
@@ -196,19 +196,19 @@ SKELETONS = {
         "posetrack": f"nose head_bottom_pt headtop left_ear right_ear {_LIMB_PAIRS}",
         "pw3d": _annotated(f"nose neck {_LIMBS} {_EYES_EARS}"),
         "smpl": _SMPL,
-        "smpl_24": _SPIN24,  # SPIN's annotated points: the second half of smpl_49
+        "smpl_24": _SPIN24,  # SPIN's annotated points: the second part of smpl_49
         "smpl_45": _SMPL45,
         "smpl_49": f"{_openpose(_OPENPOSE25)} {_SPIN24}",
         "smpl_54": _SMPL54,
         "smplx": _SMPLX,
-        # What datasets have that the study trained on with tables it never published: reconstructed.
+        # Datasets that the study trained on without publishing their joint tables; reconstructed.
         "aic_14": _annotated(f"{_LIMBS} headtop neck"),
-        "instavariety_nop": _annotated(_INSTAVARIETY),  # no OpenPose suffix, so that it can supervise a body; VLOG too
+        "instavariety_nop": _annotated(_INSTAVARIETY),  # no OpenPose suffix, so that it supervises a body; also VLOG
         "lip_16": _MPII,
         "muco_21": f"{_3DHP_TEST} right_hand_3dhp left_hand_3dhp right_toe_3dhp left_toe_3dhp",
         "ochuman_19": _annotated(f"{_LIMBS} headtop neck right_ear left_ear nose right_eye left_eye"),
         "people3d": _PEOPLE3D,
-        "prox": _annotated(_OPENPOSE25),  # OpenPose without the suffix, likewise; MTP too
+        "prox": _annotated(_OPENPOSE25),  # OpenPose without the suffix, for the same reason; also MTP
     }.items()
 }
 TRAINING_SKELETON = "smpl54"

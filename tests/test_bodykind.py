@@ -1,4 +1,4 @@
-"""A second kind of body, 22 joints and 11 betas, goes the whole way: shard, loader, head, losses, step, evaluation."""
+"""A second kind of body (22 joints, 11 betas) works throughout: shard, loader, head, losses, step, evaluation."""
 
 import ast
 from dataclasses import replace
@@ -51,7 +51,7 @@ def read_handless(gender: str, store: Store) -> BodyFile:
 
 @pytest.fixture
 def handless_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store with shards of the second kind, which every table knows."""
+    """A store with shards of the second kind, which is registered in every table."""
     for name, joints in {"handless22": KINEMATIC, "handless28": KEYPOINTS}.items():
         monkeypatch.setitem(SKELETONS, name, Skeleton(name, joints))
     monkeypatch.setitem(BODIES, "handless", KIND)
@@ -120,7 +120,7 @@ def test_a_pose_of_another_kind_is_refused_by_its_size(handless_store: Store, tm
         "eval", "--from-predictions", str(tmp_path / "smpl.npz"), "--bench", "synthetic", home=handless_store.root
     )
     assert done.returncode == 2
-    assert "a pose of 72 numbers; handless's has 66, or 198 as matrices" in done.stderr
+    assert "poses have 72 values, expected 66 for handless, or 198 as rotation matrices" in done.stderr
 
 
 def test_the_numbers_of_smpl_are_those_of_its_paper_and_of_smplx() -> None:
@@ -128,7 +128,7 @@ def test_the_numbers_of_smpl_are_those_of_its_paper_and_of_smplx() -> None:
     assert SMPL_KIND.num_betas == 10
     assert SMPL_KIND.bend_numbers == 207
     assert SMPL_KIND.mean_numbers == 144 + 10 + 3
-    theirs = smplx.joint_names.JOINT_NAMES[:22]  # SMPL-X's, as far as both have the same
+    theirs = smplx.joint_names.JOINT_NAMES[:22]  # SMPL-X's names for the joints that both have
     ours = [joint.replace("spine_", "spine") for joint in SKELETONS[SMPL_KIND.kinematic].joints]
     assert ours == [*theirs, "left_hand", "right_hand"]
     other = {"left": "right", "right": "left"}
@@ -152,7 +152,7 @@ def test_an_unknown_body_is_named() -> None:
 
 
 def test_no_other_file_holds_the_numbers_of_a_kind() -> None:
-    """Array types name R joints and S betas, and no file but bodykind.py writes SMPL's numbers."""
+    """Array types use R joints and S betas, and only bodykind.py contains SMPL's numbers."""
     package = Path(bodykind.__file__).parent
     numbers = {SMPL_KIND.rotmat_numbers, SMPL_KIND.rot6d_numbers, SMPL_KIND.mean_numbers, SMPL_KIND.bend_numbers}
     sizes = {"10", "23", "24", *map(str, numbers)}

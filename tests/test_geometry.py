@@ -17,7 +17,7 @@ from hmrb.geometry import (
 
 def test_rotations_and_projection_equal_the_study() -> None:
     g = {key: torch.from_numpy(value) for key, value in golden("1_geometry").items()}
-    exact = {"rtol": 0, "atol": 2e-6}  # float32 rounding of a few products
+    exact = {"rtol": 0, "atol": 2e-6}  # float32 rounding in a few products
     torch.testing.assert_close(rot6d_to_rotmat(g["rot6d"]), g["rot6d_rotmat"], **exact)
     torch.testing.assert_close(rotvec_to_rotmat(g["aa"]), g["aa_rotmat"], **exact)
     torch.testing.assert_close(rotmat_to_rotvec(g["aa_rotmat"]), g["rotmat_aa"], **exact)

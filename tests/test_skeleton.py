@@ -11,7 +11,7 @@ from hmrb.skeleton import SKELETONS, Skeleton, remap
 
 STUDY: dict[str, Any] = json.loads(gzip.decompress((GOLDENS / "6_conventions.json.gz").read_bytes()))
 
-# Which joint of smpl54 each joint supervises, written down apart from the names; -1 for none.
+# The joint of smpl54 that each joint supervises, independent of the names; -1 for none.
 MPII = "8 5 45 46 4 7 49 50 47 48 21 19 17 16 18 20"
 LSP = "8 5 45 46 4 7 21 19 17 16 18 20 47 48"
 SMPL_24 = "8 5 45 46 4 7 21 19 17 16 18 20 47 48 49 50 51 52 53 24 26 25 28 27"
@@ -65,7 +65,7 @@ SMPL54_SLOTS: dict[str, str | list[int]] = {
 
 
 def rows_of(source: str, target: str) -> list[int]:
-    """The row of `source` that each row of `target` is filled from; -1 for none."""
+    """For each row of `target`, the row of `source` that fills it; -1 for none."""
     numbers = np.arange(1, len(SKELETONS[source].joints) + 1, dtype=np.float32)[:, None]
     return [int(number) - 1 for number in remap(numbers, source, target)[:, 0]]
 

@@ -122,7 +122,7 @@ def test_an_l1_mix_is_its_mix_with_other_distances(path: Path) -> None:
 
 
 def test_mix1_is_the_recorded_training_step() -> None:
-    """The step that tests/training/test_train_step.py compares with the study's was recorded with this spec."""
+    """The study's step in tests/training/test_train_step.py was recorded with this spec."""
     mix1 = load(SPECS / "mix1.yaml")
     assert (mix1.losses, mix1.model, mix1.adversary.weight) == (STUDY_LOSSES, ModelSpec(), 1.0)
     assert (mix1.optim.optimiser, mix1.optim.lr, mix1.optim.head_lr, mix1.adversary.lr) == ("adam", 2.5e-4, None, 1e-4)

@@ -1,6 +1,6 @@
-"""The body: SMPL-format files of any maker, posed by one module on smplx's own functions.
+"""Bodies: SMPL-format files from any source, posed by one module that uses smplx's functions.
 
-A regressor belongs to its body: `SMPL.joints` refuses the mesh of another one.
+Regressors belong to one body: `SMPL.joints` rejects a mesh of another body.
 """
 
 import hashlib
@@ -30,16 +30,16 @@ from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.records import GENDERS
 from hmrb.store import Store
 
-ALIGNED = 16  # float32 numbers in the widest register, and in a line of the cache
+ALIGNED = 16  # float32 values per vector register (at most) and per cache line
 OPEN_BODY = Path(__file__).parent / "open" / "openbody.npz"
 
 
 @dataclass(frozen=True, slots=True)
 class BodyFile:
-    """One gender of a body in SMPL format; metres, T-pose, y up.
+    """A body of one gender in SMPL format; metres, T-pose, y up.
 
-    `landmarks` are the vertices that follow the kinematic joints in the kind's key points, `extra_regressor` has the
-    rows after them.
+    In the kind's keypoints, the kinematic joints come first, then the vertices `landmarks`, then the rows of
+    `extra_regressor`.
     """
 
     name: str
@@ -55,11 +55,11 @@ class BodyFile:
     h36m_regressor: Float[np.ndarray, "H V"]
     extra_regressor: Float[np.ndarray, "E V"]
     spin19_regressor: Float[np.ndarray, "N V"] | None = None
-    """Not part of the body: its hash is the same without."""
+    """Optional; does not affect the body's hash."""
     kind: BodyKind = SMPL_KIND
 
     def sha(self) -> str:
-        """16 hex digits over every array: the same body has the same hash in whatever file it came."""
+        """16 hex digits of the hash of all arrays; it does not depend on the file format."""
         digest = hashlib.sha256()
         for part in (
             self.template, self.shapedirs, self.joint_regressor, self.weights, self.parents, self.faces,
@@ -73,9 +73,10 @@ class BodyFile:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A posed body: metres in the camera's axes, before translation. `chain` are the kinematic joints.
+    """A posed body: metres, camera axes, before translation. `chain` are the kinematic joints.
 
-    `body` says whose mesh it is. `part` names the skeleton whose vertices alone are here, or is "" for all of them.
+    `body` is the body's name. `part` is "" for the whole mesh, or a skeleton's name if only the vertices that its
+    joints depend on are present.
     """
 
     vertices: Float[Tensor, "B V 3"]
@@ -85,7 +86,7 @@ class Mesh:
 
 
 class SMPL(nn.Module):
-    """Poses a body file. Buffers only: nothing to train, nothing written to checkpoints."""
+    """Poses a body file. Has only buffers, which are neither trained nor saved in checkpoints."""
 
     template: Tensor
     directions: Tensor
@@ -99,14 +100,14 @@ class SMPL(nn.Module):
         self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
         regressor = torch.from_numpy(file.joint_regressor)
         template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
-        # A mesh in planes of x, y and z, small enough for the cache: products with shape and pose make and turn it.
-        # Planes end in vertices at the origin, so that their rows begin where vector units like them to.
+        # The mesh is stored as separate planes of x, y and z, which fit the cache; matrix products with shape and pose
+        # deform and pose them. Planes are padded with vertices at the origin, so that rows are aligned for SIMD.
         directions = [shapedirs] if file.posedirs is None else [shapedirs, torch.from_numpy(file.posedirs)]
         self._num_vertices = len(template)
         self._keep("template", _padded(template.T))
         self._keep("directions", _padded(torch.cat(directions, 2).permute(2, 1, 0)))
         self._keep("weights", _padded(torch.from_numpy(file.weights).T))
-        # Joints are linear in betas: regressed once here, not from every shaped mesh.
+        # Joints are linear in betas, so they are regressed once here instead of from every shaped mesh.
         self._keep("rest_joints", regressor @ template)
         self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
         self._bends = file.posedirs is not None
@@ -116,19 +117,19 @@ class SMPL(nn.Module):
         self._keep_rows("mesh24", file.joint_regressor)
         if file.spin19_regressor is not None:
             self._keep_rows("spin19", file.spin19_regressor)
-        self._keep(f"{self.kind.kinematic}_support", torch.zeros(0, dtype=torch.long))  # kinematic: no vertex is needed
+        self._keep(f"{self.kind.kinematic}_support", torch.zeros(0, dtype=torch.long))  # needs no vertices
 
     def has_joints(self, skeleton: str) -> bool:
-        """Whether this body has the regressor of a skeleton; without one `joints` can't give it."""
+        """Whether this body has a skeleton's regressor, which `joints` requires."""
         return hasattr(self, f"{skeleton}_support")
 
     @property
     def num_vertices(self) -> int:
-        """How many vertices the whole mesh has."""
+        """Number of vertices of the whole mesh."""
         return self._num_vertices
 
     def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"], part: str = "") -> Mesh:
-        """The posed mesh; with `part` a skeleton's name, only the vertices that its joints are made of."""
+        """Pose the mesh; if `part` is a skeleton's name, only the vertices that its joints depend on."""
         template, directions, weights = (getattr(self, name) for name in self._planes(part))
         joints = self.rest_joints + blend_shapes(betas, self.joint_shapedirs)
         chain, moves = batch_rigid_transform(rotmats, joints, self.parents)
@@ -149,16 +150,17 @@ class SMPL(nn.Module):
         return Mesh(vertices, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
-        """The joints of `skeleton` on a mesh of this body.
+        """Joints of `skeleton` on a mesh of this body, metres, camera axes.
 
-        Skeletons: the kind's kinematic joints and key points; mesh24, h36m17 and, where it is there, spin19.
+        Skeletons: the kind's kinematic joints and keypoints, mesh24, h36m17, and spin19 if the body has its regressor.
+        Raises BodyError for a mesh of another body, ValueError for a part of a mesh that lacks the vertices.
         """
         if mesh.body != self.name:
-            raise BodyError(f"a mesh of body '{mesh.body}' was given to the regressors of body '{self.name}'")
+            raise BodyError(f"a mesh of body '{mesh.body}' does not fit the regressors of body '{self.name}'")
         if skeleton == self.kind.kinematic:
             return mesh.chain
         if mesh.part not in ("", skeleton):
-            raise ValueError(f"the mesh holds the vertices of '{mesh.part}' only, not those of '{skeleton}'")
+            raise ValueError(f"the mesh contains only the vertices for '{mesh.part}', not those for '{skeleton}'")
         vertices = mesh.vertices
         if not mesh.part:
             vertices = vertices.mT.index_select(2, getattr(self, f"{skeleton}_support")).mT
@@ -166,7 +168,7 @@ class SMPL(nn.Module):
         return torch.cat([mesh.chain, regressed], 1) if skeleton == self.kind.keypoints else regressed
 
     def _planes(self, part: str) -> tuple[str, ...]:
-        """The buffers that a part's vertices are made from, picked when they are first asked for."""
+        """Names of the buffers for a part's vertices; they are created on first use."""
         names = ("template", "directions", "weights")
         if not part:
             return names
@@ -190,14 +192,14 @@ def _padded(planes: Float[Tensor, "... V"]) -> Float[Tensor, "... W"]:
 
 
 def load_body(name: str, gender: str = "neutral", store: Store | None = None) -> SMPL:
-    """The body called `name`: `open` comes with the package, `smpl` is read from the store's bodies/smpl.
+    """Load a body: `open` is part of the package, `smpl` is read from the store's bodies/smpl.
 
-    Raises BodyError with where the file should lie and which page has it, or with what is wrong in it.
+    Raises BodyError with the expected path and the download page if the file is missing, or with the error in it.
     """
     if gender not in GENDERS:
-        raise BodyError(f"no gender '{gender}'; bodies have {', '.join(GENDERS)}")
+        raise BodyError(f"unknown gender '{gender}'; known: {', '.join(GENDERS)}")
     if name not in READERS:
-        raise BodyError(f"no body named '{name}'. Known: open (comes with hmrb), smpl (your licensed files)")
+        raise BodyError(f"no body named '{name}'. Known: open (part of hmrb), smpl (your licensed files)")
     return SMPL(READERS[name](gender, store or Store.default()))
 
 
@@ -221,7 +223,7 @@ def _read_smpl(gender: str, store: Store) -> BodyFile:
 
 
 def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
-    """The official names turned into ours, everything checked."""
+    """Convert arrays under official names to a BodyFile. Raises BodyError if they are invalid."""
     check_members(path, members)
     posedirs, spin19 = members.get("posedirs"), members.get("SMPL_to_J19")
     parents = members["kintree_table"][0].astype(np.int64)

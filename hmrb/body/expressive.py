@@ -1,4 +1,4 @@
-"""SMPL-X, as far as labels of it need it to say where SMPL's joints are: nothing here predicts or trains.
+"""SMPL-X, used only to compute SMPL's joints for datasets with SMPL-X labels; not for prediction or training.
 
 Pavlakos et al.: Expressive Body Capture, CVPR 2019. https://smpl-x.is.tue.mpg.de
 """
@@ -17,8 +17,9 @@ from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 from hmrb.store import Store
 
-NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, 22, 3, 15  # root to wrists; jaw and eyes; fingers of one hand
-SIZES = {  # of V vertices; the shape space is longer in some versions
+# Body: root to wrists; face: jaw and eyes; fingers: of one hand.
+NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, 22, 3, 15
+SIZES = {  # V vertices; S shape directions, whose number depends on the version
     "v_template": ("V", 3), "shapedirs": ("V", 3, "S"), "posedirs": ("V", 3, 9 * (NUM_JOINTS - 1)),
     "J_regressor": (NUM_JOINTS, "V"), "weights": ("V", NUM_JOINTS), "kintree_table": (2, NUM_JOINTS),
     "hands_meanl": (3 * NUM_FINGERS,), "hands_meanr": (3 * NUM_FINGERS,),
@@ -26,7 +27,7 @@ SIZES = {  # of V vertices; the shape space is longer in some versions
 
 
 class SMPLX:
-    """The body of one gender, from SMPLX_<GENDER>.npz as its makers give it. Raises RequestError."""
+    """The body of one gender, read from the official SMPLX_<GENDER>.npz. Raises RequestError."""
 
     def __init__(self, path: Path) -> None:
         arrays = _members(path)
@@ -42,7 +43,7 @@ class SMPLX:
 
     @torch.no_grad()
     def vertices(self, pose: Float[np.ndarray, "B 66"], betas: Float[np.ndarray, "B S"]) -> Float[np.ndarray, "B V 3"]:
-        """Metres, the pelvis where the shape has it. `pose`: rotvecs, root to wrists; hands are at their mean."""
+        """Vertices in metres, without translation. `pose`: axis-angle, root to wrists; hands have their mean pose."""
         face, hands = torch.zeros(len(pose), 3 * NUM_FACE), self.hands.expand(len(pose), -1)
         whole = torch.cat([torch.from_numpy(pose).float(), face, hands], 1)
         vertices, _ = lbs(
@@ -54,14 +55,15 @@ class SMPLX:
 
 @cache
 def load_smplx(path: Path) -> SMPLX:
-    """Read once in a process."""
+    """Load a SMPL-X body; cached per process."""
     return SMPLX(path)
 
 
 def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
-    """Regresses SMPL's joints from SMPL-X's vertices: by BEDLAM's smplx2smpl.pkl to SMPL's, from there as SMPL does.
+    """Matrix that regresses SMPL's joints from SMPL-X's vertices.
 
-    The regressor is that of the store's neutral SMPL. Raises RequestError.
+    The product of J_regressor of the store's neutral SMPL and the vertex mapping in BEDLAM's smplx2smpl.pkl (`path`).
+    Raises RequestError.
     """
     table = read_pickle(path)
     matrix = np.asarray(table.get("matrix") if isinstance(table, dict) else None)
@@ -70,7 +72,7 @@ def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
     check_members(body, members)
     regressor = np.asarray(members["J_regressor"], np.float32)
     if matrix.ndim != 2 or matrix.dtype.kind != "f" or len(matrix) != regressor.shape[1]:
-        raise BodyError(f"{path}: its matrix has shape {matrix.shape}, {body} has {regressor.shape[1]} vertices")
+        raise BodyError(f"{path}: its matrix has shape {matrix.shape}, but {body} has {regressor.shape[1]} vertices")
     used = np.flatnonzero(regressor.any(0))
     return regressor[:, used] @ matrix[used].astype(np.float32)
 
@@ -82,7 +84,7 @@ def _members(path: Path) -> dict[str, np.ndarray]:
     for key, size in SIZES.items():
         expected = tuple(lengths[n] if isinstance(n, str) else n for n in size)
         if arrays[key].shape != expected or arrays[key].dtype.kind not in "fiu":
-            raise BodyError(f"{path}: {key} has shape {arrays[key].shape}, a SMPL-X body has {expected}")
+            raise BodyError(f"{path}: {key} has shape {arrays[key].shape}, expected {expected} for SMPL-X")
     return arrays
 
 

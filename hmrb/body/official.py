@@ -1,4 +1,4 @@
-"""SMPL's files as their makers give them: names, contents, what has to be right in them, and the way into the store."""
+"""Official SMPL files: names, content, validation, and import into the store."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from hmrb.store import Store
 NUM_JOINTS, NUM_BETAS = SMPL_KIND.num_joints, SMPL_KIND.num_betas
 NUM_LANDMARKS, NUM_EXTRA = SMPL_KIND.num_landmarks, SMPL_KIND.num_extra
 NUM_H36M = len(SKELETONS["h36m17"].joints)
-# The vertices behind smpl_45's slots 24..44 on SMPL's own mesh, as in smplx.vertex_ids.
+# Vertices of SMPL's mesh for rows 24..44 of smpl_45, as in smplx.vertex_ids.
 SMPL_LANDMARKS = (
     332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
     2746, 2319, 2445, 2556, 2673, 6191, 5782, 5905, 6016, 6133,
@@ -34,7 +34,7 @@ SMPL_PAGES = {
 }
 REGRESSORS = {"J_regressor_h36m.npy": NUM_H36M, "J_regressor_extra.npy": NUM_EXTRA}
 NUM_SPIN19 = len(SKELETONS["spin19"].joints)
-SPIN19 = "SMPL_to_J19.pkl"  # what one benchmark asks for; a body is whole without it
+SPIN19 = "SMPL_to_J19.pkl"  # optional; one benchmark needs it
 MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_SHAPES = {"pose": (SMPL_KIND.rot6d_numbers,), "shape": (NUM_BETAS,), "cam": (CAMERA,)}
 NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -44,17 +44,20 @@ Members = dict[str, np.ndarray]
 
 
 class BodyError(RequestError):
-    """A body file that is missing or is not what it should be, or regressors of one body on another."""
+    """A body file is missing or invalid, or a regressor was used with another body."""
 
 
 def gender_in(name: str) -> str:
-    """The gender in an official file's name: basicmodel_m_lbs_10_207_0_v1.1.0.pkl, SMPL_NEUTRAL.npz; or ''."""
+    """The gender in an official file's name (basicmodel_m_lbs_10_207_0_v1.1.0.pkl, SMPL_NEUTRAL.npz), or ''."""
     words = re.split(r"[_.\-]", name.lower())
     return next((_GENDER_WORDS[word] for word in words if word in _GENDER_WORDS), "")
 
 
 def find_body(folder: Path, gender: str) -> Path:
-    """The body of a gender in `folder`: SMPL_<GENDER>.npz, or the one file there under an official name."""
+    """Path of a gender's body in `folder`: SMPL_<GENDER>.npz, else the only file with an official name.
+
+    Raises BodyError if there is no such file or more than one.
+    """
     clean = folder / f"SMPL_{gender.upper()}.npz"
     if clean.exists():
         return clean
@@ -62,16 +65,18 @@ def find_body(folder: Path, gender: str) -> Path:
     found = [p for p in official if p.name.lower().startswith(("smpl_", "basicmodel_")) and gender_in(p.name) == gender]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise BodyError(f"{folder}: {names} are both {gender} bodies; keep one, or hmrb convert-data body --file ONE")
+        raise BodyError(
+            f"{folder}: {names} are both {gender} bodies; keep one, or run hmrb convert-data body --file ONE"
+        )
     if not found:
         raise BodyError(
-            f"{clean}: no such file; get it from {SMPL_PAGES['body']}, then hmrb convert-data body --file FILE"
+            f"{clean}: no such file; get it from {SMPL_PAGES['body']}, then run hmrb convert-data body --file FILE"
         )
     return found[0]
 
 
 def read_members(path: Path) -> Members:
-    """The arrays of a body file, a pickle of any age or an .npz, by their official names; others are left out."""
+    """Read the arrays that hmrb uses from a body file, a pickle of any version or an .npz. Raises BodyError."""
     try:
         if path.suffix == ".npz":
             with Npz(path) as file:
@@ -81,16 +86,16 @@ def read_members(path: Path) -> Members:
     except PickleError as error:
         raise BodyError(str(error)) from None
     if not isinstance(members, dict):
-        raise BodyError(f"{path}: holds a {type(members).__name__}, a body is a table of arrays")
+        raise BodyError(f"{path}: contains a {type(members).__name__}, expected a dict of arrays")
     arrays = {key: np.asarray(members[key]) for key in (*NEEDED, "posedirs") if key in members}
     for key, array in arrays.items():
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise BodyError(f"{path}: {key} is not all numbers")
+            raise BodyError(f"{path}: {key} contains values that are not finite numbers")
     return arrays
 
 
 def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
-    """A joint regressor of SPIN's data; `check_members` says whether it fits a body."""
+    """Read a joint regressor of SPIN's data; `check_members` checks whether it fits a body. Raises BodyError."""
     if not path.exists():
         raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
     try:
@@ -98,16 +103,16 @@ def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
     except PickleError as error:
         raise BodyError(str(error)) from None
     except (OSError, ValueError, EOFError) as error:
-        raise BodyError(f"{path}: not a readable .npy of plain numbers ({error})") from None
+        raise BodyError(f"{path}: not a readable .npy file of numbers ({error})") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2:
-        raise BodyError(f"{path}: no regressor, which has a row for each joint and a column for each vertex")
+        raise BodyError(f"{path}: not a regressor, which has one row per joint and one column per vertex")
     return array
 
 
 def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
-    """Every shape against the number of vertices, every tree and row. Raises BodyError with the first that is off."""
+    """Validate shapes, kinematic tree, regressor rows and vertex indices. Raises BodyError with the first problem."""
     if missing := [key for key in NEEDED if key not in members]:
-        raise BodyError(f"{path}: no {', '.join(missing)} in it; a SMPL body has {', '.join(NEEDED)}")
+        raise BodyError(f"{path}: {', '.join(missing)} missing; a SMPL body has {', '.join(NEEDED)}")
     num_vertices = len(members["v_template"])
     shapes = {
         "v_template": (num_vertices, 3),
@@ -122,8 +127,8 @@ def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
     for key, shape in shapes.items():
         if key in members and members[key].shape != shape:
             raise BodyError(
-                f"{path}: {key} has shape {members[key].shape}, a SMPL body of {num_vertices} vertices"
-                f" and {NUM_JOINTS} joints has {shape}"
+                f"{path}: {key} has shape {members[key].shape}, expected {shape} for a SMPL body of"
+                f" {num_vertices} vertices and {NUM_JOINTS} joints"
             )
     directions = members["shapedirs"].shape
     if len(directions) != 3 or directions[:2] != (num_vertices, 3) or directions[2] < NUM_BETAS:
@@ -133,41 +138,44 @@ def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
         raise BodyError(f"{path}: posedirs has shape {members['posedirs'].shape}, expected {bends}")
     parents = members["kintree_table"][0, 1:].astype(np.int64)
     if (parents < 0).any() or (parents > np.arange(NUM_JOINTS - 1)).any():
-        raise BodyError(f"{path}: kintree_table is no tree whose parents come before their children")
+        raise BodyError(f"{path}: kintree_table is not a tree in which parents come before their children")
     for key in ("J_regressor", "weights", "J_regressor_h36m", "J_regressor_extra"):
         if key in members:
             rows_to_one(members[key], f"{path}: {key}")
     landmarks = members.get("vertex_ids", np.array(SMPL_LANDMARKS))
     for key, most in (("vertex_ids", int(landmarks.max())), ("f", int(members["f"].max(initial=0)))):
         if most >= num_vertices:
-            raise BodyError(f"{path}: {key} names vertex {most}, the body has {num_vertices} vertices")
+            raise BodyError(f"{path}: {key} refers to vertex {most}, but the body has {num_vertices} vertices")
 
 
 def rows_to_one(array: np.ndarray, label: str) -> Float[np.ndarray, "J V"]:
-    """Rows that sum to 1 within what half precision loses (2 %); only half-precision rows are mended."""
+    """Check that rows sum to 1 within 2 %, the error of half precision; normalise half-precision rows only.
+
+    Raises BodyError.
+    """
     values = floats(array)
     sums = values.sum(1, keepdims=True)
     if np.abs(sums - 1).max() > 0.02:
         worst = int(np.abs(sums - 1).argmax())
-        raise BodyError(f"{label}: row {worst} sums to {float(sums[worst, 0]):.3f}, every row should sum to 1")
+        raise BodyError(f"{label}: row {worst} sums to {float(sums[worst, 0]):.3f}; every row must sum to 1")
     return values / sums if array.dtype == np.float16 else values
 
 
 def floats(array: np.ndarray) -> np.ndarray:
-    """In single precision, row after row."""
+    """Convert to contiguous float32."""
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
-    """Puts an official body, and what belongs to it and lies near it, into the store; says so, a line for each file.
+    """Import an official body and its companion files into the store; returns one line per file.
 
-    Regressors and mean parameters are looked for beside the body, in the folder above, and in the store.
-    Raises BodyError when the body or a file near it is not what it should be; nothing is written then.
+    Searches regressors and mean parameters next to the body, in the parent folder and in the store.
+    Raises BodyError if the body or a companion file is invalid, before anything is written.
     """
     gender = gender or gender_in(file.name)
     if gender not in GENDERS:
-        said = f"'{gender}' is no gender" if gender else "its name says no gender"
-        raise BodyError(f"{file}: {said}; --gender takes {', '.join(GENDERS)}")
+        problem = f"unknown gender '{gender}'" if gender else "no gender in its name"
+        raise BodyError(f"{file}: {problem}; --gender accepts {', '.join(GENDERS)}")
     members = read_members(file)
     check_members(file, members)
     folder = store.bodies / "smpl"
@@ -192,14 +200,14 @@ def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
 
 
 def check_mean(path: Path) -> None:
-    """Raises BodyError unless `path` has SPIN's mean pose (6D), shape and camera."""
+    """Raises BodyError unless `path` contains SPIN's mean pose (6D), shape and camera."""
     try:
         with Npz(path) as file:
             shapes = {key: file.shape(key) if key in file else None for key in MEAN_SHAPES}
     except PickleError as error:
         raise BodyError(str(error)) from None
     if shapes != MEAN_SHAPES:
-        raise BodyError(f"{path}: has {shapes}, SPIN's mean parameters have {MEAN_SHAPES}")
+        raise BodyError(f"{path}: contains {shapes}, expected SPIN's mean parameters {MEAN_SHAPES}")
 
 
 def _nearest(name: str, *folders: Path) -> Path | None:
@@ -207,7 +215,7 @@ def _nearest(name: str, *folders: Path) -> Path | None:
 
 
 def _clean(members: Members) -> Members:
-    """What hmrb uses of a body, in one layout whatever the file's was."""
+    """The arrays that hmrb uses, in a layout that does not depend on the source file."""
     as_they_are = ("v_template", "posedirs", "J_regressor", "weights")
     kept: Members = {key: floats(members[key]) for key in as_they_are if key in members}
     kept["shapedirs"] = floats(members["shapedirs"][..., :NUM_BETAS])
@@ -215,7 +223,7 @@ def _clean(members: Members) -> Members:
 
 
 def _write_npz(target: Path, members: Members) -> None:
-    """The same bytes for the same arrays: zip entries carry no time."""
+    """Write atomically; equal arrays produce equal bytes, because zip entries have no timestamp."""
     part = target.with_name(f".{target.name}.part")
     try:
         with open(part, "wb") as file:
@@ -232,9 +240,9 @@ def _write_npz(target: Path, members: Members) -> None:
 
 def _bring(path: Path | None, target: Path) -> str:
     if path is None:
-        return f"missing: {target.name}; get it from {SMPL_PAGES['regressor']} and put it into {target.parent}"
+        return f"missing: {target.name}; get it from {SMPL_PAGES['regressor']} and put it in {target.parent}"
     if path == target or (target.exists() and path.samefile(target)):
-        return f"{target}: was there, sha256 {_sha256(target)}"
+        return f"{target}: already there, sha256 {_sha256(target)}"
     part = target.with_name(f".{target.name}.part")
     try:
         shutil.copyfile(path, part)

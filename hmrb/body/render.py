@@ -1,7 +1,7 @@
-"""A z-buffer rasteriser in NumPy: triangles to visible pixels, a lit mesh over a photo, and .obj files.
+"""A z-buffer rasteriser in NumPy, shaded mesh overlays on photos, and .obj files.
 
-Pixels are 0-based and pixel (0, 0) is centred at x = 0, y = 0. Camera frame: x right, y down, z forward, metres.
-Faces are counter-clockwise seen from outside; those that look away are not drawn.
+The centre of pixel (0, 0) is at x = 0, y = 0. Camera frame: x right, y down, z forward, metres.
+Faces are counter-clockwise seen from outside; faces that point away from the camera are not drawn.
 """
 
 from collections.abc import Iterator
@@ -12,20 +12,20 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-NEAR_M = 0.05  # a triangle with a corner nearer than this is dropped: nothing is clipped
-CHUNK = 1 << 21  # candidate samples tested at once: bounds memory (about 100 MB) when the camera is very close
-SUPERSAMPLE = 2  # 2x2 samples a pixel: edges look smooth, 3x3 costs twice the time for little
-LARGE_PX = 1 << 20  # a mesh whose box has more pixels than this is drawn without supersampling, to stay fast
-KEY_LIGHT = (-0.45, -0.6, -0.66)  # towards the light of `shade_mesh`: over the camera's left shoulder
-KEY, AMBIENT = 0.62, 0.42  # their sum is just above 1: the side that faces the light keeps its colour
+NEAR_M = 0.05  # triangles with a nearer corner are dropped; there is no clipping
+CHUNK = 1 << 21  # candidate samples per batch; limits memory to about 100 MB when the camera is very close
+SUPERSAMPLE = 2  # 2x2 samples per pixel smooth the edges; 3x3 takes twice as long for little gain
+LARGE_PX = 1 << 20  # meshes with a larger bounding box are drawn without supersampling, for speed
+KEY_LIGHT = (-0.45, -0.6, -0.66)  # direction to the light in `shade_mesh`: above and left of the camera
+KEY, AMBIENT = 0.62, 0.42  # their sum is just above 1, so that surfaces facing the light keep their colour
 
 
 @dataclass(frozen=True, slots=True)
 class Fragments:
-    """The visible samples of a mesh: N pixels that it covers, each with the nearest face there.
+    """The visible samples of a mesh: the N pixels that it covers, each with its nearest face.
 
-    `pixel` is y * width + x, ascending and unique. `weights` belong to the face's three corners and are
-    perspective-correct: what the corners carry is mixed in space, not on the screen. `depth` is z in metres.
+    `pixel` is y * width + x, ascending and unique. `weights` are the perspective-correct barycentric coordinates in the
+    face (linear in space, not on the screen). `depth` is z in metres.
     """
 
     pixel: Int[np.ndarray, " N"]
@@ -34,7 +34,7 @@ class Fragments:
     depth: Float[np.ndarray, " N"]
 
     def mix(self, faces: Int[np.ndarray, "F 3"], values: Float[np.ndarray, "V C"]) -> Float[np.ndarray, "N C"]:
-        """Values of the vertices, interpolated at every fragment."""
+        """Interpolate vertex values at every fragment."""
         corners = faces[self.face]
         mixed: np.ndarray = np.take(values, corners[:, 0], 0) * self.weights[:, 0:1]
         mixed += np.take(values, corners[:, 1], 0) * self.weights[:, 1:2]
@@ -44,7 +44,7 @@ class Fragments:
 
 @dataclass(frozen=True, slots=True)
 class _Triangles:
-    """T triangles that face the camera. Inside one, `second` and `third` (screen barycentrics) are linear in x, y."""
+    """T triangles that face the camera. In each, the second and third screen barycentrics are linear in x and y."""
 
     face: Int[np.ndarray, " T"]
     left: Int[np.ndarray, " T"]
@@ -59,7 +59,7 @@ class _Triangles:
     def barycentrics(
         self, row: Int[np.ndarray, " N"], across: Int[np.ndarray, " N"], down: Int[np.ndarray, " N"]
     ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-        """Weights of the second and third corner, relative to the first: float32 stays exact enough at any size."""
+        """Weights of the second and third corner; offsets to the first corner keep float32 accurate at any size."""
         dx, dy = across.astype(np.float32) - self.x[row], down.astype(np.float32) - self.y[row]
         return self.slopes[0][row] * dx + self.slopes[1][row] * dy, self.slopes[2][row] * dx + self.slopes[3][row] * dy
 
@@ -67,10 +67,11 @@ class _Triangles:
 def rasterise(
     vertices_px: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], height: int, width: int
 ) -> Fragments:
-    """What is visible of a mesh whose vertices are given as x px, y px, depth m.
+    """Rasterise a mesh whose vertices are x px, y px, depth m; returns the visible fragments.
 
-    Every sample of every triangle's box is a candidate; those inside race for the pixel with keys of 1/z (upper
-    32 bits) and triangle (lower 32 bits), so that the outcome does not depend on any order.
+    Every sample in a triangle's bounding box is a candidate. Of the candidates inside their triangle, each pixel keeps
+    the one with the largest key: 1/z (upper 32 bits), then triangle index (lower 32 bits). The result does not depend
+    on the order of evaluation.
     """
     triangles = _facing(vertices_px.astype(np.float32, copy=False), faces, height, width)
     buffer = np.zeros(height * width, np.uint64)
@@ -101,11 +102,12 @@ def rasterise(
 def _facing(
     vertices_px: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], height: int, width: int
 ) -> _Triangles:
-    """The triangles that look at the camera, are in front of it and have a pixel's centre in their box."""
-    corners = np.ascontiguousarray(faces.T)  # rows of T: sums and minima over corners run along memory
+    """The triangles that face the camera, are in front of it and have a pixel centre in their bounding box."""
+    corners = np.ascontiguousarray(faces.T)  # shape 3 T: reductions over corners read contiguous memory
     x, y, z = (np.take(np.ascontiguousarray(axis), corners) for axis in vertices_px.T)
     right_x, right_y, left_x, left_y = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
-    area = right_x * left_y - left_x * right_y  # twice the signed area; y is down, so facing ones are negative
+    # Twice the signed area; negative for faces towards the camera, because y points down.
+    area = right_x * left_y - left_x * right_y
     left, columns = _span(x, width)
     top, rows = _span(y, height)
     near = np.minimum(np.minimum(z[0], z[1]), z[2])
@@ -119,7 +121,7 @@ def _facing(
 
 
 def _span(corners: Float[np.ndarray, "3 F"], size: int) -> tuple[Int[np.ndarray, " F"], Int[np.ndarray, " F"]]:
-    """First pixel centre between each triangle's corners along one axis, and how many there are in the picture."""
+    """Along one axis: the first pixel centre inside each triangle's extent, and their number within the image."""
     low = np.minimum(np.minimum(corners[0], corners[1]), corners[2])
     high = np.maximum(np.maximum(corners[0], corners[1]), corners[2])
     first = np.ceil(np.clip(low, 0, size)).astype(np.int32)
@@ -127,7 +129,7 @@ def _span(corners: Float[np.ndarray, "3 F"], size: int) -> tuple[Int[np.ndarray,
 
 
 def _chunks(counts: Int[np.ndarray, " T"]) -> Iterator[tuple[int, int]]:
-    """Ranges of triangles whose candidates are at most CHUNK, or one triangle with more."""
+    """Ranges of triangles with at most CHUNK candidates in total; a single triangle may have more."""
     ends = np.cumsum(counts)
     start = 0
     while start < len(counts):
@@ -138,7 +140,7 @@ def _chunks(counts: Int[np.ndarray, " T"]) -> Iterator[tuple[int, int]]:
 
 
 def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
-    """Unit normals, outwards, each face weighing by its area."""
+    """Unit normals, pointing outwards; the mean over adjacent faces, weighted by area."""
     corners = np.ascontiguousarray(faces.T)
     a, b, c = np.moveaxis(np.take(np.ascontiguousarray(vertices.T), corners, 1), 1, 0)
     u, v = b - a, c - a
@@ -161,9 +163,9 @@ def shade_mesh(
     colour: tuple[float, float, float] = (0.65, 0.75, 0.98),
     alpha: float = 0.85,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture with a lit mesh over it. Vertices: camera frame, metres; focal and centre: px; colour: RGB 0..1.
+    """Draw a shaded mesh over an image. Vertices: camera frame, metres; focal and centre: px; colour: RGB 0..1.
 
-    Only the mesh's box is drawn. Edges are smooth (2x2 samples a pixel) unless the box is larger than a screen.
+    Returns a new image. Edges are smooth (2x2 samples per pixel) unless the mesh's box has more than LARGE_PX pixels.
     """
     height, width = image.shape[:2]
     front = vertices[vertices[:, 2] > NEAR_M]
@@ -192,7 +194,7 @@ def shade_mesh(
 
 
 def _lambert(normals: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
-    """How bright each fragment is under one distant lamp and light from everywhere."""
+    """Brightness of each fragment under one directional light and ambient light."""
     light = np.array(KEY_LIGHT, np.float32)
     facing = normals @ (light / np.linalg.norm(light))
     shade: np.ndarray = AMBIENT + KEY * np.maximum(facing / np.linalg.norm(normals, axis=1), 0)
@@ -200,7 +202,7 @@ def _lambert(normals: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
 
 
 def write_obj(path: Path, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> None:
-    """A Wavefront .obj of the mesh: metres, indices from 1."""
+    """Write the mesh as a Wavefront .obj: metres, indices from 1."""
     lines = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices.tolist()]
     lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
     path.write_text("\n".join(lines) + "\n")

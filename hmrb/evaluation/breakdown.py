@@ -1,4 +1,4 @@
-"""A benchmark's numbers by what the shard says of its people: a sequence, a gender, how much of them is hidden."""
+"""Break down a benchmark's results by properties of the people: sequence, gender, occlusion and others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from hmrb.geometry import rotvec_to_rotmat
 from hmrb.lookup import did_you_mean
 from hmrb.records import GENDERS
 
-VIEWS = ("front", "right side", "back", "left side")  # what of the person the camera sees
+VIEWS = ("front", "right side", "back", "left side")  # side of the person that the camera sees
 DERIVED = ("gender", "box_px", "truncation", "viewpoint", "body_shape")
-FEW = 8  # different numbers that are shown one by one; more are cut at their quartiles
+FEW = 8  # up to this many distinct values form one group each; more values are split at the quartiles
 
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """People that a column has in common: how many, and mean and 95 % interval of each metric, in its unit."""
+    """A group of people: their number, and each metric's mean and 95 % interval in its unit."""
 
     label: str
     num_people: int
@@ -31,11 +31,11 @@ class Subgroup:
 
 
 def slices(scores: Scores, column: str) -> list[Subgroup]:
-    """The people by a column of the shard, or by what follows from its labels (DERIVED).
+    """Group the people by a column of the shard or by a property derived from its labels (DERIVED).
 
-    `box_px` is the longer side of the box in the photo, `truncation` the share of labelled 2D key points outside of
-    the photo, `viewpoint` the side of the person that the labelled body turns to the camera, `body_shape` how far its
-    shape is from the mean (the length of betas). Raises RequestError for a column that the shard lacks.
+    `box_px` is the longer side of the box in the photo, `truncation` the share of labelled 2D keypoints outside the
+    photo, `viewpoint` the side of the labelled body that faces the camera, `body_shape` the distance of its shape from
+    the mean (the norm of betas). Raises RequestError for an unknown column.
     """
     sequences = scores.sequences
     out = []
@@ -52,7 +52,7 @@ def slices(scores: Scores, column: str) -> list[Subgroup]:
 
 
 def check_column(shard: Shard, column: str) -> None:
-    """Raises RequestError where people of a shard can't be told apart by a column."""
+    """Raises RequestError unless the people of a shard can be grouped by a column."""
     known = sorted({*shard.columns, *DERIVED})
     if column not in known:
         near = did_you_mean(column, known)
@@ -75,7 +75,7 @@ def _groups(scores: Scores, column: str) -> Iterator[tuple[str, Bool[np.ndarray,
 
 
 def _column(scores: Scores, column: str) -> tuple[Float[np.ndarray, " N"], list[str]]:
-    """Each person's value, and what values stand for, where they stand for something."""
+    """Each person's value, and the names of the values if the column is categorical."""
     shard, rows = scores.shard, scores.people.rows
     check_column(shard, column)
     if column in shard.columns:
@@ -98,8 +98,8 @@ def _column(scores: Scores, column: str) -> tuple[Float[np.ndarray, " N"], list[
 
 
 def _viewpoint(shard: Shard, rows: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
-    """By the direction in which the body faces, its z, in the camera's axes: towards the camera is -z."""
+    """Index into VIEWS, from the body's facing direction (its z axis) in the camera frame; -z is towards the camera."""
     root = rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows][:, 0])).numpy()
     right, away = root[:, 0, 2], root[:, 2, 2]
-    turn = np.degrees(np.arctan2(right, -away))  # 0: faces the camera; 90: towards the picture's right
+    turn = np.degrees(np.arctan2(right, -away))  # 0: faces the camera; 90: faces the image's right
     return np.floor((turn + 45) / 90).astype(np.int64) % 4

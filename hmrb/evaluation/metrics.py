@@ -1,4 +1,4 @@
-"""Errors and scores, one number a person. Metres come in; millimetres, degrees and per cent go out."""
+"""Errors and scores, one value per person. Input in metres; output in millimetres, degrees and per cent."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,19 @@ from hmrb.skeleton import SKELETONS
 
 MM = 1000.0
 PCK_MM = 150.0  # Mehta et al., 3DV 2017
-AUC_MM = tuple(5.0 * i for i in range(31))  # 0 to 150 mm, as Mehta et al.; truth scores 30 / 31, as 0 is not below 0
-ANGLE_JOINTS = (  # whose rotations MPJAE compares: 3DPW's challenge and EMDB
+# 0 to 150 mm, as Mehta et al.; the truth scores 30 / 31, because 0 is not below 0.
+AUC_MM = tuple(5.0 * i for i in range(31))
+ANGLE_JOINTS = (  # joints whose rotations MPJAE compares, as in 3DPW's challenge and EMDB
     "pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow",
 )  # fmt: skip
 Better = Literal["lower", "higher"]
-PCK2D = {"pck2d_05": 0.05, "pck2d_10": 0.1}  # shares of the box, as 4D-Humans reports on COCO and LSP-extended
+# Thresholds as shares of the box, as 4D-Humans reports for COCO and LSP-extended.
+PCK2D = {"pck2d_05": 0.05, "pck2d_10": 0.1}
 RESAMPLES = 2000
-DRAWN_AT_ONCE = 1 << 18  # numbers; 2 MB stay in the cache
-ONE_POINT_M = 1e-6  # points that lie closer together are one: the rounding of float32 at a metre's distance
-ON_A_LINE = 1e-5  # a set of points this many times longer than wide is a line
+DRAWN_AT_ONCE = 1 << 18  # random numbers per batch; 2 MB fit the cache
+ONE_POINT_M = 1e-6  # points closer together count as one: float32 rounding at a distance of a metre
+ON_A_LINE = 1e-5  # points whose width is below this share of their length count as collinear
 FINE = 0
 DEGENERATE = (
     "",
@@ -42,11 +44,11 @@ DEGENERATE = (
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """A side of a comparison: joints and vertices in metres from the protocol's root joint.
+    """One side of a comparison: joints and vertices in metres, relative to the protocol's root joint.
 
-    `rotmats` are relative to the parent. `seen` says, of the truth alone, which joints count in means (None: all); a
-    joint that is not seen has a place all the same, and alignment uses it, as in the study. `root` is the root's own
-    place, which only `pve_study` adds again. All numbers are finite: whoever reads them refuses others.
+    `rotmats` are parent-relative. `seen`, used only for the truth, marks the joints that count in means (None: all).
+    As in the study, alignment also uses the positions of joints that are not seen. `root` is the root's position, which
+    only `pve_study` adds back. All values are finite, because readers reject others.
     """
 
     joints: Float[Tensor, "B J 3"]
@@ -55,34 +57,34 @@ class Posed:
     seen: Bool[Tensor, "B J"] | None = None
     root: Float[Tensor, "B 3"] | None = None
     kind: BodyKind = SMPL_KIND
-    """The kind of body whose joints `rotmats` turn."""
+    """The kind of body to which `rotmats` belong."""
 
 
 @dataclass(frozen=True)
 class MetricPair:
-    """Prediction and truth; what several metrics share is computed once, when first asked for."""
+    """Prediction and truth; intermediate results that metrics share are computed once, on first use."""
 
     pred: Posed
     truth: Posed
 
     @cached_property
     def similarity(self) -> Similarity:
-        """The one that best maps all joints of the prediction onto the truth's."""
+        """Least-squares similarity from all joints of the prediction onto those of the truth."""
         return fit_similarity(self.pred.joints, self.truth.joints)
 
     @cached_property
     def joint_mm(self) -> Float[Tensor, "B J"]:
-        """Distance of each joint after the roots are laid on one another."""
+        """Distance of each joint after aligning the roots, mm."""
         return joint_distances_mm(self.pred.joints, self.truth.joints)
 
     @cached_property
     def pa_joint_mm(self) -> Float[Tensor, "B J"]:
-        """Distance of each joint after alignment; to the truth's centroid for a prediction at one point."""
+        """Distance of each joint after similarity alignment, mm. Coinciding predictions map to the truth's centroid."""
         return joint_distances_mm(self.similarity(self.pred.joints), self.truth.joints)
 
     @cached_property
     def rotations(self) -> tuple[Float[Tensor, "B A 3 3"], Float[Tensor, "B A 3 3"]]:
-        """Of ANGLE_JOINTS in the camera's axes, of prediction and truth (float64)."""
+        """Rotations of ANGLE_JOINTS in the camera frame, of prediction and truth (float64)."""
         assert self.pred.rotmats is not None
         assert self.truth.rotmats is not None
         kind = self.truth.kind
@@ -90,7 +92,7 @@ class MetricPair:
         return pred, truth
 
     def mean(self, joints: Float[Tensor, "B J"]) -> Float[Tensor, " B"]:
-        """Over the joints seen in truth; 0 where none is."""
+        """Mean over the joints seen in the truth; 0 if none is seen."""
         if self.truth.seen is None:
             return joints.mean(1)
         seen = self.truth.seen.to(joints.dtype)
@@ -99,7 +101,7 @@ class MetricPair:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A row of METRICS: called with prediction and truth it gives one number a person."""
+    """A row of METRICS; calling it with prediction and truth returns one value per person."""
 
     function: Callable[[MetricPair], Float[Tensor, " B"]]
     title: str
@@ -107,14 +109,14 @@ class Metric:
     better: Better = "lower"
     needs: tuple[str, ...] = ("joints",)
     by_true_body: bool = False
-    """Whether the prediction is posed with the body that the truth is posed with, and not with its own."""
+    """Whether the prediction is posed with the truth's body instead of its own."""
 
     def __call__(self, pred: Posed, truth: Posed) -> Float[Tensor, " B"]:
-        """Raises RequestError where a part of Posed is missing; `measure` takes several metrics for less."""
+        """Raises RequestError if a part of Posed is missing; `measure` is faster for several metrics."""
         return self.of(MetricPair(pred, truth))
 
     def of(self, pair: MetricPair) -> Float[Tensor, " B"]:
-        """The same of a pair that other metrics share."""
+        """As `__call__`, for a pair shared with other metrics."""
         for side, posed in (("prediction", pair.pred), ("truth", pair.truth)):
             missing = [part for part in self.needs if getattr(posed, part) is None]
             if missing:
@@ -123,18 +125,20 @@ class Metric:
 
 
 def measure(names: Sequence[str], pred: Posed, truth: Posed) -> dict[str, Float[Tensor, " B"]]:
-    """Several metrics of the same people, with one alignment for all that need it. Raises RequestError."""
+    """Compute several metrics of the same people with a shared alignment. Raises RequestError."""
     pair = MetricPair(pred, truth)
     return {name: find("metric", name, METRICS).of(pair) for name in names}
 
 
 def degenerate(pred: Posed, truth: Posed) -> Int[Tensor, " B"]:
-    """What is wrong with each person, as an index into DEGENERATE; FINE for nearly all. The first that holds is told.
+    """Find degenerate people: returns the first matching index into DEGENERATE for each person, FINE for most.
 
-    No metric is NaN for any of them, so that a caller can count them and leave them in or out:
-    without a seen joint, means over joints are 0; a prediction at one point is aligned with the truth's centroid and
-    has no joint right in PA-PCK and PA-AUC, as in the study (whose PA-MPJPE is NaN); at one point or on a line the
-    rotation of the alignment is not determined, and PA-MPJAE is MPJAE. All else is as for anybody.
+    No metric is NaN for them, so the caller can count them and include or exclude them:
+    - No joint seen: means over joints are 0.
+    - Predicted joints coincide: alignment maps them to the truth's centroid, and PA-PCK and PA-AUC are 0, as in the
+      study (whose PA-MPJPE is NaN).
+    - Joints coincide or are collinear: the alignment's rotation is not determined, and PA-MPJAE equals MPJAE.
+    All other values are computed as usual.
     """
     reasons = torch.full((len(truth.joints),), FINE, device=truth.joints.device)
     shapes = [_shape(posed.joints) for posed in (pred, truth)]
@@ -146,30 +150,30 @@ def degenerate(pred: Posed, truth: Posed) -> Int[Tensor, " B"]:
 
 
 def num_seen(truth: Posed) -> Float[Tensor, " B"]:
-    """How many joints a person's mean is of; the study's numbers are means over people with these as weights."""
+    """Number of joints in each person's mean; the study weights the mean over people by these numbers."""
     if truth.seen is None:
         return torch.full_like(truth.joints[:, 0, 0], truth.joints.shape[1])
     return truth.seen.sum(1).to(truth.joints.dtype)
 
 
 def joint_distances_mm(pred: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J"]:
-    """Distance of each point to its true place."""
-    x2, y2, z2 = (pred - truth).square_().unbind(-1)  # a norm over three numbers takes ten times as long
+    """Distance of each point to the truth, mm."""
+    x2, y2, z2 = (pred - truth).square_().unbind(-1)  # a norm over three values takes ten times as long
     return (x2 + y2).add_(z2).sqrt_().mul_(MM)
 
 
 def mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of joints after the roots are laid on one another."""
+    """Mean distance of joints after aligning the roots."""
     return pair.mean(pair.joint_mm)
 
 
 def pa_mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of joints after the similarity that best maps prediction onto truth."""
+    """Mean distance of joints after the least-squares similarity from prediction onto truth."""
     return pair.mean(pair.pa_joint_mm)
 
 
 def n_mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of joints after the scale about the root that best maps prediction onto truth."""
+    """Mean distance of joints after the least-squares scaling of the prediction about the root."""
     pred, truth = pair.pred.joints.double(), pair.truth.joints.double()
     size = (pred * pred).sum((1, 2)).clamp(min=torch.finfo(pred.dtype).tiny)
     scale = (pred * truth).sum((1, 2)) / size
@@ -177,14 +181,14 @@ def n_mpjpe(pair: MetricPair) -> Float[Tensor, " B"]:
 
 
 def pve(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of vertices after the root joints are laid on one another."""
+    """Mean distance of vertices after aligning the root joints."""
     return joint_distances_mm(*_vertices(pair)).mean(1)
 
 
 def pve_study(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of vertices where the body model leaves them, roots apart (study, `HumanImageDataset.evaluate`).
+    """Mean distance of vertices without root alignment (study, `HumanImageDataset.evaluate`).
 
-    The study also poses the prediction with the body of the truth's gender: that is the caller's to do.
+    The study also poses the prediction with the body of the truth's gender; the caller has to do that.
     """
     pred, truth = _vertices(pair)
     assert pair.pred.root is not None
@@ -193,19 +197,19 @@ def pve_study(pair: MetricPair) -> Float[Tensor, " B"]:
 
 
 def pa_pve(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean distance of vertices after the similarity that best maps the vertices themselves (as SMPLer-X)."""
+    """Mean distance of vertices after the least-squares similarity between the vertices (as SMPLer-X)."""
     pred, truth = _vertices(pair)
     return joint_distances_mm(fit_similarity(pred, truth)(pred), truth).mean(1)
 
 
 def mpjae(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean angle between the limbs' rotations in the camera's axes, over ANGLE_JOINTS (3DPW's challenge, EMDB)."""
+    """Mean angle between the rotations of ANGLE_JOINTS in the camera frame (3DPW's challenge, EMDB)."""
     pred, truth = pair.rotations
     return _angles_deg(pred, truth).mean(1)
 
 
 def pa_mpjae(pair: MetricPair) -> Float[Tensor, " B"]:
-    """`mpjae` after the rotation of the alignment of joints; without, where that is not determined."""
+    """`mpjae` after the rotation of the joints' alignment; without that rotation if it is not determined."""
     pred, truth = pair.rotations
     (_, pred_line), (_, truth_line) = _shape(pair.pred.joints), _shape(pair.truth.joints)
     unknown = (pred_line | truth_line)[:, None, None]
@@ -214,22 +218,22 @@ def pa_mpjae(pair: MetricPair) -> Float[Tensor, " B"]:
 
 
 def pck3d(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Share of joints less than PCK_MM from their place, roots laid on one another."""
+    """Share of joints less than PCK_MM from the truth after aligning the roots."""
     return pair.mean(_share_below(pair.joint_mm, (PCK_MM,)))
 
 
 def pa_pck3d(pair: MetricPair) -> Float[Tensor, " B"]:
-    """`pck3d` after alignment; 0 for a prediction at one point."""
+    """`pck3d` after similarity alignment; 0 if all predicted joints coincide."""
     return pair.mean(_share_below(_aligned_or_lost(pair), (PCK_MM,)))
 
 
 def auc(pair: MetricPair) -> Float[Tensor, " B"]:
-    """Mean of the PCK at each of AUC_MM."""
+    """Mean PCK over the thresholds AUC_MM."""
     return pair.mean(_share_below(pair.joint_mm, AUC_MM))
 
 
 def pa_auc(pair: MetricPair) -> Float[Tensor, " B"]:
-    """`auc` after alignment; 0 for a prediction at one point."""
+    """`auc` after similarity alignment; 0 if all predicted joints coincide."""
     return pair.mean(_share_below(_aligned_or_lost(pair), AUC_MM))
 
 
@@ -240,10 +244,10 @@ def pck2d(
     box_px: Float[Tensor, " B"],
     share: float,
 ) -> Float[Tensor, " B"]:
-    """Per cent of the labelled joints less than `share` of the box's side from their place; 0 where none is labelled.
+    """Per cent of the labelled joints that are less than `share` of `box_px` from the truth; 0 if none is labelled.
 
-    All in pixels of the same picture; `box_px` is the longer side of 1.2 times the annotated box in 4D-Humans, which
-    takes means over people first, joint by joint.
+    All arguments are in pixels of the same image. In 4D-Humans, `box_px` is the longer side of 1.2 times the annotated
+    box, and means are computed over people first, separately for each joint.
     """
     seen = (confidence > 0).to(pred_px.dtype)
     right = ((pred_px - truth_px).norm(dim=-1) < share * box_px[:, None]).to(pred_px.dtype)
@@ -253,23 +257,23 @@ def pck2d(
 def acceleration_error(
     pred: Float[Tensor, "N J 3"], truth: Float[Tensor, "N J 3"], fps: float, seen: Bool[Tensor, " N"] | None = None
 ) -> Float[Tensor, " M"]:
-    """Mean over joints of the wrong acceleration's length, m/s^2, for each three frames in a row (HMMR, CVPR 2019).
+    """Mean over joints of the acceleration error, m/s^2, for every three consecutive frames (HMMR, CVPR 2019).
 
-    `pred` and `truth` are metres of one sequence. Threes with a frame that is not `seen` are left out: M is N - 2 or
-    less, 0 for a sequence of two. Papers that print mm and no time mean 1000 times this at 1 frame/s.
+    `pred` and `truth` are metres in one sequence. Triples with a frame that is not `seen` are skipped, so M is at most
+    N - 2, and 0 for two frames. Papers that print mm without a time unit report 1000 times this value at 1 frame/s.
     """
     error = (pred - truth).diff(n=2, dim=0).norm(dim=-1).mean(1) * fps**2
     return error if seen is None else error[seen[2:] & seen[1:-1] & seen[:-2]]
 
 
 def jitter(joints: Float[Tensor, "N J 3"], fps: float) -> Float[Tensor, " M"]:
-    """Mean over joints of the length of the jerk, m/s^3, for each four frames in a row (TransPose, SIGGRAPH 2021)."""
+    """Mean over joints of the jerk's norm, m/s^3, for every four consecutive frames (TransPose, SIGGRAPH 2021)."""
     return joints.diff(n=3, dim=0).norm(dim=-1).mean(1) * fps**3
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a paired bootstrap finds: mean difference, its 95 % interval, two-sided p of no difference."""
+    """Result of a paired bootstrap: mean difference, its 95 % interval, two-sided p-value of no difference."""
 
     mean: float
     ci95: tuple[float, float]
@@ -281,9 +285,9 @@ def interval95(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over people (percentiles of RESAMPLES resampled means).
 
-    People of one group (frames of a sequence) are alike, so whole groups are drawn; the mean stays that over people.
-    Few groups make it too short: in 400 made-up tests it held the mean in 92 % with 20 or 37 groups, in 89 % with 10,
-    in 78 % with 5. One group gives its mean twice.
+    People in one group (frames of a sequence) are similar, so whole groups are resampled; the mean is still over
+    people. With few groups the interval is too short: in 400 simulated tests it contained the mean in 92 % with 20 or
+    37 groups, in 89 % with 10 and in 78 % with 5. For a single group, both ends equal its mean.
     """
     low, high = np.percentile(_resampled_means(values, groups, seed), [2.5, 97.5])
     return float(low), float(high)
@@ -295,7 +299,7 @@ def difference(
     groups: Shaped[np.ndarray, " N"] | None = None,
     seed: int = 0,
 ) -> Difference:
-    """Of two systems on the same people in the same order, `values` less `base`; groups as in `interval95`."""
+    """Compare two systems on the same people in the same order: `values` minus `base`; groups as in `interval95`."""
     away = values - base
     means = _resampled_means(away, groups, seed)
     tail = min((means <= 0).sum(), (means >= 0).sum())
@@ -323,7 +327,7 @@ def _aligned_or_lost(pair: MetricPair) -> Float[Tensor, "B J"]:
 
 
 def _share_below(distances: Float[Tensor, "B J"], limits: Sequence[float]) -> Float[Tensor, "B J"]:
-    """Per cent of the limits that each distance is below."""
+    """For each distance, the per cent of limits that it is below."""
     return 100 * (distances[..., None] < distances.new_tensor(limits)).to(distances.dtype).mean(-1)
 
 
@@ -346,7 +350,7 @@ def _angles_deg(pred: Float[Tensor, "B A 3 3"], truth: Float[Tensor, "B A 3 3"])
 
 
 def _shape(points: Float[Tensor, "B J 3"]) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"]]:
-    """Whether the points of each person lie at one point; whether on one line (a point is one, too)."""
+    """Whether each person's points coincide, and whether they are collinear (which includes coinciding)."""
     centred = points.double() - points.double().mean(1, keepdim=True)
     scatter = centred.mT @ centred
     length2 = scatter.diagonal(dim1=-2, dim2=-1).sum(-1)
@@ -372,7 +376,7 @@ METRICS: dict[str, Metric] = {
         Metric(pa_auc, "PA-AUC", "%", "higher"),
     )
 }
-MOTION = {"acceleration_error": "m/s²", "jitter": "m/s³"}  # of frames in a row, not of people
+MOTION = {"acceleration_error": "m/s²", "jitter": "m/s³"}  # per group of consecutive frames, not per person
 TITLES = {
     **{name: row.title for name, row in METRICS.items()},
     **{name: f"PCK@{share}" for name, share in PCK2D.items()},

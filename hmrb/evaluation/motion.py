@@ -1,4 +1,4 @@
-"""Frames of a sequence in a row, and how far and how steadily joints move in them."""
+"""Consecutive frames of sequences, and metrics of the motion in them."""
 
 import re
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from hmrb.evaluation.metrics import acceleration_error, jitter
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """People in the order of their tracks and frames; whether each comes right after the one before."""
+    """People sorted by track and frame, and whether each directly follows the previous one in the same track."""
 
     order: Int[np.ndarray, " N"]
     follows: Bool[np.ndarray, " N"]
 
     @classmethod
     def of(cls, shard: Shard, rows: Int[np.ndarray, " N"]) -> "Frames":
-        """Tracks are sequence and, where there is such a column, person; a frame is the last number in a name."""
+        """Columns sequence and, if present, person identify a track; the last number in a name is the frame."""
         if "sequence" not in shard.columns:
             return cls(np.arange(len(rows)), np.zeros(len(rows), bool))
         sequence = shard.arrays["columns/sequence"][rows].astype(np.int64)
@@ -35,10 +35,10 @@ class Frames:
     def motion(
         self, name: str, pred: Float[np.ndarray, "N J 3"], truth: Float[np.ndarray, "N J 3"], fps: float
     ) -> tuple[Float[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-        """A metric of MOTION at the last of each few frames in a row, and which those are."""
+        """Compute a metric of MOTION for consecutive frames; returns values and a mask, both set at the last frame."""
         one, other = (torch.from_numpy(side[self.order].astype(np.float64)) for side in (pred, truth))
         values = acceleration_error(one, other, fps) if name == "acceleration_error" else jitter(one, fps)
-        frames = len(one) - len(values)  # that lie before the last one
+        frames = len(one) - len(values)  # frames before the last one
         out, counted = np.zeros(len(one), np.float32), np.zeros(len(one), bool)
         if len(values):
             in_a_row = np.stack([self.follows[1 + k : len(one) - frames + 1 + k] for k in range(frames)]).all(0)

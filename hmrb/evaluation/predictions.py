@@ -1,4 +1,4 @@
-"""Predictions from a file in place of a model: an hmrb result's, or any system's bodies, joints or vertices."""
+"""Read predictions from a file instead of running a model: an hmrb result, or another system's output."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,38 +26,38 @@ JOINTS = ("joints", "pred_joints", "joints3d", "pred_keypoints_3d")
 VERTICES = ("vertices", "pred_vertices", "verts")
 NAMES = ("name", "imgname", "image_path")
 EXTRA = ("global_orient", "body_pose", "camera", "row")
-FURTHEST_M = 100.0  # from the first joint; points further away are millimetres, most likely
+FURTHEST_M = 100.0  # from the first joint; points further away are most likely in millimetres
 ASKED = (
     f"a pose ({', '.join(POSES)}: N {SMPL_KIND.num_joints} 3 3, N {SMPL_KIND.pose_numbers} or"
     f" N {SMPL_KIND.num_joints} 3, the root in the camera's frame; or global_orient with"
     f" body_pose) and a shape ({', '.join(SHAPES)}: N {SMPL_KIND.num_betas}); or"
     f" {', '.join(JOINTS)} (N K 3) or {', '.join(VERTICES)}"
-    f" (N V 3) in metres; with {' or '.join(NAMES)} where they are not in the shard's order"
+    f" (N V 3) in metres; with {' or '.join(NAMES)} if they are not in the shard's order"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a file says of the rows of a shard: bodies, or points where `parts` has joints or vertices."""
+    """Predictions for the rows of a shard: bodies, or points if `parts` contains joints or vertices."""
 
     parts: dict[str, Float[np.ndarray, "N ..."]]
     place: Int[np.ndarray, " P"]
-    """Where each of the shard's people is among them; -1: not predicted."""
+    """For each person of the shard, the index of its prediction; -1 if there is none."""
     label: str
 
     def predictor(self, blocks: Sequence[np.ndarray]) -> Iterator[BodyOrPoints]:
-        """For `evaluate`. Raises RequestError for somebody who is not predicted."""
+        """Yield the predictions of each block of rows. Raises RequestError if a person has no prediction."""
         missing = [row for rows in blocks for row in rows[self.place[rows] < 0].tolist()]
         if missing:
             raise RequestError(
-                f"{self.label}: no prediction for {len(missing)} of the people that are scored, the first row"
+                f"{self.label}: no prediction for {len(missing)} of the people to score, the first in row"
                 f" {missing[0]} of the shard"
             )
         for rows in blocks:
             yield self._prediction({key: torch.from_numpy(part[self.place[rows]]) for key, part in self.parts.items()})
 
     def mean(self) -> BodyOrPoints:
-        """The mean of all of them, which knows no picture: what a result's baseline is here."""
+        """The mean of all predictions, which depends on no image: the baseline of the result."""
         means = {key: torch.from_numpy(part.mean(0, keepdims=True)) for key, part in self.parts.items()}
         if "rotmats" in means:
             means["rotmats"] = nearest_rotation(means["rotmats"])
@@ -70,17 +70,17 @@ class Predictions:
 
 
 def read_predictions(path: Path, shard: Shard) -> Predictions:
-    """From a result's _samples.h5, an .npz or a .pkl (nothing in it is run). Raises RequestError."""
+    """Read a result's _samples.h5, an .npz or a .pkl, without executing code in it. Raises RequestError."""
     if not path.is_file():
-        raise RequestError(f"{path}: no such file of predictions")
+        raise RequestError(f"{path}: predictions: no such file")
     table = _table(path)
     parts = _points(path, table) if _is_of_points(table) else _bodies(path, table, shard.kind)
     counts = {key: len(part) for key, part in parts.items()}
     if len(set(counts.values())) > 1:
-        said = ", ".join(f"{count} {key}" for key, count in counts.items())
-        raise RequestError(f"{path}: has {said}; each person needs one of each")
+        listed = ", ".join(f"{count} {key}" for key, count in counts.items())
+        raise RequestError(f"{path}: contains {listed}; the numbers must be equal")
     if not all(np.isfinite(part).all() for part in parts.values()):
-        raise RequestError(f"{path}: some of its numbers are not finite")
+        raise RequestError(f"{path}: contains values that are not finite")
     return Predictions(parts, _places(path, table, shard, next(iter(counts.values()))), str(path))
 
 
@@ -90,14 +90,14 @@ def _table(path: Path) -> Mapping[str, Any]:
             with h5py.File(path, "r") as file:
                 return {key: file[key][:] for key in file if isinstance(file[key], h5py.Dataset)}
         except OSError:
-            raise RequestError(f"{path}: no HDF5 file that can be read") from None
+            raise RequestError(f"{path}: not a readable HDF5 file") from None
     if path.suffix == ".npz":
         known = (*POSES, *SHAPES, *JOINTS, *VERTICES, *NAMES, *EXTRA)
         with Npz(path) as arrays:
             return {key: arrays.read(key) for key in known if key in arrays}
     content = read_pickle(path)
     if not isinstance(content, dict):
-        raise RequestError(f"{path}: holds no table; predictions are {ASKED}")
+        raise RequestError(f"{path}: not a dict; predictions must contain {ASKED}")
     return content
 
 
@@ -112,7 +112,7 @@ def _bodies(path: Path, table: Mapping[str, Any], kind: BodyKind) -> dict[str, n
     camera = np.asarray(table.get("camera", np.tile([1.0, 0, 0], (count, 1))), np.float32)
     for key, array, shape in (("shape", betas, (count, kind.num_betas)), ("camera", camera, (count, CAMERA))):
         if array.shape != shape:
-            raise RequestError(f"{path}: {key} has shape {array.shape}, {count} poses need {shape}")
+            raise RequestError(f"{path}: {key} has shape {array.shape}, expected {shape} for {count} poses")
     return {"rotmats": rotmats, "betas": betas, "camera": camera}
 
 
@@ -122,9 +122,9 @@ def _points(path: Path, table: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if any(name in table for name in names):
             points = _first(path, table, names)
             if points.ndim != 3 or points.shape[2] != 3:
-                raise RequestError(f"{path}: {key} have shape {points.shape}; they should be people, points, 3 numbers")
+                raise RequestError(f"{path}: {key} have shape {points.shape}, expected (people, points, 3)")
             if np.abs(points - points[:, :1]).max(initial=0) > FURTHEST_M:
-                raise RequestError(f"{path}: {key} lie more than {FURTHEST_M:g} m apart; are they in millimetres?")
+                raise RequestError(f"{path}: {key} are more than {FURTHEST_M:g} m apart; are they in millimetres?")
             parts[key] = points
     return parts
 
@@ -135,15 +135,17 @@ def _first(path: Path, table: Mapping[str, Any], keys: tuple[str, ...]) -> np.nd
             try:
                 return np.asarray(table[key], np.float32)
             except (TypeError, ValueError):
-                raise RequestError(f"{path}: {key} is not all numbers") from None
-    raise RequestError(f"{path}: no {' and no '.join(keys)} in it; predictions are {ASKED}")
+                raise RequestError(f"{path}: {key} contains values that are not numbers") from None
+    raise RequestError(f"{path}: found none of {', '.join(keys)}; predictions must contain {ASKED}")
 
 
 def _rotmats(path: Path, table: Mapping[str, Any], kind: BodyKind) -> Float[np.ndarray, "N R 3 3"]:
     if "global_orient" in table and "body_pose" in table:
         root, body = (_first(path, table, (key,)) for key in ("global_orient", "body_pose"))
         if len(root) != len(body):
-            raise RequestError(f"{path}: {len(root)} global_orient and {len(body)} body_pose")
+            raise RequestError(
+                f"{path}: contains {len(root)} global_orient and {len(body)} body_pose; the numbers must be equal"
+            )
         pose = np.concatenate([root.reshape(len(root), -1), body.reshape(len(body), -1)], 1)
     else:
         pose = _first(path, table, POSES)
@@ -152,8 +154,8 @@ def _rotmats(path: Path, table: Mapping[str, Any], kind: BodyKind) -> Float[np.n
         return numbers.reshape(-1, kind.num_joints, 3, 3)
     if numbers.shape[1] != kind.pose_numbers:
         raise RequestError(
-            f"{path}: a pose of {numbers.shape[1]} numbers; {kind.name}'s has {kind.pose_numbers}, or"
-            f" {kind.rotmat_numbers} as matrices"
+            f"{path}: poses have {numbers.shape[1]} values, expected {kind.pose_numbers} for {kind.name}, or"
+            f" {kind.rotmat_numbers} as rotation matrices"
         )
     return rotvec_to_rotmat(torch.from_numpy(numbers.reshape(-1, kind.num_joints, 3))).numpy()
 
@@ -169,7 +171,9 @@ def _places(path: Path, table: Mapping[str, Any], shard: Shard, count: int) -> I
         theirs = given if given is not None else [names[row] for row in rows if 0 <= row < len(names)]
         fits = len(rows) == count and rows.min() >= 0 and rows.max() < len(shard)
         if not fits or any(names[row] != name for row, name in zip(rows, theirs, strict=True)):
-            raise RequestError(f"{path}: its rows are not those of {shard.path.name}: predictions for another shard")
+            raise RequestError(
+                f"{path}: its rows do not match {shard.path.name}; the predictions are for another shard"
+            )
         _refuse_doubles(path, rows.tolist())
         place[rows] = np.arange(count)
     elif given is not None and len(set(names)) == len(names):
@@ -180,8 +184,8 @@ def _places(path: Path, table: Mapping[str, Any], shard: Shard, count: int) -> I
         place[:] = np.arange(count)
     else:
         raise RequestError(
-            f"{path}: {count} predictions for the {len(shard)} people of {shard.path.name}; give one for each in its"
-            " order, or names where no picture has two people"
+            f"{path}: {count} predictions for the {len(shard)} people of {shard.path.name}; provide one per person in"
+            " its order, or names if every image has only one person"
         )
     return place
 
@@ -189,7 +193,7 @@ def _places(path: Path, table: Mapping[str, Any], shard: Shard, count: int) -> I
 def _refuse_doubles(path: Path, given: Sequence[object]) -> None:
     double = next((one for one, count in Counter(given).items() if count > 1), None)
     if double is not None:
-        raise RequestError(f"{path}: two predictions for '{double}'; give one for each person")
+        raise RequestError(f"{path}: more than one prediction for '{double}'; provide one per person")
 
 
 def _text(name: Any) -> str:

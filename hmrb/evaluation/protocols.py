@@ -1,4 +1,4 @@
-"""Benchmarks are protocols, as data: which people, joints from where, which root, whose body. Versioned by name."""
+"""Benchmarks: protocols as data, which define people, joints, regressor, root and bodies. Versioned by name."""
 
 import hashlib
 import json
@@ -28,20 +28,20 @@ SHORT = {
     "mpi_inf_3dhp_test": "3dhp17",
     "spin19": "j19",
     "hmr2_14": "hmr14",
-}  # what regressors and joints are called in protocols
+}  # names of regressors and joints in protocols
 REGRESSORS = {
     "h36m17": "the 17 rows of J_regressor_h36m on the vertices",
     "smpl24": "the 24 kinematic joints",
     "mesh24": "the 24 rows of J_regressor on the posed vertices, which differ from the kinematic joints",
-    "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra",
+    "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra on the vertices",
     "spin19": "the 19 rows of SMPL_to_J19 on the vertices",
 }
 TRUTHS = {
-    "gendered": "the labelled body, posed with the body of the person's gender; where that is not labelled, with the"
-    " neutral one, and counted in the record",
-    "neutral": "the labelled body, posed with the neutral body",
-    "stored": "the labelled 3D key points of the shard, by name; joints that are not labelled do not count",
-    "marked": "the labelled 2D key points of the shard, by name; joints that are not labelled do not count",
+    "gendered": "the labelled body, posed with the body model of the person's gender; for people without a labelled"
+    " gender, with the neutral body model, and their number is in the record",
+    "neutral": "the labelled body, posed with the neutral body model",
+    "stored": "the labelled 3D keypoints of the shard, matched by name; unlabelled joints do not count",
+    "marked": "the labelled 2D keypoints of the shard, matched by name; unlabelled joints do not count",
 }
 
 
@@ -49,13 +49,14 @@ TRUTHS = {
 class Benchmark:
     """One protocol.
 
-    The prediction is always the neutral body, its joints those of `regressor`. `truth` is the labelled body, whose
-    joints come from the same regressor, or the stored key points: `stored` in 3D, `marked` in 2D. In 3D the mean of
-    the `root` joints is subtracted on both sides before `joints` are picked; in 2D the prediction's camera projects
-    them. People with fewer than `min_labelled` of their joints, without a root or without a body are skipped and
-    counted. The picture is the square around the shard's box, `box_scale` times as wide. `after` says whose evaluation
-    it is; `variant` what its name says besides. Frames follow one another `fps` times a second (0: they do not).
-    `siblings` are training sets that show its people, places or photos, besides its own dataset.
+    The prediction is always posed with the neutral body; its joints come from `regressor`. The truth is the labelled
+    body with joints from the same regressor, or labelled keypoints (`stored`: 3D, `marked`: 2D). In 3D, the mean of the
+    `root` joints is subtracted from each side before the `joints` are selected; in 2D, the prediction's camera projects
+    the joints. People with a share of labelled joints below `min_labelled`, without a labelled root or without a
+    labelled body are skipped and counted. The input image is the square around the shard's box, enlarged by
+    `box_scale`. `after` names the evaluation that the protocol reproduces, `variant` a suffix of its name. `fps` is the
+    frame rate of sequences (0: no sequences). `siblings` are further datasets whose training sets share people, places
+    or photos with it.
     """
 
     name: str
@@ -77,53 +78,54 @@ class Benchmark:
 
     @property
     def is_variant(self) -> bool:
-        """Whether its name is that of its choices, the dataset's own name being another row's."""
+        """Whether this is a variant: its name lists its choices, and another row has the dataset's plain name."""
         return "/" in self.name
 
     @property
     def full_name(self) -> str:
-        """The name that says every choice, under which no other protocol will ever be found."""
+        """The name with every choice and the version; it never refers to another protocol."""
         return f"{self.name.partition('/')[0]}/{self._choices}@{self.version}"
 
     @property
     def protocol(self) -> str:
-        """What travels with every number: people, choices, version, and 6 hex digits over all that decides it."""
+        """Identifier stored with every result: people, choices, version, 6 hex digits of the hash of all choices."""
         decides = [
             self.dataset, self.split, self.truth, self.regressor, self.root, self.joint_names, self.min_labelled,
             self.version,
         ]  # fmt: skip
-        later = {"box_scale": (self.box_scale, 1.0), "variant": (self.variant, "")}  # fields that rows did not have
+        # Newer fields are hashed only if they differ from the default.
+        later = {"box_scale": (self.box_scale, 1.0), "variant": (self.variant, "")}
         decides += [[name, value] for name, (value, plain) in later.items() if value != plain]
         sha = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:6]
         return f"{self.dataset}-{self.split}/{self._choices}@{self.version}+{sha}"
 
     @property
     def file_stem(self) -> str:
-        """Its name as that of a file."""
+        """Its name as a file name without suffix."""
         return self.name.replace("/", "-")
 
     @property
     def joint_names(self) -> tuple[str, ...]:
-        """The joints that errors are taken of, in order."""
+        """The joints that are scored, in order."""
         return SKELETONS[self.joints].joints
 
     @property
     def has_mesh(self) -> bool:
-        """Whether a metric asks for vertices."""
+        """Whether a metric needs vertices."""
         return any("vertices" in METRICS[name].needs for name in self.metrics if name in METRICS)
 
     @property
     def of_people(self) -> tuple[str, ...]:
-        """The metrics that are a number for each picture of a person."""
+        """The metrics with one value per person and image."""
         return tuple(name for name in self.metrics if name not in MOTION)
 
     @property
     def of_motion(self) -> tuple[str, ...]:
-        """The metrics that are a number for each few frames in a row."""
+        """The metrics with one value per group of consecutive frames."""
         return tuple(name for name in self.metrics if name in MOTION)
 
     def only(self, metrics: tuple[str, ...]) -> "Benchmark":
-        """The same with some of its metrics. Raises RequestError for one that it does not have."""
+        """The benchmark with only these metrics. Raises RequestError for a metric that it does not have."""
         known = {name: name for name in TITLES}
         asked = tuple(dict.fromkeys(find("metric", name, known) for name in metrics))
         if missing := [name for name in asked if name not in self.metrics]:
@@ -132,11 +134,11 @@ class Benchmark:
 
     @property
     def part(self) -> str:
-        """The part of the mesh that has to be posed, as `SMPL` names it."""
+        """The part of the mesh that has to be posed, as in `SMPL.forward`."""
         return "" if self.has_mesh else self.regressor
 
     def posed(self, body: SMPL, mesh: Mesh, rotmats: Float[Tensor, "B R 3 3"] | None = None) -> Posed:
-        """A mesh relative to the protocol's root, and its joints."""
+        """A mesh and its joints, relative to the protocol's root."""
         points = body.joints(mesh, self.regressor)
         joints, root = self.rooted(points, self.regressor)
         return Posed(joints, mesh.vertices - root if self.has_mesh else None, rotmats, root=root[:, 0], kind=body.kind)
@@ -144,16 +146,16 @@ class Benchmark:
     def rooted(
         self, points: Float[Tensor, "B K 3"], skeleton: str
     ) -> tuple[Float[Tensor, "B J 3"], Float[Tensor, "B 1 3"]]:
-        """Of points in the rows of `skeleton` the protocol's joints relative to its root, and the root."""
+        """From points in `skeleton`, select the protocol's joints relative to its root; returns joints and root."""
         index = SKELETONS[skeleton].index
         root = points[:, [index(joint) for joint in self.root]].mean(1, keepdim=True)
         return points[:, [index(joint) for joint in self.joint_names]] - root, root
 
     def explained(self) -> dict[str, str]:
-        """Every choice in words."""
+        """Describe every choice in words."""
         people = f"split {self.split} of {self.dataset}"
-        root = self.root[0] if len(self.root) == 1 else f"the middle of {' and '.join(self.root)}"
-        wide = f", {self.box_scale:g} times as wide" if self.box_scale != 1 else ""
+        root = self.root[0] if len(self.root) == 1 else f"the midpoint of {' and '.join(self.root)}"
+        wide = f", enlarged by {self.box_scale:g}" if self.box_scale != 1 else ""
         few = f"fewer than {self.min_labelled:.0%} of the joints labelled"
         skipped = {"stored": f"people without a labelled root, or with {few}", "marked": f"people with {few}"}
         flat = self.truth == "marked"
@@ -162,26 +164,26 @@ class Benchmark:
             "full name": self.full_name,
             "after": self.after,
             "people": people + (", a test split: no checkpoint may be chosen on it" if self.is_test else ""),
-            "siblings": ", ".join((self.dataset, *self.siblings)) + ": a record says which of them was trained on",
+            "siblings": ", ".join((self.dataset, *self.siblings)) + ": the record lists those in the training data",
             "truth": TRUTHS[self.truth],
             "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}"
-            + "".join(f"; for {TITLES[name]} the truth's body" for name in self.metrics if _by_true_body(name)),
+            + "".join(f"; for {TITLES[name]}, the truth's body" for name in self.metrics if _by_true_body(name)),
             "joints": f"{len(self.joint_names)} of {self.joints}: {', '.join(self.joint_names)}",
             "root": "none: the prediction's camera projects its joints"
             if flat
-            else f"{root}, of truth and prediction each its own, subtracted before the joints are picked",
+            else f"{root}; subtracted separately from truth and prediction before the joints are selected",
             "alignment": "none"
             if flat
-            else "metrics called PA: scale, rotation and translation that fit best, over the joints that have a truth;"
+            else "PA metrics: least-squares scale, rotation and translation over all joints that have a truth;"
             " PA-PVE: over the vertices",
             "metrics": ", ".join(f"{TITLES[name]} ({UNITS[name]})" for name in self.metrics)
-            + "; means of people's means",
-            "motion": f"{self.fps:g} frames a second; frames follow one another by the number in their name"
+            + "; each is the mean over people of per-person means",
+            "motion": f"{self.fps:g} frames per second; frames are ordered by the number in their name"
             if self.of_motion
-            else "frames are not followed",
-            "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; counted in the record",
-            "picture": f"the square around the shard's box{wide}, whose margin the dataset's rule has put there; scaled"
-            " to the picture size that the model was trained with",
+            else "no motion metrics",
+            "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; their number is in the record",
+            "picture": f"the square around the shard's box, which has the margin of the dataset's rule{wide};"
+            " scaled to the image size that the model was trained with",
         }
 
     @property
@@ -203,17 +205,17 @@ def _by_true_body(metric: str) -> bool:
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The row called `name`, short or in full; `-` and `_` are the same. Raises UnknownName with the nearest names."""
+    """Look up a benchmark by short or full name; `-` and `_` are equal. Raises UnknownName with the nearest names."""
     key = name.replace("-", "_")
     key = ALIASES.get(key, key)
     if key in BENCHMARKS:
         return BENCHMARKS[key]
     known = [other for other in BENCHMARKS if ("@" in other) == ("@" in key)]
-    raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches shows all there are")
+    raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches lists all")
 
 
 def regressor_sha(body: SMPL, regressor: str) -> str:
-    """16 hex digits over a regressor. Kinematic joints are the body's own and have its hash."""
+    """16 hex digits of a regressor's hash. Kinematic joints have no separate regressor; they have the body's hash."""
     if regressor == body.kind.kinematic:
         return body.sha
     digest = hashlib.sha256()
@@ -229,13 +231,13 @@ def by_gender(
     betas: Float[Tensor, "B S"],
     part: str = "",
 ) -> Mesh:
-    """Each person posed with the body of its own gender; with `part` only its vertices."""
+    """Pose each person with the body of their gender; with `part`, only the vertices of that part."""
     if len(set(gender)) == 1:
         return bodies[gender[0]](rotmats, betas, part)
     groups = {name: [i for i, g in enumerate(gender) if g == name] for name in sorted(set(gender))}
     meshes = [bodies[name](rotmats[rows], betas[rows], part) for name, rows in groups.items()]
     order = torch.tensor([row for rows in groups.values() for row in rows], device=rotmats.device).argsort()
-    planes = torch.cat([mesh.vertices.mT for mesh in meshes])  # as they lie in memory
+    planes = torch.cat([mesh.vertices.mT for mesh in meshes])  # matches the memory layout
     chain = torch.cat([mesh.chain for mesh in meshes])
     return Mesh(planes.index_select(0, order).mT, chain[order], meshes[0].body, part)
 

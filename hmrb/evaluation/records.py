@@ -1,7 +1,7 @@
-"""Results: a record for each checkpoint and benchmark, NAME.json, and its people beside it, NAME_samples.h5.
+"""Results: one record per checkpoint and benchmark, NAME.json, with per-person data in NAME_samples.h5.
 
-What each field means: docs/results.md. A record that was changed after it was written, that lost its people, or whose
-protocol is none of this version's is refused.
+docs/results.md describes the fields. Reading rejects a record that was modified, whose per-person data is missing, or
+whose protocol this version does not have.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ GZIP = {"compression": "gzip", "shuffle": True}
 
 
 class RecordModel(BaseModel):
-    """Frozen; a key that is not a field is refused, and so is a number that is not finite."""
+    """A frozen model; rejects unknown keys and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Number(RecordModel):
-    """A metric's mean over people, in its unit, and that of the mean body."""
+    """A metric's mean over people, in its unit, and the mean body's value."""
 
     value: float
     ci95: tuple[float, float]
@@ -46,7 +46,7 @@ class Number(RecordModel):
 
 
 class SubgroupScores(RecordModel):
-    """Some of the people: their number, and value and interval of each metric."""
+    """A group of people: their number, and the value and interval of each metric."""
 
     label: str
     num_people: int
@@ -54,7 +54,7 @@ class SubgroupScores(RecordModel):
 
 
 class Conditions(RecordModel):
-    """The protocol in full, and what was found for it here."""
+    """The full protocol, and the hashes of the bodies, regressor and shard that were used."""
 
     dataset: str
     split: str
@@ -71,7 +71,7 @@ class Conditions(RecordModel):
 
 
 class Provenance(RecordModel):
-    """Where the predictions come from. Of a foreign file most is not known."""
+    """Origin of the predictions; mostly unknown for foreign files."""
 
     experiment: str
     checkpoint: dict[str, str | int]
@@ -85,7 +85,7 @@ class Provenance(RecordModel):
 
 
 class Machine(RecordModel):
-    """Where, with what and how fast it was scored."""
+    """Hardware, software and speed of the evaluation."""
 
     device: str
     processes: int
@@ -100,7 +100,7 @@ class Machine(RecordModel):
 
 
 class Record(RecordModel):
-    """One checkpoint on one benchmark."""
+    """Result of one checkpoint on one benchmark."""
 
     format: Literal[3] = 3
     benchmark: str
@@ -122,17 +122,17 @@ class Record(RecordModel):
     sha: str = Field(default="", pattern="^([0-9a-f]{16})?$")
 
     def sealed(self) -> "Record":
-        """The record with the hash of all else in it."""
+        """The record with the hash of its other fields."""
         return self.model_copy(update={"sha": self._hash()})
 
     @property
     def is_as_written(self) -> bool:
-        """Whether the hash is that of the content."""
+        """Whether the hash matches the content."""
         return self.sha == self._hash()
 
     @property
     def comparable(self) -> dict[str, str]:
-        """What has to be equal for two numbers to be compared."""
+        """Values that must be equal for two records to be comparable."""
         truth = {gender: str(body["sha"]) for gender, body in self.conditions.truth_bodies.items()}
         return {
             "protocol": self.protocol,
@@ -150,9 +150,10 @@ class Record(RecordModel):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A record and its people: by metric each one's error, in its unit, and who counts; sequences where there are any.
+    """A record and its people: for each metric, errors in its unit and a mask of the people that count.
 
-    Intervals are over sequences where there are any: frames of one are alike.
+    `sequences` is None if there are fewer than two. Otherwise intervals resample whole sequences, because the frames of
+    a sequence are similar.
     """
 
     record: Record
@@ -172,7 +173,7 @@ class Result:
         return int(self.record.source.spec["seed"])
 
     def of(self, metric: str) -> tuple[Float[np.ndarray, " M"], Int[np.ndarray, " M"] | None]:
-        """The errors that count, and their sequences."""
+        """The errors that count for a metric, and their sequences."""
         who = self.counted[metric]
         return self.errors[metric][who], None if self.sequences is None else self.sequences[who]
 
@@ -181,9 +182,9 @@ def save_scores(
     scores: Scores, folder: Path, source: Provenance, machine: Machine, slices: Mapping[str, Sequence[Any]] = {},
     lean: bool = False,
 ) -> Record:  # fmt: skip
-    """Writes NAME.json and NAME_samples.h5 into `folder`, each complete or not at all; gives the record.
+    """Write NAME.json and NAME_samples.h5 to `folder`, each atomically; returns the record. Raises RunError.
 
-    `lean` leaves the predictions out: the numbers stay, nobody can be drawn or scored again.
+    `lean` omits the predictions, which are needed to render people or score them again.
     """
     benchmark, people, sequences = scores.benchmark, scores.people, scores.sequences
     arrays = _arrays(scores)
@@ -227,27 +228,27 @@ def save_scores(
 
 
 def read_results(paths: Sequence[Path]) -> list[Result]:
-    """The results at `paths`: .json files, or folders of runs. Raises RequestError with what is no record."""
+    """Read the results at `paths`: .json files or run folders. Raises RequestError if a file is not a valid record."""
     files = []
     for path in paths:
         found = sorted(path.glob("eval/*.json")) or sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not found:
-            raise RequestError(f"{path}: no result in it; hmrb eval writes them")
+            raise RequestError(f"{path}: contains no results; hmrb eval writes them")
         files += found
     return [read_result(file) for file in files]
 
 
 def read_result(path: Path) -> Result:
-    """One result. Raises RequestError where it is none, was changed, or is of a protocol that this hmrb has not."""
+    """Read one result. Raises RequestError if it is invalid, was modified, or has a protocol that this hmrb lacks."""
     record = read_record(path)
     samples = path.with_name(f"{path.stem}_samples.h5")
     try:
         with h5py.File(samples, "r") as file:
             arrays = {name: file[name][:] for name in _names(file)}
     except (OSError, KeyError, TypeError):
-        raise RequestError(f"{path}: {samples.name} is not beside it, or is no file of hmrb's") from None
+        raise RequestError(f"{path}: {samples.name} is missing next to it, or is not an hmrb file") from None
     if _samples_sha(arrays) != record.samples_sha:
-        raise RequestError(f"{samples}: not the people that {path.name} was made from; score the checkpoint again")
+        raise RequestError(f"{samples}: its content does not match {path.name}; score the checkpoint again")
     errors = {name: arrays[f"error/{name}"] for name in record.metrics}
     everybody = np.ones(record.num_people, bool)
     counted = {name: arrays.get(f"counted/{name}", everybody) for name in record.metrics}
@@ -255,30 +256,30 @@ def read_result(path: Path) -> Result:
 
 
 def read_record(path: Path) -> Record:
-    """A record by itself. Raises RequestError."""
+    """Read a record without per-person data. Raises RequestError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         given = content.get("format", content.get("schema"))
     except (OSError, ValueError, AttributeError):
-        raise RequestError(f"{path}: no result of hmrb that can be read") from None
+        raise RequestError(f"{path}: not a readable hmrb result") from None
     if given != FORMAT:
-        raise RequestError(f"{path}: a record of format {given}, this hmrb reads {FORMAT}; score the checkpoint again")
+        raise RequestError(f"{path}: record format {given}, but this hmrb reads {FORMAT}; score the checkpoint again")
     try:
         record = Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{path}: no record of hmrb: {where}: {first['msg']}") from None
+        raise RequestError(f"{path}: not a valid hmrb record: {where}: {first['msg']}") from None
     if not record.is_as_written:
-        raise RequestError(f"{path}: was changed after it was written; score the checkpoint again")
+        raise RequestError(f"{path}: was modified after it was written; score the checkpoint again")
     try:
         known = find_benchmark(record.benchmark).protocol
     except UnknownName:
-        known = "none"
+        known = "unknown"
     if known != record.protocol:
         raise RequestError(
-            f"{path}: is of protocol {record.protocol}, {record.benchmark} is {known} in this hmrb; score the"
-            " checkpoint again, or its predictions: hmrb eval --from-predictions"
+            f"{path}: has protocol {record.protocol}, but in this hmrb {record.benchmark} is {known}; score the"
+            " checkpoint again, or score its predictions with hmrb eval --from-predictions"
         )
     return record
 
@@ -297,7 +298,7 @@ def _number(scores: Scores, name: str) -> Number:
 
 
 def _arrays(scores: Scores) -> dict[str, np.ndarray]:
-    """What a record is made of, by person."""
+    """The per-person arrays of a record."""
     people = scores.people
     arrays = {"name": scores.shard.arrays["name"][people.rows], "row": people.rows}
     for name, errors in scores.errors.items():
@@ -312,7 +313,7 @@ def _arrays(scores: Scores) -> dict[str, np.ndarray]:
 
 
 def _samples_sha(arrays: Mapping[str, np.ndarray]) -> str:
-    """Over all but the predictions."""
+    """Hash of all arrays except the predictions."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         if name not in PREDICTIONS:

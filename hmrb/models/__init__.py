@@ -1,1 +1,1 @@
-"""From a picture to a body."""
+"""Models: networks that map an image to body parameters."""

@@ -1,4 +1,4 @@
-"""Backbones, all of them timm's: a picture to features."""
+"""Backbones, all from timm: an image to a feature vector."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,11 @@ from hmrb.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A row: timm's name with the tag of its ImageNet weights, the channels of its last map, what differs from timm.
+    """A row of BACKBONES: timm's name with its ImageNet weights' tag, channels of the last map, differences from timm.
 
-    `study` makes the study's tail for a network. `optional` are modules that a file of weights may lack, or have for
-    nothing: classifiers' and pose networks' files differ there. Channels 0: found by running the network.
+    With `channels` 0 the number is found by running the network. `study` builds the study's tail for a network.
+    `optional` are modules that a weights file may lack, or may contain without being used: files of classifiers and of
+    pose networks differ there.
     """
 
     timm_name: str
@@ -32,22 +33,22 @@ class Backbone:
 
 
 class Features(nn.Module):
-    """A timm network without its classifier, and the tail that makes one vector of its map."""
+    """A timm network without its classifier, and the tail that pools its last map into one vector."""
 
     def __init__(self, network: nn.Module, tail: tails.Mean) -> None:
         super().__init__()
         self.network, self.tail = network, tail
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """Features of a normalised picture."""
+        """Compute features of normalised images."""
         features: Tensor = self.tail(self.network, image)
         return features
 
 
 def backbone_name(name: str) -> str:
-    """The table's name of a backbone: its aliases and timm's name for it too. Other models of timm keep theirs.
+    """Resolve a backbone's name, an alias or timm's name to its name in BACKBONES; other timm models keep timm's name.
 
-    Raises UnknownName with the nearest names of the table and of timm.
+    Raises UnknownName with the nearest names in the table and in timm.
     """
     key = ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
     if key in BACKBONES:
@@ -59,15 +60,15 @@ def backbone_name(name: str) -> str:
     if timm.is_model(architecture) and (not tag or key in timm.list_pretrained(f"{architecture}.*")):
         return key
     others = [model for model in timm.list_models() if model not in BACKBONES]
-    theirs = did_you_mean(key, others).replace(" Did you mean", "; near it:").rstrip("?")
+    theirs = did_you_mean(key, others).replace(" Did you mean", "; similar:").rstrip("?")
     raise UnknownName(
         f"no backbone named '{name}'.{did_you_mean(key, BACKBONES)} Known: {', '.join(sorted(BACKBONES))},"
-        f" and every model of timm{theirs}."
+        f" and every timm model{theirs}."
     )
 
 
 def find_backbone(name: str) -> Backbone:
-    """The row of a backbone; for a model of timm that has none, a plain one. Raises UnknownName."""
+    """The row of a backbone; for a timm model outside the table, a plain row. Raises UnknownName."""
     key = backbone_name(name)
     if key in BACKBONES:
         return BACKBONES[key]
@@ -76,26 +77,26 @@ def find_backbone(name: str) -> Backbone:
 
 
 def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
-    """The backbone without pretrained weights, and the number of its features.
+    """Build a backbone without pretrained weights; returns it and its number of features.
 
-    Raises RequestError where it has no such features, or can't take pictures of this size.
+    Raises RequestError if it does not have the requested features or does not accept images of this size.
     """
     row = find_backbone(spec.backbone)
     if spec.features == "study":
         if row.study is None:
             having = ", ".join(name for name, row in BACKBONES.items() if row.study)
-            raise RequestError(f"model.features: study is for {having}; for '{spec.backbone}' take mean")
+            raise RequestError(f"model.features: study is available for {having}; for '{spec.backbone}' use mean")
         if spec.image_px != tails.STUDY_PX:
             raise RequestError(
-                f"model.image_px: features study are what the study computed, at {tails.STUDY_PX} px,"
-                f" not {spec.image_px}; take features mean for other sizes"
+                f"model.image_px: features study need {tails.STUDY_PX} px, as in the study, not {spec.image_px};"
+                " use features mean for other sizes"
             )
     args = network_args(row, spec.image_px) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
     try:
         network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise RequestError(
-            f"backbone '{spec.backbone}' can't be built for {spec.image_px} px: {_said(error)}"
+            f"backbone '{spec.backbone}' cannot be built for {spec.image_px} px: {_said(error)}"
         ) from None
     tail = {"mean": tails.Mean, "flatten": tails.Flatten}.get(spec.features)
     backbone = Features(network, tail() if tail else row.study(network))  # type: ignore[misc]
@@ -105,16 +106,17 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
 
 
 def keep_no_maps(backbone: Features) -> None:
-    """Maps are computed again in the backward pass. Raises RequestError where timm can't do that for the network."""
+    """Turn on gradient checkpointing. Raises RequestError if timm does not support it for the network."""
     network: Any = backbone.network
     try:
         network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
-        raise RequestError(f"speed.checkpointing: timm has none for a {type(network).__name__}; leave it out") from None
+        name = type(network).__name__
+        raise RequestError(f"speed.checkpointing: timm does not support it for {name}; leave it out") from None
 
 
 def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
-    """What timm's `create_model` is told: no classifier, and the picture's size where the network is made for one."""
+    """Arguments of timm's `create_model`: no classifier, and the image size if the network has a fixed input size."""
     config = timm.models.get_pretrained_cfg(row.timm_name)
     fixed = config is not None and config.fixed_input_size and config.input_size[-1] != image_px
     return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": image_px} if fixed else {})}
@@ -122,9 +124,9 @@ def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
 
 @torch.enable_grad()
 def _count(backbone: Features, spec: ModelSpec) -> int:
-    """The number of features, by running a picture through; parameters that no feature depends on are frozen.
+    """Find the number of features by a forward pass; freezes parameters that no feature depends on.
 
-    A norm in timm's classifier head is such a one (ConvNeXt): several processes would wait for its gradient.
+    ConvNeXt has such a parameter, a norm in timm's classifier head. Distributed training would wait for its gradient.
     """
     was_training, parameters = backbone.training, list(backbone.parameters())
     try:
@@ -134,7 +136,7 @@ def _count(backbone: Features, spec: ModelSpec) -> int:
         raise RequestError(f"backbone '{spec.backbone}' has no features '{spec.features}': {error}") from None
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise RequestError(
-            f"backbone '{spec.backbone}' can't take pictures of {spec.image_px} px: {_said(error)}"
+            f"backbone '{spec.backbone}' does not accept images of {spec.image_px} px: {_said(error)}"
         ) from None
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
@@ -147,12 +149,12 @@ def _said(error: Exception) -> str:
 
 
 HRNET_OPTIONAL = (
-    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classifying; pose networks have none
-    "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks end at the finest map
+    "network.incre_modules.", "network.downsamp_modules.", "network.head.",  # for classification; not in pose networks
+    "network.final_layer.", "network.stage4.2.fuse_layers.",  # pose networks only output the finest map
     "tail.",
 )  # fmt: skip
 
-# The tags are those of the study's initialisations, or the nearest that timm has.
+# The tags name the weights that the study started from, or the closest that timm has.
 BACKBONES: dict[str, Backbone] = {
     "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
     "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
@@ -169,7 +171,7 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
     "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
-    # For a CPU: a ResNet of one block a stage, a quarter of ResNet-18's width.
+    # For CPUs: a ResNet with one block per stage and a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip
 
@@ -177,7 +179,7 @@ BACKBONES: dict[str, Backbone] = {
 ALIASES = {
     "resnext101_32x8d": "resnext101",
     "hrnet": "hrnet_w32",
-    "efficientnet": "efficientnet_b5",  # timm's efficientnet_b5 pads otherwise; the study's is the tf_ one
+    "efficientnet": "efficientnet_b5",  # timm's efficientnet_b5 pads differently; the study's is tf_efficientnet_b5
     "vit": "vit_b16",
     "vit_b": "vit_b16",
     "vit_base": "vit_b16",

@@ -1,4 +1,4 @@
-"""The adversarial prior of HMR (Kanazawa et al., CVPR 2018): is this body one that people have?"""
+"""HMR's adversarial prior (Kanazawa et al., CVPR 2018): scores how plausible a body is."""
 
 from collections import OrderedDict
 from itertools import pairwise
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from hmrb.bodykind import SMPL_KIND, BodyKind
 
-HIDDEN = 32  # numbers that a rotation becomes before it is scored
+HIDDEN = 32  # hidden values per rotation
 
 
 class Discriminator(nn.Module):
-    """Scores each joint rotation, all of them together, and the betas; it does not see the root's rotation.
+    """Scores each joint rotation, all rotations together, and the betas; ignores the root rotation.
 
-    Parameter names are the study's; so is the absence of an activation between the two 1x1 convolutions.
+    As in the study, there is no activation between the two 1x1 convolutions. Parameter names are the study's.
     """
 
     def __init__(self, kind: BodyKind = SMPL_KIND) -> None:
@@ -26,13 +26,13 @@ class Discriminator(nn.Module):
         self.shape_discriminator = Layers(kind.num_betas, 5, 1)
 
     def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"]) -> Float[Tensor, "B R+1"]:
-        """One score a part: near 1 for a real body, near 0 for a made-up one (LSGAN)."""
+        """Scores, one per part: near 1 for a real body, near 0 for a predicted one (LSGAN)."""
         scores, hidden = self.pose_discriminator(rotmats[:, 1:])
         return torch.cat([scores, self.full_pose_discriminator(hidden.flatten(1)), self.shape_discriminator(betas)], 1)
 
 
 class JointScores(nn.Module):
-    """Each joint's rotation through layers that all share, then one of its own."""
+    """Scores each joint rotation: layers shared by all joints, then one layer per joint."""
 
     def __init__(self, num_rotations: int) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class JointScores(nn.Module):
         self.fc_layer = nn.ModuleList(nn.Linear(HIDDEN, 1) for _ in range(num_rotations))
 
     def forward(self, rotmats: Float[Tensor, "B N 3 3"]) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B H N"]]:
-        """Scores, and the hidden values that the whole pose is judged by."""
-        # Contiguous, or the gradient's layout is not the one that several processes exchange.
+        """Returns the scores and the hidden values, which the score of the whole pose uses."""
+        # Contiguous, because distributed training needs gradients in the parameters' memory layout.
         hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None].contiguous())[:, :, 0]
         scores = torch.cat([layer(hidden[:, :, joint]) for joint, layer in enumerate(self.fc_layer)], 1)
         return scores, hidden
@@ -62,6 +62,6 @@ class Layers(nn.Module):
             self.fc_blocks.add_module(f"regressor_fc_{i}", nn.Linear(here, there))
 
     def forward(self, values: Float[Tensor, "B F"]) -> Float[Tensor, "B S"]:
-        """Values to scores."""
+        """Maps values to scores."""
         out: Tensor = self.fc_blocks(values)
         return out

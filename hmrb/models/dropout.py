@@ -1,4 +1,4 @@
-"""What training leaves out, by draw: the same of a picture whatever process and part of a batch it falls in."""
+"""Dropout and stochastic depth by draw: the result for an image does not depend on its process or batch position."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,9 +11,9 @@ _ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitM
 def drop(
     values: Float[Tensor, "B F"], share: float, keys: Int[Tensor, " B"] | None, layer: int
 ) -> Float[Tensor, "B F"]:
-    """Dropout: a share of the values set to 0, the others scaled up. A row's key and the layer decide which.
+    """Dropout: sets a share of the values to 0 and scales up the others; a row's key and the layer determine which.
 
-    The same on every device. Raises ValueError without keys.
+    The result is the same on every device. Raises ValueError without keys.
     """
     if not share:
         return values
@@ -28,9 +28,10 @@ def drop(
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al., ECCV 2016): a residual branch left out for a share of the pictures.
+    """Stochastic depth (Huang et al., ECCV 2016): skips a residual branch for a share of the images.
 
-    `keys` are those of the batch at hand; what comes is its pictures, or equally many pieces of each in their order.
+    `keys` belong to the current batch. The input has one row per image, or the same number of consecutive rows for
+    each image (windows).
     """
 
     def __init__(self, share: float, number: int) -> None:
@@ -39,17 +40,18 @@ class DropPath(nn.Module):
         self.keys: Int[Tensor, " B"] | None = None
 
     def forward(self, branch: Float[Tensor, "P ..."]) -> Float[Tensor, "P ..."]:
-        """The branch, 0 where it is left out and scaled up elsewhere. Raises ValueError in training without keys."""
+        """The branch: 0 for skipped images, scaled up for the others. Raises ValueError in training without keys."""
         if not self.training:
             return branch
         num_pictures = len(branch) if self.keys is None else len(self.keys)
-        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, -1 - self.number)  # not the head's
+        layer = -1 - self.number  # negative, to differ from the head's layers
+        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, layer)
         factors = factors.repeat_interleave(len(branch) // num_pictures, 0)
         return branch * factors.view(-1, *[1] * (branch.ndim - 1))
 
 
 def drop_paths_by_draw(network: nn.Module) -> list[DropPath]:
-    """Puts a DropPath in the place of each of timm's, which are drawn for each process anew; gives them."""
+    """Replaces timm's DropPath modules, whose random numbers differ by process; returns the new modules."""
     found: list[DropPath] = []
     for module in list(network.modules()):
         for name, child in module.named_children():

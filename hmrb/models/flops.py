@@ -1,4 +1,4 @@
-"""What a model costs: parameters and multiply-adds of backbone, regressor and body, counted operator by operator."""
+"""Cost of a model: parameters and multiply-adds of backbone, regressor and body, counted operator by operator."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ from hmrb.spec import ModelSpec
 SMPL_VERTICES = 6890
 COUNTER = f"torch.utils.flop_counter of torch {torch.__version__}"
 WARM_UP_S, TIMED_S = 1.0, 3.0
-# Operators that move or make numbers and compute none.
+# Operators that copy or create data without arithmetic.
 MOVES = {
     "cat", "clone", "copy", "copy_", "_to_copy", "constant_pad_nd", "roll", "index", "stack", "empty", "zeros", "ones",
     "full", "arange", "eye", "lift_fresh_copy", "new_zeros", "_unsafe_view", "scalar_tensor", "fill", "fill_",
@@ -33,7 +33,7 @@ MOVES = {
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One part of a model: trained parameters, and multiply-adds for one picture (one is two FLOPs)."""
+    """One part of a model: trained parameters, and multiply-adds for one image (one multiply-add is two FLOPs)."""
 
     params: int
     multiply_adds: int
@@ -46,10 +46,10 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What the study's get_flops.py (mmcv's counter) prints for its model at 224 px, backbone and head.
+    """Output of the study's get_flops.py (mmcv's counter) for its model at 224 px, backbone and head.
 
-    Its `GFLOPs` are multiply-adds, normalisation and activations among them; its parameters include the
-    discriminator's 1.81 M. `why` says where its counter goes wrong beyond that.
+    Its `GFLOPs` are multiply-adds and include normalisation and activations. Its parameters include the
+    discriminator's 1.81 M. `why` names further errors of its counter.
     """
 
     gflops: float
@@ -59,7 +59,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one picture costs, part by part, and which operators the counter does not count."""
+    """Cost of one image per part, and the operators that the counter does not count."""
 
     backbone: str
     features: str
@@ -70,7 +70,7 @@ class Cost:
     counter: str = COUNTER
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON, with totals."""
+        """Values for JSON, with totals."""
         parts = {name: asdict(part) | {"flops": part.flops} for name, part in self.parts.items()}
         parts["total"] = {
             key: sum(part[key] for part in parts.values()) for key in ("params", "multiply_adds", "flops")
@@ -79,7 +79,7 @@ class Cost:
 
 
 def count(spec: ModelSpec, body: str = "smpl") -> Cost:
-    """The cost of a spec's model, on the meta device: nothing is computed and no weight is needed."""
+    """Count the cost of a spec's model on the meta device, without computation and without weights."""
     with torch.device("meta"):
         model = build_model(spec.model_copy(update={"weights": "none"})).eval()
         posed = _body(body)
@@ -101,7 +101,7 @@ def count(spec: ModelSpec, body: str = "smpl") -> Cost:
 
 @torch.no_grad()
 def images_per_s(spec: ModelSpec, batch: int, device: torch.device) -> float:
-    """Pictures a second through backbone and regressor at this batch size, measured on `device` in fp32."""
+    """Measure the throughput of backbone and regressor on `device` in fp32, in images per second."""
     model: HMR = build_model(spec.model_copy(update={"weights": "none"})).eval().to(device)
     image = torch.randn(batch, 3, spec.image_px, spec.image_px, device=device)
     _repeat(model, image, WARM_UP_S)
@@ -119,7 +119,7 @@ def _repeat(model: nn.Module, image: Tensor, seconds: float) -> float:
 
 
 class _Missed(TorchDispatchMode):
-    """Notes the operators that compute something and that the counter has no formula for."""
+    """Records operators that do arithmetic and for which the counter has no formula."""
 
     def __init__(self, found: Counter[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -134,7 +134,7 @@ class _Missed(TorchDispatchMode):
 
 @contextmanager
 def _counting(missed: Counter[str]) -> Iterator[FlopCounterMode]:
-    """Counts what runs inside; attention as the matrix products that it is."""
+    """Counts the operators that run inside; attention counts as matrix products."""
     flops = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), flops, _Missed(missed):
         yield flops
@@ -145,7 +145,7 @@ def _params(module: nn.Module) -> int:
 
 
 def _body(name: str) -> SMPL:
-    """The open body, or one with SMPL's numbers of vertices and joints: a cost depends on nothing else."""
+    """The open body, or a body of zeros with SMPL's sizes: the cost depends only on the sizes."""
     if name == "open":
         return load_body("open").to("meta")
     v = SMPL_VERTICES

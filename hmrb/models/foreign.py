@@ -1,7 +1,6 @@
-"""Other people's names in ours: backbones of the study, mmhuman3d, SPIN, mmpose and mmpretrain.
+"""Weights of the study, mmhuman3d, SPIN, mmpose and mmpretrain under the names of hmrb's models.
 
-A backbone of theirs is known by the shapes of a few arrays and renamed by rules; `docs/checkpoints.md` says them in
-words.
+A backbone is recognised by the shapes of a few tensors and renamed by rules; `docs/checkpoints.md` describes them.
 """
 
 import re
@@ -21,7 +20,7 @@ DROP = ""
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """A file's arrays by what they are for, and whose names they bear. `rest` counts the others by group."""
+    """A file's tensors by component, and the layout of its names. `rest` counts the other tensors by group."""
 
     kind: Literal["hmrb", "hmr", "spin", "network", "backbone"]
     backbone: State
@@ -31,7 +30,7 @@ class Components:
 
 @dataclass(frozen=True, slots=True)
 class ForeignLayout:
-    """How a backbone looks in their files: shapes that only it has (None: not there), and the rules to our names."""
+    """A backbone's layout in foreign files: shapes that identify it (None: absent), and rules to rename its tensors."""
 
     shapes: Mapping[str, tuple[int, ...] | None]
     rules: Rules = ()
@@ -39,7 +38,7 @@ class ForeignLayout:
 
 
 def components_of(tensors: Mapping[str, Tensor]) -> Components:
-    """Sorts a file's arrays: `backbone.` and `head.`, or SPIN's regressor beside its ResNet, or a backbone alone."""
+    """Sort a file's tensors: `backbone.` and `head.`, or SPIN's ResNet and regressor, or only a backbone."""
     if not any(key.startswith("backbone.") for key in tensors):
         head = {key: value for key, value in tensors.items() if key.split(".")[0] in HEAD}
         backbone = {key: value for key, value in tensors.items() if key not in head}
@@ -53,12 +52,12 @@ def components_of(tensors: Mapping[str, Tensor]) -> Components:
 
 
 def group_of(key: str) -> str:
-    """What a report calls an array's part: its first name, or ema_* for copies of averaged weights."""
+    """A tensor's group in reports: the first part of its name, or ema_* for copies of averaged weights."""
     return "ema_*" if key.startswith("ema_") else key.split(".")[0]
 
 
 def recognise(backbone: Mapping[str, Tensor]) -> str | None:
-    """Our name of the backbone that has these arrays, or None."""
+    """The name of the backbone that has these tensors, or None."""
 
     def has(key: str, shape: tuple[int, ...] | None) -> bool:
         return key not in backbone if shape is None else key in backbone and tuple(backbone[key].shape) == shape
@@ -70,7 +69,7 @@ def recognise(backbone: Mapping[str, Tensor]) -> str | None:
 
 
 def renamed(name: str, backbone: State) -> tuple[State, Counter[str]]:
-    """Arrays of theirs under the names of our `Features`, and how many of which part there is no use for."""
+    """Rename tensors to the names in `Features`; also returns the number of dropped tensors by group."""
     theirs, out, dropped = THEIRS[name], {}, Counter[str]()
     for key, value in theirs.reorder(backbone).items():
         new = key
@@ -88,7 +87,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> State:
 
 
 def _efficientnet(backbone: State) -> State:
-    """Their five groups of blocks and timm's seven hold the same blocks in the same running order."""
+    """Renumber blocks: five groups in these files and seven in timm contain the same blocks in the same order."""
     theirs = sorted({(int(a), int(b)) for a, b in re.findall(r"layers\.([1-5])\.(\d+)\.", " ".join(backbone))})
     ours = [(a, b) for a, depth in enumerate(EFFICIENTNET_B5_DEPTHS) for b in range(depth)]
     place = {f"{i}.{j}": f"{a}.{b}" for (i, j), (a, b) in zip(theirs, ours, strict=False)}
@@ -99,7 +98,7 @@ def _efficientnet(backbone: State) -> State:
 
 
 def _swin(backbone: State) -> State:
-    """They merge 2x2 patches channel by channel, row by row; timm merges patch by patch, column by column."""
+    """Reorder merged 2x2 patches: by channel and row by row in these files, by patch and column by column in timm."""
     return {
         key: value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
         if re.fullmatch(r"stages\.\d\.downsample\.(norm|reduction)\.(weight|bias)", key)
@@ -149,7 +148,7 @@ THEIRS: dict[str, ForeignLayout] = {
             (r"^layers\.6\.bn\.", "bn2."),
             (r"\.se\.conv1\.conv\.", ".se.conv_reduce."),
             (r"\.se\.conv2\.conv\.", ".se.conv_expand."),
-            (r"^(blocks\.0\.\d+)\.depthwise_conv\.conv\.", r"\1.conv_dw."),  # the first stage does not expand
+            (r"^(blocks\.0\.\d+)\.depthwise_conv\.conv\.", r"\1.conv_dw."),  # the first stage has no expansion
             (r"^(blocks\.0\.\d+)\.depthwise_conv\.bn\.", r"\1.bn1."),
             (r"^(blocks\.0\.\d+)\.linear_conv\.conv\.", r"\1.conv_pw."),
             (r"^(blocks\.0\.\d+)\.linear_conv\.bn\.", r"\1.bn2."),
@@ -187,7 +186,7 @@ THEIRS: dict[str, ForeignLayout] = {
         (
             *MLP,
             *UPSAMPLED,
-            (r".*\.relative_position_index$", DROP),  # timm makes the same numbers itself
+            (r".*\.relative_position_index$", DROP),  # timm computes the same values
             (r"^patch_embed\.projection\.", "patch_embed.proj."),
             (r"^norm(\d)\.", r"tail.norms.\1."),
             (r"\.attn\.w_msa\.", ".attn."),

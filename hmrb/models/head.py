@@ -12,13 +12,13 @@ from hmrb.models.dropout import drop
 from hmrb.records import Prediction
 from hmrb.spec import HeadSpec
 
-SMALL_GAIN = 0.01  # of the last layers: the first prediction is the mean body (HMR, CVPR 2018)
+SMALL_GAIN = 0.01  # of the last layers, so that an untrained head predicts almost the mean body (HMR, CVPR 2018)
 
 
 class IterativeHead(nn.Module):
-    """HMR's regressor: refines (6D pose, betas, camera) `steps` times from the mean body.
+    """HMR's regressor: refines (6D pose, betas, camera) `steps` times, starting from the mean body.
 
-    Two layers without an activation between them, as in SPIN and the study. Parameter names are the study's.
+    As in SPIN and the study, there is no activation between its two layers. Parameter names are the study's.
     """
 
     init_pose: Tensor
@@ -35,7 +35,7 @@ class IterativeHead(nn.Module):
         _keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
+        """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
         pose, betas, camera = (
             mean.expand(len(features), -1) for mean in (self.init_pose, self.init_shape, self.init_cam)
         )
@@ -52,7 +52,7 @@ class IterativeHead(nn.Module):
 
 
 class DirectHead(nn.Module):
-    """One step from the mean body through two layers with ReLU: learns in minutes on a CPU. `steps` has to be 1."""
+    """Two layers with ReLU, one step from the mean body; trains in minutes on a CPU. `steps` must be 1."""
 
     init_pose: Tensor
     init_shape: Tensor
@@ -61,7 +61,7 @@ class DirectHead(nn.Module):
     def __init__(self, num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.dropout = spec.dropout
-        widths = {"0": num_features, "3": spec.hidden}  # checkpoints know the layers by these names
+        widths = {"0": num_features, "3": spec.hidden}  # the layers' names in checkpoints
         self.layers = nn.ModuleDict({name: nn.Linear(width, spec.hidden) for name, width in widths.items()})
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
         for decoder in (self.decpose, self.decshape, self.deccam):
@@ -69,7 +69,7 @@ class DirectHead(nn.Module):
         _keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """Features to rotations, betas and weak-perspective camera; `keys` decide what dropout leaves out."""
+        """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
         hidden, share = features, self.dropout if self.training else 0.0
         for number, layer in enumerate(self.layers.values()):
             hidden = drop(torch.relu(layer(hidden)), share, keys, number)
@@ -79,7 +79,7 @@ class DirectHead(nn.Module):
 
 
 def set_mean(head: nn.Module, mean: Float[Tensor, " M"]) -> None:
-    """Start the regressor from this body: 6D rotations, betas, a camera, one after the other."""
+    """Set the body that the regressor starts from: 6D rotations, betas and camera, concatenated."""
     buffers = [getattr(head, name) for name in ("init_pose", "init_shape", "init_cam")]
     sizes = [buffer.shape[1] for buffer in buffers]
     for buffer, part in zip(buffers, mean.split(sizes), strict=True):
@@ -87,7 +87,7 @@ def set_mean(head: nn.Module, mean: Float[Tensor, " M"]) -> None:
 
 
 def mean_prediction(head: nn.Module, batch: int) -> Prediction:
-    """The body that the regressor starts from, whatever the picture: the baseline of every result."""
+    """The body that the regressor starts from, for any image: the baseline of every result."""
     pose, betas, camera = (getattr(head, name).expand(batch, -1) for name in ("init_pose", "init_shape", "init_cam"))
     return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 

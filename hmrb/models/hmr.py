@@ -1,4 +1,4 @@
-"""HMR: backbone, regressor. A method is an nn.Module from a picture to a Prediction; the body is posed outside it."""
+"""HMR: backbone and regressor. A method is an nn.Module from images to a Prediction; it does not pose the body."""
 
 from collections.abc import Callable
 
@@ -21,9 +21,9 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class HMR(nn.Module):
-    """A picture to pose, shape and camera (Kanazawa et al., CVPR 2018).
+    """Predicts pose, shape and camera from an image (Kanazawa et al., CVPR 2018).
 
-    `weights_used` is a line about the weights that the backbone starts from; empty where it starts from none.
+    `weights_used` is a one-line description of the backbone's initial weights; empty for random weights.
     """
 
     def __init__(self, spec: ModelSpec, store: Store, kind: BodyKind = SMPL_KIND) -> None:
@@ -36,9 +36,9 @@ class HMR(nn.Module):
         self.train()
 
     def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """The body in a normalised RGB crop. The regressor refines in fp32, whatever the backbone computes in.
+        """Predict the body in normalised RGB crops. The regressor always computes in fp32.
 
-        `keys`, those of the draws, decide what dropout and stochastic depth leave out: training needs them.
+        `keys`, one per draw, determine what dropout and stochastic depth leave out; training requires them.
         """
         for drop_path in self._drop_paths:
             drop_path.keys = keys
@@ -48,7 +48,7 @@ class HMR(nn.Module):
         return prediction
 
     def train(self, mode: bool = True) -> "HMR":
-        """As any module; frozen BatchNorm stays as in evaluation."""
+        """As in any module, except that frozen BatchNorm stays in evaluation mode."""
         super().train(mode)
         for module in self.modules() if self.freeze_bn else ():
             if isinstance(module, _BatchNorm):
@@ -57,12 +57,12 @@ class HMR(nn.Module):
 
 
 def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
-    """Backbones called within compute in this precision; their weights stay in fp32."""
+    """Autocast context in which backbones compute in this precision; weights stay in fp32."""
     return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 
 def build_model(spec: ModelSpec, store: Store | None = None, kind: BodyKind = SMPL_KIND) -> HMR:
-    """The model that a spec names, on the CPU, with weights from the store. Raises RequestError where it can't be."""
+    """Build a spec's model on the CPU, with weights from the store. Raises RequestError if that is not possible."""
     return find("method", spec.method, MODELS)(spec, store or Store.default(), kind)
 
 

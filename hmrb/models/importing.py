@@ -1,4 +1,4 @@
-"""A whole model of the study, of mmhuman3d or of SPIN as a model of ours."""
+"""Import complete models of the study, mmhuman3d and SPIN."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from hmrb.spec import HeadSpec, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A model's section of a spec, its arrays under our names, whose file it was, and what became of every array."""
+    """An imported model: the spec's model section, renamed tensors, the file's origin, a report on every tensor."""
 
     spec: ModelSpec
     arrays: dict[str, Tensor]
@@ -26,27 +26,27 @@ class Imported:
 
 
 def import_model(path: Path, kind: str | None = None, backbone: str | None = None) -> Imported:
-    """Reads a file of theirs; `kind` and `backbone` are what it is said to be, None leaves it to the file.
+    """Read a foreign checkpoint. `kind` and `backbone` are what the user expects; with None the file determines them.
 
-    Raises WeightsError (exit 2) with why it can't be imported, and the way that is open instead.
+    Raises WeightsError (exit 2) with the reason if the file cannot be imported, and an alternative if there is one.
     """
     wanted = find("kind of checkpoint", kind, KINDS) if kind else ""
     content = read_weights(path)
     if {"format", "spec", "model"} <= content.keys():
-        raise WeightsError(f"{path}: a checkpoint of hmrb already; hmrb eval takes it as it is")
+        raise WeightsError(f"{path}: already an hmrb checkpoint; pass it to hmrb eval directly")
     parts = components_of(tensors_of(content, path))
     if parts.kind not in MADE_BY:
         raise WeightsError(f"{path}: {_no_model(parts.backbone, parts.rest)}")
     if wanted not in ("", parts.kind):
-        raise WeightsError(f"{path}: looks like a checkpoint of {MADE_BY[parts.kind]}, not of {kind}; leave --as out")
+        raise WeightsError(f"{path}: looks like a checkpoint of {MADE_BY[parts.kind]}, not of {kind}; omit --as")
     if unknown := {group: count for group, count in parts.rest.items() if group not in DROPPED}:
-        told = ", ".join(f"{group} ({count} arrays)" for group, count in unknown.items())
-        raise WeightsError(f"{path}: has parts that an HMR model has not: {told}; another method's checkpoint")
+        listed = ", ".join(f"{group} ({count} tensors)" for group, count in unknown.items())
+        raise WeightsError(f"{path}: another method's checkpoint; an HMR model does not have these parts: {listed}")
     name = recognise(parts.backbone)
     if name is None:
-        raise WeightsError(f"{path}: its backbone is none of {', '.join(THEIRS)} (by the shapes of its arrays)")
+        raise WeightsError(f"{path}: unknown backbone (judging by tensor shapes); known: {', '.join(THEIRS)}")
     if backbone and backbone_name(backbone) != name:
-        raise WeightsError(f"{path}: its backbone is '{name}' by the shapes of its arrays, not '{backbone}'")
+        raise WeightsError(f"{path}: its backbone is '{name}' (judging by tensor shapes), not '{backbone}'")
     hidden = max(1, *parts.head["decpose.weight"].shape[-1:])
     features = "study" if name in ODD else "mean"
     spec = ModelSpec.model_validate(
@@ -75,22 +75,22 @@ def _no_model(backbone: dict[str, Tensor], rest: Counter[str]) -> str:
     if known or "keypoint_head" in rest:
         section = f"model.backbone: {known} and " if known else ""
         return (
-            "no body regressor in it: a pose network or a backbone alone, no model. To train from it, say"
-            f" {section}model.weights: its path in a spec"
+            "contains no body regressor, only a pose network or a backbone. To train from it, set"
+            f" {section}model.weights: PATH in a spec"
         )
     has = ", ".join([*rest, *sorted({key.split(".")[0] for key in backbone})][:6])
-    return f"no checkpoint of the study, mmhuman3d or SPIN (no backbone and HMR regressor in it); it has {has}"
+    return f"not a checkpoint of the study, mmhuman3d or SPIN (no backbone with HMR regressor); it contains {has}"
 
 
-ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # where features mean is something else
+ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # their study features differ from mean
 MADE_BY = {"hmr": "the study or mmhuman3d (their files look alike)", "spin": "SPIN"}
 KINDS = {"study": "hmr", "mmhuman3d": "hmr", "spin": "spin", "mmpose": "network"}
 DROPPED = {
     "disc": "the discriminator; hmrb trains its own",
     "body_model_train": "SMPL's buffers; hmrb reads the body's own files",
     "body_model_test": "SMPL's buffers; hmrb reads the body's own files",
-    "ema_*": "the other copy of averaged weights; a file of an epoch's end has the average under the plain names",
-    "final_layer": "a layer that the study's model has and does not run",
-    "relative_position_index": "positions that the network makes itself",
+    "ema_*": "second copy of averaged weights; end-of-epoch files store the average under the plain names",
+    "final_layer": "a layer of the study's model that it does not run",
+    "relative_position_index": "positions that the network computes itself",
     "classifier": "a classifier that the model does not run",
 }

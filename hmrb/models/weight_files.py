@@ -1,4 +1,4 @@
-"""Files of weights from anywhere, read without running anything in them."""
+"""Read weights files from any source without executing code in them."""
 
 import pickle
 import re
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hmrb.errors import RequestError
 
-# Beside tensors, training logs are full of numpy's numbers: what rebuilds those, under old and new names, and no more.
+# Checkpoints also contain NumPy values. These are the types and functions that rebuild them, under old and new names.
 NUMBERS: list[Any] = [
     np.dtype,
     np.ndarray,
@@ -28,8 +28,8 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
-BOXES = ("state_dict", "model")  # under which tensors lie beside a training's other state
-# What torch's readers raise on files that are cut short or something else.
+BOXES = ("state_dict", "model")  # keys of the tensors in files that also store other training state
+# Exceptions of torch's readers for truncated and other invalid files.
 UNREADABLE = (
     OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
     OverflowError, MemoryError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError,
@@ -37,33 +37,33 @@ UNREADABLE = (
 
 
 class WeightsError(RequestError):
-    """A file of weights that can't be read, or that belongs to something else."""
+    """A weights file that is unreadable or does not fit the model."""
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """What a .pth, .pt, .bin or .safetensors file holds. Raises WeightsError; nothing in the file is run."""
+    """Content of a .pth, .pt, .bin or .safetensors file, read without executing code in it. Raises WeightsError."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         try:
             return dict(load_file(path))
         except UNREADABLE as error:
-            raise WeightsError(f"{path}: no safetensors file, or cut short ({error})") from None
+            raise WeightsError(f"{path}: not a safetensors file, or truncated ({error})") from None
     if _is_squeezed(path):
-        raise WeightsError(f"{path}: a compressed archive, which torch never writes; unpack it and give the file in it")
+        raise WeightsError(f"{path}: a compressed archive, which torch never writes; unpack it, then pass its content")
     try:
         with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle's protocol: the file is read, or refused below
+            warnings.simplefilter("ignore")  # about the pickle protocol: the file is read, or rejected below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise WeightsError(f"{path}: {_refusal(path, error)}") from None
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, no table of tensors")
+        raise WeightsError(f"{path}: contains a {type(content).__name__}, expected a dict of tensors")
     return dict(content)
 
 
 def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The named tensors, out of the boxes they usually come in. Raises WeightsError where there are none."""
+    """The named tensors, also if nested under one of BOXES. Raises WeightsError if there are none."""
     for box in BOXES:
         if isinstance(content.get(box), Mapping):
             content = content[box]
@@ -74,17 +74,17 @@ def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     }
     for key, value in tensors.items():
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise WeightsError(f"{path}: {key} claims {tuple(value.shape)} numbers, more than the file holds; refused")
+            raise WeightsError(f"{path}: rejected: {key} has shape {tuple(value.shape)}, more than the file's values")
     if not tensors:
         keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
         raise WeightsError(
-            f"{path}: no tensors where they are looked for ('state_dict', 'model' or the top); it has {keys}"
+            f"{path}: no tensors found under 'state_dict', under 'model' or at the top level; it contains {keys}"
         )
     return tensors
 
 
 def _is_squeezed(path: Path) -> bool:
-    """Whether a small file would swell into gigabytes: torch stores tensors as they are."""
+    """Whether the file is compressed and could expand to gigabytes; torch stores tensors uncompressed."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist())
@@ -95,10 +95,10 @@ def _is_squeezed(path: Path) -> bool:
 def _refusal(path: Path, error: BaseException) -> str:
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
     if not asked:
-        return "no file of weights that torch wrote, or cut short"
+        return "not a weights file written by torch, or truncated"
     return (
-        f"refused: it asks to run or build '{asked[1]}', which tensors do not need. If you trust who made it, write its"
-        " tensors alone, in the environment it comes from:\n"
+        f"rejected: it wants to call '{asked[1]}', which tensors do not need. If you trust the file's author, save only"
+        " its tensors, in the environment where the file was made:\n"
         f"  import torch; c = torch.load({str(path)!r}, map_location='cpu', weights_only=False)\n"
         "  torch.save({'state_dict': c.get('state_dict', c.get('model', c))}, 'tensors.pth')"
     )

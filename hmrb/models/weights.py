@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: nowhere, ImageNet, a pose network, a file. What does not fit is said."""
+"""Initial weights of a backbone: none, ImageNet, a pose network or a file; reports tensors that do not fit."""
 
 import logging
 import sys
@@ -20,29 +20,29 @@ from hmrb.store import Store
 
 SUFFIXES = (".safetensors", ".pth", ".bin")
 POSE = {"mpii": "MPII", "coco": "COCO"}
-STUDY_POSE = {"resnet50": "resnet50", "hrnet_w32": "hrnet", "twins_svt_b": "twins_svt"}  # its files' names
+STUDY_POSE = {"resnet50": "resnet50", "hrnet_w32": "hrnet", "twins_svt_b": "twins_svt"}  # names in the study's files
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How many arrays of a file found their place, found none, and how many of the module's the file has not."""
+    """Numbers of tensors: used from a file, dropped from it, and missing in it, the latter two by module."""
 
     used: int
     dropped: Counter[str]
     fresh: Counter[str]
 
     def __str__(self) -> str:
-        told = f"{self.used} arrays used"
-        for verb, counts in (("no use for", self.dropped), ("left as initialised", self.fresh)):
+        text = f"{self.used} tensors used"
+        for verb, counts in (("unused", self.dropped), ("left as initialised", self.fresh)):
             if counts:
-                told += f"; {verb}: {', '.join(f'{name} ({count})' for name, count in sorted(counts.items()))}"
-        return told
+                text += f"; {verb}: {', '.join(f'{name} ({count})' for name, count in sorted(counts.items()))}"
+        return text
 
 
 def initialise(backbone: Features, spec: ModelSpec, store: Store) -> str:
-    """Loads the weights that a spec asks for into a new backbone; gives a line that says what was used.
+    """Load the weights that a spec requests into a new backbone; returns a one-line report.
 
-    Raises RequestError where they are not to be had, or don't fit.
+    Raises RequestError if they are not available or do not fit.
     """
     if spec.weights == "none":
         return ""
@@ -59,20 +59,21 @@ def initialise(backbone: Features, spec: ModelSpec, store: Store) -> str:
 
 
 def fit(module: nn.Module, arrays: Mapping[str, Tensor], optional: tuple[str, ...], label: str) -> Fit:
-    """Loads arrays into a module. Raises WeightsError where names or shapes differ outside the `optional` parts."""
+    """Load tensors into a module. Raises WeightsError if names or shapes differ outside the `optional` parts."""
     want = module.state_dict()
     unused = [key for key in arrays if key not in want]
-    absent = [key for key in want if key not in arrays and not key.endswith("num_batches_tracked")]  # an old torch's
+    # Old versions of torch do not save num_batches_tracked.
+    absent = [key for key in want if key not in arrays and not key.endswith("num_batches_tracked")]
     problems = [
-        _few([key for key in unused if not key.startswith(optional)], "match nothing in the model"),
-        _few([key for key in absent if not key.startswith(optional)], "of the model are not in it"),
+        _few([key for key in unused if not key.startswith(optional)], "not in the model"),
+        _few([key for key in absent if not key.startswith(optional)], "missing in the file"),
         _few(
             [
-                f"{key} {tuple(arrays[key].shape)}, the model's {tuple(value.shape)}"
+                f"{key} {tuple(arrays[key].shape)}, expected {tuple(value.shape)}"
                 for key, value in want.items()
                 if key in arrays and arrays[key].shape != value.shape
             ],
-            "have another shape",
+            "with a wrong shape",
         ),
     ]
     if any(problems):
@@ -82,7 +83,7 @@ def fit(module: nn.Module, arrays: Mapping[str, Tensor], optional: tuple[str, ..
 
 
 def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | None:
-    """The file that holds the weights; None where they are timm's to fetch."""
+    """The weights file; None if timm has to fetch the weights."""
     if spec.weights == "imagenet":
         if not row.pretrained:
             raise RequestError(f"backbone '{spec.backbone}' has no ImageNet weights; set model.weights to none")
@@ -94,44 +95,44 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
             theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
             study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
             raise RequestError(
-                f"model.weights: {spec.weights} needs {path}, and it is not there. Get a network with backbone"
-                f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or give"
-                " the path of a file in model.weights"
+                f"model.weights: {spec.weights} needs {path}, which does not exist. Get a network with backbone"
+                f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or set"
+                " model.weights to the path of a file"
             )
         return path
     path = Path(spec.weights).expanduser()
     found = next((file for file in (path, store.weights / path) if file.is_file()), None)
     if found is None:
         raise RequestError(
-            f"model.weights: no file {path}, here or in {store.weights}; it is none, imagenet, mpii, coco, or a"
-            " checkpoint's or state dict's path"
+            f"model.weights: no file {path}, neither in the current directory nor in {store.weights}; use none,"
+            " imagenet, mpii, coco, or the path of a checkpoint or state dict"
         )
     return found
 
 
 def _from_timm(row: Backbone, spec: ModelSpec) -> State:
-    """ImageNet weights out of timm's cache, else from where timm fetches them."""
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each retry; we tell how it ended
+    """ImageNet weights from timm's cache, or downloaded by timm."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hides its retries; a failure is reported below
     try:
         donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, spec.image_px))
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise RequestError(
-            f"timm could not get the ImageNet weights of '{row.timm_name}' ({type(error).__name__}: {reason})."
-            f" Fetch them once where there is a network (they stay in its cache, $HF_HOME), or put its file at"
+            f"timm could not load the ImageNet weights of '{row.timm_name}' ({type(error).__name__}: {reason})."
+            " Download them once with network access (timm caches them in $HF_HOME), or put the file at"
             f" $HMRB_HOME/weights/{row.timm_name}.safetensors, or set model.weights to none"
         ) from None
     return {f"network.{key}": value for key, value in donor.state_dict().items()}
 
 
 def _features_state(path: Path, name: str, row: Backbone, backbone: Features) -> tuple[State, Counter[str]]:
-    """A file's arrays under the names of our `Features`, and how many it has of parts that are no backbone."""
+    """A file's backbone tensors under the names in `Features`, and the number of its other tensors by group."""
     parts = components_of(tensors_of(read_weights(path), path))
     rest = parts.rest + Counter({"head": len(parts.head)} if parts.head else {})
     theirs = recognise({key.removeprefix("network."): value for key, value in parts.backbone.items()})
     if theirs and _architecture(BACKBONES[theirs]) != _architecture(row):
         raise WeightsError(
-            f"{path}: the weights of backbone '{theirs}', the model has '{name}'; set model.backbone to {theirs}"
+            f"{path}: weights of backbone '{theirs}', but the model has '{name}'; set model.backbone to {theirs}"
         )
     if parts.kind == "hmrb":
         return parts.backbone, rest
@@ -142,12 +143,12 @@ def _features_state(path: Path, name: str, row: Backbone, backbone: Features) ->
 
 
 def _in_timm_names(arrays: State, network: nn.Module) -> State:
-    """Arrays as timm's network has them: as they are, or as timm's own filter turns its authors' files."""
+    """Tensors under timm's names: unchanged if they fit, else converted by timm's filter for the authors' files."""
     want = network.state_dict()
     fits = all(key in arrays and arrays[key].shape == value.shape for key, value in want.items())
     turn = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if turn and not fits:
-        # What another network's file trips over is told by name when it does not fit.
+        # The filter fails on another network's file; `fit` then reports the names that do not match.
         with suppress(KeyError, IndexError, AttributeError, RuntimeError, ValueError):
             arrays = turn(arrays, network)
     return {f"network.{key}": value for key, value in arrays.items()}

@@ -1,4 +1,4 @@
-"""How a run tells people and machines how it goes: a progress bar, log.jsonl, TensorBoard."""
+"""Progress of a run: progress bar, log.jsonl, TensorBoard."""
 
 import json
 import os
@@ -18,26 +18,26 @@ from hmrb.evaluation.metrics import TITLES, UNITS
 
 
 class Logger:
-    """Who is told how a run goes. This one keeps it to itself: that of every process but the first."""
+    """Receives the progress of a run. This class ignores it; all ranks except 0 use it."""
 
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def knobs(self, step: int, knobs: Mapping[str, Any]) -> None:
-        """Before the first step: what of the spec's `speed` is on."""
+        """Called before the first step, with the active settings of the spec's `speed`."""
 
     def step(self, step: int, facts: Mapping[str, float]) -> None:
-        """Every few steps: mean losses since the last time, images_per_s, data_wait (share of time), lr, epoch."""
+        """Called every few steps: mean losses since the last call, images_per_s, data_wait (share), lr, epoch."""
 
     def scored(self, step: int, scores: Scores) -> None:
-        """After each run of a benchmark."""
+        """Called after each evaluation on a benchmark."""
 
     def say(self, line: str) -> None:
-        """Something a person should read."""
+        """Shows a message to the user."""
 
 
 class RunLogger(Logger):
-    """A live bar on a terminal, a line an epoch elsewhere; every fact in log.jsonl and TensorBoard."""
+    """Progress bar on a terminal, otherwise one line per epoch; writes everything to log.jsonl and TensorBoard."""
 
     def __init__(self, folder: Path, console: Console, progress: Progress) -> None:
         self._folder, self._console, self._progress = folder, console, progress
@@ -49,7 +49,7 @@ class RunLogger(Logger):
         self._printed = 0
 
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
-        """Drops what an interrupted run logged after its last checkpoint, and draws the bar."""
+        """Removes log lines after the last checkpoint of an interrupted run, and shows the bar."""
         from torch.utils.tensorboard import SummaryWriter
 
         keep_log_until(self._log, done)
@@ -60,11 +60,11 @@ class RunLogger(Logger):
         self._task = self._progress.add_task("train", total=total, completed=done, facts="")
 
     def knobs(self, step: int, knobs: Mapping[str, Any]) -> None:
-        """One line of the log."""
+        """Writes a line to the log."""
         self._write({"step": step, "knobs": dict(knobs)})
 
     def step(self, step: int, facts: Mapping[str, float]) -> None:
-        """One line of the log; the bar moves."""
+        """Writes a line to the log and updates the bar."""
         self._write({"step": step, **facts})
         self._draw("train", facts, step)
         losses = {k: v for k, v in facts.items() if k not in ("images_per_s", "data_wait", "lr", "epoch")}
@@ -79,19 +79,19 @@ class RunLogger(Logger):
             self._console.print(f"{line}  {_left(self._progress, self._task)}", soft_wrap=True, highlight=False)
 
     def scored(self, step: int, scores: Scores) -> None:
-        """One line of the log and of the console."""
+        """Writes a line to the log and to the console."""
         means = {name: scores.mean(name) for name in scores.errors}
         self._write({"step": step, "benchmark": scores.benchmark.name, "protocol": scores.benchmark.protocol, **means})
         self._draw(scores.benchmark.name, means, step)
-        said = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
-        self.say(f"step {step}  {scores.benchmark.name}: {said}")
+        listed = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
+        self.say(f"step {step}  {scores.benchmark.name}: {listed}")
 
     def say(self, line: str) -> None:
-        """Above the bar."""
+        """Prints a line above the bar."""
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> str:
-        """Flushes TensorBoard; gives a message where lines of the log are still not on the disk."""
+        """Closes TensorBoard and writes pending log lines; returns a message if they could not be written."""
         with self._or_no_board():
             if self._board is not None:
                 self._board.close()
@@ -110,17 +110,19 @@ class RunLogger(Logger):
             yield
         except OSError as error:
             self._board = None
-            self.say(f"{self._folder / 'tensorboard'}: could not be written ({error.strerror}); no more of it")
+            self.say(
+                f"{self._folder / 'tensorboard'}: could not be written ({error.strerror}); TensorBoard logging stops"
+            )
 
     def _write(self, facts: Mapping[str, Any]) -> None:
         was_written = not self._unwritten
         self._unwritten += json.dumps(facts) + "\n"
         reason = self._append()
         if reason and was_written:
-            self.say(f"{self._log}: could not be written ({reason}); its lines are kept until it can")
+            self.say(f"{self._log}: could not be written ({reason}); new lines stay in memory until writing succeeds")
 
     def _append(self) -> str | None:
-        """Writes what is not on the disk yet, all or nothing; gives the reason where it could not."""
+        """Appends all pending lines or none; returns the reason if that failed."""
         if not self._unwritten:
             return None
         try:
@@ -137,7 +139,7 @@ class RunLogger(Logger):
 
 @contextmanager
 def run_logger(folder: Path) -> Iterator[RunLogger]:
-    """A RunLogger whose bar is taken down at the end, however that comes."""
+    """A RunLogger; removes the bar at the end, also after an error. Raises RunError if log lines are not on disk."""
     console = Console()
     columns = (
         TextColumn("{task.description}"),
@@ -160,23 +162,23 @@ def run_logger(folder: Path) -> Iterator[RunLogger]:
 
 
 def _only_bugs(error: threading.ExceptHookArgs) -> None:
-    """Leaves out a full disk: TensorBoard's thread tells of it once more when it is written to."""
+    """Hides OSErrors in threads, such as a full disk, because TensorBoard raises them again at the next write."""
     if not issubclass(error.exc_type, OSError):
         threading.__excepthook__(error)
 
 
 class FactsBelow(Progress):
-    """The bar on a line of its own, so that time left stays in sight; the step's facts under it."""
+    """Shows the step's facts below the bar, so that the remaining time stays visible."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, then each task's facts."""
+        """Yields the bars, then each task's facts."""
         yield self.make_tasks_table(self.tasks)
         for task in self.tasks:
             yield Text(task.fields["facts"])
 
 
 def keep_log_until(log: Path, step: int) -> None:
-    """Drops the lines of a log that come after a step: they will be written again."""
+    """Removes the lines of a log after a step, because the resumed run writes them again."""
     if not log.exists():
         return
     kept = []
@@ -185,7 +187,7 @@ def keep_log_until(log: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
-            continue  # a line that was being written when the run died
+            continue  # incomplete last line of a killed run
     part = log.with_suffix(".part")
     part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     os.replace(part, log)

@@ -1,4 +1,4 @@
-"""Training: one page of loop, the choice of the best weights, and what stops a run."""
+"""The training loop, selection of the best checkpoint, and handling of stop signals."""
 
 import json
 import math
@@ -50,22 +50,22 @@ from hmrb.training.profile import profiled
 from hmrb.training.retention import CheckpointRetention
 from hmrb.training.step import train_step
 
-SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics of the benchmark that chooses; the first decides
-LOG_EVERY = 20  # steps between two lines of the log
-CHECKPOINT = 1  # what the first process says where one is due: less than any signal that stops a run
+SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics computed on the selection benchmark; the first selects
+LOG_EVERY = 20  # steps per line of the log
+CHECKPOINT = 1  # sent by rank 0 if a checkpoint is due; smaller than the numbers of stop signals
 
 
 class Stopped(Exception):
-    """A signal asked the run to stop; its checkpoint is written, if the disk let it."""
+    """The run stopped on a signal, after writing a checkpoint unless the disk was full."""
 
     def __init__(self, signum: int, step: int, written: int) -> None:
         where = "" if written == step else f", from step {written}"
-        super().__init__(f"stopped at step {step} by {signal.Signals(signum).name}; go on with --resume{where}")
+        super().__init__(f"stopped at step {step} by {signal.Signals(signum).name}; continue with --resume{where}")
         self.signum = signum
 
 
 def train(experiment: Experiment, run: Run, store: Store, world: World, logger: Logger) -> Checkpoint:
-    """Trains to the end of the spec from the run's last checkpoint on. Raises Stopped on SIGTERM and SIGINT."""
+    """Train to the end of the spec, from the run's last checkpoint if any. Raises Stopped on SIGTERM and SIGINT."""
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
     body = load_body(experiment.body, store=store).to(world.device)
@@ -126,7 +126,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
 
 @dataclass
 class CheckpointSelection:
-    """The benchmark that chooses the best checkpoint, and its choice so far."""
+    """Selects the best checkpoint on a benchmark; holds the best score so far and its step."""
 
     benchmark: Benchmark
     shard: Shard
@@ -140,7 +140,7 @@ class CheckpointSelection:
 
     @classmethod
     def build(cls, experiment: Experiment, store: Store, world: World) -> "CheckpointSelection | None":
-        """None where the spec keeps the last weights."""
+        """The selection of a spec; None if the spec keeps the last weights."""
         if experiment.evals.select_on is None:
             return None
         row = find_benchmark(experiment.evals.select_on)
@@ -151,10 +151,10 @@ class CheckpointSelection:
         return cls(benchmark, shard, bodies, world, experiment.model.image_px, evals.every, workers)
 
     def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, logger: Logger) -> None:
-        """Scores the weights every `every` epochs and at the end."""
+        """Evaluate the weights every `every` epochs and at the end of the run."""
         if epoch % self.every and not is_end:
             return
-        self.world.share(learner.to_evaluate.buffers())  # each process has seen its own part of the batches
+        self.world.share(learner.to_evaluate.buffers())  # BatchNorm statistics differ between ranks
         scores = evaluate_model(
             learner.to_evaluate, self.benchmark, self.shard, self.bodies, self.world, self.image_px, self.workers
         )
@@ -164,7 +164,7 @@ class CheckpointSelection:
 
 
 class Signals:
-    """Notes SIGTERM and SIGINT instead of dying of them; a launcher that is gone counts as SIGTERM."""
+    """Records SIGTERM and SIGINT instead of exiting; a dead launcher counts as SIGTERM."""
 
     def __init__(self) -> None:
         self._got, self._parent = 0, os.getppid()
@@ -179,7 +179,7 @@ class Signals:
 
     @property
     def received(self) -> int:
-        """The signal's number, or 0."""
+        """Number of the received signal, or 0."""
         orphaned = "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != self._parent
         return self._got or (signal.SIGTERM if orphaned else 0)
 
@@ -188,7 +188,7 @@ class Signals:
 
 
 class Meter:
-    """Images per second and the share of time spent waiting for data, since the last look."""
+    """Measures mean losses, images per second and the share of time spent waiting for data."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -199,7 +199,7 @@ class Meter:
         self._sums: dict[str, Tensor] = {}
 
     def waits(self, batches: Any) -> Iterator[Batch]:
-        """The batches, their waiting timed."""
+        """Yields the batches and measures the time spent waiting for them."""
         source = iter(batches)
         while True:
             start = time.perf_counter()
@@ -211,13 +211,13 @@ class Meter:
             yield batch
 
     def add(self, terms: Mapping[str, Tensor], images: int) -> None:
-        """One step; nothing is read from the device."""
+        """Adds one step; does not synchronise with the device."""
         for name, term in terms.items():
             self._sums[name] = self._sums[name] + term if name in self._sums else term
         self._images, self._steps = self._images + images, self._steps + 1
 
     def facts(self) -> dict[str, float]:
-        """Means of the losses and speed, over all processes: each has to ask; the waiting is this one's."""
+        """Mean losses and throughput of all ranks since the last call, data_wait of this rank; all ranks must call."""
         totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
         elapsed = time.perf_counter() - self._start
         out = dict(zip(self._sums, totals.tolist(), strict=True))
@@ -236,7 +236,7 @@ def _restore(
     world: World,
     logger: Logger,
 ) -> None:
-    """Takes up a run where a checkpoint of it left off. Raises RequestError where data or body have changed since."""
+    """Restore a run from its checkpoint. Raises RequestError if shards or body have changed since then."""
     checkpoint = found.checkpoint
     if found.damage:
         logger.say(found.damage)
@@ -244,38 +244,38 @@ def _restore(
     now = {name: shard.info.sha for name, shard in shards.items()}
     if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
         raise RequestError(
-            f"{run.folder}: the run was made with shards {checkpoint.shards} and body {checkpoint.body['sha']},"
-            f" here are {now} and {body.sha}; it can't go on as the same run"
+            f"{run.folder}: the run was trained with shards {checkpoint.shards} and body {checkpoint.body['sha']},"
+            f" but now there are {now} and {body.sha}; it cannot be resumed"
         )
     learner.load(checkpoint.training)
     if select:
         _restore_choice(select, checkpoint, run, world, logger)
     world.barrier()
     if found.damage and world.is_main:
-        os.replace(run.last, run.damaged)  # or it would become the one before the next
+        os.replace(run.last, run.damaged)  # otherwise the next checkpoint would keep it as the previous one
 
 
 def _restore_choice(
     select: CheckpointSelection, checkpoint: Checkpoint, run: Run, world: World, logger: Logger
 ) -> None:
-    """The best so far, as far as best.pt bears it out."""
+    """Restore the best score so far, after checking it against best.pt."""
     select.best, select.best_step = checkpoint.training["best"], checkpoint.training["best_step"]
     try:
         best = load_checkpoint(run.best)
-        score, step, reason = best.score, best.step, f"{run.best} is of step {best.step}"
+        score, step, reason = best.score, best.step, f"{run.best} contains step {best.step}"
     except CheckpointError as error:
         score, step, reason = None, -1, str(error)
     if step == select.best_step:
         return
-    if score is not None and step > checkpoint.step:  # best.pt is written before last.pt: the run died between them
+    if score is not None and step > checkpoint.step:  # the run was killed after best.pt and before last.pt
         select.best, select.best_step = score, step
     elif select.best_step == checkpoint.step:
-        world.barrier()  # everyone has looked
+        world.barrier()  # every rank has read best.pt
         if world.is_main:
             knobs = checkpoint.training.get("knobs", {})
             save_checkpoint(replace(checkpoint, training={"knobs": knobs}), run.best)
     else:
-        logger.say(f"{reason}; the best weights, of step {select.best_step}, are lost: the choice starts anew")
+        logger.say(f"{reason}; the best weights (step {select.best_step}) are lost, so the selection starts again")
         select.best, select.best_step = math.inf, -1
 
 
@@ -303,12 +303,12 @@ def _checkpoint(
 
 
 def _note_unreadable(known: set[str], batch: Batch, limit: int, logger: Logger) -> set[str]:
-    """The pictures that could not be read so far. Raises RunError where they are more than the spec allows."""
+    """Unreadable images so far. Raises RunError if there are more than the spec allows."""
     new = set(batch.skipped) - known
     for line in sorted(new):
-        logger.say(f"{line}; another draw took its place")
+        logger.say(f"{line}; replaced by another draw")
     together = known | new
     if len(together) > limit:
         names = "; ".join(sorted(together)[:5])
-        raise RunError(f"{len(together)} unreadable pictures, data.unreadable_limit allows {limit}: {names}")
+        raise RunError(f"{len(together)} unreadable images, data.unreadable_limit allows {limit}: {names}")
     return together

@@ -1,7 +1,7 @@
-"""The terms of the loss, each a function of prediction and label; a missing label weighs nothing.
+"""The loss terms, each a function of prediction and label; missing labels have weight 0.
 
-Every mean divides by the number of labelled entries while the sum is weighted by confidence, as in the study. The
-number is that of the whole batch, whoever holds it: the loss does not depend on how a batch is shared out.
+As in the study, a term is the confidence-weighted sum divided by the number of labelled entries. The number is counted
+over the global batch, so the loss does not depend on how a batch is split over ranks and micro-batches.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
     "mse": functional.mse_loss,
     "smooth_l1": functional.smooth_l1_loss,
 }
-# Pairs of joints whose middle 3D joints are measured from: the first that is there. The study knows the first alone;
-# for datasets that have only the body's own joints it moves its prediction and not the label.
+# Pairs of joints whose midpoint is the origin of 3D keypoints; the first labelled pair is used. The study only has the
+# first pair: for datasets without those labels it moves the prediction to that origin but not the label.
 ORIGINS = (
     ("left_hip_extra", "right_hip_extra"), ("left_hip", "right_hip"), ("pelvis_extra", "pelvis_extra"),
     ("pelvis", "pelvis"),
@@ -35,14 +35,14 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def count_labels(batch: Batch) -> Float[Tensor, "3"]:
-    """How many 2D key points, 3D key points and bodies of a batch are labelled."""
+    """Numbers of labelled 2D keypoints, 3D keypoints and bodies in a batch."""
     labelled = (batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0, batch.has_body)
     return torch.stack([is_labelled.sum().float() for is_labelled in labelled])
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """How many key points and bodies are labelled: what the loss terms divide by."""
+    """Numbers of labelled keypoints and bodies, by which the loss terms are divided."""
 
     keypoints2d: Float[Tensor, ""]
     keypoints3d: Float[Tensor, ""]
@@ -50,16 +50,16 @@ class LabelCounts:
 
     @classmethod
     def mean_of(cls, counts: Float[Tensor, "3"], num_micro_batches: int) -> "LabelCounts":
-        """The mean per micro-batch of the counts of a whole batch, that of all ranks together.
+        """Mean counts per micro-batch, from the counts of the global batch.
 
-        Terms of the micro-batches that divide by it have the whole batch's term as their mean.
+        With these counts, the mean of a term over the micro-batches equals the term of the global batch.
         """
         return cls(*(counts.clamp(min=1) / num_micro_batches))
 
 
 @dataclass(frozen=True, slots=True)
 class LossPair:
-    """What a loss may look at: the prediction posed by the body, and the batch with its labelled bodies posed."""
+    """Input of the loss terms: the prediction and its posed body, the batch and its posed labelled bodies."""
 
     prediction: Prediction
     joints: Float[Tensor, "B J 3"]
@@ -69,16 +69,16 @@ class LossPair:
     label_vertices: Float[Tensor, "B V 3"] | None
     labelled: LabelCounts
     origins: Int[Tensor, "C 2"]
-    """Rows of the pairs in ORIGINS that the skeleton has."""
+    """Rows of the pairs in ORIGINS that exist in the skeleton."""
 
     @property
     def has_body(self) -> Float[Tensor, " B"]:
-        """1 where pose and betas are labels."""
+        """1 for people with labelled pose and betas, 0 for others."""
         return self.batch.has_body.to(self.joints.dtype)
 
 
 def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """Joints in metres, both sides relative to the middle of their hips, or to another origin that is labelled."""
+    """Joints in metres, prediction and label each relative to the midpoint of the hips or another labelled origin."""
     label = pair.batch.keypoints3d
     origin = _origin(label, pair.origins)
     error = distance(_from(pair.joints, origin), _from(label[..., :3], origin))
@@ -86,7 +86,7 @@ def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 
 
 def keypoints2d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """Projected joints in halves of the crop, [-1, 1] over the picture."""
+    """Projected joints in normalised crop coordinates, [-1, 1]."""
     label, size = pair.batch.keypoints2d, pair.batch.image.shape[-1]
     pixels = project(pair.joints, pair.prediction.camera, size)
     error = distance(2 * pixels / (size - 1), 2 * label[..., :2] / (size - 1) - 1)
@@ -94,26 +94,26 @@ def keypoints2d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 
 
 def vertices(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """The mesh in metres, before translation."""
+    """Mesh vertices in metres, before translation."""
     assert pair.label_vertices is not None
     error = distance(pair.mesh.vertices, pair.label_vertices)
     return _mean(error, pair.has_body[:, None, None], pair.labelled.bodies)
 
 
 def pose(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """Entries of the rotation matrices."""
+    """Entries of the parent-relative rotation matrices."""
     error = distance(pair.prediction.rotmats, pair.label_rotmats)
     return _mean(error, pair.has_body[:, None, None, None], pair.labelled.bodies)
 
 
 def betas(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
-    """The shape coefficients."""
+    """Shape coefficients."""
     error = distance(pair.prediction.betas, pair.batch.betas)
     return _mean(error, pair.has_body[:, None], pair.labelled.bodies)
 
 
 class Losses:
-    """The weighted terms of a spec, and what they need of the body."""
+    """The weighted loss terms of a spec and the body that they use."""
 
     def __init__(self, terms: Mapping[str, LossTerm], body: SMPL) -> None:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
@@ -121,7 +121,7 @@ class Losses:
         self.origins = origin_rows(body.kind.keypoints).to(body.template.device)
 
     def __call__(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> dict[str, Float[Tensor, ""]]:
-        """Each term times its weight; their sum is the loss."""
+        """Compute each term times its weight; their sum is the loss."""
         pair = self.pair(prediction, batch, labelled)
         out = {}
         for name, term in self.terms.items():
@@ -130,7 +130,7 @@ class Losses:
         return out
 
     def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
-        """Poses both sides; only the vertices that joints are made of where no term looks at the mesh."""
+        """Pose prediction and labels; without a term on vertices, only the vertices that the joints depend on."""
         whole_mesh, skeleton = "vertices" in self.terms, self.body.kind.keypoints
         label_rotmats = rotvec_to_rotmat(batch.pose)
         label_vertices = None
@@ -144,23 +144,23 @@ class Losses:
 
 
 def real_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
-    """How far scores are from those of real bodies (LSGAN: Mao et al., ICCV 2017)."""
+    """Squared distance of scores to 1, the target for real bodies (LSGAN: Mao et al., ICCV 2017)."""
     return ((scores - 1) ** 2).mean()
 
 
 def fake_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
-    """How far scores are from those of made-up bodies."""
+    """Squared distance of scores to 0, the target for predicted bodies."""
     return (scores**2).mean()
 
 
 def origin_rows(skeleton: str) -> Int[Tensor, "C 2"]:
-    """The rows of the pairs in ORIGINS that a skeleton has."""
+    """Rows of the pairs in ORIGINS that exist in a skeleton."""
     joints = SKELETONS[skeleton].joints
     return torch.tensor([[joints.index(name) for name in pair] for pair in ORIGINS if set(pair) <= set(joints)])
 
 
 def _origin(label: Float[Tensor, "B J 4"], pairs: Int[Tensor, "C 2"]) -> Int[Tensor, "B 2"]:
-    """Each person's pair of joints to measure from; the hips where none is there. What is not there is all zeros."""
+    """Each person's first labelled pair of joints, or the first pair if none is labelled. Unlabelled rows are all 0."""
     is_there = (label != 0).any(2)[:, pairs].all(2)
     return pairs[is_there.int().argmax(1)]  # the first True, or 0
 
@@ -170,9 +170,9 @@ def _from(points: Float[Tensor, "B J 3"], origin: Int[Tensor, "B 2"]) -> Float[T
 
 
 def _mean(error: Tensor, confidence: Tensor, labelled: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """Confidence-weighted sum over the number of entries with a label; 0 with a gradient path where there are none.
+    """Confidence-weighted sum divided by the number of labelled entries; 0 with a gradient path if there are none.
 
-    `labelled` counts confidences, each of which may stand for several entries.
+    `labelled` counts confidences; one confidence can apply to several entries.
     """
     return (error * confidence).sum() / (labelled * (error.numel() // confidence.numel()))
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: torch's profiler over a few steps of a run, its trace and a table of shares."""
+"""Profile a few steps of a run with torch's profiler: writes traces and a table of time shares."""
 
 import time
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from hmrb.parallel.world import World
 from hmrb.training.logger import Logger
 
-SETTLING = 4  # steps before the profile: caches fill, threads and workers start
+SETTLING = 4  # warm-up steps before profiling, in which caches fill and threads and workers start
 RANGES = (
     "data wait", "host to device", "counts", "forward", "SMPL", "losses", "adversary",
     "backward of losses and SMPL", "backward", "finite", "optimiser",
 )  # fmt: skip
-INSIDE = {"losses": "SMPL"}  # a range that holds another, whose time is not counted twice
+INSIDE = {"losses": "SMPL"}  # outer range: inner range, whose time is subtracted from the outer one
 
 
 class Profiler:
-    """Told of each step's end. This one does nothing."""
+    """Receives the end of each step. This class does nothing."""
 
     def step(self) -> None:
-        """A step is done."""
+        """Called after each step."""
 
 
 class StepProfiler(Profiler):
-    """Writes a trace of each process and the first one's table into `folder` after so many steps."""
+    """Profiles `steps` steps; writes a trace per rank and rank 0's table to `folder`."""
 
     def __init__(self, steps: int, folder: Path, world: World, logger: Logger) -> None:
         self._steps, self._folder, self._world, self._logger = steps, folder, world, logger
@@ -39,7 +39,7 @@ class StepProfiler(Profiler):
         )
 
     def step(self) -> None:
-        """A step is done."""
+        """Called after each step; starts timing after SETTLING steps."""
         self._seen += 1
         if self._seen == SETTLING:
             self._start = time.perf_counter()
@@ -57,9 +57,9 @@ class StepProfiler(Profiler):
 
 
 def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]:
-    """A line a range: ms a step and share of the step's `seconds`; on a GPU the time of its kernels beside it.
+    """One line per range: ms per step and share of the step's `seconds`; on a GPU also the time of its kernels.
 
-    All-reduce runs beside the backward pass and is part of none of the others' sum.
+    All-reduce runs in parallel with the backward pass, so its time is not part of the sum.
     """
     cpu: dict[str, float] = {}
     gpu: dict[str, float] = {}
@@ -87,7 +87,7 @@ def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]
 
 @contextmanager
 def profiled(steps: int, folder: Path, world: World, logger: Logger) -> Iterator[Profiler]:
-    """A profiler of that many steps of what is done inside, into `folder`/profile; of none where they are 0."""
+    """Profile `steps` steps inside the context and write to `folder`/profile; does nothing if `steps` is 0."""
     if not steps:
         yield Profiler()
         return

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are on disk, and when: the last two, the best, every n-th epoch's weights."""
+"""Which checkpoints a run keeps on disk: the last two, the best, and the weights of every n-th epoch."""
 
 import time
 from collections.abc import Callable
@@ -13,28 +13,28 @@ from hmrb.spec import CheckpointSpec
 
 
 class CheckpointRetention:
-    """Writes a run's checkpoints, and outlives a full disk: what could not be written is written with the next.
+    """Writes a run's checkpoints; after a write error, such as a full disk, retries with the next checkpoint.
 
-    `last.pt` is written after all that belongs to its past, so a run that dies between two files goes on from a
-    checkpoint whose best and epochs are there, or will be made again.
+    `last.pt` is written after the best and epoch weights. A run that is killed between two files therefore resumes from
+    a checkpoint whose best and epoch weights exist or will be created again.
     """
 
     def __init__(self, run: Run, spec: CheckpointSpec, step: int, say: Callable[[str], None]) -> None:
         self._run, self._spec, self._say = run, spec, say
-        self._weights: dict[Path, Checkpoint] = {}  # to be written before the next last.pt
+        self._weights: dict[Path, Checkpoint] = {}  # not yet on disk; written before the next last.pt
         self._tried = time.monotonic()
         self.step = step
-        """The step of the last checkpoint on disk."""
+        """Step of the last checkpoint on disk."""
         self.failure: RunError | None = None
-        """Why the newest checkpoint is not on disk."""
+        """The error that kept the newest checkpoint from being written, or None."""
 
     @property
     def is_due(self) -> bool:
-        """Whether the last checkpoint is as old as the spec allows."""
+        """Whether the last checkpoint has reached the maximum age in the spec."""
         return time.monotonic() - self._tried > 60 * self._spec.minutes
 
     def keep(self, checkpoint: Checkpoint, is_best: bool, epoch: int | None) -> None:
-        """Writes a checkpoint; `epoch` is the one that ends with it. Says so where that fails, and goes on."""
+        """Writes a checkpoint; `epoch` is the epoch that ends at its step. Reports write errors without raising."""
         weights = replace(checkpoint, training={"knobs": checkpoint.training.get("knobs", {})})
         if is_best:
             self._weights[self._run.best] = weights
@@ -50,7 +50,7 @@ class CheckpointRetention:
         except RunError as error:
             self._weights = {path: _copied(kept) for path, kept in self._weights.items()}
             self.failure = error
-            self._say(f"step {checkpoint.step}: {error}; the run goes on")
+            self._say(f"step {checkpoint.step}: {error}; the run continues")
         if self._spec.keep:
             for path in self._run.of_epochs[: -self._spec.keep]:
                 path.unlink(missing_ok=True)
@@ -58,5 +58,5 @@ class CheckpointRetention:
 
 
 def _copied(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with weights that training does not move."""
+    """A copy of the checkpoint whose weights training does not modify."""
     return replace(checkpoint, model={name: torch.clone(value).cpu() for name, value in checkpoint.model.items()})

@@ -1,4 +1,4 @@
-"""Official SMPL files, made up here in every layout they come in, on their way into the store."""
+"""Import of official SMPL files into the store, tested with synthetic files in every layout."""
 
 import pickle
 from collections.abc import Callable
@@ -21,7 +21,7 @@ V10 = "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"
 
 @cache
 def members() -> dict[str, np.ndarray]:
-    """A made-up body with as many vertices as SMPL's landmarks need."""
+    """A random body with enough vertices for SMPL's landmarks."""
     made = body_arrays(6800)
     made["f"][:] = made["f"] % 6800
     return made | {"vertex_ids": np.array(SMPL_LANDMARKS)}
@@ -33,7 +33,7 @@ def official(**changes: Any) -> dict[str, Any]:
 
 
 def write_old_pickle(path: Path) -> Path:
-    """As the first releases: protocol 2, chumpy's arrays, a sparse regressor, 300 betas, things of no use."""
+    """As in the first releases: protocol 2, chumpy arrays, a sparse regressor, 300 betas, unused members."""
     body = official()
     sparse, wide = body["J_regressor"].copy(), np.zeros((6800, 3, 300))
     wide[..., :10] = body["shapedirs"]
@@ -113,7 +113,7 @@ def test_companions_are_found_above_the_body_or_in_the_store(tmp_path: Path) -> 
         (tmp_path / "smpl" / name).unlink()
     np.savez(models / "SMPL_FEMALE.npz", **official())
     done = hmrb("convert-data", "body", "--file", str(models / "SMPL_FEMALE.npz"), "--out", str(store.root))
-    assert "J_regressor_h36m.npy: was there, sha256" in done.stdout
+    assert "J_regressor_h36m.npy: already there, sha256" in done.stdout
     assert same_body(store, "female")
 
 
@@ -160,7 +160,7 @@ def spoil_mean(folder: Path) -> None:
     [
         (spoil_extra, "J_regressor_extra.npy: J_regressor_extra: row 0 sums to 6800.000"),
         (spoil_h36m, "J_regressor_h36m.npy: J_regressor_h36m has shape (17, 6799)"),
-        (spoil_mean, "smpl_mean_params.npz: has {'pose': (72,), 'shape': (10,), 'cam': None}"),
+        (spoil_mean, "smpl_mean_params.npz: contains {'pose': (72,), 'shape': (10,), 'cam': None}"),
     ],
 )
 def test_a_wrong_companion_stops_everything(spoil: Callable[[Path], None], said: str, tmp_path: Path) -> None:
@@ -180,20 +180,23 @@ def test_what_is_no_body_is_one_message(tmp_path: Path) -> None:
     refused(hmrb("convert-data", "body"), "which body? hmrb convert-data body --file")
     gone = hmrb("convert-data", "body", "--file", str(tmp_path / "SMPL_MALE.pkl"))
     refused(gone, "SMPL_MALE.pkl: cannot be read (No such file")
-    refused(convert("model.pkl", b""), "model.pkl: its name says no gender; --gender takes neutral, male, female")
-    refused(convert("model.pkl", b"", "--gender", "man"), "'man' is no gender")
+    refused(convert("model.pkl", b""), "model.pkl: no gender in its name; --gender accepts neutral, male, female")
+    refused(convert("model.pkl", b"", "--gender", "man"), "unknown gender 'man'")
     refused(convert("SMPL_MALE.pkl", b""), "file is truncated or empty")
-    refused(convert("SMPL_MALE.pkl", pickle.dumps([1])), "holds a list, a body is a table of arrays")
-    refused(convert("SMPL_MALE.pkl", pickle.dumps({"pose": 1})), "no v_template, shapedirs, J_regressor")
+    refused(convert("SMPL_MALE.pkl", pickle.dumps([1])), "contains a list, expected a dict of arrays")
+    refused(
+        convert("SMPL_MALE.pkl", pickle.dumps({"pose": 1})),
+        ": v_template, shapedirs, J_regressor, weights, kintree_table, f missing",
+    )
     bomb = pickle.dumps(official(f=Bomb(tmp_path / "ran")))
     refused(convert("SMPL_MALE.pkl", bomb), "asks for posix.system")
     assert not (tmp_path / "ran").exists()
     smplx = official(weights=np.ones((6800, 55)) / 55)
     refused(convert("SMPL_MALE.pkl", pickle.dumps(smplx)), "weights has shape (6800, 55)")
     holes = official(v_template=np.full((6800, 3), np.nan))
-    refused(convert("SMPL_MALE.pkl", pickle.dumps(holes)), "v_template is not all numbers")
+    refused(convert("SMPL_MALE.pkl", pickle.dumps(holes)), "v_template contains values that are not finite numbers")
     knot = official(kintree_table=np.tile(np.arange(24)[::-1], (2, 1)))
-    refused(convert("SMPL_MALE.pkl", pickle.dumps(knot)), "kintree_table is no tree")
+    refused(convert("SMPL_MALE.pkl", pickle.dumps(knot)), "kintree_table is not a tree")
     wild = official(f=np.array([[0, 1, 6800]]))
-    refused(convert("SMPL_MALE.pkl", pickle.dumps(wild)), "f names vertex 6800, the body has 6800 vertices")
+    refused(convert("SMPL_MALE.pkl", pickle.dumps(wild)), "f refers to vertex 6800, but the body has 6800 vertices")
     assert not (tmp_path / "home").exists()

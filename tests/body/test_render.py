@@ -1,4 +1,4 @@
-"""The rasteriser against triangles whose answer is known, and the overlay that is drawn with it."""
+"""The rasteriser, on triangles with known results, and the overlay."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import pytest
 
 from hmrb.body.render import rasterise, shade_mesh, vertex_normals, write_obj
 
-FACE = np.array([[0, 2, 1]])  # with corners given clockwise on the screen, this order faces the camera
+FACE = np.array([[0, 2, 1]])  # for corners in clockwise order on the screen, this face points to the camera
 TETRAHEDRON = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 OUTWARDS = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 
 
 def triangle(depth: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
-    """The lower left half of a picture of 8 px: pixels with x <= y, corners on the outermost pixel centres."""
+    """The lower left half of an 8 px image: pixels with x <= y, corners on the outermost pixel centres."""
     return np.array([[0, 0, depth[0]], [7, 7, depth[1]], [0, 7, depth[2]]], np.float32)
 
 
@@ -32,7 +32,7 @@ def test_the_nearer_of_two_triangles_is_seen_whatever_their_order() -> None:
 
 
 def test_crossing_triangles_are_each_seen_where_they_are_nearer() -> None:
-    rising, falling = triangle((2, 4, 2)), triangle((4, 2, 4))  # equally far where x is 3.5 or a little less
+    rising, falling = triangle((2, 4, 2)), triangle((4, 2, 4))  # equal depth at x = 3.5 or slightly less
     fragments = rasterise(np.concatenate([rising, falling]), np.concatenate([FACE, FACE + 3]), 8, 8)
     across = fragments.pixel % 8
     assert (fragments.face[across < 3] == 0).all()
@@ -43,7 +43,7 @@ def test_interpolation_is_linear_in_space_and_not_on_the_screen() -> None:
     vertices = triangle((1, 4, 1))
     fragments = rasterise(vertices, FACE, 8, 8)
     across = fragments.pixel % 8 / 7
-    depth = 1 / (1 - across * (1 - 1 / 4))  # 1/z is what is linear on the screen
+    depth = 1 / (1 - across * (1 - 1 / 4))  # 1/z is linear on the screen
     np.testing.assert_allclose(fragments.depth, depth, rtol=1e-5)
     np.testing.assert_allclose(fragments.mix(FACE, vertices)[:, 2], depth, rtol=1e-5)
     np.testing.assert_allclose(fragments.weights.sum(1), 1, rtol=1e-5)
@@ -71,7 +71,7 @@ def test_the_size_of_a_chunk_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     vertices = rng.uniform((0, 0, 1), (32, 32, 5), (60, 3)).astype(np.float32)
     faces = np.arange(60).reshape(20, 3)
     whole = rasterise(vertices, faces, 32, 32)
-    monkeypatch.setattr("hmrb.body.render.CHUNK", 10)  # less than most triangles' boxes
+    monkeypatch.setattr("hmrb.body.render.CHUNK", 10)  # smaller than most triangles' bounding boxes
     parts = rasterise(vertices, faces, 32, 32)
     assert len(whole.pixel) > 100
     assert (whole.pixel == parts.pixel).all()

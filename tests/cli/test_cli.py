@@ -110,12 +110,10 @@ def test_a_corrupt_picture(tiny_store: Store, tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
     out = str(tmp_path / "run")
     done = hmrb("train", spec, "--out", out, home=tiny_store.root)
-    refused(
-        done, "1 unreadable pictures, data.unreadable_limit allows 0", "person/004: image cannot be decoded", code=1
-    )
+    refused(done, "1 unreadable images, data.unreadable_limit allows 0", "person/004: image cannot be decoded", code=1)
     done = hmrb("train", spec, "--set", "data.unreadable_limit=1", "--out", f"{out}2", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
-    assert "person/004: image cannot be decoded; another draw took its place" in done.stdout
+    assert "person/004: image cannot be decoded; replaced by another draw" in done.stdout
 
 
 def test_a_folder_in_use(tiny_store: Store, tmp_path: Path) -> None:

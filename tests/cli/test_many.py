@@ -45,7 +45,7 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
     refused(
         done,
         "hmrb: 1 of 3 runs did not finish:",
-        "  broken: failed: 1 unreadable pictures, data.unreadable_limit",
+        "  broken: failed: 1 unreadable images, data.unreadable_limit",
         code=1,
     )
     assert f"({out / 'broken' / 'output.log'})" in done.stderr

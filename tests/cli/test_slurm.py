@@ -165,7 +165,7 @@ def test_a_run_that_slurm_stops_three_times_ends_with_the_weights_of_one_that_it
         wait_for("progress", lambda done_before=done_before: hurried() and steps(log.parent) > done_before)
         assert cluster(*disturb, number).returncode == 0
         wait_for(f"queued again after {disturb}", lambda: state() == "PENDING")
-        assert log.read_text().count("by SIGTERM; go on with --resume") == times
+        assert log.read_text().count("by SIGTERM; continue with --resume") == times
     wait_for("the end", lambda: hurried() == "COMPLETED")
     assert same(cluster.folder / "queued", whole)
 

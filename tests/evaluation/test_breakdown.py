@@ -1,4 +1,4 @@
-"""Numbers by what the shard says of its people."""
+"""Results broken down by properties of the people."""
 
 import re
 from dataclasses import replace
@@ -20,14 +20,14 @@ from hmrb.store import Store
 
 
 def wrong_for_some(batch: Batch) -> Prediction:
-    """A worse shape the later a person comes in the shard."""
+    """The shape error grows with the row in the shard."""
     right = truth(batch)
     return Prediction(right.rotmats, right.betas + batch.row[:, None] * 0.3, right.camera)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Twenty people of four sequences, men and women, hidden by more and more."""
+    """Twenty people in four sequences, male and female, with increasing occlusion."""
     store = Store(tmp_path / "home")
     about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
     with ShardWriter(store.shard("synthetic", "test"), **about) as out:
@@ -64,7 +64,7 @@ def test_an_interval_over_sequences_is_said_to_be_one(store: Store, tmp_path: Pa
 
 
 def test_one_sequence_is_no_sample_of_sequences(store: Store, tmp_path: Path) -> None:
-    """Its interval would be a point; people are drawn instead, and the record says so."""
+    """Its interval would be a single point, so people are resampled, and the record says so."""
     about = {"dataset": "synthetic", "split": "test", "skeleton": "smpl54", "body": "open", "made_by": "a test"}
     with ShardWriter(store.shard("synthetic", "test"), **about) as out:
         for i in range(6):

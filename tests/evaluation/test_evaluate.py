@@ -31,7 +31,7 @@ def scores_of(
     predictor: Predictor | None = None,
     mean: BodyOrPoints | None = None,
 ) -> Scores:
-    """A made-up method's scores; `predictor` are taken in place of what `predict` sees in pictures."""
+    """Scores of a test method; `predictor`, if given, replaces predictions from images."""
     shard = Shard(store.shard("synthetic", "test"))
     bodies = Bodies.load("open", benchmark, store, ALONE.device)
 
@@ -42,7 +42,7 @@ def scores_of(
 
 
 def resting() -> Prediction:
-    """The mean body of made-up methods."""
+    """The mean body of test methods."""
     return Prediction(torch.eye(3).repeat(1, 24, 1, 1), torch.zeros(1, 10), torch.ones(1, 3))
 
 

@@ -44,7 +44,7 @@ CASES = (
     "random", "random_full", "zero_conf_rows", "near_planar", "mirrored", "collinear", "identical",
     "pred_all_one_point", "float32",
 )  # fmt: skip
-ALIGNED = ("mpjpe", "pve", "mpjae", "pck3d", "auc")  # each has a PA- fellow
+ALIGNED = ("mpjpe", "pve", "mpjae", "pck3d", "auc")  # metrics with a PA version
 
 
 def recorded(file: str, case: str) -> tuple[dict[str, np.ndarray], Posed, Posed]:
@@ -58,7 +58,7 @@ def cloud(count: int = 6, seed: int = 0, points: int = 14) -> torch.Tensor:
 
 
 def person(seed: int = 0) -> Posed:
-    """Six people with all that metrics can ask for."""
+    """Six people with all inputs of metrics."""
     rotmats = rotvec_to_rotmat(cloud(seed=seed + 100, points=24))
     return Posed(
         cloud(seed=seed), cloud(seed=seed + 200, points=50), rotmats, root=cloud(seed=seed + 300, points=1)[:, 0]
@@ -66,7 +66,7 @@ def person(seed: int = 0) -> Posed:
 
 
 def moved(posed: Posed, scale: float = 1.7) -> Posed:
-    """Turned, scaled and shifted, the pelvis' rotation with it."""
+    """Rotate, scale and translate, including the pelvis rotation."""
     assert posed.vertices is not None
     assert posed.rotmats is not None
     turn = rotvec_to_rotmat(torch.tensor([0.3, -1.0, 2.0]))
@@ -87,7 +87,7 @@ NO_NUMBER = ("pred_all_one_point", "pa_mpjpe")  # the study's is NaN
 def test_scores_equal_the_study(case: str, name: str) -> None:
     g, pred, truth = recorded("4_metrics", case)
     values = METRICS[name](pred, truth)
-    mean = np.average(values.double(), weights=num_seen(truth))  # the study's is over the joints of all people
+    mean = np.average(values.double(), weights=num_seen(truth))  # the study's mean is over the joints of all people
     assert mean == pytest.approx(float(g[RECORDED[name]]), abs=1e-3)  # mm and %; float32 metres, float32 recordings
 
 
@@ -103,7 +103,7 @@ def test_joints_are_aligned_as_in_the_study(case: str) -> None:
     pair = MetricPair(pred, truth)
     close = {"atol": 1e-3, "rtol": 0.0}  # mm; float32 metres
     np.testing.assert_allclose(pair.pa_joint_mm.double(), g["pa_per_joint"], **close)
-    if case != "collinear":  # rotation about the line is any
+    if case != "collinear":  # the rotation about the line is arbitrary
         np.testing.assert_allclose(1000 * pair.similarity(pred.joints).double(), g["pa_aligned"], **close)
     right = (pair.pa_joint_mm < 50).numpy()[g["mask"]].mean()
     assert 100 * right == pytest.approx(float(g["pa_3dpck_thr50"]), abs=1e-4)
@@ -132,7 +132,7 @@ def test_truth_has_the_best_score(name: str) -> None:
 @pytest.mark.parametrize("name", ALIGNED)
 def test_aligned_scores_ignore_a_similarity_and_plain_ones_do_not(name: str) -> None:
     pred, truth = person(seed=1), person()
-    pred = replace(pred, joints=truth.joints + 0.05 * pred.joints)  # so that some joints are right
+    pred = replace(pred, joints=truth.joints + 0.05 * pred.joints)  # so that some joints are within the threshold
     plain, aligned = METRICS[name], METRICS[f"pa_{name}"]
     torch.testing.assert_close(aligned(moved(pred), truth), aligned(pred, truth), atol=2e-2, rtol=0)  # float32, 3 m off
     assert ((plain(moved(pred), truth) - plain(pred, truth)).abs() > 1).all()
@@ -167,8 +167,8 @@ def test_angles_are_of_limbs_in_the_camera() -> None:
     rotmats = truth.rotmats.clone()
     rotmats[:, 1] = rotmats[:, 1] @ rotvec_to_rotmat(
         torch.tensor([0.0, 0.0, torch.pi / 3])
-    )  # left hip, its knee with it
-    rotmats[:, 20] = rotvec_to_rotmat(torch.tensor([1.0, 0.0, 0.0]))  # a wrist, of which no angle is taken
+    )  # left hip, which also turns its knee
+    rotmats[:, 20] = rotvec_to_rotmat(torch.tensor([1.0, 0.0, 0.0]))  # a wrist, whose angle is not compared
     angles = METRICS["mpjae"](replace(truth, rotmats=rotmats), truth)
     torch.testing.assert_close(angles, torch.full((6,), 2 * 60 / len(ANGLE_JOINTS)), atol=1e-3, rtol=0)
 
@@ -223,7 +223,7 @@ def test_several_metrics_share_one_alignment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("hmrb.evaluation.metrics.fit_similarity", counted)
     pred, truth = person(seed=1), person()
     together = measure(list(METRICS), pred, truth)
-    assert sorted(asked) == [14, 50]  # joints once; PA-PVE aligns vertices
+    assert sorted(asked) == [14, 50]  # joints are aligned once; PA-PVE aligns vertices
     for name, values in together.items():
         assert torch.equal(values, METRICS[name](pred, truth))
 
@@ -305,7 +305,7 @@ def test_the_nearest_rotation_is_that_of_the_decomposition() -> None:
     u, singular, vt = torch.linalg.svd(matrices)
     singular[:, 2] *= torch.det(u @ vt)
     reached = (found * matrices).sum((1, 2))
-    torch.testing.assert_close(reached, singular.sum(1), atol=1e-9, rtol=0)  # the greatest trace there is
+    torch.testing.assert_close(reached, singular.sum(1), atol=1e-9, rtol=0)  # the maximum trace
 
 
 def test_pck2d_is_of_labelled_joints_in_shares_of_the_box() -> None:
@@ -350,7 +350,7 @@ def test_frames_of_a_sequence_are_drawn_together() -> None:
         low, high = interval95(values, seed=trial)
         alone += low <= 60 <= high
     assert 0.85 <= grouped / 100 <= 0.99
-    assert alone / 100 < 0.6  # frames are no independent people
+    assert alone / 100 < 0.6  # frames are not independent
 
 
 def test_the_interval_is_of_the_mean_over_people_in_any_order() -> None:
@@ -368,11 +368,11 @@ def test_a_difference_is_of_the_same_people() -> None:
     base = rng.exponential(80, 400)
     better = difference(base - 1 + rng.normal(0, 3, 400), base)
     low, high = better.ci95
-    assert low < better.mean < high < 0  # 1 mm, where each system's own interval is 15 mm wide
+    assert low < better.mean < high < 0  # 1 mm, although each system's interval is 15 mm wide
     assert better.p < 0.005
     assert difference(base, base).p == 1
     noise = [difference(base + rng.normal(0, 3, 400), base, seed=trial).p for trial in range(100)]
-    assert sum(p < 0.05 for p in noise) <= 12  # 5 are due
+    assert sum(p < 0.05 for p in noise) <= 12  # 5 are expected
     other = base + rng.normal(0, 3, 400)
     copies = difference(np.repeat(other, 9), np.repeat(base, 9), np.repeat(np.arange(400), 9))
-    np.testing.assert_allclose(copies.ci95, difference(other, base).ci95, rtol=1e-9)  # copies say nothing new
+    np.testing.assert_allclose(copies.ci95, difference(other, base).ci95, rtol=1e-9)  # copies add no information

@@ -1,4 +1,4 @@
-"""Predictions of any system from a file, scored as a model's own are."""
+"""Predictions from files of any system, scored like a model's."""
 
 import pickle
 from pathlib import Path
@@ -42,7 +42,7 @@ def shard(tiny_store: Store) -> Shard:
 
 
 def poses(store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """What `off` predicts, as axis-angles."""
+    """The predictions of `off` in axis-angle."""
     import cv2
 
     rotmats = scores_of(store, off).rotmats
@@ -83,14 +83,17 @@ def test_files_of_other_systems(kind: str, tiny_store: Store, shard: Shard, tmp_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"pose": None}, "no rotmats and no pose and no poses"),
-        ({"betas": None}, "no betas and no shape"),
-        ({"pose": np.zeros((7, 66), np.float32)}, "a pose of 66 numbers; SMPL's has 72, or 216 as matrices"),
-        ({"betas": np.zeros((7, 300), np.float32)}, r"shape has shape \(7, 300\), 7 poses need \(7, 10\)"),
-        ({"pose": np.full((7, 72), np.nan, np.float32)}, "some of its numbers are not finite"),
-        ({"row": np.arange(7) + 1}, "its rows are not those of synthetic_test.h5"),
-        ({"row": np.arange(7) // 2}, "two predictions for '0'"),
-        ({"imgname": np.array(["person/000"] * 7)}, "two predictions for 'person/000'; give one for each"),
+        ({"pose": None}, "found none of rotmats, pose, poses"),
+        ({"betas": None}, "found none of betas, shape"),
+        (
+            {"pose": np.zeros((7, 66), np.float32)},
+            "poses have 66 values, expected 72 for SMPL, or 216 as rotation matrices",
+        ),
+        ({"betas": np.zeros((7, 300), np.float32)}, r"shape has shape \(7, 300\), expected \(7, 10\) for 7 poses"),
+        ({"pose": np.full((7, 72), np.nan, np.float32)}, "contains values that are not finite"),
+        ({"row": np.arange(7) + 1}, "its rows do not match synthetic_test.h5"),
+        ({"row": np.arange(7) // 2}, "more than one prediction for '0'"),
+        ({"imgname": np.array(["person/000"] * 7)}, "more than one prediction for 'person/000'; provide one per"),
         ({"imgname": np.array(["person/000"] * 6)}, "6 names for 7 predictions"),
         ({"pose": None, "joints": np.zeros((7, 17, 2))}, r"joints have shape \(7, 17, 2\)"),
         ({"pose": None, "joints": 1000 * np.eye(17, 3)[None].repeat(7, 0)}, "are they in millimetres?"),
@@ -108,7 +111,7 @@ def test_a_file_that_does_not_fit_is_refused(change: dict, said: str, shard: Sha
 def test_a_person_without_a_prediction_is_named(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
     names = np.array([shard.name(row) for row in range(6)])
     np.savez(tmp_path / "a.npz", pose=np.zeros((6, 72)), betas=np.zeros((6, 10)), imgname=names)
-    said = "no prediction for 1 of the people that are scored, the first row 6 of the shard"
+    said = "no prediction for 1 of the people to score, the first in row 6 of the shard"
     with pytest.raises(RequestError, match=said):
         judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))
 
@@ -143,7 +146,7 @@ def test_joints_and_vertices_are_judged_as_far_as_they_go(
     for name, errors in again.errors.items():
         np.testing.assert_allclose(
             errors, before.errors[name], atol=0.01, err_msg=name
-        )  # mm; float32 half a metre away
+        )  # mm; float32 error half a metre away from the origin
 
 
 def test_joints_of_another_skeleton_are_refused(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:

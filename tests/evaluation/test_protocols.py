@@ -1,4 +1,4 @@
-"""Benchmarks as protocols: what each row says, what truth and known mistakes score, who is counted and not scored."""
+"""Benchmarks: the choices of each row, scores of the truth and of known errors, and which people are skipped."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -40,12 +40,12 @@ SPATIAL_ROWS = pytest.mark.parametrize(
 )
 H36M = BENCHMARKS["h36m"]
 MM = 1e-3
-SMALL = 0.01  # mm: float32 metres of a person some metres away
+SMALL = 0.01  # mm; float32 error of a person some metres away
 
 
 @pytest.fixture(scope="module")
 def bodies() -> Bodies:
-    """Three made-up bodies of 100 vertices with one set of regressors."""
+    """Three random bodies of 100 vertices with the same regressors."""
     shared = ("J_regressor_h36m", "J_regressor_extra", "vertex_ids", "SMPL_to_J19")
     members = [body_arrays(seed=seed) for seed in range(3)]
     members = [one | {key: members[0][key] for key in shared} for one in members]
@@ -77,7 +77,7 @@ def stored_joints(row: Benchmark, body: SMPL, sample: Sample) -> np.ndarray:
 
 
 def people_of(row: Benchmark, bodies: Bodies, count: int = 5) -> list[Sample]:
-    """People whose labels are true for the protocol, in the skeleton of its dataset; frames of one sequence."""
+    """People with correct labels for the protocol, in the skeleton of its dataset; frames of one sequence."""
     rows2d = len(SKELETONS[skeleton_of(row)].joints)
     body, out = bodies.by_gender["neutral"], []
     for i in range(count):
@@ -88,7 +88,7 @@ def people_of(row: Benchmark, bodies: Bodies, count: int = 5) -> list[Sample]:
 
 
 def marked_joints(row: Benchmark, body: SMPL, sample: Sample) -> np.ndarray:
-    """A person's joints where the camera (1, 1, 1) sees them in a crop of 32 px, in pixels of its picture."""
+    """A person's joints where the camera (1, 1, 1) sees them in a crop of 32 px, in pixels of its image."""
     rotmats, betas = rotvec_to_rotmat(torch.tensor(sample.pose)[None]), torch.tensor(sample.betas)[None]
     seen = project(body.joints(body(rotmats, betas), row.regressor), torch.ones(1, 3), 32)[0].numpy() - 0.5
     x, y, width, height = sample.box
@@ -108,7 +108,7 @@ def shard_of(row: Benchmark, folder: Path, people: list[Sample], skeleton: str =
 
 
 def moved(sample: Sample, row: Benchmark, joint: str, by: tuple[float, ...], confidence: float = 1) -> Sample:
-    """The person with one stored joint elsewhere, or not labelled."""
+    """The person with one stored joint moved, or not labelled."""
     points = sample.keypoints3d.copy()
     points[SKELETONS[skeleton_of(row)].index(joint)] += (*by, confidence - 1)
     return replace(sample, keypoints3d=points)
@@ -132,7 +132,7 @@ def test_truth_scores_zero(row: Benchmark, bodies: Bodies, tmp_path: Path) -> No
     for name, errors in scores.errors.items():
         counted, baseline = scores.counted[name], scores.baseline[name][scores.counted[name]]
         assert counted.sum() == {"acceleration_error": 3, "jitter": 2}.get(name, 5)
-        if name == "jitter":  # of the prediction alone
+        if name == "jitter":  # depends only on the prediction
             assert errors[counted].min() > 1
         elif BETTER[name] == "lower":
             limit = 0.1 if name == "acceleration_error" else SMALL  # m/s^2: float32 joints, times 900
@@ -140,7 +140,7 @@ def test_truth_scores_zero(row: Benchmark, bodies: Bodies, tmp_path: Path) -> No
             assert baseline.min() > 5, name
         else:  # an error of 0 is not below the threshold 0
             assert errors.min() == pytest.approx(100 * 30 / 31 if "auc" in name else 100), name
-            assert "pck" in name or baseline.max() < 96, name  # the made-up body's joints lie within 150 mm
+            assert "pck" in name or baseline.max() < 96, name  # the random body's joints are within 150 mm
     assert (scores.people.skipped, scores.left_out) == ({}, {})
     assert scores.odd.tolist() == [0] * 5
 
@@ -190,30 +190,32 @@ def test_another_root_and_another_order_of_joints_are_noticed(row: Benchmark, bo
     shard = shard_of(row, tmp_path, people_of(row, bodies))
     joints = regressed(row, shard, bodies)
     mirrored = score_points(row, shard, bodies, joints[:, SKELETONS[row.regressor].mirror()])
-    assert mirrored.errors["mpjpe"].min() > 10  # left and right exchanged
+    assert mirrored.errors["mpjpe"].min() > 10  # left and right swapped
     other = replace(row, root=(next(joint for joint in row.joint_names if joint not in row.root),))
     assert other.protocol != row.protocol
     people = people_of(row, bodies)
-    if row.truth == "stored":  # that root's label alone is off
+    if row.truth == "stored":  # only the label of that root is wrong
         people = [moved(one, row, other.root[0], (0.3, 0, 0)) for one in people]
         shard = shard_of(row, tmp_path / "b", people)
         right, wrong = (score_points(one, shard, bodies, joints).errors["mpjpe"] for one in (row, other))
         assert (wrong > 3 * right).all()
     record = save_scores(score_points(other, shard, bodies, joints), tmp_path / "eval", source(), machine())
     assert record.protocol == other.protocol
-    with pytest.raises(RequestError, match=rf"is of protocol .*, {row.name} is .* in this hmrb; score the checkpoint"):
+    with pytest.raises(
+        RequestError, match=rf"has protocol .*, but in this hmrb {row.name} is .*; score the checkpoint"
+    ):
         read_results([tmp_path / "eval" / f"{row.file_stem}.json"])
 
 
 def regressed(row: Benchmark, shard: Shard, bodies: Bodies) -> torch.Tensor:
-    """The true joints of a shard's people by the protocol's regressor, where the body model leaves them."""
+    """True joints of a shard's people by the protocol's regressor, without root alignment."""
     rotmats = rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"].copy()))
     mesh = bodies.by_gender["neutral"](rotmats, torch.from_numpy(shard.arrays["betas"].copy()))
     return bodies.by_gender["neutral"].joints(mesh, row.regressor)
 
 
 def score_points(row: Benchmark, shard: Shard, bodies: Bodies, joints: torch.Tensor) -> Scores:
-    """Joints that somebody gives in place of bodies."""
+    """Predicted joints instead of bodies."""
 
     def predictor(blocks: Sequence[np.ndarray]) -> Iterator[Points]:
         for rows in blocks:
@@ -228,7 +230,7 @@ def test_a_row_is_found_by_its_names(row: Benchmark) -> None:
         assert find_benchmark(name) is row
         assert find_benchmark(name.replace("_", "-")) is row
         assert find_benchmark(name.replace("-", "_")) is row
-    if row.is_variant:  # its name says what it is
+    if row.is_variant:  # its name lists its choices
         assert row.full_name.replace("-", "_") == f"{row.name}@{row.version}"
 
 
@@ -239,7 +241,7 @@ def test_names_and_protocols_are_told_apart() -> None:
     assert {row.name for row in ROWS if row.is_variant and row.dataset == "3dpw"} > {"3dpw/smpl24_hipmid_gendered"}
     changes = [{"root": default.root * 2}, {"min_labelled": 0.6}, {"version": 2}, {"truth": "neutral"}]
     assert len({default.protocol, *(replace(default, **change).protocol for change in changes)}) == 5
-    assert replace(default, metrics=("mpjpe",)).protocol == default.protocol  # each metric is compared by itself
+    assert replace(default, metrics=("mpjpe",)).protocol == default.protocol  # metrics are compared separately
     with pytest.raises(UnknownName, match=r"Did you mean '3dpw/smpl24_hipmid_gendered'.*hmrb list-benches"):
         find_benchmark("3dpw/smpl24-hipmid-genderd")
     with pytest.raises(UnknownName, match=r"no benchmark named '3dpw/smpl24-hipmid-gendered@2'.*@1'"):
@@ -250,18 +252,18 @@ def test_names_and_protocols_are_told_apart() -> None:
 def test_one_of_14_stored_joints_off_by_140_mm_costs_10(bodies: Bodies, tmp_path: Path) -> None:
     people = people_of(H36M, bodies, 3)
     people[0] = moved(people[0], H36M, "left_knee", (0, 0.140, 0))
-    people[1] = moved(people[1], H36M, "pelvis_extra", (0.03, 0, 0.04))  # the root: all joints are 50 mm off
-    people[2] = moved(people[2], H36M, "spine_extra", (1, 1, 1))  # none of the 14
+    people[1] = moved(people[1], H36M, "pelvis_extra", (0.03, 0, 0.04))  # the root: moves all joints by 50 mm
+    people[2] = moved(people[2], H36M, "spine_extra", (1, 1, 1))  # not one of the 14
     scores = score(H36M, shard_of(H36M, tmp_path, people), bodies)
     np.testing.assert_allclose(scores.errors["mpjpe"], [10, 50, 0], atol=SMALL)
     knee = H36M.joint_names.index("left_knee")
     np.testing.assert_allclose(scores.joint_errors[0], np.eye(14)[knee] * 140, atol=SMALL)
     assert scores.errors["pa_mpjpe"][0] > 1
-    np.testing.assert_allclose(scores.errors["pa_mpjpe"][1:], 0, atol=SMALL)  # a shift is no error after alignment
+    np.testing.assert_allclose(scores.errors["pa_mpjpe"][1:], 0, atol=SMALL)  # alignment removes a translation
     hips = score(
         BENCHMARKS["h36m/lsp14_h36mreg_hipmid_stored"], Shard(Store(tmp_path).shard("h36m", "test_p2")), bodies
     )
-    np.testing.assert_allclose(hips.errors["mpjpe"], [10, 0, 0], atol=SMALL)  # the pelvis is none of its joints
+    np.testing.assert_allclose(hips.errors["mpjpe"], [10, 0, 0], atol=SMALL)  # the pelvis is not one of its joints
 
 
 def test_joints_without_a_label_do_not_count(bodies: Bodies, tmp_path: Path) -> None:
@@ -282,7 +284,7 @@ def test_people_without_a_truth_are_counted_and_not_averaged(bodies: Bodies, tmp
     people[1] = moved(people[1], H36M, "pelvis_extra", (0, 0, 0), confidence=0)
     for joint in H36M.joint_names[:8]:
         people[2] = moved(people[2], H36M, joint, (0, 0, 0), confidence=0)
-    for joint in H36M.joint_names[:7]:  # half are left
+    for joint in H36M.joint_names[:7]:  # half remain
         people[3] = moved(people[3], H36M, joint, (0, 0, 0), confidence=0)
     scores = score(H36M, shard_of(H36M, tmp_path, people), bodies)
     record = save_scores(scores, tmp_path, source(), machine())
@@ -337,7 +339,7 @@ def test_joints_alone_need_no_whole_mesh(regressor: str, bodies: Bodies) -> None
     assert whole.vertices.shape[1] == 100
     assert (part.vertices.shape[1] == 0) == (regressor == "smpl24")
     difference = row.posed(body, whole).joints - lean.posed(body, part).joints
-    assert difference.abs().max() < 1e-6  # metres; sums in another order
+    assert difference.abs().max() < 1e-6  # metres; another summation order
 
 
 @pytest.mark.parametrize("row", [H36M, BENCHMARKS["3dpw"]], ids=["one body", "by gender"])
@@ -373,7 +375,7 @@ def test_processes_share_the_people_and_give_the_same_digits(
 
 
 def test_the_study_s_numbers_come_from_its_joints() -> None:
-    """Its evaluator's MPJPE and PA-MPJPE of 8 people, from the 17 joints of each side to the number."""
+    """MPJPE and PA-MPJPE of 8 people, computed as in its evaluator from 17 joints per side."""
     study, row = golden("4b_evaluate_pw3d_mini"), BENCHMARKS["3dpw"]
     sides = [study["pred_keypoints17"], golden("4b_pw3d_mini_truth")["truth_keypoints17"]]
     pred, truth = (Posed(row.rooted(torch.from_numpy(side), "h36m17")[0], torch.zeros(8, 0, 3)) for side in sides)
@@ -395,7 +397,7 @@ def test_variants_are_never_in_one_table(bodies: Bodies, tmp_path: Path) -> None
 
 
 def test_the_page_has_every_row_as_it_is() -> None:
-    """A protocol cannot change unseen: its hash stands in docs/benchmarks.md."""
+    """A protocol cannot change unnoticed, because docs/benchmarks.md contains its hash."""
     lines = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text().splitlines()
     for row in ROWS:
         assert any(f"| `{row.name}` " in line and f" `{row.protocol}` " in line for line in lines), row.protocol
@@ -437,8 +439,8 @@ def test_the_study_s_pve_leaves_roots_apart_and_takes_the_true_body(bodies: Bodi
     people = [replace(one, gender="male") for one in people_of(row, bodies, 3)]
     shard = shard_of(row, tmp_path, people)
     theirs, ours = (score(one, shard, bodies).errors for one in (row, BENCHMARKS["3dpw"]))
-    assert theirs["pve_study"].max() < SMALL  # the right pose in the true body
-    assert ours["pve"].min() > 10  # by the neutral body
+    assert theirs["pve_study"].max() < SMALL  # the correct pose with the true body
+    assert ours["pve"].min() > 10  # with the neutral body
     np.testing.assert_array_equal(theirs["mpjpe"], ours["mpjpe"])
     assert theirs["mpjpe"].min() > 10
 
@@ -455,7 +457,7 @@ def test_only_some_metrics_are_taken_and_no_mesh_where_none_is_asked_for(bodies:
 
 
 def test_frames_are_followed_by_person_and_number(bodies: Bodies, tmp_path: Path) -> None:
-    """Two people in eight pictures, one picture missing in the middle, in any order."""
+    """Two people in eight images, with one image missing in the middle, in random order."""
     row, frames = BENCHMARKS["3dpw"], (0, 1, 2, 3, 5, 6, 7)
     people = people_of(row, bodies, 14)
     people = [

@@ -1,11 +1,11 @@
-"""The study's own numbers for eight people, out of the command line: its file converted, its predictions judged.
+"""Reproduce the study's numbers for eight people with the command line: convert its file, score its predictions.
 
-The bodies that the numbers were recorded with are random and too large to keep. tests/goldens has what their H36M
-joints are made of, exactly: for each joint and bone one vertex, the weighted mean of those that the regressor takes
-from that bone; and the joints of the skeleton. Six of the seven numbers are had from these. The seventh, PVE, needs
-every vertex, but only in the poses of the eight and of their predictions: tests/goldens has how far each vertex is
-moved in them before it is turned, and blend shapes are made that move it so. With $HMRB_REFERENCE_BODY, the folder of
-the whole bodies, all seven are asked of them.
+The numbers were recorded with random bodies that are too large to store. tests/goldens contains an exact reduction for
+their H36M joints: for each joint and bone one vertex, the weighted mean of the vertices that the regressor uses from
+that bone, and the joints of the skeleton. Six of the seven numbers follow from it. The seventh, PVE, needs every
+vertex, but only in the poses of the eight people and of their predictions. tests/goldens contains each vertex's offset
+in these poses before skinning, and the test builds blend shapes that produce these offsets. If $HMRB_REFERENCE_BODY
+names the folder of the original bodies, the test uses them for all seven numbers.
 """
 
 import json
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 def small_body(gender: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """A body in SMPL's format whose H36M joints are the recorded body's in every pose, and their regressor."""
+    """A body in SMPL format with the recorded body's H36M joints in every pose, and its regressor."""
     kept = golden(f"4b_body_{gender}")
     count, skeleton = len(kept["bone"]), slice(len(kept["bone"]), len(kept["bone"]) + 24)
     members = {
@@ -66,10 +66,10 @@ def small_bodies(folder: Path) -> None:
 
 
 def whole_body(gender: str, poses: np.ndarray, betas: np.ndarray) -> dict[str, np.ndarray]:
-    """A body in SMPL's format that is the recorded one in these poses and shapes, and in no others.
+    """A body in SMPL format that equals the recorded body only in these poses and shapes.
 
-    `poses` (N, 24, 3, 3), `betas` (N, 10). The shape moves the joints as it does; the rest of what it moves is left to
-    the pose blend shapes, which know the N poses apart.
+    `poses` (N, 24, 3, 3), `betas` (N, 10). The shape blend shapes reproduce the joints. The pose blend shapes, which
+    can distinguish the N poses, add the remaining vertex offsets.
     """
     kept = golden(f"4b_whole_body_{gender}")
     regressor = np.zeros((24, NUM_VERTICES))
@@ -92,7 +92,7 @@ def whole_body(gender: str, poses: np.ndarray, betas: np.ndarray) -> dict[str, n
 
 
 def whole_bodies(folder: Path, truth: Shard, study: dict[str, np.ndarray]) -> None:
-    """Puts those of both genders in the place of the small ones."""
+    """Replace the small bodies of both genders by whole bodies."""
     rotmats = rotvec_to_rotmat(torch.from_numpy(np.array(truth.arrays["pose"]))).numpy()
     for number, gender in enumerate(GENDERS[1:], 1):
         rows = truth.arrays["gender"][:] == number
@@ -111,7 +111,7 @@ def test_the_command_line_gives_the_study_s_figures(tmp_path: Path) -> None:
     packed = GOLDENS / "4b_pw3d_mini_humandata.npz"
     with Npz(packed) as file:
         names = [str(name) for name in file.read("image_path")]
-    for name in names:  # no number depends on a picture
+    for name in names:  # the numbers do not depend on images
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "images" / name), np.zeros((240, 320, 3), np.uint8))
     made = hmrb(

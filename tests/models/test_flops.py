@@ -1,4 +1,4 @@
-"""What a model costs."""
+"""Cost of models."""
 
 import json
 
@@ -15,7 +15,7 @@ def test_resnet50_costs_what_is_known() -> None:
     cost = count(ModelSpec())
     backbone, head = cost.parts["backbone"], cost.parts["head"]
     assert backbone.params == 23_508_032
-    # 7x7 stem, 16 bottlenecks: 4.09 G in He et al. (2016), table 1, which rounds to 3.8 without the projections
+    # 7x7 stem, 16 bottlenecks: 4.09 G; He et al. (2016), table 1, print 3.8, which excludes the projections
     assert backbone.multiply_adds == pytest.approx(4.1e9, rel=0.01)
     assert backbone.flops == 2 * backbone.multiply_adds
     width = 2048 + 144 + 10 + 3
@@ -59,10 +59,10 @@ def test_all_backbones_as_json() -> None:
         assert row["parts"]["total"]["params"] == sum(row["parts"][part]["params"] for part in ("backbone", "head"))
         assert row["parts"]["backbone"]["multiply_adds"] > 1e9
         assert row["counter"].startswith("torch.utils.flop_counter of torch ")
-    # The study's backbones keep their parameters: recorded as exact numbers for its own tails.
+    # Exact parameter counts recorded from the study's backbones with the study's tails.
     study = {row["backbone"]: row["parts"]["backbone"]["params"] for row in rows if row["features"] == "study"}
-    assert study["hrnet_w32"] == pytest.approx(31_409_752, abs=200_000)  # the recording has an unused final layer
-    assert study["swin_t"] == pytest.approx(46_438_458, abs=2_000)  # and a norm that the study's tail never calls
+    assert study["hrnet_w32"] == pytest.approx(31_409_752, abs=200_000)  # the recorded model has an unused final layer
+    assert study["swin_t"] == pytest.approx(46_438_458, abs=2_000)  # and a norm that the study's tail does not use
 
 
 def test_a_measured_speed_names_its_device() -> None:

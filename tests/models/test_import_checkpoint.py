@@ -25,7 +25,7 @@ State = dict[str, torch.Tensor]
 
 
 def trained() -> HMR:
-    """Somebody's model, small, with a regressor of another width than ours by default."""
+    """A small foreign model whose regressor does not have the default width."""
     return build_model(ModelSpec(backbone="mini", weights="none", head=HeadSpec(hidden=32)))
 
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_of_the_study_becomes_one_of_ours(tmp_path: Path) -> None:
         "body_model_train.v_template": torch.ones(4, 3),
         "ema_backbone_conv1_0_weight": torch.zeros(12, 3, 3, 3),
     }
-    hooks = {"best_score": np.float64(55.9), "rates": np.arange(3.0)}  # as mmcv's meta has them
+    hooks = {"best_score": np.float64(55.9), "rates": np.arange(3.0)}  # as in mmcv's meta
     torch.save({"meta": {"hook_msgs": hooks}, "state_dict": study_names(model) | extra}, tmp_path / "study.pth")
     done = hmrb("import-checkpoint", str(tmp_path / "study.pth"), "-o", str(tmp_path / "ours.pt"))
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ class Bomb:
 
 
 def write(kind: str, path: Path) -> None:
-    """A file of this kind."""
+    """Write a file of this kind."""
     model = trained()
     state = study_names(model)
     backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
@@ -139,28 +139,31 @@ def write(kind: str, path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("bomb", r"refused: it asks to run or build '(posix|nt).system', which tensors do not need"),
-        ("old bomb", r"refused: it asks to run or build '(posix|nt).system'"),
-        ("bare bomb", r"refused: it asks to run or build '(posix|nt).system'"),
-        ("path", r"refused: it asks to run or build 'pathlib\.[\w.]+',(.|\n)*'state_dict': c.get\('state_dict'"),
-        ("cut", "no file of weights that torch wrote, or cut short"),
-        ("old cut", "no file of weights that torch wrote, or cut short"),
-        ("text", "no file of weights that torch wrote, or cut short"),
-        ("empty", "no file of weights that torch wrote, or cut short"),
+        ("bomb", r"rejected: it wants to call '(posix|nt).system', which tensors do not need"),
+        ("old bomb", r"rejected: it wants to call '(posix|nt).system'"),
+        ("bare bomb", r"rejected: it wants to call '(posix|nt).system'"),
+        ("path", r"rejected: it wants to call 'pathlib\.[\w.]+',(.|\n)*'state_dict': c.get\('state_dict'"),
+        ("cut", "not a weights file written by torch, or truncated"),
+        ("old cut", "not a weights file written by torch, or truncated"),
+        ("text", "not a weights file written by torch, or truncated"),
+        ("empty", "not a weights file written by torch, or truncated"),
         ("gone", "no such file"),
         ("swelling", "a compressed archive, which torch never writes"),
-        ("list", "holds a list, no table of tensors"),
-        ("numbers", "no tensors where they are looked for .*; it has epoch, loss"),
-        ("pose network", "no body regressor in it: a pose network.*model.backbone: mini and model.weights: its path"),
-        ("backbone", "no body regressor in it: .*model.backbone: mini and model.weights: its path in a spec"),
-        ("something", "no checkpoint of the study, mmhuman3d or SPIN .*; it has generator, mapping"),
-        ("neck", r"has parts that an HMR model has not: neck \(1 arrays\); another method's checkpoint"),
-        ("other backbone", "its backbone is none of resnet50, .*mini"),
-        ("other regressor", r"does not fit: 1 have another shape \(fc1.weight \(32, 99\), the model's \(32, 413\)\)"),
-        ("claims", r"head.decpose.weight claims \(144, 1000000000\) numbers, more than the file holds; refused"),
-        ("no mean", r"does not fit: 1 of the model are not in it \(init_pose\)"),
-        ("more", r"does not fit: 1 match nothing in the model \(network.layer5.weight\)"),
-        ("less", r"does not fit: 1 of the model are not in it \(network.layer2.0.conv1.weight\)"),
+        ("list", "contains a list, expected a dict of tensors"),
+        ("numbers", "no tensors found under 'state_dict', .*; it contains epoch, loss"),
+        (
+            "pose network",
+            "contains no body regressor, only a pose network.*model.backbone: mini and model.weights: PATH in a spec",
+        ),
+        ("backbone", "contains no body regressor, .*model.backbone: mini and model.weights: PATH in a spec"),
+        ("something", "not a checkpoint of the study, mmhuman3d or SPIN .*; it contains generator, mapping"),
+        ("neck", r"another method's checkpoint; an HMR model does not have these parts: neck \(1 tensors\)"),
+        ("other backbone", r"unknown backbone \(judging by tensor shapes\); known: resnet50, .*mini"),
+        ("other regressor", r"does not fit: 1 with a wrong shape \(fc1.weight \(32, 99\), expected \(32, 413\)\)"),
+        ("claims", r"rejected: head.decpose.weight has shape \(144, 1000000000\), more than the file's values"),
+        ("no mean", r"does not fit: 1 missing in the file \(init_pose\)"),
+        ("more", r"does not fit: 1 not in the model \(network.layer5.weight\)"),
+        ("less", r"does not fit: 1 missing in the file \(network.layer2.0.conv1.weight\)"),
     ],
 )
 def test_what_can_t_be_imported_is_refused_and_not_run(
@@ -172,7 +175,7 @@ def test_what_can_t_be_imported_is_refused_and_not_run(
         import_model(tmp_path / "theirs.pth")
     done = hmrb("import-checkpoint", "theirs.pth", "-o", "ours.pt")
     refused(done, "hmrb: theirs.pth: ")
-    assert {path.name for path in tmp_path.iterdir()} <= {"theirs.pth"}  # nothing ran, nothing was written
+    assert {path.name for path in tmp_path.iterdir()} <= {"theirs.pth"}  # no code ran, no file was written
 
 
 def test_a_file_has_to_be_what_it_is_said_to_be(tmp_path: Path) -> None:
@@ -184,7 +187,7 @@ def test_a_file_has_to_be_what_it_is_said_to_be(tmp_path: Path) -> None:
         import_model(path, "spin")
     with pytest.raises(RequestError, match="no kind of checkpoint named 'spyn'. Did you mean 'spin'?"):
         import_model(path, "spyn")
-    with pytest.raises(RequestError, match="its backbone is 'mini' by the shapes of its arrays, not 'vit_b'"):
+    with pytest.raises(RequestError, match=r"its backbone is 'mini' \(judging by tensor shapes\), not 'vit_b'"):
         import_model(path, backbone="vit_b")
     done = hmrb("import-checkpoint", str(path), "-o", str(tmp_path / "nowhere" / "ours.pt"))
     refused(done, "no such folder")
@@ -210,4 +213,4 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     said = "synthetic: its people are labelled with body 'open', the checkpoint's body is 'smpl'"
     refused(hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", home=store.root), said)
     again = hmrb("import-checkpoint", str(tmp_path / "ours.pt"), "-o", str(tmp_path / "again.pt"))
-    refused(again, "a checkpoint of hmrb already; hmrb eval takes it as it is")
+    refused(again, "already an hmrb checkpoint; pass it to hmrb eval directly")

@@ -33,7 +33,7 @@ def test_a_new_head_says_the_mean_body() -> None:
     set_mean(head, mean)
     expected = mean_prediction(head, 4)
     out = head(torch.zeros(4, 8))
-    torch.testing.assert_close(out.betas, expected.betas, rtol=0, atol=0.02)  # the last layers start small
+    torch.testing.assert_close(out.betas, expected.betas, rtol=0, atol=0.02)  # the last layers' weights are small
     torch.testing.assert_close(expected.betas[0], mean[144:154])
     assert torch.linalg.det(out.rotmats).allclose(torch.ones(4, 24))
 
@@ -62,7 +62,7 @@ def test_flat_features_are_the_whole_map() -> None:
 
 @pytest.mark.parametrize(
     ("name", "channels"),
-    # A map, a map with channels last, tokens, tokens with a class token, the same where timm does not count it.
+    # A map, a channels-last map, tokens, tokens with a class token, and the same without num_prefix_tokens in timm.
     [("test_resnet", 96), ("test_mambaout", 64), ("levit_128s", 384), ("test_vit", 64), ("volo_d1_224", 384)],
 )
 def test_every_layout_of_timm_is_averaged_over_its_patches(name: str, channels: int) -> None:
@@ -84,23 +84,27 @@ def test_a_backbone_answers_to_the_study_s_and_timm_s_names() -> None:
         "vit_b16", "swin_t", "hrnet_w32", "efficientnet_b5", "twins_svt_b",
     ]  # fmt: skip
     assert backbone_name("swin_tiny_patch4_window7_224") == backbone_name("swin_tiny_patch4_window7_224.ms_in1k")
-    assert backbone_name("resnet50.a1_in1k") == "resnet50.a1_in1k"  # other ImageNet weights are another backbone
-    assert backbone_name("resnet10t") == "resnet10t"  # not our narrow one
+    assert backbone_name("resnet50.a1_in1k") == "resnet50.a1_in1k"  # other ImageNet weights mean a different backbone
+    assert backbone_name("resnet10t") == "resnet10t"  # not `mini`, which is narrower
     for name in ("resnet5", "resnet50.a9_in1k"):
-        with pytest.raises(RequestError, match=rf"no backbone named '{name}'. Did you mean 'resnet50'.*every model of"):
+        message = rf"no backbone named '{name}'. Did you mean 'resnet50'.*every timm model"
+        with pytest.raises(RequestError, match=message):
             backbone_name(name)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mini", "features": "study"}, "features: study is for resnet50, .*; for 'mini' take mean"),
-        ({"backbone": "vit_b", "features": "study", "image_px": 192}, "what the study computed, at 224 px, not 192"),
-        ({"backbone": "pit_ti_224"}, "'pit_ti_224' has no features 'mean': it gives its class token alone"),
-        ({"backbone": "efficientvim_m1"}, "'efficientvim_m1' has no features 'mean': its last map is not one map"),
-        ({"backbone": "coat_tiny"}, "'coat_tiny' can't be built for 224 px: Only token or avg pooling"),
-        ({"backbone": "hrnet", "image_px": 100}, "'hrnet' can't take pictures of 100 px: The size of tensor"),
-        ({"backbone": "twins_svt", "image_px": 100}, "'twins_svt' can't be built for 100 px: img_size"),
+        (
+            {"backbone": "mini", "features": "study"},
+            "features: study is available for resnet50, .*; for 'mini' use mean",
+        ),
+        ({"backbone": "vit_b", "features": "study", "image_px": 192}, "need 224 px, as in the study, not 192"),
+        ({"backbone": "pit_ti_224"}, "'pit_ti_224' has no features 'mean': it outputs only its class token"),
+        ({"backbone": "efficientvim_m1"}, "'efficientvim_m1' has no features 'mean': it outputs no single map"),
+        ({"backbone": "coat_tiny"}, "'coat_tiny' cannot be built for 224 px: Only token or avg pooling"),
+        ({"backbone": "hrnet", "image_px": 100}, "'hrnet' does not accept images of 100 px: The size of tensor"),
+        ({"backbone": "twins_svt", "image_px": 100}, "'twins_svt' cannot be built for 100 px: img_size"),
     ],
 )
 def test_features_that_a_backbone_can_t_give_are_refused(changes: dict, message: str) -> None:
@@ -116,7 +120,7 @@ OWN_TAILS = [name for name, row in BACKBONES.items() if isinstance(row.study, ty
     [(name, "mean") for name in [*BACKBONES, "convnext_atto"]] + [(name, "study") for name in OWN_TAILS],
 )
 def test_every_parameter_that_is_to_move_has_a_gradient(name: str, features: str) -> None:
-    """Several processes would wait for the gradient of one that is not used. No row of ours has such a one."""
+    """Distributed training would wait for the gradient of an unused parameter. No row of BACKBONES has one."""
     px = STUDY_PX if features == "study" else 64
     spec = ModelSpec(backbone=name, weights="none", features=features, image_px=px, head=HeadSpec(hidden=8))
     model = build_model(spec)
@@ -124,7 +128,7 @@ def test_every_parameter_that_is_to_move_has_a_gradient(name: str, features: str
     (out.rotmats.square().sum() + out.betas.sum() + out.camera.sum()).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == [key for key, parameter in model.named_parameters() if not parameter.requires_grad]
-    head_norm = ["backbone.network.head.norm.weight", "backbone.network.head.norm.bias"]  # timm's map comes before it
+    head_norm = ["backbone.network.head.norm.weight", "backbone.network.head.norm.bias"]  # not used by timm's map
     assert without == (head_norm if name == "convnext_atto" else [])
 
 
@@ -160,7 +164,7 @@ def test_stochastic_depth_goes_with_the_draw_and_not_with_its_batch(name: str) -
 
     whole, size = features(slice(6)), float(features(slice(6)).std())
     torch.testing.assert_close(features(slice(4, 6)), whole[4:], rtol=0, atol=1e-4 * size)
-    assert (features(slice(6), shift=1) - whole).abs().flatten(1).amax(1).min() > 1e-2 * size  # of every picture
+    assert (features(slice(6), shift=1) - whole).abs().flatten(1).amax(1).min() > 1e-2 * size  # holds for every image
     with pytest.raises(ValueError, match="needs the keys of the draws"):
         model(image)
     model.eval()
@@ -174,14 +178,14 @@ def test_stochastic_depth_leaves_out_its_share_of_whole_branches() -> None:
     branches = [drop_path(torch.ones(rows * 4, 3, 2)).unflatten(0, (rows, 4)).flatten(1) for drop_path in (one, two)]
     for branch in branches:
         torch.testing.assert_close(branch.unique(), torch.tensor([0, 1 / (1 - share)]))
-        assert torch.equal(branch.amin(1), branch.amax(1))  # all pieces of a picture, or none
+        assert torch.equal(branch.amin(1), branch.amax(1))  # either all rows of an image or none
         assert float((branch[:, 0] == 0).float().mean()) == pytest.approx(share, abs=5 * (0.21 / rows) ** 0.5)
     both = ((branches[0][:, 0] == 0) & (branches[1][:, 0] == 0)).float().mean()
     assert float(both) == pytest.approx(share**2, abs=5 * (0.09 / rows) ** 0.5)
 
 
 def test_dropout_is_like_chance() -> None:
-    """Shares of rows, columns, layers and of what two of them have in common: within five sigma of independence."""
+    """Shares of rows, columns and layers, and the overlap of two of them, are within five sigma of independence."""
     rows, width, share = 400, 500, 0.3
     keys = torch.tensor([mix64(7, draw) >> 1 for draw in range(rows)])
     one, two = (drop(torch.ones(rows, width), share, keys, layer) for layer in (0, 1))
@@ -205,18 +209,18 @@ def test_frozen_batchnorm_keeps_its_statistics_in_training() -> None:
 
 
 class Echo(torch.nn.Module):
-    """A network whose last map is the picture."""
+    """A network whose last map is its input image."""
 
     def forward_features(self, image: torch.Tensor) -> torch.Tensor:
         return image
 
 
 def test_the_study_s_pooling_averages_neighbours_across_channels() -> None:
-    image = torch.arange(3.0 * 64 * 64).view(1, 3, 64, 64)  # 12288 numbers, 6 for each of 2048 features
+    image = torch.arange(3.0 * 64 * 64).view(1, 3, 64, 64)  # 12288 values, 6 for each of 2048 features
     features = Runs()(Echo(), image)
     assert features.shape == (1, 2048)
     assert features[0, :2].tolist() == [2.5, 8.5]
-    assert features[0, 682].item() == 4092 + 2.5  # from the last numbers of one channel into the next
+    assert features[0, 682].item() == 4092 + 2.5  # a run across the border of two channels
     torch.testing.assert_close(Mean()(Echo(), image)[0, 0], image[0, 0].mean())
 
 
@@ -227,7 +231,7 @@ def test_the_discriminator_scores_joints_pose_and_shape() -> None:
     assert scores.shape == (3, 25)
     turned = rotmats.clone()
     turned[:, 0] = torch.tensor(np.diag([1.0, -1, -1])).float()
-    torch.testing.assert_close(network(turned, betas), scores)  # the root is not looked at
+    torch.testing.assert_close(network(turned, betas), scores)  # the root rotation has no effect
     turned[:, 5] = turned[:, 0]
     changed = (network(turned, betas) - scores).abs().max(0).values > 1e-6
     assert changed.nonzero().flatten().tolist() == [4, 23]

@@ -1,4 +1,4 @@
-"""The study's ten models, from stand-in weights in its own file layout, through the import, to its own outputs."""
+"""The study's ten models with stand-in weights: saved in its file layout, imported, compared with its outputs."""
 
 import tempfile
 from pathlib import Path
@@ -29,8 +29,10 @@ OUTPUTS = ("pred_pose", "pred_betas", "pred_cam", "feat_mean")
 
 
 def differences(theirs: str, folder: Path) -> dict[str, float]:
-    """Largest difference of each output between the study's recording and its imported checkpoint, as a part of the
-    recording's largest value."""
+    """Largest difference of each output between the study's recording and the imported checkpoint.
+
+    Relative to the recording's largest value.
+    """
     path = folder / f"{theirs}.pth"
     torch.save({"meta": {"epoch": 100}, "state_dict": study_state(theirs)}, path)
     imported = import_model(path)
@@ -52,13 +54,13 @@ def differences(theirs: str, folder: Path) -> dict[str, float]:
 )
 def test_an_imported_checkpoint_predicts_what_the_study_does(theirs: str, tmp_path: Path) -> None:
     found = differences(theirs, tmp_path)
-    # Sums in another order; a norm with timm's epsilon instead of the study's is 5e-6 off.
+    # Allows another summation order; timm's epsilon in a norm, instead of the study's, would be 5e-6 off.
     assert found.pop("feat_mean") < 2e-6
     for output, difference in found.items():
-        assert difference < 1e-4, output  # two vectors of a random network, nearly parallel, amplify that
+        assert difference < 1e-4, output  # nearly parallel vectors in a random network amplify rounding
 
 
-if __name__ == "__main__":  # the table of docs/checkpoints.md
+if __name__ == "__main__":  # prints the table in docs/checkpoints.md
     print("| backbone | pose | betas | camera | map |\n| --- | --- | --- | --- | --- |")
     for theirs, ours in STUDY_NAMES.items():
         cells = " | ".join(f"{value:.1e}" for value in differences(theirs, Path(tempfile.gettempdir())).values())

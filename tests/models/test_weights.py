@@ -44,30 +44,30 @@ def test_weights_come_from_a_file_of_any_of_these_layouts(
             tiny_experiment.model_dump_json(), donor.state_dict(), {}, 7, {}, {}, "", None, "", ""
         )  # fmt: skip
         save_checkpoint(checkpoint, path)
-        rest = "; no use for: head (13)"
+        rest = "; unused: head (13)"
     elif layout == "timm":
         torch.save({**state, "fc.weight": torch.ones(1000, 256), "fc.bias": torch.ones(1000)}, path)
-        rest = "; no use for: fc (2)"
+        rest = "; unused: fc (2)"
     elif layout == "study":
         theirs = {f"backbone.{key}": value for key, value in state.items()}
         head = {f"head.{key}": value for key, value in donor.head.state_dict().items()}
         torch.save({"meta": {}, "state_dict": theirs | head | {"disc.a.weight": torch.ones(1)}}, path)
-        rest = "; no use for: disc (1), head (13)"
+        rest = "; unused: disc (1), head (13)"
     elif layout == "pose":
         theirs = {f"backbone.{key}": value for key, value in state.items()}
         torch.save({"state_dict": theirs | {"keypoint_head.final_layer.weight": torch.ones(17, 256)}}, path)
-        rest = "; no use for: keypoint_head (1)"
+        rest = "; unused: keypoint_head (1)"
     elif layout == "data parallel":
         torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, path)
     elif layout == "half":
-        # torch before 0.4.1 counted no batches
+        # torch before 0.4.1 had no num_batches_tracked
         torch.save({key: value.half() for key, value in state.items() if "num_batches" not in key}, path)
     else:
         path = path.with_suffix(".safetensors")
         save_file(state, path)
     copy = mini(path)
     used = len(state) if layout != "half" else sum("num_batches" not in key for key in state)
-    assert copy.weights_used == f"weights: {path}: {used} arrays used{rest}"
+    assert copy.weights_used == f"weights: {path}: {used} tensors used{rest}"
     if layout != "half":
         assert same(copy.backbone, donor.backbone)
     assert not same(copy.head, donor.head)
@@ -81,10 +81,10 @@ def test_imagenet_weights_are_looked_for_in_the_store_first(store: Store) -> Non
     save_file({**donor.backbone.network.state_dict(), **head}, path)
     model = build_model(spec.model_copy(update={"weights": "imagenet"}), store)
     assert model.weights_used.startswith(f"weights: {path}: ")
-    assert model.weights_used.endswith("no use for: head (2)")
+    assert model.weights_used.endswith("unused: head (2)")
     assert same(model.backbone, donor.backbone)
     larger = build_model(spec.model_copy(update={"weights": "imagenet", "image_px": 192}), store)
-    assert larger.backbone.network.pos_embed.shape[1] == 12 * 12 + 1  # stretched by timm
+    assert larger.backbone.network.pos_embed.shape[1] == 12 * 12 + 1  # timm interpolates the position embedding
 
 
 def test_imagenet_weights_that_can_t_be_fetched_are_named_with_their_place(
@@ -107,7 +107,7 @@ def test_imagenet_weights_that_can_t_be_fetched_are_named_with_their_place(
 
 
 def test_pose_weights_are_asked_for_by_file_name(store: Store) -> None:
-    said = f"mpii needs {store.weights}/resnet50_mpii.pth, and it is not there. .*trained on MPII "
+    said = f"mpii needs {store.weights}/resnet50_mpii.pth, which does not exist. .*trained on MPII "
     said += ".*resnet50_mpii_pose.pth of the study"
     with pytest.raises(RequestError, match=said):
         build_model(ModelSpec(weights="mpii"), store)
@@ -129,13 +129,11 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
     state["final_layer.weight"], state["final_layer.bias"] = torch.ones(17, 32, 1, 1), torch.ones(17)
     torch.save(state, store.weights / "hrnet_w32_coco.pth")
     used = build_model(spec.model_copy(update={"weights": "coco"}), store).weights_used
-    assert "no use for: final_layer (2); left as initialised: downsamp_modules (" in used
+    assert "unused: final_layer (2); left as initialised: downsamp_modules (" in used
     assert "stage4 (" in used
     del state["stage4.0.fuse_layers.0.1.0.weight"]
     torch.save(state, store.weights / "hrnet_w32_coco.pth")
-    with pytest.raises(
-        RequestError, match=r"1 of the model are not in it \(network.stage4.0.fuse_layers.0.1.0.weight\)"
-    ):
+    with pytest.raises(RequestError, match=r"1 missing in the file \(network.stage4.0.fuse_layers.0.1.0.weight\)"):
         build_model(spec.model_copy(update={"weights": "coco"}), store)
 
 
@@ -144,13 +142,14 @@ def test_a_pose_network_s_hrnet_lacks_what_classifying_needs(store: Store) -> No
     [
         (
             "gone",
-            r"model.weights: no file .*weights.pth, here or in .*; it is none, imagenet, mpii, coco, or a checkpoint's",
+            r"model.weights: no file .*weights.pth, neither in the current directory nor in .*;"
+            r" use none, imagenet, mpii, coco, or the path of a checkpoint",
         ),
-        ("more", r"weights.pth: does not fit: 1 match nothing in the model \(network.layer9.weight\)"),
-        ("less", r"does not fit: 1 of the model are not in it \(network.layer1.0.conv1.weight\)"),
-        ("shape", r"1 have another shape \(network.layer1.0.conv1.weight \(3,\), the model's \(32, 32, 3, 3\)\)"),
-        ("other backbone", r"the weights of backbone 'mini', the model has 'vit_b16'; set model.backbone to mini"),
-        ("text", r"weights.pth: no file of weights that torch wrote, or cut short"),
+        ("more", r"weights.pth: does not fit: 1 not in the model \(network.layer9.weight\)"),
+        ("less", r"does not fit: 1 missing in the file \(network.layer1.0.conv1.weight\)"),
+        ("shape", r"1 with a wrong shape \(network.layer1.0.conv1.weight \(3,\), expected \(32, 32, 3, 3\)\)"),
+        ("other backbone", r"weights of backbone 'mini', but the model has 'vit_b16'; set model.backbone to mini"),
+        ("text", r"weights.pth: not a weights file written by torch, or truncated"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(kind: str, message: str, tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def test_missing_weights_are_told_before_a_run_begins(tiny_store: Store, tmp_pat
     tree["model"]["weights"] = "coco"
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
     done = hmrb("train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run"), home=tiny_store.root)
-    refused(done, f"hmrb: model.weights: coco needs {tiny_store.weights}/mini_coco.pth, and it is not there")
+    refused(done, f"hmrb: model.weights: coco needs {tiny_store.weights}/mini_coco.pth, which does not exist")
     assert not (tmp_path / "run").exists()
 
 

@@ -122,9 +122,9 @@ def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no experiment named 'two'"):
         compare(read_results([one]), "pa_mpjpe", "two")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(RequestError, match=r"broken\.json: no result of hmrb that can be read"):
+    with pytest.raises(RequestError, match=r"broken\.json: not a readable hmrb result"):
         read_results([tmp_path / "broken.json"])
-    with pytest.raises(RequestError, match="no result in it"):
+    with pytest.raises(RequestError, match="contains no results"):
         read_results([tmp_path / "again"])
 
 
@@ -133,11 +133,15 @@ def test_a_record_that_is_not_as_it_was_written_is_refused(tmp_path: Path) -> No
     path, samples = run / "eval" / "synthetic.json", run / "eval" / "synthetic_samples.h5"
     as_written = path.read_text()
     for old, new, said in (
-        ('"value": 2.0', '"value": 1.0', "was changed after it was written; score the checkpoint again"),
-        ('"experiment": "one"', '"experiment": "two"', "was changed after it was written"),
-        (f'"format": {FORMAT}', '"format": 2', f"a record of format 2, this hmrb reads {FORMAT}"),
-        ('"intervals_over"', '"intervals"', "no record of hmrb: intervals_over: Field required"),
-        ('"value": 2.0', '"value": NaN', "no record of hmrb: metrics.pa_mpjpe.value: Input should be a finite number"),
+        ('"value": 2.0', '"value": 1.0', "was modified after it was written; score the checkpoint again"),
+        ('"experiment": "one"', '"experiment": "two"', "was modified after it was written"),
+        (f'"format": {FORMAT}', '"format": 2', f"record format 2, but this hmrb reads {FORMAT}"),
+        ('"intervals_over"', '"intervals"', "not a valid hmrb record: intervals_over: Field required"),
+        (
+            '"value": 2.0',
+            '"value": NaN',
+            "not a valid hmrb record: metrics.pa_mpjpe.value: Input should be a finite number",
+        ),
     ):
         assert old in as_written
         path.write_text(as_written.replace(old, new))
@@ -147,21 +151,21 @@ def test_a_record_that_is_not_as_it_was_written_is_refused(tmp_path: Path) -> No
     assert read_result(path).record.metrics["pa_mpjpe"].value == 2.0
     with h5py.File(samples, "r+") as file:
         file["error/pa_mpjpe"][0] = 7.0
-    with pytest.raises(RequestError, match=r"not the people that synthetic\.json was made from"):
+    with pytest.raises(RequestError, match=r"its content does not match synthetic\.json"):
         read_result(path)
     samples.unlink()
-    with pytest.raises(RequestError, match=r"synthetic_samples\.h5 is not beside it"):
+    with pytest.raises(RequestError, match=r"synthetic_samples\.h5 is missing next to it"):
         read_result(path)
 
 
 def test_a_record_of_another_version_of_its_protocol_is_refused(tmp_path: Path) -> None:
     later = replace(SYNTHETIC, version=2)
     run = write(tmp_path, "one", 0, np.arange(5.0), later)
-    said = rf"is of protocol {re.escape(later.protocol)}, synthetic is {re.escape(SYNTHETIC.protocol)} in this hmrb"
+    said = rf"has protocol {re.escape(later.protocol)}, but in this hmrb synthetic is {re.escape(SYNTHETIC.protocol)}"
     with pytest.raises(RequestError, match=said):
         read_results([run])
     unknown = write(tmp_path, "two", 0, np.arange(5.0), replace(SYNTHETIC, name="nowhere"))
-    with pytest.raises(RequestError, match="nowhere is none in this hmrb"):
+    with pytest.raises(RequestError, match="in this hmrb nowhere is unknown"):
         read_results([unknown])
 
 

@@ -27,12 +27,12 @@ DISTANCE = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "smooth_l1"}
 
 
 def alone(batch: Batch) -> LabelCounts:
-    """Counts of a batch that one process takes at once."""
+    """Label counts of a batch on one rank without micro-batches."""
     return LabelCounts.mean_of(count_labels(batch), 1)
 
 
 def study_pair(variant: str = "") -> LossPair:
-    """The study's inputs: six people, of whom `has_smpl` says who is labelled."""
+    """The study's inputs: six people; `has_smpl` marks those with a labelled body."""
     s = {key: torch.from_numpy(value) for key, value in golden("3_smpl_forward").items()}
     g = {key: torch.from_numpy(value) for key, value in golden("3_losses_no_disc").items()}
     pose = torch.cat([s["global_orient"], s["body_pose"]], 1).unflatten(1, (24, 3))
@@ -82,7 +82,7 @@ def test_adversarial_terms_equal_the_study() -> None:
 
 
 def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, LabelCounts]:
-    """A batch whose labels are what the prediction says."""
+    """A batch whose labels equal the prediction."""
     rng = torch.Generator().manual_seed(0)
     pose, betas = 0.3 * torch.randn(3, 24, 3, generator=rng), torch.randn(3, 10, generator=rng)
     camera = torch.tensor([[0.9, 0.05, 0.1]]).repeat(3, 1)
@@ -92,7 +92,7 @@ def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, LabelCoun
         from hmrb.geometry import project
 
         joints = body.joints(body(rotmats, betas), "smpl54")
-        # The study's two pixel frames: the label's origin is half a pixel beside the projection's.
+        # The study uses two pixel frames: the label's origin differs from the projection's by half a pixel.
         pixels = project(joints, camera, 224) + 223 / 2
         confidence = torch.full((3, 54, 1), float(labelled))
         batch = Batch(
@@ -144,7 +144,7 @@ def test_a_term_of_weight_0_is_not_taken(tiny_smpl: SMPL) -> None:
 
 
 def test_the_reference_body_part_gives_the_study_s_key_point_terms() -> None:
-    """From parameters to terms, through our own body."""
+    """From parameters to loss terms, with hmrb's body model."""
     body = body_from(golden("reference_body_part"))
     pair, g = study_pair(), golden("3_compute_losses")
     terms = {name: LossTerm(distance="smooth_l1", weight=WEIGHTS[name]) for name in ("keypoints3d", "keypoints2d")}
@@ -155,7 +155,7 @@ def test_the_reference_body_part_gives_the_study_s_key_point_terms() -> None:
 
 @pytest.mark.parametrize("missing", [("hip_extra",), ("hip_extra", "hip"), ("hip_extra", "hip", "pelvis_extra")])
 def test_3d_joints_far_from_the_camera_are_measured_from_what_is_labelled(missing: tuple[str, ...]) -> None:
-    """Some datasets have the body's own joints alone, absolute in the camera's frame."""
+    """Some datasets only have the body's own joints, absolute in the camera frame."""
     from hmrb.skeleton import SKELETONS
     from hmrb.training.losses import _from, _origin
 

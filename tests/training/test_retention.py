@@ -48,9 +48,9 @@ def test_what_a_full_disk_refused_is_written_with_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         retention.keep(replace(checkpoint, step=20), True, 2)
-    weights += 1  # training goes on
+    weights += 1  # training continues
     reason = "could not write the checkpoint (No space left on device)"
-    assert said[0] == f"step 20: {tmp_path}/best.pt: {reason}; the previous one is kept; the run goes on"
+    assert said[0] == f"step 20: {tmp_path}/best.pt: {reason}; the previous one is kept; the run continues"
     assert (len(said), retention.step, retention.failure is None) == (1, 10, False)
     assert {load_checkpoint(tmp_path / name).step for name in names(tmp_path)} == {10}
     retention.keep(replace(checkpoint, step=30), False, 3)

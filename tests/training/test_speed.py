@@ -1,4 +1,4 @@
-"""Knobs of speed move numbers by no more than rounding, are honoured, and are said."""
+"""Speed settings change results only by rounding, take effect, and are reported."""
 
 import gzip
 import json
@@ -36,7 +36,7 @@ def experiment(backbone: str = "mini", **speed: Any) -> Experiment:
 def run(
     spec: Experiment, store: Store, steps: int = 3, profiler: Any = None, state: dict[str, Any] | None = None
 ) -> tuple[Learner, list[float]]:
-    """A few steps of training, from `state` on where one is given; the learner and the loss of each."""
+    """Train a few steps, from `state` if given; returns the learner and the loss of each step."""
     from hmrb.body import load_body
     from hmrb.training.losses import Losses
 
@@ -61,7 +61,7 @@ def test_pictures_are_normalised_on_the_device_as_by_hand() -> None:
     by_hand = (levels.numpy().astype(np.float64) - np.reshape(IMAGENET_MEAN, (3, 1, 1))) / np.reshape(
         IMAGENET_STD, (3, 1, 1)
     )
-    # Single precision: the mean is rounded to 4e-6 levels, and a level is 0.017.
+    # Single precision: the mean is rounded to 4e-6 of an 8-bit level, and a level is 0.017.
     np.testing.assert_allclose(normalised(levels).numpy(), by_hand, rtol=0, atol=3e-7)
 
 
@@ -80,7 +80,7 @@ def test_a_batch_lies_in_memory_as_asked(tiny_store: Store) -> None:
 @pytest.mark.parametrize("knob", [{"channels_last": False}, {"fused": False}, {"checkpointing": True}])
 def test_a_knob_moves_the_loss_by_rounding_alone(tiny_store: Store, knob: dict[str, bool]) -> None:
     (_, plain), (learner, turned) = run(experiment(), tiny_store), run(experiment(**knob), tiny_store)
-    assert turned == pytest.approx(plain, rel=1e-4)  # the third step is on weights that Adam moved by rounded gradients
+    assert turned == pytest.approx(plain, rel=1e-4)  # before the third step, Adam used rounded gradients
     assert {name: learner.knobs[name] for name in knob} == knob
     assert learner.state()["knobs"] == dict(learner.knobs)
 
@@ -92,9 +92,9 @@ def test_a_run_goes_on_under_other_knobs(tiny_store: Store, knob: dict[str, bool
     state = run(before, tiny_store)[0].state()
     (same, _), (other, _) = run(before, tiny_store, state=state), run(after, tiny_store, state=state)
     assert other.optimiser.param_groups[0]["fused"] is after.speed.fused
-    # Three steps make up to 8e-7 of rounding; with another weight's moments they made 3e-3.
+    # Rounding reaches 8e-7 in three steps; with another weight's moments the difference was 3e-3.
     for (name, weights), others in zip(same.model.named_parameters(), other.model.parameters(), strict=True):
-        torch.testing.assert_close(others, weights, rtol=0, atol=2e-5, msg=lambda said, name=name: f"{name}: {said}")
+        torch.testing.assert_close(others, weights, rtol=0, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
@@ -102,7 +102,7 @@ def test_memory_that_is_kept_is_not_asked_of_the_system_again() -> None:
     program = (
         "import resource, sys, torch; from hmrb.parallel.world import keep_memory\n"
         "is_kept = sys.argv[1] == 'kept' and keep_memory()\n"
-        "for _ in range(20):\n"  # the first few find no place that is large enough
+        "for _ in range(20):\n"  # the first few find no free block of sufficient size
         "    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt; torch.zeros(1 << 24).add_(1)\n"
         "print(is_kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)"
     )
@@ -112,7 +112,7 @@ def test_memory_that_is_kept_is_not_asked_of_the_system_again() -> None:
     ]
     (is_kept, few), (is_not, many) = told
     assert (is_kept, is_not) == ("True", "False")
-    assert int(few) < 10 < int(many)  # 64 MB are 16,384 pages, or 32 large ones
+    assert int(few) < 10 < int(many)  # 64 MB are 16,384 small or 32 large pages
 
 
 def test_the_record_says_that_memory_is_kept(tiny_store: Store) -> None:
@@ -134,7 +134,8 @@ def test_kept_maps_are_fewer_with_checkpointing(tiny_store: Store) -> None:
 
 
 def test_a_backbone_without_checkpointing_is_refused(tiny_store: Store) -> None:
-    with pytest.raises(RequestError, match=r"speed\.checkpointing: timm has none for a SelecSls; leave it out"):
+    message = r"speed\.checkpointing: timm does not support it for SelecSls; leave it out"
+    with pytest.raises(RequestError, match=message):
         run(experiment("selecsls42", checkpointing=True), tiny_store)
 
 
@@ -163,7 +164,7 @@ def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path:
         run(experiment(), tiny_store, steps=8, profiler=profiler)
     lines = (tmp_path / "profile" / "summary.txt").read_text().splitlines()
     shares = {line[:30].strip(): float(line.split()[-1].rstrip("%")) for line in lines[1:]}
-    within = [name for name in RANGES if name != "data wait"]  # the run's own loop times that
+    within = [name for name in RANGES if name != "data wait"]  # measured by the training loop
     assert set(shares) == {*within, "everything else", "a step"}
     assert shares["a step"] == 100
     assert sum(shares[name] for name in (*within, "everything else")) == pytest.approx(100, abs=1)  # rounded

@@ -1,4 +1,4 @@
-"""What a spec says about the step is what the step does, with the adversary and without."""
+"""The training step does what the spec says, with and without the adversary."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
 EXPERIMENT = parse_experiment(tiny_tree(), "tiny")
-# A part of a batch is seen as in the whole.
+# The result for a row must not depend on the rest of the batch.
 EXPERIMENT = EXPERIMENT.model_copy(update={"model": EXPERIMENT.model.model_copy(update={"freeze_bn": True})})
 
 
@@ -40,7 +40,7 @@ def batch_of(count: int) -> Batch:
 
 
 def seen(shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:
-    """Confidences, many of them 0: parts of a batch have unlike numbers of labels."""
+    """Confidences, many of them 0, so that the numbers of labels differ between parts of a batch."""
     return (torch.rand(shape, generator=rng) * torch.linspace(0, 2, shape[0])[:, None, None] > 0.5).float()
 
 
@@ -73,7 +73,7 @@ def difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> fl
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(tiny_smpl: SMPL, parts: int) -> None:
     whole, accumulated = gradients(tiny_smpl, False), gradients(tiny_smpl, False, parts)
-    assert difference(accumulated, whole) < 1e-4  # the order of float sums
+    assert difference(accumulated, whole) < 1e-4  # from the summation order of floats
 
 
 def test_a_batch_in_parts_gives_the_discriminator_the_gradient_of_the_whole(tiny_smpl: SMPL) -> None:
@@ -91,10 +91,10 @@ def test_gradients_are_clipped_with_and_without_the_adversary(tiny_smpl: SMPL, a
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
-@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.2), ("fp16", 0.05)])  # 8 and 11 bits of mantissa
+@pytest.mark.parametrize(("precision", "near"), [("bf16", 0.2), ("fp16", 0.05)])  # mantissas of 8 and 11 bits
 def test_half_precision_gives_nearly_the_same_direction(tiny_smpl: SMPL, precision: str, near: float) -> None:
     exact, half = gradients(tiny_smpl, True), gradients(tiny_smpl, True, precision=precision)
-    scale = 2.0**16 if precision == "fp16" else 1.0  # the scaler's, which Adam does not see
+    scale = 2.0**16 if precision == "fp16" else 1.0  # the gradient scaler's; Adam divides it out
     assert any(not torch.equal(half[key] / scale, exact[key]) for key in exact)
     last = "head.decpose.weight"
     assert half[last].dtype == torch.float32
@@ -106,7 +106,7 @@ def test_averaged_weights_follow_slowly(tiny_smpl: SMPL, adversary: bool) -> Non
     spec = OptimSpec(ema=0.9, lr=1e-2)
     one = learner(spec, adversary)
     losses = Losses(EXPERIMENT.losses, tiny_smpl)
-    train_step(one, losses, batch_of(8), 0, spec, ALONE)  # the average starts as the weights after the first step
+    train_step(one, losses, batch_of(8), 0, spec, ALONE)  # the average starts with the weights after the first step
     before = one.model.head.decpose.weight.detach().clone()
     train_step(one, losses, batch_of(8), 1, spec, ALONE)
     now, averaged = one.model.head.decpose.weight, one.to_evaluate.head.decpose.weight
@@ -121,7 +121,7 @@ def test_backbone_head_and_discriminator_have_rates_of_their_own(tiny_smpl: SMPL
     prior = [parameter.detach().clone() for parameter in one.adversary.network.parameters()]
     train_step(one, Losses(EXPERIMENT.losses, tiny_smpl), batch_of(8), 0, spec, ALONE)
     moved = {name: (parameter.detach() - before[name]).abs().max() for name, parameter in one.model.named_parameters()}
-    # Adam's first step moves a weight by its rate, whatever the gradient
+    # Adam's first step changes a weight by the learning rate, for any gradient
     backbone = max(value for name, value in moved.items() if name.startswith("backbone"))
     head = max(value for name, value in moved.items() if name.startswith("head"))
     discriminator = max(
@@ -157,7 +157,7 @@ def test_parts_are_the_batch_in_order() -> None:
 
 
 def _one_of_two(rank: int, folder: str, parts: int) -> None:
-    """A process of two: its half of the batch, in parts; the first writes what the gradients became."""
+    """One of two ranks: trains on its half of the batch in micro-batches; rank 0 writes the gradients."""
     from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
 
@@ -181,11 +181,11 @@ def _one_of_two(rank: int, folder: str, parts: int) -> None:
 
 
 def test_two_processes_in_parts_have_the_gradient_of_one(tmp_path: Path) -> None:
-    """Gradients are exchanged once, with the last part, and are those of the whole batch."""
+    """Gradients are exchanged once, with the last micro-batch, and equal the global batch's gradients."""
     torch.multiprocessing.spawn(_one_of_two, (str(tmp_path), 2), nprocs=2)
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     whole = gradients(body_from(body_arrays()), True)
-    # The discriminator steps before the last part's loss: the model's adversarial gradient is not quite the whole's.
+    # The discriminator steps before the last micro-batch's loss, so the adversarial gradient differs slightly.
     own = {key: value for key, value in whole.items() if key.startswith("discriminator")}
     assert difference(found, own) < 1e-4
     assert difference(found, whole) < 1e-2

@@ -1,4 +1,4 @@
-"""Whole runs through the command line: faults, resumption, several processes."""
+"""Complete runs with the command line: faults, resuming, several processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ start_server()
 
 
 class Command:
-    """`hmrb train` on the tiny experiment, in a process of its own."""
+    """`hmrb train` on the tiny experiment, in a separate process."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_killed_run_resumes_to_the_same_weights(hmrb_train: Command) -> None:
-    """SIGKILL before a step, in the first epoch and later, and in the middle of writing a checkpoint."""
+    """SIGKILL before a step, in the first and a later epoch, and while a checkpoint is being written."""
     done = hmrb_train("whole")
     assert done.returncode == 0, done.stderr
     expected = hmrb_train.weights("whole")
@@ -67,8 +67,8 @@ def test_a_killed_run_resumes_to_the_same_weights(hmrb_train: Command) -> None:
         assert same(hmrb_train.weights(run), expected), fault
         log = [json.loads(line) for line in (hmrb_train.folder / run / "log.jsonl").read_text().splitlines()]
         scored = [line["step"] for line in log if "benchmark" in line]
-        assert scored == [5, 10, 15], fault  # nothing twice, nothing lost
-    assert "stopped at step 9 by SIGTERM; go on with --resume" in stopped.stderr  # told at the start of a step
+        assert scored == [5, 10, 15], fault  # no evaluation repeated or lost
+    assert "stopped at step 9 by SIGTERM; continue with --resume" in stopped.stderr  # sent at the start of a step
 
 
 def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
@@ -92,8 +92,8 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
 
 @pytest.mark.slow
 def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> None:
-    """With dropout, the adversary and the average on, and unlike numbers of labels in each process's share."""
-    # The rate is low: Adam divides by a gradient's size, and at the tiny run's own rate rounding grows a hundredfold.
+    """With dropout, adversary and averaged weights; the numbers of labels differ between ranks."""
+    # A low learning rate: Adam divides by gradient magnitude, so the tiny run's rate would amplify rounding 100 times.
     options = ["model.freeze_bn=true", "optim.batch=8", "optim.lr=1e-5", "optim.epochs=2", "data.epoch_len=160"]
     sets = [word for option in options for word in ("--set", option)]
     curves = []
@@ -118,7 +118,7 @@ def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: C
     last = hmrb_train.folder / "killed" / "last.pt"
     while not last.exists() and process.poll() is None:
         time.sleep(0.02)
-    process.kill()  # the launcher; its workers see that it is gone
+    process.kill()  # the launcher; its workers notice its death
     process.communicate()
     deadline = time.time() + 60
     while (again := hmrb_train("killed", "--resume", "--cpu-procs", "2")).returncode == 2 and time.time() < deadline:

@@ -1,4 +1,4 @@
-"""The study's own training step, from weights made by a rule: discriminator, losses, gradients."""
+"""The study's training step from deterministic weights: discriminator, losses, gradients."""
 
 import os
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_a_step_equals_the_study_gradients_and_all() -> None:
     for name, parameter in learner.model.named_parameters():
         key = name.replace("backbone.network.", "backbone.")
         if f"step0.gradnorm.{key}" in g:
-            # The recorded pictures are in half precision, and 50 layers of BatchNorm on 4 samples amplify rounding.
+            # The recorded images have half precision, and 50 layers with BatchNorm over 4 samples amplify rounding.
             assert float(parameter.grad.norm()) == pytest.approx(float(g[f"step0.gradnorm.{key}"]), rel=5e-3), key
             after = float(parameter.detach().norm())
             assert after == pytest.approx(float(g[f"step0.param_after_l2.{key}"]), rel=1e-4), key
