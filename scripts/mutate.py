@@ -105,7 +105,7 @@ FAULTS = (
     Fault(
         "the discriminator's loss reaches the network's shapes", "hmrb/training/step.py",
         "prediction.betas.detach()", "prediction.betas",
-        (STEP, GRADIENTS),
+        (STEP, GRADIENTS), GRADIENTS,
     ),
     # augmentation
     Fault(
@@ -122,18 +122,18 @@ FAULTS = (
     Fault(
         "saturation drawn from contrast's range", "hmrb/data/augment.py",
         "rng.uniform(*saturation)", "rng.uniform(*contrast)",
-        (AUGMENT, CHANCE),
+        (AUGMENT, CHANCE), CHANCE,
     ),
     Fault(
         "hues that are never turned back", "hmrb/data/augment.py",
         "rng.integers(-hue, max(hue, 1 - hue))", "rng.integers(0, max(hue, 1))",
-        (AUGMENT, CHANCE),
+        (AUGMENT, CHANCE), CHANCE,
     ),
     Fault(
         "rectangles that are never wide", "hmrb/data/occlude.py",
         "rng.uniform(*area), rng.uniform(aspect, 1 / aspect), *shares",
         "rng.uniform(*area), rng.uniform(1, 1 / aspect), *shares",
-        (OCCLUDE, CHANCE),
+        (OCCLUDE, CHANCE), CHANCE,
     ),
     Fault(
         "holes never of the largest side", "hmrb/data/occlude.py",
@@ -144,12 +144,12 @@ FAULTS = (
     Fault(
         "objects at joints strewn half as far", "hmrb/data/occlude.py",
         "rng.normal(0, spread, (number, 2))", "rng.normal(0, spread / 2, (number, 2))",
-        (OCCLUDE, CHANCE),
+        (OCCLUDE, CHANCE), CHANCE,
     ),
     Fault(
         "a mirrored turn that keeps its sense", "hmrb/data/warp.py",
         "rotation=-view.rotation,", "rotation=view.rotation,",
-        (AUGMENT,),
+        (AUGMENT,), AUGMENT,
     ),
     Fault(
         "a crop half a pixel beside", "hmrb/data/warp.py",
@@ -234,7 +234,7 @@ FAULTS = (
     Fault(
         "timm's epsilon in ViT's norms", "hmrb/models/tails.py",
         "(block.norm1, block.norm2)), 1e-5)", "(block.norm1, block.norm2)), 1e-6)",
-        (STUDY_MODELS, SETTINGS),
+        (STUDY_MODELS, SETTINGS), SETTINGS,
     ),
     Fault(
         "PCPVT's shortened keys with torch's epsilon", "hmrb/models/tails.py",
@@ -254,7 +254,7 @@ FAULTS = (
     Fault(
         "one dropout mask for both layers", "hmrb/models/head.py",
         "share, keys, 2 * step + 1)", "share, keys, 2 * step)",
-        (MODELS,),
+        (MODELS,), MODELS,
     ),
     Fault(
         "dropout without scaling up", "hmrb/models/dropout.py",
