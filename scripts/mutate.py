@@ -180,7 +180,7 @@ FAULTS = (
     Fault(
         "the same augmentation for every draw", "hmrb/data/loader.py",
         "default_rng([self._seed, draw, attempt])", "default_rng([self._seed, attempt])",
-        (LOADER,),
+        (LOADER,), LOADER,
     ),
     Fault(
         "every process reads the first one's draws", "hmrb/data/loader.py",
@@ -196,7 +196,7 @@ FAULTS = (
     Fault(
         "a square as wide as the shorter side", "hmrb/data/loader.py",
         "side=float(max(width, height))", "side=float(min(width, height))",
-        (LOADER, AUGMENT),
+        (LOADER, AUGMENT), LOADER,
     ),
     # losses and steps
     Fault(
@@ -326,7 +326,7 @@ FAULTS = (
     Fault(
         "a 90 % interval of a difference", "hmrb/evaluation/metrics.py",
         "np.percentile(means, [2.5, 97.5])", "np.percentile(means, [5, 95])",
-        (METRICS,),
+        (METRICS,), METRICS,
     ),
     Fault(
         "people drawn alone though they are of one sequence", "hmrb/evaluation/metrics.py",
@@ -367,7 +367,7 @@ FAULTS = (
     Fault(
         "a mean of rotations that is none", "hmrb/evaluation/predictions.py",
         'means["rotmats"] = nearest_rotation(means["rotmats"])', 'means["rotmats"] = means["rotmats"]',
-        (PREDICTIONS,),
+        (PREDICTIONS,), PREDICTIONS,
     ),
     Fault(
         "predictions in the order of sorted names", "hmrb/evaluation/predictions.py",
@@ -383,7 +383,7 @@ FAULTS = (
     Fault(
         "epochs sorted as words", "hmrb/checkpoint.py",
         "key=lambda path: (len(path.name), path.name)", "key=lambda path: path.name",
-        (CHECKPOINT, RETENTION),
+        (CHECKPOINT, RETENTION), CHECKPOINT,
     ),
     Fault(
         "one checkpoint of an epoch too many kept", "hmrb/training/retention.py",
@@ -419,7 +419,7 @@ FAULTS = (
     Fault(
         "people at pixel 2048 are inside", "hmrb/data/sources/mpi_inf_3dhp.py",
         "(points < SIDE_PX)", "(points <= SIDE_PX)",
-        ("tests/data/sources/test_source_mpi_inf_3dhp.py", THRESHOLDS),
+        ("tests/data/sources/test_source_mpi_inf_3dhp.py", THRESHOLDS), THRESHOLDS,
     ),
     Fault(
         "OCHuman's people hidden by themselves are seen", "hmrb/data/sources/ochuman.py",
@@ -429,7 +429,7 @@ FAULTS = (
     Fault(
         "AGORA's people a pixel beside the picture", "hmrb/data/sources/agora.py",
         "(points <= size - 1)", "(points < size)",
-        ("tests/data/sources/test_source_agora.py", THRESHOLDS),
+        ("tests/data/sources/test_source_agora.py", THRESHOLDS), THRESHOLDS,
     ),
     Fault(
         "SURREAL mirrored about the edge of the picture", "hmrb/data/sources/surreal.py",
