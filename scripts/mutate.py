@@ -337,7 +337,7 @@ FAULTS = (
     Fault(
         "projected joints half a pixel beside", "hmrb/evaluation/scoring.py",
         "return (pixels - 0.5) / self.image_px", "return pixels / self.image_px",
-        (PROTOCOLS, EVALUATE),
+        (PROTOCOLS, EVALUATE), PROTOCOLS,
     ),
     Fault(
         "joints without a truth have an error", "hmrb/evaluation/scoring.py",
@@ -347,7 +347,7 @@ FAULTS = (
     Fault(
         "half of a labelled root is enough", "hmrb/evaluation/evaluate.py",
         "~root.all(1), few", "~root.any(1), few",
-        (PROTOCOLS, EVALUATE),
+        (PROTOCOLS, EVALUATE), PROTOCOLS,
     ),
     Fault(
         "people with exactly half of the joints left out", "hmrb/evaluation/evaluate.py",
@@ -357,12 +357,12 @@ FAULTS = (
     Fault(
         "one hip for the middle of the hips", "hmrb/evaluation/protocols.py",
         "for joint in self.root]].mean(1, keepdim=True)", "for joint in self.root]][:, :1]",
-        (PROTOCOLS,),
+        (PROTOCOLS,), PROTOCOLS,
     ),
     Fault(
         "frames followed from one person to another", "hmrb/evaluation/motion.py",
         "((sequence, 0), (person, 0), (frame, 1))", "((sequence, 0), (frame, 1))",
-        (PROTOCOLS, EVALUATE),
+        (PROTOCOLS, EVALUATE), PROTOCOLS,
     ),
     Fault(
         "a mean of rotations that is none", "hmrb/evaluation/predictions.py",
