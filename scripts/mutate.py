@@ -404,7 +404,7 @@ FAULTS = (
     Fault(
         "COCO's people without a right ankle", "hmrb/data/sources/coco.py",
         "LIMBS = slice(5, 17)", "LIMBS = slice(5, 16)",
-        ("tests/data/sources/test_source_coco.py", THRESHOLDS),
+        ("tests/data/sources/test_source_coco.py", THRESHOLDS), THRESHOLDS,
     ),
     Fault(
         "AI Challenger's hidden points have no label", "hmrb/data/sources/aic.py",
@@ -500,14 +500,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
     caught = sum(bool(outcome.caught_by) for outcome in outcomes)
     at_first = sum(bool(outcome.caught_by) and not outcome.fault.added for outcome in outcomes)
     lines = [
-        f"{caught} of {len(outcomes)} faults are caught; {at_first} were at the first try.", "",
+        f"{caught} of {len(outcomes)} faults are caught, {at_first} of them before tests were added.", "",
         "| fault | file | caught by | first try |", "| --- | --- | --- | --- |",
     ]  # fmt: skip
     for outcome in outcomes:
         fault = outcome.fault
         by = outcome.caught_by.partition("[")[0].partition("::")
         name = f"`{by[2] or by[0]}`" if outcome.caught_by else "**missed**"
-        first = f"missed at first, test added: `{fault.added}`" if fault.added else "caught" if by[0] else "missed"
+        first = f"missed at first, test added in `{fault.added}`" if fault.added else "caught" if by[0] else "missed"
         lines.append(f"| {fault.name} | `{fault.file}` | {name} | {first} |")
     return "\n".join(lines) + "\n"
 
@@ -519,6 +519,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     asked = parser.parse_args()
+    if asked.only and asked.write:
+        parser.error("--write is for the whole table: leave --only out")
     unknown = set(asked.only or ()) - {fault.name for fault in FAULTS}
     if unknown:
         parser.error(f"no fault is called {', '.join(sorted(unknown))}; --list shows all there are")

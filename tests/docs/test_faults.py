@@ -73,6 +73,6 @@ def test_a_fault_is_there_while_tests_run_and_gone_after(
 def test_the_table_tells_first_tries_from_later_ones(toy: Fault) -> None:
     added = Fault("another", "code.py", "a", "b", toy.tests, "test_code.py")
     lines = table([Outcome(toy, "", 1.0), Outcome(added, "test_code.py::test_it[3]", 1.0)]).splitlines()
-    assert lines[0] == "1 of 2 faults are caught; 0 were at the first try."
+    assert lines[0] == "1 of 2 faults are caught, 0 of them before tests were added."
     assert lines[-2] == "| a larger limit | `code.py` | **missed** | missed |"
-    assert lines[-1] == "| another | `code.py` | `test_it` | missed at first, test added: `test_code.py` |"
+    assert lines[-1] == "| another | `code.py` | `test_it` | missed at first, test added in `test_code.py` |"
