@@ -176,6 +176,13 @@ def test_a_spec_that_keeps_other_checkpoints_is_the_same_run(
     assert open_run(tmp_path / "run", other, resume=True).last.exists()
 
 
+def test_epochs_are_in_order_when_their_numbers_grow_longer(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for epoch in (10000, 2, 9999):
+        run.of_epoch(epoch).touch()
+    assert run.of_epochs == [run.of_epoch(epoch) for epoch in (2, 9999, 10000)]
+
+
 def test_a_recorded_exit_code_is_the_first_one(tmp_path: Path) -> None:
     assert recorded_exit_code(tmp_path) is None
     record_exit_code(tmp_path, 2)

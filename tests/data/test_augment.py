@@ -58,6 +58,19 @@ def test_turned_labels_equal_the_study() -> None:
         np.testing.assert_allclose(out.keypoints3d[:, :3], g["rot/kp3d"][row], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("degrees", [0.0, 25.0, -40.0])
+def test_who_is_turned_and_then_mirrored_is_the_mirror_image_of_who_is_turned(degrees: float) -> None:
+    turned = golden_view(golden("5_transforms_part"), 0, rotation=np.deg2rad(degrees))
+    plain, mirrored = warp(turned, 64), warp(mirror(turned), 64)
+    rows, body = SKELETONS["smpl54"].mirror(), SKELETONS["smpl24"].mirror()
+    seen = mirrored.keypoints2d[:, 2] > 0
+    x, y = plain.keypoints2d[rows][seen, :2].T
+    # Float32 pixels and radians.
+    np.testing.assert_allclose(mirrored.keypoints2d[seen, :2].T, [64 - x, y], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(mirrored.keypoints3d[:, :3], plain.keypoints3d[rows, :3] * (-1, 1, 1), atol=1e-5)
+    np.testing.assert_allclose(mirrored.pose, plain.pose[body] * (1, -1, -1), atol=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_whole_way_equals_the_study(seed: int) -> None:
     """The study's five seeded runs: noise, flip, scale, rotation, warp; pixels match up to the effect of late noise."""

@@ -142,6 +142,15 @@ def test_an_augmentation_for_one_dataset_leaves_the_others_alone(shards: dict[st
         assert (every != plain[draw].image).any()
 
 
+def test_a_person_is_augmented_anew_in_each_draw_and_alike_in_the_same(shards: dict[str, Shard]) -> None:
+    only = {"a": Shard(write_shard(shards["a"].path.with_name("one.h5"), [person(0)], dataset="a"))}
+    spec = DataSpec(mix={"a": 1.0}, augment=["rotate_scale", {"coarse_dropout": {"p": 1.0, "side_px": [2, 6]}}])
+    first, again = (DrawDataset(only, spec, 24, seed=3) for _ in range(2))
+    pictures = [first[draw].image for draw in range(6)]
+    assert len({picture.tobytes() for picture in pictures}) == 6
+    assert all((again[draw].image == picture).all() for draw, picture in enumerate(pictures))
+
+
 def test_bodies_left_out_are_no_real_ones(shards: dict[str, Shard]) -> None:
     spec = SPEC.model_copy(update={"without": {"a": ("body",)}})
     unused = bodiless(spec)
@@ -150,6 +159,16 @@ def test_bodies_left_out_are_no_real_ones(shards: dict[str, Shard]) -> None:
     assert all((labelled == pose).all((1, 2)).any() for pose in bodies.pose.numpy())
     alone = mean_body({"b": shards["b"]}, {"b": 1.0})
     torch.testing.assert_close(mean_body(shards, SPEC.mix, unused), alone, rtol=0, atol=1e-6)  # 0.3 times, over 0.3
+
+
+@pytest.mark.parametrize("box", [(4, 2, 30, 20), (4, 2, 20, 30)])
+def test_the_square_is_as_wide_as_the_longer_side_and_about_the_box_s_middle(
+    box: tuple[float, ...], tmp_path: Path
+) -> None:
+    one = replace(person(0), box=np.array(box, np.float32))
+    view = read_view(Shard(write_shard(tmp_path / "box.h5", [one])), 0)
+    assert view.side == 30
+    assert view.center.tolist() == [4 + box[2] / 2, 2 + box[3] / 2]
 
 
 def test_a_greyscale_picture_becomes_rgb(tmp_path: Path) -> None:

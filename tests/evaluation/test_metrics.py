@@ -363,6 +363,12 @@ def test_the_interval_is_of_the_mean_over_people_in_any_order() -> None:
     np.testing.assert_allclose(interval95(values, np.zeros(300)), values.mean())
 
 
+def test_a_difference_has_the_interval_of_its_own_values() -> None:
+    rng = np.random.default_rng(1)
+    one, other, groups = rng.normal(60, 20, 90), rng.normal(61, 20, 90), np.repeat(np.arange(30), 3)
+    assert difference(one, other, groups, seed=4).ci95 == interval95(one - other, groups, seed=4)
+
+
 def test_a_difference_is_of_the_same_people() -> None:
     rng = np.random.default_rng(0)
     base = rng.exponential(80, 400)

@@ -149,6 +149,20 @@ def test_joints_and_vertices_are_judged_as_far_as_they_go(
         )  # mm; float32 error half a metre away from the origin
 
 
+def test_the_mean_of_predicted_rotations_is_a_rotation() -> None:
+    """That of turns by 0.7 to either side is no turn; their mean as matrices has a determinant below 0.6."""
+    from hmrb.geometry import rotvec_to_rotmat
+
+    turns = torch.tensor([[0, 0, 0.7], [0, 0, -0.7]])[:, None].repeat(1, 24, 1)
+    parts = {"rotmats": rotvec_to_rotmat(turns), "betas": torch.tensor([[1.0], [3.0]]).repeat(1, 10)}
+    parts["camera"] = torch.tensor([[1.0, 0, 0], [0.5, 0.2, 0]])
+    mean = Predictions({key: part.numpy() for key, part in parts.items()}, np.arange(2), "made up").mean()
+    assert isinstance(mean, Prediction)
+    torch.testing.assert_close(mean.rotmats, torch.eye(3).repeat(1, 24, 1, 1), rtol=0, atol=1e-6)  # float32
+    torch.testing.assert_close(mean.betas, torch.full((1, 10), 2.0))
+    torch.testing.assert_close(mean.camera, torch.tensor([[0.75, 0.1, 0]]))
+
+
 def test_joints_of_another_skeleton_are_refused(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", joints=np.zeros((7, 25, 3)))
     with pytest.raises(

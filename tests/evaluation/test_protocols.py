@@ -19,11 +19,12 @@ from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import Scores, evaluate, network_predictor
+from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, network_predictor
 from hmrb.evaluation.metrics import BETTER, MOTION, TITLES, Posed
+from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.protocols import BENCHMARKS, GROUPS, ROWS, SHARES, Benchmark, find_benchmark
 from hmrb.evaluation.records import read_results, save_scores
-from hmrb.evaluation.scoring import Bodies, Points, metric_errors, true_posed
+from hmrb.evaluation.scoring import Bodies, Points, Scorer, metric_errors, true_posed
 from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.lookup import UnknownName
 from hmrb.parallel.world import World
@@ -471,6 +472,51 @@ def test_frames_are_followed_by_person_and_number(bodies: Bodies, tmp_path: Path
     alone = [replace(one, columns={}) for one in people]
     still = score(row, shard_of(row, tmp_path, alone), bodies)
     assert still.left_out == dict.fromkeys(MOTION, "the shard has no frames of one sequence in a row")
+
+
+def test_a_person_s_frames_do_not_follow_on_another_s(bodies: Bodies, tmp_path: Path) -> None:
+    """One is in pictures 0 to 2, another in 3 to 5."""
+    row = BENCHMARKS["3dpw"]
+    people = [
+        replace(one, name=f"walk/image_{frame:05d}.jpg", columns={"sequence": "walk", "person": float(frame // 3)})
+        for frame, one in enumerate(people_of(row, bodies, 6))
+    ]
+    frames = Frames.of(shard_of(row, tmp_path, people), np.arange(6))
+    assert frames.order.tolist() == [0, 1, 2, 3, 4, 5]
+    assert frames.follows.tolist() == [False, True, True, False, True, True]
+
+
+@pytest.mark.parametrize("gone", ["left_hip_extra", "right_hip_extra"])
+def test_a_root_of_two_hips_needs_both_labelled(gone: str, bodies: Bodies, tmp_path: Path) -> None:
+    row = find_benchmark("h36m/hipmid")
+    people = people_of(row, bodies, 3)
+    people[1] = moved(people[1], row, gone, (0, 0, 0), confidence=0)
+    found = ScoredPeople.of(row, shard_of(row, tmp_path, people))
+    assert found.skipped == {"no labelled root": 1}
+    assert found.rows.tolist() == [0, 2]
+
+
+@SPATIAL_ROWS
+def test_joints_are_measured_from_the_middle_of_the_root(row: Benchmark) -> None:
+    names = SKELETONS[row.regressor].joints
+    points = torch.randn(2, len(names), 3, generator=torch.Generator().manual_seed(0))
+    hips = [points[:, names.index(joint)] for joint in row.root]
+    middle = hips[0] if len(hips) == 1 else (hips[0] + hips[1]) / 2
+    joints, root = row.rooted(points, row.regressor)
+    torch.testing.assert_close(root[:, 0], middle)
+    first = names.index(row.joint_names[0])
+    torch.testing.assert_close(joints[:, 0], points[:, first] - middle)
+
+
+def test_a_projected_joint_is_where_training_has_its_label(bodies: Bodies, tmp_path: Path) -> None:
+    """Training: the square's middle is at size / 2 of the crop, a projection counts from (size - 1) / 2."""
+    row = BENCHMARKS["coco_val"]
+    scorer = Scorer(row, shard_of(row, tmp_path, people_of(row, bodies, 1)), bodies, resting(), ALONE.device, 32)
+    given = resting()
+    joints = bodies.neutral.joints(bodies.neutral(given.rotmats, given.betas), row.regressor)
+    names = [SKELETONS[row.regressor].index(joint) for joint in row.joint_names]
+    crop_px = project(joints[:, names], given.camera, 32) + (32 - 1) / 2
+    torch.testing.assert_close(scorer._projected(given), (crop_px - 32 / 2) / 32)
 
 
 def test_a_regressor_that_is_missing_is_said_with_its_page(tmp_path: Path) -> None:
