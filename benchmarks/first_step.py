@@ -51,10 +51,11 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     import torch
 
     from hmrb.body import load_body
-    from hmrb.check import file_problems, name_problems, resolve
+    from hmrb.check import name_problems, resolve
     from hmrb.data.loader import DrawDataset, StepDraws, on_device, stream_seed, train_loader
     from hmrb.data.shard import open_shard
     from hmrb.parallel.world import start_world
+    from hmrb.preflight import file_problems
     from hmrb.spec import load_experiment
     from hmrb.store import Store
     from hmrb.training.learner import build_learner

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import hmrb.evaluation.evaluate
+from hmrb.batch import Batch, Prediction
 from hmrb.body import load_body
 from hmrb.checkpoint import load_checkpoint
 from hmrb.data.convert.writer import ShardWriter
@@ -38,7 +39,6 @@ from hmrb.models.backbones import build_backbone
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import computing_in
 from hmrb.parallel.world import World, keep_memory
-from hmrb.records import Batch, Prediction
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people

@@ -1,52 +1,40 @@
 """Validates an experiment before any device is touched, and lists every problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from hmrb.body import load_body
-from hmrb.bodykind import BODIES, kind_of
+from hmrb import names
+from hmrb.bodykind import BODIES
 from hmrb.data.augment import AUGMENTS
-from hmrb.data.convert.catalogue import DATASETS, train_set
-from hmrb.data.occluders import read_pascal
-from hmrb.data.shard import open_shard
-from hmrb.data.sources import CONVERTERS
+from hmrb.data.convert.catalogue import train_set
 from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import BENCHMARKS, find_benchmark
 from hmrb.lookup import bind, did_you_mean, find
-from hmrb.models.backbones import find_backbone
-from hmrb.models.head import HEADS
-from hmrb.models.hmr import MODELS, build_model
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
-from hmrb.store import Store
-from hmrb.training.losses import LOSSES
 
 
-def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
-    """Problems that need no files: unknown names, invalid arguments, contradictory settings."""
+def name_problems(experiment: Experiment) -> list[str]:
+    """Problems that need no files: unknown names, invalid arguments, contradictory settings. Imports no torch."""
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
         partial(find, "body", experiment.body, BODIES),
-        partial(find, "method", model.method, MODELS),
-        partial(find_backbone, model.backbone),
-        partial(find, "head", model.head.name, HEADS),
+        partial(_known, "method", model.method, names.METHODS),
+        partial(_backbone, model.backbone),
+        partial(_known, "head", model.head.name, names.HEADS),
         *(partial(train_set, name) for name in experiment.data.mix),
-        *(partial(find, "loss", name, LOSSES) for name in experiment.losses),
-        *(partial(find_benchmark, name) for name in _benches(experiment)),
+        *(partial(_known, "loss", name, names.LOSSES) for name in experiment.losses),
+        *(partial(find_benchmark, name) for name in benches_of(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
         *(partial(_measures, row) for row in experiment.published),
         *(partial(_measures, row) for row in experiment.expected),
     ]
-    problems = _messages(checks) + _outside_the_mix(experiment.data)
+    problems = messages(checks) + _outside_the_mix(experiment.data)
     if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
         problems.append(
             f"evals.select_on: '{evals.select_on}' is a test split; selecting a checkpoint on it leaks the test set."
             " Choose another, or set evals.select_on_test: true"
         )
-    try:
-        experiment.speed.micro_batches(experiment.optim.batch, processes)
-    except ValueError as error:
-        problems.append(str(error))
     if model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems
@@ -61,32 +49,23 @@ def resolve(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augment": ops})})
 
 
-def file_problems(experiment: Experiment, store: Store) -> list[str]:
-    """Problems with files: missing or unreadable bodies, shards and weights, or a model that can't be built."""
-    checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
-    needed = {(name, "train") for name in experiment.data.mix}
-    needed |= {
-        (BENCHMARKS[name].dataset, BENCHMARKS[name].split) for name in _benches(experiment) if name in BENCHMARKS
-    }
-    if experiment.adversary.weight and experiment.adversary.poses != "labels":
-        needed.add((experiment.adversary.poses, "train"))
-    checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
-    checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
-    if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
-        checks.append(partial(read_pascal, store.pascal))
-    return _messages(checks)
-
-
-def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
-    """Synthetic datasets that the experiment needs and the store lacks."""
-    names = {*experiment.data.mix, *(BENCHMARKS[name].dataset for name in _benches(experiment))}
-    sources = [CONVERTERS[name] for name in sorted(names) if name in CONVERTERS and CONVERTERS[name].makes_itself]
-    return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
-
-
-def _benches(experiment: Experiment) -> list[str]:
+def benches_of(experiment: Experiment) -> list[str]:
+    """The benchmarks that an experiment is scored on or selected by."""
     chosen = experiment.evals.select_on
     return [*experiment.evals.benches, *([chosen] if chosen else [])]
+
+
+def _known(kind: str, name: str, known: Sequence[str]) -> str:
+    return find(kind, name, {one: one for one in known})
+
+
+def _backbone(name: str) -> None:
+    """Raises UnknownName. Only a name that is none of the table's needs timm, and torch with it."""
+    key = name.replace("-", "_")
+    if names.BACKBONE_ALIASES.get(key, key) not in names.BACKBONES:
+        from hmrb.models.backbones import find_backbone
+
+        find_backbone(name)
 
 
 def _bind(op: Op) -> dict[str, Any]:
@@ -110,16 +89,8 @@ def _outside_the_mix(data: DataSpec) -> list[str]:
     ]
 
 
-def _map(store: Store, name: str, split: str) -> object:
-    return open_shard(store.shard(name, split), name, _command(name)).arrays
-
-
-def _command(name: str) -> str:
-    command, row = f"hmrb convert-data {name}", DATASETS.get(name)
-    return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command
-
-
-def _messages(checks: list[Callable[[], object]]) -> list[str]:
+def messages(checks: Sequence[Callable[[], object]]) -> list[str]:
+    """The messages of the checks that raise RequestError."""
     problems = []
     for check in checks:
         try:

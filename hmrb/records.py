@@ -21,16 +21,12 @@ K and K3 count the dataset's own keypoints in 2D and 3D, J the training skeleton
 A missing label has confidence 0 or `has_body` false. It is never NaN and never a missing key.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from operator import itemgetter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from jaxtyping import Float, UInt8
 
 from hmrb.bodykind import SMPL_KIND, BodyKind
 
@@ -111,85 +107,3 @@ class View:
     keypoints3d: Float[np.ndarray, "J 4"]
     pose: Float[np.ndarray, "R 3"]
     kind: BodyKind = SMPL_KIND
-
-
-@dataclass(frozen=True, slots=True)
-class BodyParams:
-    """Pose and shape without an image: the real bodies for the adversarial prior."""
-
-    pose: Float[Tensor, "B R 3"]
-    betas: Float[Tensor, "B S"]
-
-    def micro_batches(self, count: int) -> "list[BodyParams]":
-        """Splits into `count` equal parts, in order."""
-        return [BodyParams(*tensors) for tensors in zip(self.pose.chunk(count), self.betas.chunk(count), strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One rank's share of a step. Metres, radians and crop pixels.
-
-    Images are RGB: 8-bit from the loader; with ImageNet's normalisation as network input.
-    """
-
-    image: Float[Tensor, "B 3 H W"] | UInt8[Tensor, "B 3 H W"]
-    keypoints2d: Float[Tensor, "B J 3"]
-    keypoints3d: Float[Tensor, "B J 4"]
-    pose: Float[Tensor, "B R 3"]
-    betas: Float[Tensor, "B S"]
-    has_body: Bool[Tensor, " B"]
-    row: Int[Tensor, " B"]
-    skipped: tuple[str, ...] = ()
-    """Images that could not be decoded; other draws replaced them."""
-    key: Int[Tensor, " B"] | None = None
-    """Random bits of each draw, used by dropout and stochastic depth; None outside training."""
-
-    def to(self, device: torch.device) -> "Batch":
-        """Copies the batch to another device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """Copies the batch to page-locked memory; the DataLoader calls this."""
-        return self._each(Tensor.pin_memory)
-
-    def used_on(self, stream: torch.cuda.Stream) -> None:
-        """Keeps the batch's memory from being reused before the work queued on `stream` has finished."""
-        for value in (getattr(self, f.name) for f in fields(self)):
-            if isinstance(value, Tensor):
-                value.record_stream(stream)
-
-    def micro_batches(self, count: int) -> "list[Batch]":
-        """Splits into `count` equal parts, in order."""
-        size = len(self.row) // count
-        return [self._each(itemgetter(slice(i * size, (i + 1) * size))) for i in range(count)]
-
-    def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: move(value) for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A model's output for a batch: parent-relative rotations (root first), shape, weak-perspective camera."""
-
-    rotmats: Float[Tensor, "B R 3 3"]
-    betas: Float[Tensor, "B S"]
-    camera: Float[Tensor, "B 3"]
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotations, betas, camera."""
-        return self.rotmats, self.betas, self.camera
-
-    @property
-    def gradients(self) -> list[Tensor]:
-        """Gradients of the tensors, which must be leaves; zeros for a tensor that no loss depends on."""
-        return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.tensors]
-
-    def detached(self) -> "Prediction":
-        """The same values as leaves of a new graph.
-
-        A backward pass through the new graph stops here; `gradients` then starts the backward pass through the old one.
-        """
-        return Prediction(*(tensor.detach().requires_grad_() for tensor in self.tensors))

@@ -15,10 +15,11 @@ from hmrb.data.shard import open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import check_column, slices
 from hmrb.evaluation.evaluate import IMAGE_PX, ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
-from hmrb.evaluation.metrics import TITLES
+from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.predictions import read_predictions
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
-from hmrb.evaluation.records import Machine, Provenance, Record, save_scores
+from hmrb.evaluation.records import Machine, Provenance, Record
+from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst

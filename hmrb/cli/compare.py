@@ -16,7 +16,7 @@ def compare(
     from dataclasses import asdict
 
     from hmrb.errors import RequestError
-    from hmrb.evaluation.metrics import TITLES, UNITS
+    from hmrb.evaluation.metric_table import TITLES, UNITS
     from hmrb.evaluation.records import read_results
     from hmrb.reports.tables import paired
 

@@ -234,7 +234,7 @@ def _file(path: Path) -> Path:
 
 def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
     """Sorts positional arguments into checkpoints, benchmarks and metrics."""
-    from hmrb.evaluation.metrics import TITLES
+    from hmrb.evaluation.metric_table import TITLES
 
     paths, names, metrics = [], [], []
     for word in words:

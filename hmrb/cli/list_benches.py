@@ -67,7 +67,7 @@ def _print_json(rows: "list[Benchmark]", store: "Store") -> None:
 
 
 def _cells(row: "Benchmark", store: "Store") -> dict[str, str]:
-    from hmrb.evaluation.metrics import TITLES
+    from hmrb.evaluation.metric_table import TITLES
 
     return {
         "name": row.name,

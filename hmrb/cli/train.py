@@ -38,7 +38,7 @@ class Training:
 
     def prepare(self) -> None:
         """Renders missing synthetic data, checks all other files, opens the folder. Raises RequestError, RunError."""
-        from hmrb.check import file_problems
+        from hmrb.preflight import file_problems
 
         make_missing([self.experiment], self.store)
         if problems := file_problems(self.experiment, self.store):
@@ -131,15 +131,17 @@ def train(
     from hmrb.spec import dump_experiment
     from hmrb.store import Store
 
+    overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
+    experiments = check_specs(specs, overrides)
+    if dry_run:
+        check_batches(experiments, (gpus or cpu_procs) * nodes)
+        typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
+        return
     processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
     is_many = len(specs) > 1
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
-    overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
-    experiments = check_specs(specs, overrides, processes.total)
-    if dry_run:
-        typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
-        return
+    check_batches(experiments, processes.total)
     store = Store.default()
     folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
     if max_restarts is None:
@@ -160,8 +162,8 @@ def train(
         run_commands(commands, slots)
 
 
-def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int) -> "list[Experiment]":
-    """Loads, validates and resolves these specs. Raises SpecError with every problem of all of them."""
+def check_specs(specs: Sequence[Path], overrides: Sequence[str]) -> "list[Experiment]":
+    """Loads, validates and resolves these specs, without torch. Raises SpecError with every problem of all of them."""
     from hmrb.check import name_problems, resolve
     from hmrb.spec import SpecError, load_experiment
 
@@ -173,7 +175,7 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
         except SpecError as error:
             problems.append(str(error))
             continue
-        problems += [f"{spec}: {problem}" for problem in name_problems(experiment, processes)]
+        problems += [f"{spec}: {problem}" for problem in name_problems(experiment)]
         experiments.append(experiment)
     counts = Counter(experiment.name for experiment in experiments)
     problems += [
@@ -186,10 +188,22 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
     return [resolve(experiment) for experiment in experiments]
 
 
+def check_batches(experiments: "Sequence[Experiment]", processes: int) -> None:
+    """Raises RequestError if a batch does not split evenly over the processes and their micro-batches."""
+    problems = []
+    for experiment in experiments:
+        try:
+            experiment.speed.micro_batches(experiment.optim.batch, processes)
+        except ValueError as error:
+            problems.append(f"{experiment.name}: {error}")
+    if problems:
+        raise RequestError("\n".join(problems))
+
+
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
     """Renders the synthetic datasets that the experiments need and the store lacks."""
-    from hmrb.check import missing_synthetic
     from hmrb.cli.convert_data import make_dataset
+    from hmrb.preflight import missing_synthetic
 
     for name in dict.fromkeys(name for experiment in experiments for name in missing_synthetic(experiment, store)):
         typer.echo(f"dataset '{name}' is missing: creating it (hmrb convert-data {name})")
@@ -198,7 +212,7 @@ def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
 
 def _prepare_all(trainings: Sequence[Training], store: "Store") -> None:
     """Prepares all trainings; collects every problem of all of them before it writes any folder."""
-    from hmrb.check import file_problems
+    from hmrb.preflight import file_problems
 
     make_missing([training.experiment for training in trainings], store)
     problems = [problem for training in trainings for problem in file_problems(training.experiment, store)]

@@ -14,6 +14,7 @@ from numpy.random import Generator, default_rng
 from torch.profiler import record_function
 from torch.utils.data import DataLoader, Dataset
 
+from hmrb.batch import Batch, BodyParams
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
 from hmrb.data.mixture import MixtureSampler, mix64
@@ -22,7 +23,7 @@ from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
-from hmrb.records import Batch, BodyParams, Sample, View
+from hmrb.records import Sample, View
 from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 

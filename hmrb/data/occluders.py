@@ -15,7 +15,6 @@ from numpy.random import Generator, default_rng
 
 from hmrb.errors import RequestError
 from hmrb.store import Store
-from hmrb.synthetic.scene import dull, grain
 
 Occluder = UInt8[np.ndarray, "tall wide 4"]
 Outline = Float[np.ndarray, "N 2"]
@@ -65,6 +64,8 @@ def procedural() -> list[Occluder]:
 
 def _draw(rng: Generator, shape: Callable[[Generator], Parts]) -> Occluder:
     """Draw the parts (y down) over one another with flat tones, then add a light gradient, a pattern and grain."""
+    from hmrb.synthetic.scene import dull, grain  # its renderer needs torch, which naming an augmentation does not
+
     parts = shape(rng)
     low, high = (limit(np.concatenate([outline for outline, _ in parts]), 0) for limit in (np.min, np.max))
     side = int(rng.integers(*PROCEDURAL_PX, endpoint=True)) * FINE

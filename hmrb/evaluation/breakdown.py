@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.evaluate import Scores
-from hmrb.evaluation.metrics import interval95
+from hmrb.evaluation.intervals import interval95
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.lookup import did_you_mean
 from hmrb.records import GENDERS

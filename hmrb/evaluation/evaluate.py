@@ -1,4 +1,4 @@
-"""A method on a benchmark: each metric's number for each person, and that of the mean body beside it."""
+"""Evaluates a method on a benchmark: every metric of every person, for the method and for the mean body."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,31 +8,33 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hmrb.batch import Batch, Prediction
 from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.metrics import DEGENERATE
+from hmrb.evaluation.metric_table import DEGENERATE
 from hmrb.evaluation.motion import Frames
-from hmrb.evaluation.protocols import Benchmark, regressor_sha
+from hmrb.evaluation.posing import regressor_sha
+from hmrb.evaluation.protocols import Benchmark
 from hmrb.evaluation.scoring import Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.parallel.world import World
-from hmrb.records import GENDERS, Batch, Prediction
+from hmrb.records import GENDERS
 from hmrb.spec import Precision
 from hmrb.store import Store
 
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
 IMAGE_PX = 224  # of the crop that a camera without a model is for
 Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
-"""What a method says of people, for each of some blocks of rows of a shard, in order."""
+"""Returns the predictions for blocks of rows of a shard, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPeople:
-    """Who of a shard is scored, by row, and how many are not, by reason. `seen`: which of their joints have a truth."""
+    """The rows of a shard that are scored, and how many are not, by reason. `seen`: joints with ground truth."""
 
     rows: Int[np.ndarray, " N"]
     seen: Bool[np.ndarray, "N J"]
@@ -40,7 +42,7 @@ class ScoredPeople:
 
     @classmethod
     def of(cls, benchmark: Benchmark, shard: Shard) -> "ScoredPeople":
-        """Raises ShardError where the shard lacks joints of the protocol, RunError where nobody can be scored."""
+        """Raises ShardError if the shard lacks joints of the protocol, RunError if nobody can be scored."""
         num_joints = len(benchmark.joint_names)
         few = f"less than {benchmark.min_labelled:.0%} of the joints labelled"
         if benchmark.truth == "stored":
@@ -68,13 +70,13 @@ class ScoredPeople:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Numbers of the scored people of a benchmark, in the order of its shard, and what they are.
+    """Scores of the people of a benchmark, in the order of its shard.
 
-    `errors` are by metric, in its unit; a metric of motion counts only the people in `counted`. `joint_errors` are mm,
-    or per cent at 0.1 of the box in 2D, 0 for joints without a truth. `odd` says as an index into DEGENERATE whose
-    number is of a degenerate kind. `rotmats`, `betas`, `camera` are the predictions, so that they can be drawn or
-    scored again; empty where points were given. `truth_bodies` are hash and people of each body that truth was posed
-    with; `left_out` are the benchmark's metrics that could not be taken, and why.
+    `errors` has each metric in its unit; a metric of motion counts only the people in `counted`. `joint_errors` are in
+    mm, or in 2D in per cent at 0.1 of the box; 0 for joints without ground truth. `odd` is an index into DEGENERATE.
+    `rotmats`, `betas` and `camera` are the predictions, for rendering or scoring again; they are empty if the
+    predictions were points. `truth_bodies` has the hash and the number of people of each body that posed ground truth.
+    `left_out` has the metrics of the benchmark that could not be computed, with the reason.
     """
 
     benchmark: Benchmark
@@ -99,7 +101,7 @@ class Scores:
 
     @property
     def sequences(self) -> Int[np.ndarray, " N"] | None:
-        """The sequence of each person, whose frames are alike; None where there are not two to draw from."""
+        """The sequence of each person, because frames of a sequence are similar; None if there are fewer than two."""
         if "sequence" not in self.shard.columns:
             return None
         codes = self.shard.arrays["columns/sequence"][self.people.rows].astype(np.int64)
@@ -116,10 +118,11 @@ def evaluate(
     world: World,
     image_px: int = IMAGE_PX,
 ) -> Scores:
-    """Scores on every process, the same to the last digit for any number of them. `mean` is one body, the baseline.
+    """Scores predictions; every rank returns the same scores, bit for bit, for any number of ranks.
 
-    Memory grows by some hundred numbers a person. `image_px` is the crop that cameras are for.
-    Raises RunError for a prediction that is not finite, RequestError where the benchmark needs more than is given.
+    `mean` is one body, the baseline. `image_px` is the crop size that cameras refer to. Memory grows by a few hundred
+    numbers per person. Raises RunError if a prediction is not finite, RequestError if the benchmark needs more than the
+    predictions contain.
     """
     people = ScoredPeople.of(benchmark, shard)
     if isinstance(mean, Points):
@@ -172,7 +175,7 @@ def evaluate_model(
     workers: int = 0,
     precision: Precision = "fp32",
 ) -> Scores:
-    """`evaluate` for a network, which is left in the mode that it was in. The body is posed in fp32."""
+    """`evaluate` for a network; keeps its training mode. Poses the body in fp32."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -189,12 +192,12 @@ def evaluate_model(
 
 
 def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
-    """The benchmark's shard. Raises RequestError where its truth is poses of another body than the predictions'."""
+    """The benchmark's shard. Raises RequestError if its ground truth has poses of another body than the predictions."""
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
     if benchmark.truth in ("gendered", "neutral") and shard.info.body != body:
         raise RequestError(
-            f"{benchmark.name}: its people are labelled with body '{shard.info.body}', the checkpoint's body is"
-            f" '{body}': the poses of one mean nothing to the other"
+            f"{benchmark.name}: its people are labelled with body '{shard.info.body}', but the checkpoint has body"
+            f" '{body}'; their poses cannot be compared"
         )
     return shard
 
@@ -202,9 +205,9 @@ def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
 def evaluate_checkpoint(
     checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
 ) -> Scores:
-    """A checkpoint's weights on a benchmark, with the body that it was trained with.
+    """Scores a checkpoint on a benchmark, with the body that it was trained with.
 
-    An imported checkpoint's body is not known: the body here stands for it, and the record says `unknown`.
+    The body of an imported checkpoint is unknown: the store's body is used, and the record says `unknown`.
     """
     experiment = checkpoint.experiment()
     shard = open_benchmark(benchmark, experiment.body, store)
@@ -212,7 +215,7 @@ def evaluate_checkpoint(
     if checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
         raise RequestError(
             f"the checkpoint was trained with body '{checkpoint.body['name']}' {checkpoint.body['sha']},"
-            f" the one here is {bodies.neutral.sha}; its errors would be of another body"
+            f" but the body here is {bodies.neutral.sha}; its errors would belong to another body"
         )
     spec = experiment.model.model_copy(update={"weights": "none"})
     model = build_model(spec, kind=bodies.neutral.kind).to(world.device)
@@ -223,7 +226,7 @@ def evaluate_checkpoint(
 
 
 def odd_people(scores: Scores) -> dict[str, int]:
-    """How many people are degenerate, by kind."""
+    """The number of degenerate people, by kind."""
     counts = np.bincount(scores.odd, minlength=len(DEGENERATE))
     return {reason: int(count) for reason, count in zip(DEGENERATE, counts, strict=True) if reason and count}
 

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.errors import RequestError
+from hmrb.evaluation.metric_table import FINE, METRIC_TABLE, MetricRow
 from hmrb.geometry import Similarity, fit_similarity, rotmat_to_rotvec
 from hmrb.lookup import find
 from hmrb.skeleton import SKELETONS
@@ -24,22 +23,8 @@ ANGLE_JOINTS = (  # joints whose rotations MPJAE compares, as in 3DPW's challeng
     "pelvis", "left_hip", "right_hip", "left_knee", "right_knee", "left_shoulder", "right_shoulder", "left_elbow",
     "right_elbow",
 )  # fmt: skip
-Better = Literal["lower", "higher"]
-# Thresholds as shares of the box, as 4D-Humans reports for COCO and LSP-extended.
-PCK2D = {"pck2d_05": 0.05, "pck2d_10": 0.1}
-RESAMPLES = 2000
-DRAWN_AT_ONCE = 1 << 18  # random numbers per batch; 2 MB fit the cache
 ONE_POINT_M = 1e-6  # points closer together count as one: float32 rounding at a distance of a metre
 ON_A_LINE = 1e-5  # points whose width is below this share of their length count as collinear
-FINE = 0
-DEGENERATE = (
-    "",
-    "no joint of the truth is seen",
-    "the prediction's joints lie at one point",
-    "the truth's joints lie at one point",
-    "the prediction's joints lie on a line",
-    "the truth's joints lie on a line",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +86,10 @@ class MetricPair:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A row of METRICS; calling it with prediction and truth returns one value per person."""
+    """A metric of METRIC_TABLE; calling it with prediction and truth returns one value per person."""
 
+    row: MetricRow
     function: Callable[[MetricPair], Float[Tensor, " B"]]
-    title: str
-    unit: Literal["mm", "deg", "%"] = "mm"
-    better: Better = "lower"
-    needs: tuple[str, ...] = ("joints",)
-    by_true_body: bool = False
-    """Whether the prediction is posed with the truth's body instead of its own."""
 
     def __call__(self, pred: Posed, truth: Posed) -> Float[Tensor, " B"]:
         """Raises RequestError if a part of Posed is missing; `measure` is faster for several metrics."""
@@ -117,10 +97,11 @@ class Metric:
 
     def of(self, pair: MetricPair) -> Float[Tensor, " B"]:
         """As `__call__`, for a pair shared with other metrics."""
+        needs = self.row.needs
         for side, posed in (("prediction", pair.pred), ("truth", pair.truth)):
-            missing = [part for part in self.needs if getattr(posed, part) is None]
+            missing = [part for part in needs if getattr(posed, part) is None]
             if missing:
-                raise RequestError(f"{self.title} needs {', '.join(self.needs)}; the {side} has no {missing[0]}")
+                raise RequestError(f"{self.row.title} needs {', '.join(needs)}; the {side} has no {missing[0]}")
         return self.function(pair).to(pair.pred.joints.dtype)
 
 
@@ -271,56 +252,6 @@ def jitter(joints: Float[Tensor, "N J 3"], fps: float) -> Float[Tensor, " M"]:
     return joints.diff(n=3, dim=0).norm(dim=-1).mean(1) * fps**3
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Result of a paired bootstrap: mean difference, its 95 % interval, two-sided p-value of no difference."""
-
-    mean: float
-    ci95: tuple[float, float]
-    p: float
-
-
-def interval95(
-    values: Float[np.ndarray, " N"], groups: Shaped[np.ndarray, " N"] | None = None, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over people (percentiles of RESAMPLES resampled means).
-
-    People in one group (frames of a sequence) are similar, so whole groups are resampled; the mean is still over
-    people. With few groups the interval is too short: in 400 simulated tests it contained the mean in 92 % with 20 or
-    37 groups, in 89 % with 10 and in 78 % with 5. For a single group, both ends equal its mean.
-    """
-    low, high = np.percentile(_resampled_means(values, groups, seed), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def difference(
-    values: Float[np.ndarray, " N"],
-    base: Float[np.ndarray, " N"],
-    groups: Shaped[np.ndarray, " N"] | None = None,
-    seed: int = 0,
-) -> Difference:
-    """Compare two systems on the same people in the same order: `values` minus `base`; groups as in `interval95`."""
-    away = values - base
-    means = _resampled_means(away, groups, seed)
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Difference(float(away.mean()), (float(low), float(high)), float(min(1, 2 * (1 + tail) / (1 + RESAMPLES))))
-
-
-def _resampled_means(
-    values: Float[np.ndarray, " N"], groups: Shaped[np.ndarray, " N"] | None, seed: int
-) -> Float[np.ndarray, " R"]:
-    member = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    sums, sizes = np.bincount(member, values), np.bincount(member).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    count, step = len(sums), max(1, DRAWN_AT_ONCE // len(sums))
-    means = []
-    for start in range(0, RESAMPLES, step):
-        drawn = rng.integers(0, count, (min(step, RESAMPLES - start), count))
-        means.append(sums.take(drawn).sum(1) / sizes.take(drawn).sum(1))
-    return np.concatenate(means)
-
-
 def _aligned_or_lost(pair: MetricPair) -> Float[Tensor, "B J"]:
     at_one_point, _ = _shape(pair.pred.joints)
     return pair.pa_joint_mm.masked_fill(at_one_point[:, None], torch.inf)
@@ -358,31 +289,7 @@ def _shape(points: Float[Tensor, "B J 3"]) -> tuple[Bool[Tensor, " B"], Bool[Ten
     return length2 <= points.shape[1] * ONE_POINT_M**2, width2 <= ON_A_LINE**2 * length2
 
 
-_MESH, _ROTATIONS = ("joints", "vertices"), ("joints", "rotmats")
-METRICS: dict[str, Metric] = {
-    row.function.__name__: row
-    for row in (
-        Metric(mpjpe, "MPJPE"),
-        Metric(pa_mpjpe, "PA-MPJPE"),
-        Metric(n_mpjpe, "N-MPJPE"),
-        Metric(pve, "PVE", needs=_MESH),
-        Metric(pve_study, "PVE as the study's", needs=(*_MESH, "root"), by_true_body=True),
-        Metric(pa_pve, "PA-PVE", needs=_MESH),
-        Metric(mpjae, "MPJAE", "deg", needs=_ROTATIONS),
-        Metric(pa_mpjae, "PA-MPJAE", "deg", needs=_ROTATIONS),
-        Metric(pck3d, "3DPCK@150", "%", "higher"),
-        Metric(pa_pck3d, "PA-3DPCK@150", "%", "higher"),
-        Metric(auc, "AUC", "%", "higher"),
-        Metric(pa_auc, "PA-AUC", "%", "higher"),
-    )
-}
-MOTION = {"acceleration_error": "m/s²", "jitter": "m/s³"}  # per group of consecutive frames, not per person
-TITLES = {
-    **{name: row.title for name, row in METRICS.items()},
-    **{name: f"PCK@{share}" for name, share in PCK2D.items()},
-    "acceleration_error": "acceleration error",
-    "jitter": "jitter",
-}
-UNITS: dict[str, str] = {**{name: row.unit for name, row in METRICS.items()}, **dict.fromkeys(PCK2D, "%"), **MOTION}
-BETTER: dict[str, Better] = {name: METRICS[name].better if name in METRICS else "lower" for name in TITLES}
-BETTER |= dict.fromkeys(PCK2D, "higher")
+_FUNCTIONS = (
+    mpjpe, pa_mpjpe, n_mpjpe, pve, pve_study, pa_pve, mpjae, pa_mpjae, pck3d, pa_pck3d, auc, pa_auc,
+)  # fmt: skip
+METRICS = {function.__name__: Metric(METRIC_TABLE[function.__name__], function) for function in _FUNCTIONS}

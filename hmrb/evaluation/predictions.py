@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, SMPL_KIND, BodyKind
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
@@ -18,7 +19,6 @@ from hmrb.evaluation.scoring import BodyOrPoints, Points
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 from hmrb.geometry import nearest_rotation, rotvec_to_rotmat
-from hmrb.records import Prediction
 
 POSES = ("rotmats", "pose", "poses", "pred_pose", "pred_rotmat")
 SHAPES = ("betas", "shape", "pred_betas", "pred_shape")

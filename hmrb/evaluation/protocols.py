@@ -5,13 +5,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from hmrb.body import SMPL, Mesh
 from hmrb.errors import RequestError
-from hmrb.evaluation.metrics import METRICS, MOTION, PCK2D, TITLES, UNITS, Posed
+from hmrb.evaluation.metric_table import METRIC_TABLE, MOTION, PCK2D, TITLES, UNITS
 from hmrb.lookup import UnknownName, did_you_mean, find
 from hmrb.skeleton import SKELETONS
 
@@ -112,7 +107,7 @@ class Benchmark:
     @property
     def has_mesh(self) -> bool:
         """Whether a metric needs vertices."""
-        return any("vertices" in METRICS[name].needs for name in self.metrics if name in METRICS)
+        return any("vertices" in METRIC_TABLE[name].needs for name in self.metrics if name in METRIC_TABLE)
 
     @property
     def of_people(self) -> tuple[str, ...]:
@@ -136,20 +131,6 @@ class Benchmark:
     def part(self) -> str:
         """The part of the mesh that has to be posed, as in `SMPL.forward`."""
         return "" if self.has_mesh else self.regressor
-
-    def posed(self, body: SMPL, mesh: Mesh, rotmats: Float[Tensor, "B R 3 3"] | None = None) -> Posed:
-        """A mesh and its joints, relative to the protocol's root."""
-        points = body.joints(mesh, self.regressor)
-        joints, root = self.rooted(points, self.regressor)
-        return Posed(joints, mesh.vertices - root if self.has_mesh else None, rotmats, root=root[:, 0], kind=body.kind)
-
-    def rooted(
-        self, points: Float[Tensor, "B K 3"], skeleton: str
-    ) -> tuple[Float[Tensor, "B J 3"], Float[Tensor, "B 1 3"]]:
-        """From points in `skeleton`, select the protocol's joints relative to its root; returns joints and root."""
-        index = SKELETONS[skeleton].index
-        root = points[:, [index(joint) for joint in self.root]].mean(1, keepdim=True)
-        return points[:, [index(joint) for joint in self.joint_names]] - root, root
 
     def explained(self) -> dict[str, str]:
         """Describe every choice in words."""
@@ -201,7 +182,7 @@ class Benchmark:
 
 
 def _by_true_body(metric: str) -> bool:
-    return metric in METRICS and METRICS[metric].by_true_body
+    return metric in METRIC_TABLE and METRIC_TABLE[metric].by_true_body
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -212,34 +193,6 @@ def find_benchmark(name: str) -> Benchmark:
         return BENCHMARKS[key]
     known = [other for other in BENCHMARKS if ("@" in other) == ("@" in key)]
     raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches lists all")
-
-
-def regressor_sha(body: SMPL, regressor: str) -> str:
-    """16 hex digits of a regressor's hash. Kinematic joints have no separate regressor; they have the body's hash."""
-    if regressor == body.kind.kinematic:
-        return body.sha
-    digest = hashlib.sha256()
-    for part in ("support", "rows"):
-        digest.update(getattr(body, f"{regressor}_{part}").cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def by_gender(
-    bodies: dict[str, SMPL],
-    gender: list[str],
-    rotmats: Float[Tensor, "B R 3 3"],
-    betas: Float[Tensor, "B S"],
-    part: str = "",
-) -> Mesh:
-    """Pose each person with the body of their gender; with `part`, only the vertices of that part."""
-    if len(set(gender)) == 1:
-        return bodies[gender[0]](rotmats, betas, part)
-    groups = {name: [i for i, g in enumerate(gender) if g == name] for name in sorted(set(gender))}
-    meshes = [bodies[name](rotmats[rows], betas[rows], part) for name, rows in groups.items()]
-    order = torch.tensor([row for rows in groups.values() for row in rows], device=rotmats.device).argsort()
-    planes = torch.cat([mesh.vertices.mT for mesh in meshes])  # matches the memory layout
-    chain = torch.cat([mesh.chain for mesh in meshes])
-    return Mesh(planes.index_select(0, order).mT, chain[order], meshes[0].body, part)
 
 
 _OURS = "hmrb: rendered people, whose labels are exact"

@@ -1,4 +1,4 @@
-"""Measures what a method says of people against their truth, by a benchmark's protocol."""
+"""Scores predictions of people against their ground truth by a benchmark's protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,27 +8,30 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hmrb.batch import Prediction
 from hmrb.body import SMPL, Mesh, load_body
 from hmrb.body.official import SMPL_PAGES, SPIN19, BodyError
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.metrics import METRICS, PCK2D, Posed, degenerate, joint_distances_mm, measure, pck2d
-from hmrb.evaluation.protocols import Benchmark, by_gender
+from hmrb.evaluation.metric_table import METRIC_TABLE, PCK2D
+from hmrb.evaluation.metrics import Posed, degenerate, joint_distances_mm, measure, pck2d
+from hmrb.evaluation.posing import by_gender, posed, rooted
+from hmrb.evaluation.protocols import Benchmark
 from hmrb.geometry import project, rotvec_to_rotmat
-from hmrb.records import GENDERS, Prediction
+from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """The bodies that a benchmark poses: the neutral one, and those of both genders where its truth asks for them."""
+    """The bodies that a benchmark poses: the neutral one and, for gendered ground truth, the male and the female."""
 
     by_gender: dict[str, SMPL]
 
     @classmethod
     def load(cls, name: str, benchmark: Benchmark, store: Store, device: torch.device) -> "Bodies":
-        """Reads the files. Raises BodyError where one, or the benchmark's regressor, is missing."""
+        """Reads the files. Raises BodyError if a body or the benchmark's regressor is missing."""
         genders = GENDERS if benchmark.truth == "gendered" else GENDERS[:1]
         bodies = cls({gender: load_body(name, gender, store).to(device) for gender in genders})
         if not bodies.neutral.has_joints(benchmark.regressor):
@@ -46,14 +49,14 @@ class Bodies:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Joints, or vertices of the body, that a system gives in place of a pose: metres in the camera's axes."""
+    """Joints or vertices that a system predicts instead of a pose, in metres in the camera's axes."""
 
     joints: Float[Tensor, "B K 3"] | None
     vertices: Float[Tensor, "B V 3"] | None
 
     @property
     def has(self) -> tuple[str, ...]:
-        """What metrics can be made of them."""
+        """What metrics can use."""
         return ("joints", "vertices") if self.vertices is not None else ("joints",)
 
 
@@ -116,7 +119,7 @@ class Scorer:
         rows: Int[np.ndarray, " B"],
     ) -> tuple[Float[Tensor, "B M"], Int[Tensor, " B"]]:
         names = self.benchmark.of_people
-        by_true_body = [name for name in names if METRICS[name].by_true_body]
+        by_true_body = [name for name in names if METRIC_TABLE[name].by_true_body]
         own = [name for name in names if name not in by_true_body]
         errors, odd = metric_errors(pred, truth, seen, own)
         columns = dict(zip(own, errors.unbind(1), strict=True))
@@ -126,7 +129,7 @@ class Scorer:
         return torch.stack([columns[name] for name in names], 1), odd
 
     def _posed(self, prediction: BodyOrPoints, true_bodies_of: Int[np.ndarray, " B"] | None) -> Posed:
-        """The prediction by the neutral body, or by the bodies that the truth of these rows has."""
+        """Poses the prediction with the neutral body, or with the bodies of the ground truth of these rows."""
         benchmark, neutral = self.benchmark, self.bodies.neutral
         if isinstance(prediction, Points):
             return _posed_points(benchmark, neutral, prediction)
@@ -135,14 +138,16 @@ class Scorer:
         else:
             genders = genders_of(benchmark, self.shard, true_bodies_of)
             mesh = by_gender(self.bodies.by_gender, genders, prediction.rotmats, prediction.betas, benchmark.part)
-        return benchmark.posed(neutral, mesh, prediction.rotmats)
+        return posed(benchmark, neutral, mesh, prediction.rotmats)
 
     def _score_2d(
         self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
     ) -> dict[str, Tensor]:
         """Keypoints are measured from the square's centre, in units of its side."""
         if isinstance(prediction, Points):
-            raise RequestError(f"{self.benchmark.name} projects bodies by their camera; points have none")
+            raise RequestError(
+                f"{self.benchmark.name} projects bodies with their camera, but these predictions are points without one"
+            )
         arrays, num_joints = self.shard.arrays, len(self.benchmark.joint_names)
         box = torch.from_numpy(arrays["box"][rows]).to(self.device)
         side = self.benchmark.box_scale * box[:, 2:].amax(1)
@@ -191,20 +196,20 @@ def true_posed(
     """The ground truth of people of a shard, in 3D."""
     if benchmark.truth == "stored":
         points = torch.from_numpy(shard.arrays["keypoints3d"][rows][..., :3]).to(device)
-        joints, root = benchmark.rooted(points, shard.info.skeleton)
+        joints, root = rooted(benchmark, points, shard.info.skeleton)
         return Posed(joints, root=root[:, 0])
     rotmats = rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows]).to(device))
     betas = torch.from_numpy(shard.arrays["betas"][rows]).to(device)
     mesh = by_gender(bodies.by_gender, genders_of(benchmark, shard, rows), rotmats, betas, benchmark.part)
-    return benchmark.posed(bodies.neutral, mesh, rotmats)
+    return posed(benchmark, bodies.neutral, mesh, rotmats)
 
 
 def metric_errors(
     pred: Posed, truth: Posed, seen: Bool[Tensor, "B J"], metrics: Sequence[str]
 ) -> tuple[Float[Tensor, "B M"], Int[Tensor, " B"]]:
-    """Each metric of each person over the joints that have a truth, and who is degenerate.
+    """Each metric of each person over the joints with ground truth, and the kind of degenerate people.
 
-    People with the same joints are taken together.
+    Scores people with the same joints together.
     """
     out, odd = truth.joints.new_zeros(len(seen), len(metrics)), torch.zeros(len(seen), dtype=torch.long)
     for joints in seen.unique(dim=0):
@@ -217,23 +222,24 @@ def metric_errors(
 
 
 def stored_rows(benchmark: Benchmark, shard: Shard) -> list[int]:
-    """The rows of the protocol's joints, then of its root, among the shard's key points."""
+    """The rows of the protocol's joints, then of its root, in the shard's keypoints."""
     have = SKELETONS[shard.info.skeleton].joints
     needed = (*benchmark.joint_names, *benchmark.root)
     if missing := [joint for joint in dict.fromkeys(needed) if joint not in have]:
         raise ShardError(
-            f"{benchmark.name}: {shard.path} is in skeleton '{shard.info.skeleton}', which has no {', '.join(missing)};"
-            f" the benchmark needs the shard of hmrb convert-data {benchmark.dataset}"
+            f"{benchmark.name}: {shard.path} has skeleton '{shard.info.skeleton}' without {', '.join(missing)};"
+            f" the benchmark needs the shard that hmrb convert-data {benchmark.dataset} writes"
         )
     return [have.index(joint) for joint in needed]
 
 
 def possible(benchmark: Benchmark, points: Points) -> tuple[Benchmark, dict[str, str]]:
-    """The benchmark with the metrics that points allow, and why not the others."""
+    """The benchmark with the metrics that points allow, and why it leaves out the others."""
     left_out = {
-        name: f"needs {' and '.join(METRICS[name].needs)}; the predictions have only {' and '.join(points.has)}"
+        name: f"needs {' and '.join(METRIC_TABLE[name].needs)}; the predictions have only {' and '.join(points.has)}"
         for name in benchmark.of_people
-        if name in METRICS and (METRICS[name].by_true_body or not set(METRICS[name].needs) <= set(points.has))
+        if name in METRIC_TABLE
+        and (METRIC_TABLE[name].by_true_body or not set(METRIC_TABLE[name].needs) <= set(points.has))
     }
     left = tuple(name for name in benchmark.metrics if name not in left_out)
     if not left:
@@ -242,7 +248,7 @@ def possible(benchmark: Benchmark, points: Points) -> tuple[Benchmark, dict[str,
 
 
 def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
-    """Points relative to the protocol's root. Joints are rows of its regressor, or of its joints if a root is there."""
+    """Points relative to the protocol's root. Joints are the regressor's, or the protocol's if these include it."""
     vertices = points.vertices
     if points.joints is not None:
         count = points.joints.shape[1]
@@ -250,18 +256,20 @@ def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
         known = [name for name in kinds if set(benchmark.root) <= set(SKELETONS[name].joints)]
         if not known:
             raise RequestError(
-                f"{benchmark.name} takes the {len(SKELETONS[benchmark.regressor].joints)} joints of"
-                f" {benchmark.regressor}, its root {' and '.join(benchmark.root)} among them; there are {count}"
+                f"{benchmark.name} needs the {len(SKELETONS[benchmark.regressor].joints)} joints of"
+                f" {benchmark.regressor} including its root {' and '.join(benchmark.root)}; the predictions have"
+                f" {count} joints"
             )
-        joints, root = benchmark.rooted(points.joints, known[0])
+        joints, root = rooted(benchmark, points.joints, known[0])
     else:
         assert vertices is not None
         if benchmark.regressor != "h36m17" and benchmark.regressor != "spin19":
             raise RequestError(
-                f"{benchmark.name} takes {benchmark.regressor} joints, which vertices alone do not give; add `joints`"
+                f"{benchmark.name} needs {benchmark.regressor} joints, and vertices alone do not determine them;"
+                " add `joints`"
             )
         mesh = Mesh(vertices, vertices.new_zeros(len(vertices), body.kind.num_joints, 3), body.name)
-        joints, root = benchmark.rooted(body.joints(mesh, benchmark.regressor), benchmark.regressor)
+        joints, root = rooted(benchmark, body.joints(mesh, benchmark.regressor), benchmark.regressor)
     return Posed(joints, None if vertices is None or not benchmark.has_mesh else vertices - root, root=root[:, 0])
 
 
@@ -290,5 +298,5 @@ def _some(posed: Posed, people: Bool[Tensor, " B"], joints: Bool[Tensor, " J"]) 
 
 
 def genders_of(benchmark: Benchmark, shard: Shard, rows: Int[np.ndarray, " B"]) -> list[str]:
-    """Whose body each person's truth is posed with."""
+    """The gender of the body that poses each person's ground truth."""
     return [GENDERS[g] if benchmark.truth == "gendered" else "neutral" for g in shard.arrays["gender"][rows]]

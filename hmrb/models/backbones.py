@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.models import tails
+from hmrb.names import BACKBONE_ALIASES
 from hmrb.spec import ModelSpec
 
 
@@ -50,7 +51,7 @@ def backbone_name(name: str) -> str:
 
     Raises UnknownName with the nearest names in the table and in timm.
     """
-    key = ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
+    key = BACKBONE_ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
     if key in BACKBONES:
         return key
     for ours, row in BACKBONES.items():
@@ -174,17 +175,3 @@ BACKBONES: dict[str, Backbone] = {
     # For CPUs: a ResNet with one block per stage and a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip
-
-# The study's own spellings.
-ALIASES = {
-    "resnext101_32x8d": "resnext101",
-    "hrnet": "hrnet_w32",
-    "efficientnet": "efficientnet_b5",  # timm's efficientnet_b5 pads differently; the study's is tf_efficientnet_b5
-    "vit": "vit_b16",
-    "vit_b": "vit_b16",
-    "vit_base": "vit_b16",
-    "swin": "swin_t",
-    "swin_tiny": "swin_t",
-    "twins_svt": "twins_svt_b",
-    "twins_pcpvt": "twins_pcpvt_b",
-}

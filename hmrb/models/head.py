@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, ROT6D, SMPL_KIND, BodyKind
 from hmrb.geometry import rot6d_to_rotmat
 from hmrb.models.dropout import drop
-from hmrb.records import Prediction
 from hmrb.spec import HeadSpec
 
 SMALL_GAIN = 0.01  # of the last layers, so that an untrained head predicts almost the mean body (HMR, CVPR 2018)

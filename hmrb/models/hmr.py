@@ -7,13 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hmrb.batch import Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
 from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
-from hmrb.records import Prediction
 from hmrb.spec import ModelSpec, Precision
 from hmrb.store import Store
 

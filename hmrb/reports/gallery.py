@@ -18,7 +18,7 @@ from hmrb.data.loader import read_view
 from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
-from hmrb.evaluation.metrics import BETTER, UNITS
+from hmrb.evaluation.metric_table import BETTER, UNITS
 from hmrb.geometry import FOCAL_PX, camera_translation
 
 TILE_PX = 256

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from hmrb.body import load_body
 from hmrb.evaluation.evaluate import Scores
-from hmrb.evaluation.metrics import BETTER, TITLES, UNITS
+from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.records import Number, Record
 from hmrb.reports.gallery import SLICED, draw_people, put, ranked_by
 from hmrb.spec import Experiment, dump_experiment

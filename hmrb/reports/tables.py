@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hmrb.errors import RequestError
-from hmrb.evaluation.metrics import BETTER, TITLES, UNITS, difference, interval95
+from hmrb.evaluation.intervals import difference, interval95
+from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.records import Record, Result
 from hmrb.lookup import find
 

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hmrb.batch import BodyParams, Prediction
 from hmrb.bodykind import kind_of
 from hmrb.data.loader import bodiless, mixture, real_poses, stream_seed
 from hmrb.data.shard import Shard, open_shard
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.discriminator import Discriminator
 from hmrb.parallel.world import World
-from hmrb.records import BodyParams, Prediction
 from hmrb.spec import AdversarySpec, Experiment
 from hmrb.store import Store
 from hmrb.training.losses import fake_loss, real_loss

@@ -27,7 +27,7 @@ from hmrb.training.adversary import Adversary, build_adversary
 
 @dataclass
 class Learner:
-    """What a step updates: the model (wrapped by DDP for several processes), its optimiser, adversary and average."""
+    """What a step updates: the model (DDP wraps it for several processes), its optimiser, adversary and average."""
 
     model: HMR
     wrapped: nn.Module
@@ -39,15 +39,15 @@ class Learner:
     num_micro_batches: int = 1
     """How many equal micro-batches a process splits its share of a batch into."""
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    """What of the spec's `speed` and precision is on, and on how much hardware: for the record."""
+    """The speed settings and the precision in use, with device and process counts, for the record."""
 
     @property
     def to_evaluate(self) -> HMR:
-        """The averaged weights where there are any."""
+        """The model with averaged weights, if the run averages them."""
         return cast(HMR, self.average.module) if self.average else self.model
 
     def state(self) -> dict[str, Any]:
-        """Everything besides the evaluated weights that a resumed run needs."""
+        """All state that a resumed run needs besides the evaluated weights."""
         out: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
         if self.adversary:
             out["adversary"] = self.adversary.network.state_dict()
@@ -69,7 +69,7 @@ class Learner:
             self.scaler.load_state_dict(state["scaler"])
 
     def zero_grad(self) -> None:
-        """Forgets the gradients of the step before."""
+        """Clears the gradients of the previous step."""
         self.optimiser.zero_grad(set_to_none=True)
         if self.adversary:
             self.adversary.optimiser.zero_grad(set_to_none=True)
@@ -104,7 +104,7 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     average = average_of(model, optim)
     why_not = compile_backbone(model) if speed.compile else ""
     if why_not and world.is_main:
-        print(f"speed.compile: torch.compile does not work here, the backbone runs as it is: {why_not}", flush=True)
+        print(f"speed.compile: torch.compile does not work here; the backbone runs uncompiled: {why_not}", flush=True)
     wrapped: nn.Module = model
     if world.size > 1:
         # No static graph: DDP can't look into a Prediction, and would exchange no gradients in the first step of a
@@ -130,12 +130,12 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
 
 
 def compile_backbone(model: HMR) -> str:
-    """Puts the backbone through torch.compile; where it does not work here, leaves it and gives the reason."""
+    """Compiles the backbone with torch.compile. Returns why it stays uncompiled, or an empty string."""
     try:
         torch.compile(torch.sin)(torch.ones(1, device=next(model.parameters()).device))
     except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, an unsupported Python
         return (str(error).strip() or type(error).__name__).splitlines()[0]
-    torch._dynamo.config.suppress_errors = True  # what of a backbone can't be compiled runs as it is, with a warning
+    torch._dynamo.config.suppress_errors = True  # parts that can't be compiled run uncompiled, with a warning
     model.backbone.compile()
     return ""
 
@@ -154,9 +154,9 @@ def optimiser_for(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.opt
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Puts `state` under the knobs of this run, whatever those it was saved under.
+    """Loads `state` under the speed settings of this run.
 
-    A fused kernel walks weight and moments in the order of memory: moments in another layout would be another weight's.
+    A fused kernel reads weights and moments in memory order, so moments take the layout of their weights here.
     """
     groups = [group | {"fused": optimiser.defaults["fused"]} for group in state["param_groups"]]
     optimiser.load_state_dict({**state, "param_groups": groups})
@@ -167,7 +167,7 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) 
 
 
 def average_of(model: HMR, optim: OptimSpec) -> AveragedModel | None:
-    """The averaged weights of a spec; None where it averages none."""
+    """The averaged weights of a spec, or None."""
     if not optim.ema:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=True)
@@ -181,13 +181,13 @@ def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store)
 
     path = store.bodies / experiment.body / "smpl_mean_params.npz"
     if not path.exists():
-        raise RequestError(f"{path}: no such file; it comes with SPIN's data. Or set model.mean to labels")
+        raise RequestError(f"{path}: no such file. SPIN's data contains it; or set model.mean to labels")
     with np.load(path, allow_pickle=False) as mean:
         return torch.from_numpy(np.concatenate([mean[key].ravel() for key in ("pose", "shape", "cam")])).float()
 
 
 def set_rates(optimiser: torch.optim.Optimizer, optim: OptimSpec, step: int, steps_per_epoch: int) -> None:
-    """The schedule: a function of the step alone."""
+    """Sets the learning rates of a step; they depend only on the step."""
     factor = 1.0
     if optim.schedule == "cosine":
         factor = 0.5 * (1 + math.cos(math.pi * step / (optim.epochs * steps_per_epoch)))

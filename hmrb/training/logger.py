@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
-from hmrb.evaluation.metrics import TITLES, UNITS
+from hmrb.evaluation.metric_table import TITLES, UNITS
 
 
 class Logger:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
+from hmrb.batch import Batch
 from hmrb.body import SMPL, load_body
 from hmrb.checkpoint import (
     Checkpoint,
@@ -40,7 +41,6 @@ from hmrb.evaluation.evaluate import evaluate_model
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
-from hmrb.records import Batch
 from hmrb.spec import Experiment
 from hmrb.store import Store
 from hmrb.training.learner import Learner, build_learner, set_rates

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
+from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import project, rotvec_to_rotmat
-from hmrb.records import Batch, Prediction
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
 

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from hmrb.batch import Batch, Prediction
 from hmrb.errors import RunError
 from hmrb.models.hmr import computing_in
 from hmrb.parallel.world import World
-from hmrb.records import Batch, Prediction
 from hmrb.spec import OptimSpec
 from hmrb.training.learner import Learner
 from hmrb.training.losses import LabelCounts, Losses, count_labels

@@ -23,6 +23,33 @@ from hmrb.store import Store
 start_server()
 
 
+SPEC = str(Path(__file__).parents[2] / "specs" / "quickstart.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "nothere.yaml"), "nothere.yaml: not a readable spec"),
+        (("train", SPEC, "--set", "model.backbone=resnet50", "--set", "evals.benches=[3dpww]"), "Did you mean '3dpw'"),
+        (("train", SPEC, "--dry-run"), "name: quickstart"),
+        (("report", "nothere"), "nothere: not a readable hmrb result"),
+        (("compare", "nothere", "nothere"), "nothere: not a readable hmrb result"),
+        (("report", str(Path(SPEC).parents[1] / "docs" / "results" / "quickstart"), "--overview"), "| MPJPE mm |"),
+    ],
+)
+def test_paths_and_names_are_checked_before_torch_is_imported(words: tuple[str, ...], said: str) -> None:
+    script = (
+        "import sys; sys.argv = ['hmrb', *sys.argv[1:]]\n"
+        "from hmrb.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'timm', 'smplx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert said in done.stdout + done.stderr
+    assert "heavy: []" in done.stdout
+
+
 def test_help_imports_neither_torch_nor_timm() -> None:
     script = (
         "import sys; sys.argv = ['hmrb', *sys.argv[1:]]\n"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import person, write_shard
 
+from hmrb.batch import Batch
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
@@ -20,7 +21,6 @@ from hmrb.data.loader import (
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture
-from hmrb.records import Batch
 from hmrb.spec import DataSpec
 
 

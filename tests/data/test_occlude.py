@@ -11,7 +11,6 @@ import pytest
 from conftest import golden, view
 from raw.voc import annotation
 
-from hmrb.check import file_problems
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.convert.voc_occluders import prepare_pascal
@@ -19,6 +18,7 @@ from hmrb.data.occlude import mixed, paste, place_rectangle, resized
 from hmrb.data.occluders import load_occluders, procedural, read_pascal
 from hmrb.data.warp import mirror
 from hmrb.errors import RequestError, RunError
+from hmrb.preflight import file_problems
 from hmrb.records import View
 from hmrb.spec import Experiment, Op
 from hmrb.store import Store

@@ -11,11 +11,11 @@ from command import hmrb, refused
 from conftest import machine, person, source
 from test_evaluate import scores_of, truth
 
+from hmrb.batch import Batch, Prediction
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import slices
-from hmrb.evaluation.records import save_scores
-from hmrb.records import Batch, Prediction
+from hmrb.evaluation.saving import save_scores
 from hmrb.store import Store
 
 

@@ -7,16 +7,18 @@ import pytest
 import torch
 from conftest import machine, source
 
+from hmrb.batch import Batch, Prediction
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Predictor, Scores, evaluate, network_predictor
-from hmrb.evaluation.metrics import BETTER
-from hmrb.evaluation.protocols import BENCHMARKS, Benchmark, by_gender
-from hmrb.evaluation.records import read_result, save_scores
+from hmrb.evaluation.metric_table import BETTER
+from hmrb.evaluation.posing import by_gender
+from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
+from hmrb.evaluation.records import read_result
+from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies, BodyOrPoints
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.parallel.world import World
-from hmrb.records import Batch, Prediction
 from hmrb.store import Store
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -7,22 +7,16 @@ import torch
 from conftest import golden
 
 from hmrb.errors import RequestError
+from hmrb.evaluation.intervals import difference, interval95
+from hmrb.evaluation.metric_table import BETTER, DEGENERATE, MOTION, PCK2D, TITLES, UNITS
 from hmrb.evaluation.metrics import (
     ANGLE_JOINTS,
     AUC_MM,
-    BETTER,
-    DEGENERATE,
     METRICS,
-    MOTION,
-    PCK2D,
-    TITLES,
-    UNITS,
     MetricPair,
     Posed,
     acceleration_error,
     degenerate,
-    difference,
-    interval95,
     jitter,
     joint_distances_mm,
     measure,

@@ -13,6 +13,7 @@ from conftest import body_arrays, body_from, golden, machine, person, source
 from test_checkpoint import checkpoint as checkpoint
 from test_evaluate import resting
 
+from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, BodyError
 from hmrb.checkpoint import Checkpoint
 from hmrb.data.convert.catalogue import DATASETS
@@ -20,15 +21,18 @@ from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, network_predictor
-from hmrb.evaluation.metrics import BETTER, MOTION, TITLES, Posed
+from hmrb.evaluation.metric_table import BETTER, MOTION, TITLES
+from hmrb.evaluation.metrics import Posed
 from hmrb.evaluation.motion import Frames
+from hmrb.evaluation.posing import posed, rooted
 from hmrb.evaluation.protocols import BENCHMARKS, GROUPS, ROWS, SHARES, Benchmark, find_benchmark
-from hmrb.evaluation.records import read_results, save_scores
+from hmrb.evaluation.records import read_results
+from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies, Points, Scorer, metric_errors, true_posed
 from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.lookup import UnknownName
 from hmrb.parallel.world import World
-from hmrb.records import GENDERS, Batch, Prediction, Sample
+from hmrb.records import GENDERS, Sample
 from hmrb.reports.tables import compare
 from hmrb.run import check_files
 from hmrb.skeleton import SKELETONS
@@ -306,9 +310,7 @@ def test_people_without_a_truth_are_counted_and_not_averaged(bodies: Bodies, tmp
 def test_a_shard_of_another_skeleton_is_refused(bodies: Bodies, tmp_path: Path) -> None:
     people = [replace(one, keypoints3d=np.ones((17, 4), np.float32)) for one in people_of(H36M, bodies, 2)]
     shard = shard_of(H36M, tmp_path, people, skeleton="coco")
-    with pytest.raises(
-        ShardError, match="is in skeleton 'coco', which has no neck_extra, headtop, pelvis_extra; .*h36m"
-    ):
+    with pytest.raises(ShardError, match="has skeleton 'coco' without neck_extra, headtop, pelvis_extra; .*h36m"):
         score(H36M, shard, bodies)
 
 
@@ -339,7 +341,7 @@ def test_joints_alone_need_no_whole_mesh(regressor: str, bodies: Bodies) -> None
     whole, part = body(rotmats, betas, row.part), body(rotmats, betas, lean.part)
     assert whole.vertices.shape[1] == 100
     assert (part.vertices.shape[1] == 0) == (regressor == "smpl24")
-    difference = row.posed(body, whole).joints - lean.posed(body, part).joints
+    difference = posed(row, body, whole).joints - posed(lean, body, part).joints
     assert difference.abs().max() < 1e-6  # metres; another summation order
 
 
@@ -379,7 +381,7 @@ def test_the_study_s_numbers_come_from_its_joints() -> None:
     """MPJPE and PA-MPJPE of 8 people, computed as in its evaluator from 17 joints per side."""
     study, row = golden("4b_evaluate_pw3d_mini"), BENCHMARKS["3dpw"]
     sides = [study["pred_keypoints17"], golden("4b_pw3d_mini_truth")["truth_keypoints17"]]
-    pred, truth = (Posed(row.rooted(torch.from_numpy(side), "h36m17")[0], torch.zeros(8, 0, 3)) for side in sides)
+    pred, truth = (Posed(rooted(row, torch.from_numpy(side), "h36m17")[0], torch.zeros(8, 0, 3)) for side in sides)
     errors = metric_errors(pred, truth, torch.ones(8, 14).bool(), ("mpjpe", "pa_mpjpe"))[0].double().mean(0)
     assert float(errors[0]) == pytest.approx(float(study["metric.mpjpe"]), abs=1e-3)
     assert float(errors[1]) == pytest.approx(float(study["metric.pa-mpjpe"]), abs=1e-3)
@@ -502,7 +504,7 @@ def test_joints_are_measured_from_the_middle_of_the_root(row: Benchmark) -> None
     points = torch.randn(2, len(names), 3, generator=torch.Generator().manual_seed(0))
     hips = [points[:, names.index(joint)] for joint in row.root]
     middle = hips[0] if len(hips) == 1 else (hips[0] + hips[1]) / 2
-    joints, root = row.rooted(points, row.regressor)
+    joints, root = rooted(row, points, row.regressor)
     torch.testing.assert_close(root[:, 0], middle)
     first = names.index(row.joint_names[0])
     torch.testing.assert_close(joints[:, 0], points[:, first] - middle)

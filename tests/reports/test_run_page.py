@@ -15,9 +15,10 @@ from hmrb.body import SMPL, load_body
 from hmrb.data.shard import open_shard
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import ScoredPeople, Scores
-from hmrb.evaluation.metrics import TITLES
+from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.protocols import BENCHMARKS
-from hmrb.evaluation.records import Record, save_scores
+from hmrb.evaluation.records import Record
+from hmrb.evaluation.saving import save_scores
 from hmrb.geometry import project
 from hmrb.reports.gallery import overlay, write_worst
 from hmrb.reports.run_page import Scale, curves, print_table, write_report

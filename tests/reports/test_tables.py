@@ -27,8 +27,8 @@ from hmrb.evaluation.records import (
     SubgroupScores,
     read_result,
     read_results,
-    save_scores,
 )
+from hmrb.evaluation.saving import save_scores
 from hmrb.reports.tables import as_csv, as_html, as_markdown, compare, paired
 
 SYNTHETIC = BENCHMARKS["synthetic"]

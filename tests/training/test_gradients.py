@@ -11,12 +11,12 @@ from test_losses import alone
 from test_step import batch_of
 from torch import Tensor
 
+from hmrb.batch import Batch, BodyParams, Prediction
 from hmrb.body import SMPL
 from hmrb.data.shard import open_shard
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.discriminator import Discriminator
 from hmrb.parallel.world import World
-from hmrb.records import Batch, BodyParams, Prediction
 from hmrb.spec import Experiment, LossTerm, parse_experiment
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import DISTANCES, LOSSES, Losses, fake_loss, real_loss

@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import body_from, golden
 
+from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, Mesh
 from hmrb.geometry import rotvec_to_rotmat
-from hmrb.records import Batch, Prediction
 from hmrb.spec import LossTerm
 from hmrb.training.losses import (
     DISTANCES,

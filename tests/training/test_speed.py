@@ -148,7 +148,7 @@ def test_compile_that_does_not_work_is_said_and_left_out(
     monkeypatch.setattr(torch, "compile", broken)
     learner, _ = run(experiment(compile=True), tiny_store, steps=1)
     assert capsys.readouterr().out == (
-        "speed.compile: torch.compile does not work here, the backbone runs as it is: no C++ compiler\n"
+        "speed.compile: torch.compile does not work here; the backbone runs uncompiled: no C++ compiler\n"
     )
     assert learner.knobs["compile"] is False
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import body_arrays, body_from, tiny_tree
 
+from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
-from hmrb.records import Batch, BodyParams
 from hmrb.spec import OptimSpec, parse_experiment
 from hmrb.training.adversary import Adversary
 from hmrb.training.learner import Learner, average_of, optimiser_for, set_rates

@@ -9,12 +9,12 @@ import torch
 from conftest import body_from, golden
 from recipe import recipe
 
+from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
 from hmrb.errors import RunError
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
-from hmrb.records import Batch, BodyParams
 from hmrb.spec import STUDY_LOSSES, HeadSpec, ModelSpec, OptimSpec
 from hmrb.training.adversary import Adversary
 from hmrb.training.learner import Learner

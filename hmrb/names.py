@@ -1,0 +1,23 @@
+"""Names that specs use for code in torch: a spec is checked by them before torch is imported."""
+
+METHODS = ("hmr",)
+HEADS = ("iterative", "direct")
+LOSSES = ("keypoints3d", "keypoints2d", "vertices", "pose", "betas")
+BACKBONES = (  # timm's models have timm's names besides
+    "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "efficientnet_b5", "vit_b16", "swin_t",
+    "twins_svt_b", "twins_pcpvt_b", "mini",
+)  # fmt: skip
+
+# The study's own spellings.
+BACKBONE_ALIASES = {
+    "resnext101_32x8d": "resnext101",
+    "hrnet": "hrnet_w32",
+    "efficientnet": "efficientnet_b5",  # timm's efficientnet_b5 pads differently; the study's is tf_efficientnet_b5
+    "vit": "vit_b16",
+    "vit_b": "vit_b16",
+    "vit_base": "vit_b16",
+    "swin": "swin_t",
+    "swin_tiny": "swin_t",
+    "twins_svt": "twins_svt_b",
+    "twins_pcpvt": "twins_pcpvt_b",
+}
