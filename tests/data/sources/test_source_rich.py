@@ -132,7 +132,7 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"
     for values, said in (
         ({"hands_meanl": None}, "SMPLX_MALE.npz: no array named hands_meanl"),
-        ({"weights": np.zeros((24, 24))}, "weights has shape (24, 24), expected (24, 55) for a SMPL-X body"),
+        ({"weights": np.zeros((24, 24))}, "weights has shape (24, 24), expected (24, 55) for SMPL-X"),
     ):
         changed(body, **values)
         with pytest.raises(RequestError) as refusal:
