@@ -9,12 +9,13 @@ from hmrb.bodykind import BODIES
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.catalogue import train_set
 from hmrb.errors import RequestError
-from hmrb.evaluation.protocols import BENCHMARKS, find_benchmark
+from hmrb.evaluation.metric_table import TITLES
+from hmrb.evaluation.protocols import BENCHMARKS, ROWS, SELECTED, find_benchmark
 from hmrb.lookup import bind, did_you_mean, find
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
 
 
-def name_problems(experiment: Experiment) -> list[str]:
+def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     """Problems that need no files: unknown names, invalid arguments, contradictory settings. Imports no torch."""
     model, evals = experiment.model, experiment.evals
     checks: list[Callable[[], object]] = [
@@ -35,9 +36,25 @@ def name_problems(experiment: Experiment) -> list[str]:
             f"evals.select_on: '{evals.select_on}' is a test split; selecting a checkpoint on it leaks the test set."
             " Choose another, or set evals.select_on_test: true"
         )
+    if evals.select_on in BENCHMARKS and SELECTED[0] not in BENCHMARKS[evals.select_on].metrics:
+        able = ", ".join(row.name for row in ROWS if SELECTED[0] in row.metrics and not row.is_test)
+        problems.append(
+            f"evals.select_on: '{evals.select_on}' has no {TITLES[SELECTED[0]]}, which selects the checkpoint;"
+            f" choose one of {able}, or null to keep the last weights"
+        )
+    problems += batch_problems(experiment, processes)
     if model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems
+
+
+def batch_problems(experiment: Experiment, processes: int) -> list[str]:
+    """A message if the batch does not split evenly over the processes and their micro-batches."""
+    try:
+        experiment.speed.micro_batches(experiment.optim.batch, processes)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def resolve(experiment: Experiment) -> Experiment:

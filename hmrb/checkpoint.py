@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import pickle
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -278,20 +280,29 @@ def asdict_shallow(checkpoint: Checkpoint) -> dict[str, Any]:
     return {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
 
 
+@cache
 def code_version() -> str:
-    """The version of hmrb, with the commit when it runs from a checkout."""
+    """The version of hmrb. From a checkout also the commit, with `-dirty` if tracked files were changed since."""
     try:
         number = version("hmrb")
     except PackageNotFoundError:
         number = "unknown"
-    head = Path(__file__).parent.parent / ".git" / "HEAD"
-    if not head.exists():
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # a file in a worktree
         return number
-    text = head.read_text().strip()
-    if text.startswith("ref: "):
-        ref = head.parent / text.removeprefix("ref: ")
-        text = ref.read_text().strip() if ref.exists() else ""
-    return f"{number}+{text[:10]}" if text else number
+    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    if commit is None or changes is None:
+        return f"{number}+unknown"
+    return f"{number}+{commit[:10]}{'-dirty' if changes else ''}"
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """Output of a git command; None if git is missing or refuses."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def _differences(before: Experiment, now: Experiment) -> str:

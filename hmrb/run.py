@@ -38,7 +38,7 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
     else:
         train(experiment, run, store, world, Logger())
     world.barrier()
-    path = run.best if run.best.exists() else run.last
+    path = world.from_first(lambda: run.best if run.best.exists() else run.last)
     benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
     score_checkpoint(path, benchmarks, store, world, run.folder)
 
@@ -90,7 +90,7 @@ def score_checkpoint(
     options: EvalOptions = EvalOptions(),
 ) -> list[Record]:
     """Evaluates a checkpoint, writes results and report to `folder` and returns the records."""
-    checkpoint = load_checkpoint(path)
+    checkpoint = world.from_first(lambda: load_checkpoint(path))
     experiment = checkpoint.experiment()
     scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:

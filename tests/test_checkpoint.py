@@ -1,5 +1,6 @@
 import os
 import pickle
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hmrb.checkpoint import (
     Checkpoint,
     CheckpointError,
     Run,
+    code_version,
     forget_exit_code,
     hold,
     load_checkpoint,
@@ -204,3 +206,27 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
             pass
     with hold(tmp_path / "run"):
         pass
+
+
+def test_the_code_version_tells_a_changed_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worktree, whose .git is a file; packed refs; then a changed file."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(tmp_path / "main"), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    (tmp_path / "main" / "hmrb").mkdir(parents=True)
+    (tmp_path / "main" / "hmrb" / "checkpoint.py").write_text("one")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    git("pack-refs", "--all")
+    git("worktree", "add", "-q", str(tmp_path / "tree"))
+    file = tmp_path / "tree" / "hmrb" / "checkpoint.py"
+    monkeypatch.setattr("hmrb.checkpoint.__file__", str(file))
+    code_version.cache_clear()
+    assert code_version().endswith(f"+{git('rev-parse', 'HEAD')[:10]}")
+    file.write_text("two")
+    code_version.cache_clear()
+    assert code_version().endswith("-dirty")
+    code_version.cache_clear()

@@ -150,3 +150,15 @@ def test_an_argument_that_no_augmentation_takes_is_one_message() -> None:
     assert name_problems(parse_experiment(tree, "tiny")) == [
         "augmentation 'soft_erase' has no argument 'shape'; it takes p=0.5, area=(0.02, 0.4), aspect=0.3"
     ]
+
+
+def test_a_benchmark_without_pa_mpjpe_does_not_select() -> None:
+    """It passed all checks and failed after the first epoch."""
+    tree = tiny_tree()
+    tree["evals"] = {"benches": ["synthetic"], "select_on": "coco_val"}
+    problems = name_problems(parse_experiment(tree, "tiny"))
+    problem = next(one for one in problems if "PA-MPJPE" in one)
+    assert problem.startswith(
+        "evals.select_on: 'coco_val' has no PA-MPJPE, which selects the checkpoint; choose one of "
+    )
+    assert "synthetic_val" in problem

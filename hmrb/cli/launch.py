@@ -217,11 +217,12 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
     from hmrb.checkpoint import recorded_exit_code
     from hmrb.parallel.heartbeat import beating
     from hmrb.parallel.world import end_world, start_world
+    from hmrb.training.failures import known_failure
     from hmrb.training.loop import Stopped
 
     try:
         world = start_world()
-        if not is_prepared and (code := world.of_first(partial(_prepare, job))):
+        if not is_prepared and (code := world.from_first(partial(_prepare, job))):
             return code, True
         with beating(world.heartbeat, world.rank, world.size):
             job.run(world)
@@ -231,9 +232,13 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
             say(str(stopped))
         return 128 + stopped.signum, True
     except (RequestError, RunError) as error:
-        say(str(error))
+        if not error.is_shared or world.is_main:
+            say(str(error))
         return REFUSED if isinstance(error, RequestError) else FAILED, True
     except Exception as error:
+        if message := known_failure(error):
+            say(message)
+            return FAILED, True
         if "WORLD_SIZE" not in os.environ:
             raise
         if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):

@@ -125,6 +125,7 @@ def train(
     follow: Follow = False,
 ) -> None:
     """Train and evaluate the model of a spec. Writes a report. Several specs: one run each."""
+    from hmrb.check import batch_problems
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import plan_nodes, request, submit
@@ -132,16 +133,17 @@ def train(
     from hmrb.store import Store
 
     overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
-    experiments = check_specs(specs, overrides)
+    requested = (gpus or cpu_procs) * nodes  # the machine's own GPUs, which torch counts, are checked below
+    experiments = check_specs(specs, overrides, requested)
     if dry_run:
-        check_batches(experiments, (gpus or cpu_procs) * nodes)
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
         return
     processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
     is_many = len(specs) > 1
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
-    check_batches(experiments, processes.total)
+    if problems := [problem for e in experiments for problem in batch_problems(e, processes.total)]:
+        raise RequestError("\n".join(problems))
     store = Store.default()
     folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
     if max_restarts is None:
@@ -162,7 +164,7 @@ def train(
         run_commands(commands, slots)
 
 
-def check_specs(specs: Sequence[Path], overrides: Sequence[str]) -> "list[Experiment]":
+def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int) -> "list[Experiment]":
     """Loads, validates and resolves these specs, without torch. Raises SpecError with every problem of all of them."""
     from hmrb.check import name_problems, resolve
     from hmrb.spec import SpecError, load_experiment
@@ -175,7 +177,7 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str]) -> "list[Experi
         except SpecError as error:
             problems.append(str(error))
             continue
-        problems += [f"{spec}: {problem}" for problem in name_problems(experiment)]
+        problems += [f"{spec}: {problem}" for problem in name_problems(experiment, processes)]
         experiments.append(experiment)
     counts = Counter(experiment.name for experiment in experiments)
     problems += [
@@ -186,18 +188,6 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str]) -> "list[Experi
     if problems:
         raise SpecError("\n".join(problems))
     return [resolve(experiment) for experiment in experiments]
-
-
-def check_batches(experiments: "Sequence[Experiment]", processes: int) -> None:
-    """Raises RequestError if a batch does not split evenly over the processes and their micro-batches."""
-    problems = []
-    for experiment in experiments:
-        try:
-            experiment.speed.micro_batches(experiment.optim.batch, processes)
-        except ValueError as error:
-            problems.append(f"{experiment.name}: {error}")
-    if problems:
-        raise RequestError("\n".join(problems))
 
 
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:

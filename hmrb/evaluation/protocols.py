@@ -10,6 +10,7 @@ from hmrb.evaluation.metric_table import METRIC_TABLE, MOTION, PCK2D, TITLES, UN
 from hmrb.lookup import UnknownName, did_you_mean, find
 from hmrb.skeleton import SKELETONS
 
+SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics computed on the selection benchmark; the first selects
 Truth = Literal["gendered", "neutral", "stored", "marked"]
 SHARES, ANGLES = ("pck3d", "pa_pck3d", "auc", "pa_auc"), ("mpjae", "pa_mpjae")
 OF_BODIES = ("mpjpe", "pa_mpjpe", "pve", "n_mpjpe", "pa_pve", *ANGLES, *SHARES)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # torch's own, which can't name the
 PATIENCE = timedelta(days=1)  # the same while rank 0 renders a dataset for all
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below Linux's ephemeral ports, 32,768 and up
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,34 @@ class World:
             self.heartbeat.meetings += 1
             distributed.barrier()
 
-    def of_first(self, act: Callable[[], int]) -> int:
-        """Runs `act` on rank 0 and returns its result on every process; the others wait up to a day."""
+    def from_first(self, act: Callable[[], Result]) -> Result:
+        """Runs `act` on rank 0 and returns its result on every rank, so that all go by one reading of a file.
+
+        A RequestError or RunError of `act` is raised on every rank, marked as shared. The others wait up to a day.
+        """
         if self.size == 1:
             return act()
+        answer: list[Any] = [None]
+        if self.is_main:
+            try:
+                answer = [act()]
+            except (RequestError, RunError) as error:
+                error.is_shared = True
+                answer = [error]
+        self.heartbeat.meetings += 1
         patient: Any = distributed.new_group(backend="gloo", timeout=PATIENCE)
-        told = torch.tensor(act() if self.is_main else 0)
-        distributed.broadcast(told, 0, group=patient)
+        distributed.broadcast_object_list(answer, 0, group=patient, device=torch.device("cpu"))
         distributed.destroy_process_group(patient)
-        return int(told)
+        if isinstance(answer[0], RequestError | RunError):
+            answer[0].is_shared = True  # pickling drops it
+            raise answer[0]
+        result: Result = answer[0]
+        return result
+
+    def agree(self, values: Num[Tensor, " n"]) -> bool:
+        """Whether every rank has the same values, to the last digit."""
+        largest = self._start(torch.cat([values, -values]), distributed.ReduceOp.MAX).wait()
+        return bool((largest == torch.cat([values, -values])).all())
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrites these tensors with those of rank 0."""

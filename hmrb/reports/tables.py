@@ -10,12 +10,14 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float, Int
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
 
 from hmrb.errors import RequestError
 from hmrb.evaluation.intervals import difference, interval95
 from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.records import Record, Result
 from hmrb.lookup import find
+from hmrb.spec import Experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,13 @@ def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -
 
 
 def _recipe(result: Result) -> str:
-    spec = {key: value for key, value in result.record.source.spec.items() if key not in ("published", "expected")}
-    return json.dumps({**spec, "seed": 0}, sort_keys=True)
+    """What decides the numbers of a result. Seeds of one recipe may differ in workers, speed and checkpoints."""
+    spec = result.record.source.spec
+    try:
+        recipe = Experiment.model_validate(spec).recipe()
+    except ValidationError:  # a foreign system's predictions, which have no spec
+        recipe = {key: value for key, value in spec.items() if key not in ("published", "expected")}
+    return json.dumps({**recipe, "seed": 0}, sort_keys=True)
 
 
 def _row(

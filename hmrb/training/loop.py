@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -38,11 +39,12 @@ from hmrb.data.loader import (
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.evaluate import evaluate_model
-from hmrb.evaluation.protocols import Benchmark, find_benchmark
+from hmrb.evaluation.protocols import SELECTED, Benchmark, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment
 from hmrb.store import Store
+from hmrb.training.failures import explained
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.logger import Logger
 from hmrb.training.losses import Losses
@@ -50,7 +52,6 @@ from hmrb.training.profile import profiled
 from hmrb.training.retention import CheckpointRetention
 from hmrb.training.step import train_step
 
-SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics computed on the selection benchmark; the first selects
 LOG_EVERY = 20  # steps per line of the log
 CHECKPOINT = 1  # sent by rank 0 if a checkpoint is due; smaller than the numbers of stop signals
 
@@ -79,7 +80,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     losses = Losses(experiment.losses, body)
     select = CheckpointSelection.build(experiment, store, world)
     step = 0
-    if found := newest_checkpoint(run):
+    if found := world.from_first(lambda: newest_checkpoint(run)):
         step = found.checkpoint.step
         _restore(found, learner, run, body, shards, select, world, logger)
     retention = CheckpointRetention(run, experiment.checkpoints, step, logger.say)
@@ -100,7 +101,8 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
             due = CHECKPOINT if world.is_main and retention.is_due else 0
             stop_flag = world.start_max(torch.tensor(signals.received or due))
-            terms = train_step(learner, losses, batch, step, optim, world)
+            with explained(step, len(batch.row) // learner.num_micro_batches):
+                terms = train_step(learner, losses, batch, step, optim, world)
             step += 1
             profiler.step()
             meter.add(terms, len(batch.row))
@@ -109,16 +111,17 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
                 logger.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
             asked = int(stop_flag.wait())
-            if ends_epoch and select:
-                select.consider(learner, step, step // steps_per_epoch, step == total, logger)
-            if ends_epoch or asked:
-                last = _checkpoint(experiment, learner, step, body, shards, select)
-                if world.is_main:
-                    is_best = select is not None and select.best_step == step
-                    retention.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
-                    if retention.failure and step == total:
-                        raise retention.failure
-                world.barrier()
+            with meter.paused():
+                if ends_epoch and select:
+                    select.consider(learner, step, step // steps_per_epoch, step == total, logger)
+                if ends_epoch or asked:
+                    last = _checkpoint(experiment, learner, step, body, shards, select)
+                    if world.is_main:
+                        is_best = select is not None and select.best_step == step
+                        retention.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
+                        if retention.failure and step == total:
+                            raise retention.failure
+                    world.barrier()
             if asked > CHECKPOINT and step < total:
                 raise Stopped(asked, step, retention.step if world.is_main else step)
     return last or load_checkpoint(run.last)
@@ -210,6 +213,13 @@ class Meter:
                 return
             yield batch
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What runs inside (evaluations, checkpoints) does not count as training time."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
+
     def add(self, terms: Mapping[str, Tensor], images: int) -> None:
         """Adds one step; does not synchronise with the device."""
         for name, term in terms.items():
@@ -248,9 +258,11 @@ def _restore(
             f" but now there are {now} and {body.sha}; it cannot be resumed"
         )
     learner.load(checkpoint.training)
+    weights = [value.double().sum().cpu() for value in learner.model.state_dict().values()]
+    if not world.agree(torch.stack([torch.tensor(float(checkpoint.step)), *weights])):
+        raise RunError(f"{run.folder}: the processes did not restore the same weights; resume again")
     if select:
         _restore_choice(select, checkpoint, run, world, logger)
-    world.barrier()
     if found.damage and world.is_main:
         os.replace(run.last, run.damaged)  # otherwise the next checkpoint would keep it as the previous one
 
@@ -260,23 +272,27 @@ def _restore_choice(
 ) -> None:
     """Restore the best score so far, after checking it against best.pt."""
     select.best, select.best_step = checkpoint.training["best"], checkpoint.training["best_step"]
-    try:
-        best = load_checkpoint(run.best)
-        score, step, reason = best.score, best.step, f"{run.best} contains step {best.step}"
-    except CheckpointError as error:
-        score, step, reason = None, -1, str(error)
+    score, step, reason = world.from_first(lambda: _read_best(run))
     if step == select.best_step:
         return
     if score is not None and step > checkpoint.step:  # the run was killed after best.pt and before last.pt
         select.best, select.best_step = score, step
     elif select.best_step == checkpoint.step:
-        world.barrier()  # every rank has read best.pt
         if world.is_main:
             knobs = checkpoint.training.get("knobs", {})
             save_checkpoint(replace(checkpoint, training={"knobs": knobs}), run.best)
     else:
         logger.say(f"{reason}; the best weights (step {select.best_step}) are lost, so the selection starts again")
         select.best, select.best_step = math.inf, -1
+
+
+def _read_best(run: Run) -> tuple[float | None, int, str]:
+    """Score and step of best.pt, and what it contains in words; step -1 if it cannot be read."""
+    try:
+        best = load_checkpoint(run.best)
+    except CheckpointError as error:
+        return None, -1, str(error)
+    return best.score, best.step, f"{run.best} contains step {best.step}"
 
 
 def _checkpoint(

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import machine, person, source, write_shard
+from conftest import machine, person, source, tiny_tree, write_shard
 from typer.testing import CliRunner
 
 from hmrb.cli import app
@@ -30,6 +30,7 @@ from hmrb.evaluation.records import (
 )
 from hmrb.evaluation.saving import save_scores
 from hmrb.reports.tables import as_csv, as_html, as_markdown, compare, paired
+from hmrb.spec import parse_experiment
 
 SYNTHETIC = BENCHMARKS["synthetic"]
 
@@ -107,6 +108,20 @@ def test_published_numbers_come_from_the_record_and_keep_their_doubt(tmp_path: P
     assert (plain.study, [r.experiment for r in plain.rows]) == ("", ["two"])
     page = as_html([held, plain])
     assert all(text in page for text in ("x/README.md", "55.00 ?", "-53.0", SYNTHETIC.protocol))
+
+
+def test_seeds_of_one_recipe_may_differ_in_what_decides_no_number(tmp_path: Path) -> None:
+    """Workers, speed, checkpoints, and fields that older records do not have."""
+    spec = parse_experiment(tiny_tree(), "tiny").model_dump(mode="json") | {"name": "one"}
+    faster = spec | {"speed": spec["speed"] | {"fused": False}, "checkpoints": {"minutes": 1}}
+    faster["data"] = spec["data"] | {"workers": 8}
+    older = {key: value for key, value in spec.items() if key != "speed"}
+    runs = [
+        write(tmp_path / str(seed), "one", seed, np.arange(5.0) + seed, spec=tree | {"seed": seed})
+        for seed, tree in enumerate((spec, faster, older))
+    ]
+    (table,) = compare(read_results(runs), "pa_mpjpe", None)
+    assert [row.seeds for row in table.rows] == [(0, 1, 2)]
 
 
 def test_what_cannot_be_put_together_is_refused(tmp_path: Path) -> None:
