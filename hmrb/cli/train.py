@@ -48,10 +48,12 @@ class Training:
     def open_folder(self) -> None:
         """Creates the run's folder with its resolved spec. Raises RequestError if it is in use or holds another run."""
         from hmrb.checkpoint import hold, open_run
-        from hmrb.cli.launch import restarts
+        from hmrb.cli.launch import restarts, say
 
         with hold(self.folder):
-            open_run(self.folder, self.experiment, self.resume or bool(restarts()))
+            run = open_run(self.folder, self.experiment, self.resume or bool(restarts()))
+        if self.resume and not restarts() and not (run.last.exists() or run.before.exists()):
+            say(f"{self.folder}: no checkpoint to resume from; the run starts at step 0")
 
     def run(self, world: "World") -> None:
         """Trains, evaluates and writes the report."""

@@ -127,6 +127,12 @@ def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: C
     assert same(hmrb_train.weights("killed"), hmrb_train.weights("whole"))
 
 
+def test_a_resumed_run_without_a_checkpoint_says_so(hmrb_train: Command) -> None:
+    done = hmrb_train("new", "--resume", "--set", "optim.epochs=1")
+    assert done.returncode == 0
+    assert f"{hmrb_train.folder / 'new'}: no checkpoint to resume from; the run starts at step 0" in done.stderr
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(hmrb_train: Command) -> None:
     failed = hmrb_train("nan", fault="nan_step:6")
     assert failed.returncode == 1
