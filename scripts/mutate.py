@@ -319,17 +319,17 @@ FAULTS = (
         (METRICS,),
     ),
     Fault(
-        "a one-sided p", "hmrb/evaluation/metrics.py",
+        "a one-sided p", "hmrb/evaluation/intervals.py",
         "min(1, 2 * (1 + tail) / (1 + RESAMPLES))", "min(1, (1 + tail) / (1 + RESAMPLES))",
         (METRICS,),
     ),
     Fault(
-        "a 90 % interval of a difference", "hmrb/evaluation/metrics.py",
+        "a 90 % interval of a difference", "hmrb/evaluation/intervals.py",
         "np.percentile(means, [2.5, 97.5])", "np.percentile(means, [5, 95])",
         (METRICS,), METRICS,
     ),
     Fault(
-        "people drawn alone though they are of one sequence", "hmrb/evaluation/metrics.py",
+        "people drawn alone though they are of one sequence", "hmrb/evaluation/intervals.py",
         "np.arange(len(values)) if groups is None", "np.arange(len(values)) if True",
         (METRICS,),
     ),
@@ -355,8 +355,8 @@ FAULTS = (
         (PROTOCOLS, EVALUATE),
     ),
     Fault(
-        "one hip for the middle of the hips", "hmrb/evaluation/protocols.py",
-        "for joint in self.root]].mean(1, keepdim=True)", "for joint in self.root]][:, :1]",
+        "one hip for the middle of the hips", "hmrb/evaluation/posing.py",
+        "for joint in benchmark.root]].mean(1, keepdim=True)", "for joint in benchmark.root]][:, :1]",
         (PROTOCOLS,), PROTOCOLS,
     ),
     Fault(
@@ -396,7 +396,7 @@ FAULTS = (
         (CHECKPOINT, RETENTION),
     ),
     Fault(
-        "parts of a batch taken in turn", "hmrb/records.py",
+        "parts of a batch taken in turn", "hmrb/batch.py",
         "itemgetter(slice(i * size, (i + 1) * size))", "itemgetter(slice(i, i + (size - 1) * count + 1, count))",
         (STEP,),
     ),

@@ -210,7 +210,7 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     with pytest.raises(RequestError, match="was trained with body 'smpl' 0123"):
         evaluate_checkpoint(trained_elsewhere, BENCHMARKS["synthetic"], store, World(0, 1, torch.device("cpu")))
     write_shard(store.shard("synthetic", "test"), [person(0)], split="test")
-    said = "synthetic: its people are labelled with body 'open', the checkpoint's body is 'smpl'"
+    said = "synthetic: its people are labelled with body 'open', but the checkpoint has body 'smpl'"
     refused(hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", home=store.root), said)
     again = hmrb("import-checkpoint", str(tmp_path / "ours.pt"), "-o", str(tmp_path / "again.pt"))
     refused(again, "already an hmrb checkpoint; pass it to hmrb eval directly")
