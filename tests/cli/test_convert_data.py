@@ -36,6 +36,17 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     assert "picture_fits" in checked.stdout
 
 
+def test_a_store_that_cannot_be_written_does_not_make_verify_fail(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw")
+    assert hmrb("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", home=home).returncode == 0
+    sheet = Store(home).shard("lsp", "train").with_suffix(".png")
+    sheet.unlink(missing_ok=True)
+    sheet.mkdir()  # nothing can be written there, whoever asks
+    done = hmrb("verify", "lsp_train", home=home)
+    assert done.returncode == 0, done.stderr
+    assert f"no contact sheet: {sheet}" in done.stdout.replace("\n", "")
+
+
 def test_a_shard_that_is_wrong_makes_verify_fail(tmp_path: Path, home: Path) -> None:
     import h5py
 
