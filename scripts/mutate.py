@@ -473,7 +473,7 @@ def run_tests(root: Path, tests: Sequence[str]) -> tuple[int, str]:
     environment = os.environ | {
         "PYTHONPATH": str(root), "HMRB_HOME": str(root / "home"), "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
+    command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
     if done.returncode not in (MISSED, *NOTICED):
