@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,17 @@ import torch
 
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
-from hmrb.data.shard import open_shard
+from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import check_column, slices
-from hmrb.evaluation.evaluate import IMAGE_PX, ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
+from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metric_table import TITLES
-from hmrb.evaluation.predictions import read_predictions
+from hmrb.evaluation.prediction_files import CAMERAS
+from hmrb.evaluation.predictions import Predictions, read_predictions
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
-from hmrb.evaluation.scoring import Bodies
+from hmrb.evaluation.scoring import IMAGE_PX, Bodies
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
@@ -116,39 +117,75 @@ def score_checkpoint(
     return [record for record, _ in scored]
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A file of predictions, read for a benchmark that it can be scored on."""
+
+    benchmark: Benchmark
+    shard: Shard
+    bodies: Bodies
+    found: Predictions
+
+
 def score_predictions(
     path: Path, benchmarks: Sequence[Benchmark], store: Store, folder: Path, options: EvalOptions = EvalOptions()
 ) -> list[Record]:
-    """Scores a file of predictions, without its model. Writes and returns the records."""
+    """Scores a file of predictions, without its model. Writes and returns the records.
+
+    Everything that can be refused is refused before the first benchmark is scored.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path}: predictions: no such file")
     records = []
     world = World(0, 1, torch.device("cpu"))
-    for benchmark in benchmarks:
+    for ready in [_checked(path, benchmark, store, world, options) for benchmark in benchmarks]:
         start = time.perf_counter()
-        shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
-        bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
-        found = read_predictions(path, shard)
-        scores = evaluate(found.predictor, found.mean(), benchmark, shard, bodies, world)
-        source = Provenance(
-            experiment=path.stem,
-            checkpoint={"path": str(path), "sha": file_sha(path), "step": 0},
-            chosen_by=f"unknown: predictions in {path.name}",
-            body={"name": bodies.neutral.name, "sha": "unknown"},
-            trained_on={},
-            siblings_trained_on=None,
-            spec={"name": path.stem, "seed": 0, "published": []},
-            mean_body="the mean of the predictions",
-        )
+        benchmark, found = ready.benchmark, ready.found
+        scores = evaluate(found.predictor, found.mean(), benchmark, ready.shard, ready.bodies, world)
+        if not found.has_camera:
+            scores = replace(scores, camera=scores.camera[:0])  # a record has no camera that nobody predicted
+        source = _of_file(path, ready.bodies.neutral.name)
         seconds = time.perf_counter() - start
         records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), options))
         if options.worst:
-            if not len(scores.rotmats):
-                raise RequestError("--worst needs bodies to draw; this file has joints or vertices only")
             sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
-            write_worst(sheet, bodies.neutral, scores, IMAGE_PX, options.worst)
+            write_worst(sheet, ready.bodies.neutral, scores, IMAGE_PX, options.worst)
     if not options.quiet:
         print_table(records)
         print_slices(records)
     return records
+
+
+def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, options: EvalOptions) -> _Checked:
+    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    rows = ScoredPeople.of(benchmark, shard).rows
+    for column in options.by:
+        check_column(shard, column)
+    bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
+    found = read_predictions(path, shard)
+    found.check_covers(rows)
+    found.check_fits(benchmark, shard, bodies)
+    if options.worst and found.are_points:
+        raise RequestError("--worst needs bodies to draw; this file has joints or vertices only")
+    if options.worst and not found.has_camera:
+        raise RequestError(
+            f"--worst draws bodies over their pictures and needs their camera; {path} has none ({', '.join(CAMERAS)}:"
+            " N 3, scale and shift)"
+        )
+    return _Checked(benchmark, shard, bodies, found)
+
+
+def _of_file(path: Path, body: str) -> Provenance:
+    return Provenance(
+        experiment=path.stem,
+        checkpoint={"path": str(path), "sha": file_sha(path), "step": 0},
+        chosen_by=f"unknown: predictions in {path.name}",
+        body={"name": body, "sha": "unknown"},
+        trained_on={},
+        siblings_trained_on=None,
+        spec={"name": path.stem, "seed": 0, "published": []},
+        mean_body="the mean of the predictions",
+    )
 
 
 def _save(scores: Scores, folder: Path, source: Provenance, made: Machine, options: EvalOptions) -> Record:

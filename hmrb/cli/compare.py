@@ -16,6 +16,7 @@ def compare(
     from dataclasses import asdict
 
     from hmrb.errors import RequestError
+    from hmrb.evaluation.intervals import interval_text
     from hmrb.evaluation.metric_table import TITLES, UNITS
     from hmrb.evaluation.records import read_results
     from hmrb.reports.tables import paired
@@ -39,9 +40,8 @@ def compare(
     for title in ("", one.experiment, two.experiment, "difference", "95 %", "p", "people better", ""):
         table.add_column(title, justify="right" if title else "left")
     for row in differences:
-        low, high = row.ci95
-        cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", f"{low:+.1f}..{high:+.1f}"]
-        cells.append("<0.001" if row.p < 0.001 else f"{row.p:.3f}")
+        cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", interval_text(row.ci95, "+")]
+        cells.append("-" if row.people == 1 else "<0.001" if row.p < 0.001 else f"{row.p:.3f}")
         said = "" if row.is_sure else "may be chance"
         table.add_row(f"{TITLES[row.metric]} {UNITS[row.metric]}", *cells, f"{100 * row.share_better:.0f} %", said)
     console.print(table)

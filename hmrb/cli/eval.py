@@ -175,6 +175,8 @@ def eval_(
     )
     if checkpoint is None:
         assert from_predictions is not None
+        if others:
+            raise RequestError(f"--from-predictions scores one file and no checkpoint; leave out {others[0]}")
         if not names:
             raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
         from hmrb.run import score_predictions
@@ -238,13 +240,29 @@ def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], li
 
     paths, names, metrics = [], [], []
     for word in words:
-        if Path(word).suffix == ".pt" or Path(word).is_dir():
-            paths.append(Path(word))
-        elif has_metrics and word.replace("-", "_") in TITLES:
+        if has_metrics and word.replace("-", "_") in TITLES:
             metrics.append(word)
+        elif _is_path(word):
+            paths.append(Path(word))
         else:
             names.append(word)
     return paths, names, metrics
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word means a file or folder and no benchmark. Raises RequestError if that is not there."""
+    from hmrb.errors import RequestError
+    from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS
+
+    key, path = word.replace("-", "_"), Path(word)
+    if key in {*BENCHMARKS, *ALIASES, *GROUPS, ALL_PRESENT.replace("-", "_")}:
+        return False
+    if path.exists():
+        return True
+    families = {name.partition("/")[0] for name in BENCHMARKS}
+    if path.suffix == ".pt" or ("/" in word and key.partition("/")[0] not in families):
+        raise RequestError(f"{word}: no such checkpoint or run; hmrb list-benches lists the benchmarks")
+    return False
 
 
 def _known() -> str:

@@ -18,7 +18,7 @@ from hmrb.evaluation.metric_table import DEGENERATE
 from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.posing import regressor_sha
 from hmrb.evaluation.protocols import Benchmark
-from hmrb.evaluation.scoring import Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
+from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.parallel.world import World
@@ -27,7 +27,6 @@ from hmrb.spec import Precision
 from hmrb.store import Store
 
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
-IMAGE_PX = 224  # of the crop that a camera without a model is for
 Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
 """Returns the predictions for blocks of rows of a shard, in order."""
 
@@ -75,7 +74,8 @@ class Scores:
     `errors` has each metric in its unit; a metric of motion counts only the people in `counted`. `joint_errors` are in
     mm, or in 2D in per cent at 0.1 of the box; 0 for joints without ground truth. `odd` is an index into DEGENERATE.
     `rotmats`, `betas` and `camera` are the predictions, for rendering or scoring again; they are empty if the
-    predictions were points. `truth_bodies` has the hash and the number of people of each body that posed ground truth.
+    predictions were points, `camera` also if they had none. `truth_bodies` has the hash and the number of people of
+    each body that posed ground truth.
     `left_out` has the metrics of the benchmark that could not be computed, with the reason.
     """
 
@@ -93,7 +93,7 @@ class Scores:
     odd: Int[np.ndarray, " N"]
     rotmats: Float[np.ndarray, "P R 3 3"]
     betas: Float[np.ndarray, "P S"]
-    camera: Float[np.ndarray, "P 3"]
+    camera: Float[np.ndarray, "C 3"]
 
     def mean(self, metric: str) -> float:
         """The benchmark's number."""

@@ -160,7 +160,7 @@ class Benchmark:
             " PA-PVE: over the vertices",
             "metrics": ", ".join(f"{TITLES[name]} ({UNITS[name]})" for name in self.metrics)
             + "; each is the mean over people of per-person means",
-            "motion": f"{self.fps:g} frames per second; frames are ordered by the number in their name"
+            "motion": f"{self.fps:g} frames per second; their order is the column frame's, else by name"
             if self.of_motion
             else "no motion metrics",
             "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; their number is in the record",

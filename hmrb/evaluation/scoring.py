@@ -22,6 +22,8 @@ from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
 
+IMAGE_PX = 224  # of the crop that a camera without a model is for
+
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
@@ -249,7 +251,12 @@ def possible(benchmark: Benchmark, points: Points) -> tuple[Benchmark, dict[str,
 
 def _posed_points(benchmark: Benchmark, body: SMPL, points: Points) -> Posed:
     """Points relative to the protocol's root. Joints are the regressor's, or the protocol's if these include it."""
-    vertices = points.vertices
+    vertices = points.vertices if points.joints is None or benchmark.has_mesh else None
+    if vertices is not None and vertices.shape[1] != body.num_vertices:
+        raise RequestError(
+            f"{benchmark.name} needs the {body.num_vertices} vertices of body '{body.name}'; the predictions have"
+            f" {vertices.shape[1]}"
+        )
     if points.joints is not None:
         count = points.joints.shape[1]
         kinds = [name for name in (benchmark.regressor, benchmark.joints) if len(SKELETONS[name].joints) == count]

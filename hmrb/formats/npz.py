@@ -1,6 +1,7 @@
 """Read .npz files safely: arrays whole or by row, pickled objects through the allow-list of hmrb.formats.pickles."""
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ from hmrb.formats.pickles import Allowed, PickleError, load_pickle
 
 DEFLATE = 1032  # zlib's maximum compression ratio
 BLOCK_BYTES = 1 << 22  # bytes of rows held in memory at once
-_BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError)
+_BROKEN = (
+    OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError,
+    TypeError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 
 class Npz:

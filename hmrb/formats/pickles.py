@@ -160,6 +160,13 @@ class _Name(Foreign):
     """A class that is only passed as an argument to other globals."""
 
 
+class _DefaultDict(Foreign):
+    """A defaultdict, read as a dict without its default."""
+
+    def __new__(cls, *args: Any) -> Any:
+        return {}
+
+
 class _Made(Foreign):
     """copyreg's object constructor; it accepts only stand-ins."""
 
@@ -300,8 +307,9 @@ PLAIN: Allowed = {
     "_codecs.encode": _Bytes,
     **{f"{module}.{kind.__name__}": kind for module in _BUILTINS for kind in (set, frozenset)},
     **{f"{module}.bytes": _Bytes for module in _BUILTINS},
-    **{f"{module}.object": _Name for module in _BUILTINS},
+    **{f"{module}.{name}": _Name for module in _BUILTINS for name in ("object", "list", "dict", "int", "float")},
     "collections.OrderedDict": OrderedDict,
+    "collections.defaultdict": _DefaultDict,
     **{f"scipy.sparse.{module}.csc_matrix": _Columns for module in ("csc", "_csc")},
     **{f"scipy.sparse.{module}.csr_matrix": _Rows for module in ("csr", "_csr")},
     "chumpy.ch.Ch": _Chumpy,

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from hmrb.body import load_body
 from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.intervals import interval_text
 from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.records import Number, Record
 from hmrb.reports.gallery import SLICED, draw_people, put, ranked_by
@@ -112,8 +113,7 @@ def print_table(records: Sequence[Record]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     for record in records:
         for name, metric in record.metrics.items():
-            low, high = metric.ci95
-            numbers = [f"{metric.value:.1f}", f"[{low:.1f}, {high:.1f}]", f"{metric.mean_body:.1f}", _ratio(metric)]
+            numbers = [f"{metric.value:.1f}", interval_text(metric.ci95), f"{metric.mean_body:.1f}", _ratio(metric)]
             cells = [record.benchmark, f"{TITLES[name]} {metric.unit}", *numbers, str(metric.people)]
             table.add_row(*map(Text, cells))
     if records:
@@ -153,7 +153,7 @@ def print_slices(records: Sequence[Record]) -> None:
                 table.add_column(f"{TITLES[name]} {record.metrics[name].unit}, 95 %", justify="right", no_wrap=True)
             for part in parts:
                 means = [part.metrics.get(name) for name in shown]
-                numbers = [f"{mean[0]:.1f}  {mean[1][0]:.0f}..{mean[1][1]:.0f}" if mean else "" for mean in means]
+                numbers = [f"{mean[0]:.1f}  {interval_text(mean[1])}" if mean else "" for mean in means]
                 table.add_row(*map(Text, [part.label, str(part.num_people), *numbers]))
             console.print(f"{record.benchmark} by {column}", highlight=False)
             console.print(table)
@@ -169,7 +169,7 @@ def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Re
     pages = Environment(
         loader=PackageLoader("hmrb.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.filters["ratio"] = _ratio
+    pages.filters |= {"ratio": _ratio, "interval": interval_text}
     page = pages.get_template("run_page.html.j2").render(
         experiment=experiment,
         spec=dump_experiment(experiment),

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from hmrb.errors import RequestError
-from hmrb.evaluation.intervals import difference, interval95
+from hmrb.evaluation.intervals import difference, interval95, interval_text
 from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.records import Record, Result
 from hmrb.lookup import find
@@ -87,7 +87,8 @@ class Paired:
     """Two checkpoints compared by one metric on the same people: means, difference (second minus first), interval, p.
 
     The interval is a bootstrap over the differences of people (of sequences if the shard has them); `p` is its
-    two-sided p-value for no difference. `share_better` is the share of people for whom the second is better.
+    two-sided p-value for no difference. `share_better` is the share of people for whom the second is better, `people`
+    their number.
     """
 
     metric: str
@@ -97,11 +98,12 @@ class Paired:
     ci95: tuple[float, float]
     p: float
     share_better: float
+    people: int
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval excludes 0."""
-        return not self.ci95[0] <= 0 <= self.ci95[1]
+        """Whether the interval excludes 0; that of a single person tells nothing."""
+        return self.people > 1 and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 def paired(first: Result, second: Result) -> list[Paired]:
@@ -119,7 +121,7 @@ def paired(first: Result, second: Result) -> list[Paired]:
             found = difference(theirs.astype(np.float64), ours.astype(np.float64), groups)
             is_better = theirs < ours if BETTER[metric] == "lower" else theirs > ours
             means = float(ours.mean(dtype=np.float64)), float(theirs.mean(dtype=np.float64))
-            out.append(Paired(metric, *means, found.mean, found.ci95, found.p, float(is_better.mean())))
+            out.append(Paired(metric, *means, found.mean, found.ci95, found.p, float(is_better.mean()), len(ours)))
     return out
 
 
@@ -208,19 +210,16 @@ def cells(comparison: Comparison) -> list[list[str]]:
 
 
 def _cells(row: Row) -> list[str]:
-    def interval(ends: tuple[float, float] | None, sign: str = "") -> str:
-        return f"{ends[0]:{sign}.1f}..{ends[1]:{sign}.1f}" if ends else ""
-
     return [
         row.experiment,
         str(len(row.seeds)),
         f"{row.published:.2f}{' ?' if row.doubt else ''}" if row.published is not None else "",
         f"{row.value:.1f}",
         f"{row.spread:.1f}" if row.spread is not None else "",
-        interval(row.ci95),
+        interval_text(row.ci95),
         f"{row.to_published:+.1f}" if row.to_published is not None else "",
         f"{row.difference:+.1f}" if row.difference is not None else "",
-        interval(row.difference_ci95, "+"),
+        interval_text(row.difference_ci95, "+"),
     ]
 
 
@@ -234,10 +233,9 @@ def overview(record: Record) -> str:
     lines = [["metric", "mean", "95 %", "mean body", "ratio", "people"]]
     for name, number in record.metrics.items():
         ratio = f"{number.value / number.mean_body:.2f}" if number.mean_body else ""
-        low, high = number.ci95
         lines.append([
-            f"{TITLES[name]} {number.unit}", f"{number.value:.1f}", f"{low:.1f}..{high:.1f}", f"{number.mean_body:.1f}",
-            ratio, str(number.people),
+            f"{TITLES[name]} {number.unit}", f"{number.value:.1f}", interval_text(number.ci95),
+            f"{number.mean_body:.1f}", ratio, str(number.people),
         ])  # fmt: skip
     source = record.source
     where = f"{record.protocol}, shard {record.conditions.shard['sha']}, chosen on {source.chosen_by}"

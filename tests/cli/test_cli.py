@@ -17,6 +17,7 @@ from conftest import person, tiny_tree, write_shard
 from forked import Forked, start_server
 
 from hmrb.cli import app
+from hmrb.cli.eval import _sort_arguments
 from hmrb.evaluation.records import read_record
 from hmrb.store import Store
 
@@ -165,6 +166,31 @@ def test_eval_says_what_is_wrong(tiny_store: Store, tmp_path: Path) -> None:
     refused(hmrb("eval", str(tmp_path)), "which benchmarks? --bench NAME [NAME ...]. Known: 3dpw")
     (tmp_path / "x.pt").write_text("hello")
     refused(hmrb("eval", str(tmp_path / "x.pt"), "--bench", "synthetic"), "x.pt: refused: not an hmrb checkpoint")
+    done = hmrb("eval", "--from-predictions", str(tmp_path / "x.pt"), "synthetic", str(tmp_path))
+    refused(done, "--from-predictions scores one file and no checkpoint; leave out ")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("runs/b", "runs/b: no such checkpoint or run; hmrb list-benches"),
+        ("./b", "./b: no such checkpoint or run"),
+        ("b.pt", "b.pt: no such checkpoint or run"),
+        ("3dpw/smpl42", "no benchmark named '3dpw/smpl42'"),
+        ("sintetic", "no benchmark named 'sintetic'. Did you mean"),
+    ],
+)
+def test_a_word_that_looks_like_a_path_is_one(word: str, said: str) -> None:
+    refused(hmrb("eval", "runs/a", word, "--bench", "synthetic"), said)
+
+
+def test_benchmarks_are_told_from_files_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "synthetic").mkdir()
+    (tmp_path / "x.txt").write_text("hello")
+    words = ["x.txt", "synthetic", "./synthetic", "3dpw/smpl24", "study", "pa-mpjpe"]
+    paths, names = [Path("x.txt"), Path("synthetic")], ["synthetic", "3dpw/smpl24", "study"]
+    assert _sort_arguments(words, True) == (paths, names, ["pa-mpjpe"])
 
 
 def test_convert_data_makes_the_same_bytes_in_any_number_of_processes(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from command import hmrb, refused
-from conftest import machine, source
+from conftest import machine, person, source, write_shard
 from test_evaluate import scores_of, truth
 
 from hmrb.batch import Batch, Prediction
@@ -96,7 +97,7 @@ def test_files_of_other_systems(kind: str, tiny_store: Store, shard: Shard, tmp_
         ({"imgname": np.array(["person/000"] * 7)}, "more than one prediction for 'person/000'; provide one per"),
         ({"imgname": np.array(["person/000"] * 6)}, "6 names for 7 predictions"),
         ({"pose": None, "joints": np.zeros((7, 17, 2))}, r"joints have shape \(7, 17, 2\)"),
-        ({"pose": None, "joints": 1000 * np.eye(17, 3)[None].repeat(7, 0)}, "are they in millimetres?"),
+        ({"pose": None, "joints": 1000 * np.eye(17, 3)[None].repeat(7, 0)}, "Are they in millimetres?"),
         ({"pose": None, "vertices": np.zeros((5, 6, 3)), "joints": np.zeros((7, 17, 3))}, "7 joints, 5 vertices"),
         ({"pose": np.zeros((3, 72), np.float32), "betas": np.zeros((3, 10), np.float32)}, "3 predictions for the 7"),
     ],
@@ -168,4 +169,80 @@ def test_joints_of_another_skeleton_are_refused(tiny_store: Store, shard: Shard,
     with pytest.raises(
         RequestError, match="needs the 17 joints of h36m17 including its root pelvis_extra; .* have 25 joints"
     ):
+        judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))
+
+
+def flat_store(store: Store) -> Store:
+    """The store with a benchmark of marked points, of which bodies need a camera."""
+    write_shard(store.shard("coco", "val"), [person(i) for i in range(5)], "coco", "val")
+    return store
+
+
+CAMERA = np.tile([0.9, 0.1, 0.0], (5, 1))
+
+
+@pytest.mark.parametrize("name", ["camera", "cam", "pred_cam", "pred_camera", "weak_perspective_camera"])
+def test_a_camera_is_read_by_its_usual_names(name: str, tiny_store: Store, tmp_path: Path) -> None:
+    shard = Shard(flat_store(tiny_store).shard("coco", "val"))
+    np.savez(tmp_path / "a.npz", pose=np.zeros((5, 72)), betas=np.zeros((5, 10)), **{name: CAMERA})
+    found = read_predictions(tmp_path / "a.npz", shard)
+    assert found.has_camera
+    np.testing.assert_allclose(found.parts["camera"], CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "coco_val projects bodies with their camera, but these predictions are bodies without one; add camera or"),
+        ({"cam": np.zeros((5, 3, 3))}, "bodies without one"),
+        ({"cam": -CAMERA}, "most scales of the camera are not positive"),
+        ({"joints": np.random.default_rng(0).normal(0, 0.3, (5, 54, 3))}, "are points without one"),
+    ],
+)
+def test_marked_points_need_a_camera_before_anything_is_scored(
+    given: dict[str, np.ndarray], said: str, tiny_store: Store, tmp_path: Path
+) -> None:
+    flat_store(tiny_store)
+    names = np.array([f"person/{i:03d}" for i in range(5)])
+    bodies = {} if "joints" in given else {"pose": np.zeros((5, 72)), "betas": np.zeros((5, 10))}
+    np.savez(tmp_path / "theirs.npz", imgname=names, **bodies, **given)
+    words = ("eval", "--from-predictions", str(tmp_path / "theirs.npz"), "--bench", "coco_val", "--out")
+    refused(hmrb(*words, str(tmp_path / "out"), home=tiny_store.root), *said.split("; "))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_has_no_camera_that_nobody_predicted(tiny_store: Store, tmp_path: Path) -> None:
+    pose, betas = poses(tiny_store)
+    np.savez(tmp_path / "theirs.npz", pose=pose, betas=betas)
+    words = ("eval", "--from-predictions", str(tmp_path / "theirs.npz"), "--bench", "synthetic")
+    assert hmrb(*words, home=tiny_store.root).returncode == 0
+    with h5py.File(tmp_path / "theirs" / "eval" / "synthetic_samples.h5") as file:
+        assert "camera" not in file
+        assert "rotmats" in file
+
+
+def test_the_worst_are_drawn_of_bodies_with_a_camera_only(tiny_store: Store, tmp_path: Path) -> None:
+    words = ("--bench", "synthetic", "--worst", "2", "--out", str(tmp_path / "out"))
+    np.savez(tmp_path / "points.npz", joints=np.random.default_rng(0).normal(0, 0.3, (7, 17, 3)))
+    np.savez(tmp_path / "bodies.npz", pose=np.zeros((7, 72)), betas=np.zeros((7, 10)))
+    for name, said in (("points", "joints or vertices only"), ("bodies", "bodies.npz has none (camera, pred_cam")):
+        done = hmrb("eval", "--from-predictions", str(tmp_path / f"{name}.npz"), *words, home=tiny_store.root)
+        refused(done, "--worst", said)
+        assert not (tmp_path / "out").exists()
+
+
+def test_every_benchmark_is_checked_before_the_first_is_scored(tiny_store: Store, tmp_path: Path) -> None:
+    pose, betas = poses(tiny_store)
+    names = np.array([f"person/{i:03d}" for i in range(7)])
+    np.savez(tmp_path / "theirs.npz", pose=pose, betas=betas, imgname=names)
+    words = ("eval", "--from-predictions", str(tmp_path / "theirs.npz"), "--bench", "synthetic", "synthetic-val")
+    refused(hmrb(*words, home=tiny_store.root), "7 rows, but the benchmark's shard has 6 people")
+    refused(hmrb(*words, "--by", "shoes", home=tiny_store.root), "--by shoes")
+    assert not (tmp_path / "theirs").exists()
+    refused(hmrb(*words[:2], "nofile.npz", "--bench", "3dpw", home=tiny_store.root), "nofile.npz: predictions: no such")
+
+
+def test_vertices_of_another_body_are_refused(tiny_store: Store, shard: Shard, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", vertices=np.random.default_rng(0).normal(0, 0.3, (7, 6890, 3)))
+    with pytest.raises(RequestError, match="needs the 6846 vertices of body 'open'; the predictions have 6890"):
         judged(tiny_store, read_predictions(tmp_path / "a.npz", shard))

@@ -16,6 +16,7 @@ from hmrb.cli import app
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.evaluate import ScoredPeople, Scores
+from hmrb.evaluation.intervals import interval_text
 from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
 from hmrb.evaluation.records import (
     FORMAT,
@@ -29,7 +30,8 @@ from hmrb.evaluation.records import (
     read_results,
 )
 from hmrb.evaluation.saving import save_scores
-from hmrb.reports.tables import as_csv, as_html, as_markdown, compare, paired
+from hmrb.reports.run_page import print_slices, print_table
+from hmrb.reports.tables import as_csv, as_html, as_markdown, compare, overview, paired
 from hmrb.spec import parse_experiment
 
 SYNTHETIC = BENCHMARKS["synthetic"]
@@ -208,6 +210,37 @@ def test_two_results_are_told_apart_person_by_person(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "PA-MPJPE" in shown.stdout
     assert "may be chance" not in shown.stdout
+
+
+def test_an_interval_of_a_single_person_is_a_dash_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (write(tmp_path, name, 0, np.array([value])) for name, value in (("one", 357.0), ("two", 350.0)))
+    (table,) = compare(read_results([one, two]), "pa_mpjpe", "one")
+    assert "| one | 1 | 357.0 | - |" in as_markdown(table)
+    assert table.rows[0].ci95 == (357.0, 357.0)
+    record = read_results([one])[0].record
+    assert "| PA-MPJPE mm | 357.0 | - |" in overview(record)
+    assert (record.metrics["pa_mpjpe"].ci95, record.metrics["pa_mpjpe"].people) == ((357.0, 357.0), 1)
+    part = SubgroupScores(label="back", num_people=1, metrics={"pa_mpjpe": (356.8, (356.8, 356.8))})
+    whole = SubgroupScores(label="front", num_people=9, metrics={"pa_mpjpe": (100.0, (90.04, 110.0))})
+    print_table([record])
+    print_slices([record.model_copy(update={"slices": {"viewpoint": (part, whole)}})])
+    shown = capsys.readouterr().out
+    assert re.search(r"PA-MPJPE mm +357.0 +- +200.0", shown), shown
+    assert "356.8  -" in shown
+    assert "100.0  90.0..110.0" in shown
+    (found,) = paired(*read_results([one, two]))
+    assert (found.people, found.is_sure) == (1, False)
+    assert re.search(
+        r"-7.0 +- +- +100 % +may be chance", CliRunner().invoke(app, ["compare", str(one), str(two)]).stdout
+    )
+
+
+def test_an_interval_is_spelled_with_two_dots() -> None:
+    assert interval_text((73.06, 76.94)) == "73.1..76.9"
+    assert interval_text((-7.0, 3.0), "+") == "-7.0..+3.0"
+    assert (interval_text((357.0, 357.0)), interval_text(None)) == ("-", "")
 
 
 def test_unlike_numbers_are_not_compared(tmp_path: Path) -> None:
