@@ -361,7 +361,7 @@ FAULTS = (
     ),
     Fault(
         "frames followed from one person to another", "hmrb/evaluation/motion.py",
-        "((sequence, 0), (person, 0), (frame, 1))", "((sequence, 0), (frame, 1))",
+        "((track, 0), (frame, 1))", "((frame, 1),)",
         (PROTOCOLS, EVALUATE), PROTOCOLS,
     ),
     Fault(
@@ -370,8 +370,8 @@ FAULTS = (
         (PREDICTIONS,), PREDICTIONS,
     ),
     Fault(
-        "predictions in the order of sorted names", "hmrb/evaluation/predictions.py",
-        "for number, name in enumerate(given)}", "for number, name in enumerate(sorted(given))}",
+        "predictions in the order of sorted names", "hmrb/evaluation/matching.py",
+        "for index, name in enumerate(given):", "for index, name in enumerate(sorted(given)):",
         (PREDICTIONS,),
     ),
     # checkpoints and records

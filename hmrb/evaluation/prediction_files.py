@@ -43,7 +43,7 @@ def read_table(path: Path, people: int) -> dict[str, Any]:
     if isinstance(content, list | tuple) and content and all(isinstance(part, dict) for part in content):
         return _joined(path, content)
     if not isinstance(content, dict):
-        what = "an empty list" if content == [] else f"a {type(content).__name__}"
+        what = "an empty list" if content == [] else f"a value of type {type(content).__name__}"
         raise RequestError(f"{path}: contains {what}, expected a dict of arrays or a list of such dicts; {SAVE}")
     return {key: content[key] for key in KNOWN if key in content}
 
@@ -143,7 +143,7 @@ def numbers(path: Path, key: str, value: Any) -> Float[np.ndarray, "N ..."]:
             array = np.asarray(array.tolist())  # equal rows that were saved as objects
     except (ValueError, TypeError):
         raise RequestError(
-            f"{path}: {key} contains rows of different lengths; give each person the same shape"
+            f"{path}: {key} contains rows of different lengths; give each person the same shape, concatenate batches"
         ) from None
     if array.dtype.kind not in "fiu":
         kind = "objects" if array.dtype.hasobject else f"values of type {array.dtype}"

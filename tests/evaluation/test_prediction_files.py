@@ -103,11 +103,12 @@ TEXT = {"shape": (7,), "dtype": h5py.string_dtype()}
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no rows": (zipped(**table(0)), r"contains no predictions \(0 rows\)"),
     "no batches": (pickled([]), "contains an empty list, expected a dict of arrays"),
-    "a number": (pickled(3), "contains a int, expected a dict of arrays"),
+    "a number": (pickled(3), "contains a value of type int, expected a dict of arrays"),
     "a scalar pose": (zipped(**table() | {"pose": np.float32(1)}), "pose is a single value"),
     "a scalar pose in a pickle": (pickled(table() | {"pose": 1.0}), "pose is a single value"),
     "no pose": (pickled(table() | {"pose": None}), "pose contains objects, which are not numbers"),
     "ragged rows": (pickled(table() | {"pose": [[1.0] * 72] * 6 + [[1.0]]}), "pose contains rows of different lengths"),
+    "arrays of batches": (pickled(table() | {"pose": [np.zeros((4, 72)), np.zeros((3, 72))]}), "concatenate batches"),
     "text": (zipped(**table() | {"betas": np.full((7, 10), "0.1")}), "betas contains values of type <U3"),
     "truth values": (zipped(**table() | {"betas": np.zeros((7, 10), bool)}), "betas contains values of type bool"),
     "complex numbers": (zipped(**table() | {"betas": np.zeros((7, 10), complex)}), "values of type complex128"),
