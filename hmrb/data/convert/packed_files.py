@@ -20,7 +20,7 @@ from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import load_pickle
 from hmrb.lookup import find
-from hmrb.records import Sample
+from hmrb.records import Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 
 JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
@@ -237,11 +237,11 @@ def _sample(
 
 
 def _points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -> Float[np.ndarray, "J C"]:
-    """Map points from one skeleton to another; points that are not finite are missing, confidence is at most 1."""
+    """Map points from one skeleton to another. Confidence is at most 1; missing and non-finite points are zeros."""
     points = np.asarray(values, np.float32).copy()
     points[~np.isfinite(points).all(1)] = 0
     points[:, -1] = points[:, -1].clip(0, 1)
-    return remap(points, source, target)
+    return remap(without_unlabelled(points), source, target)
 
 
 def _square(center: Any, scale: Any) -> Float[np.ndarray, "4"]:

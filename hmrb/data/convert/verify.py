@@ -10,7 +10,7 @@ import numpy as np
 from hmrb.body import SMPL, load_body
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
-from hmrb.data.convert.writer import COPY_BYTES, about_of, whole_sha
+from hmrb.data.convert.writer import BODY, COPY_BYTES, POINTS, about_of, whole_sha
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
@@ -88,6 +88,25 @@ def finite(shard: Shard, known: int | None) -> Check:
     return ok("finite", "all labels are finite, confidences are within 0 to 1")
 
 
+def unlabelled(shard: Shard, known: int | None) -> Check:
+    """Labels that a person does not have are zeros. hmrb does not read them, but other programs may."""
+    arrays, found = shard.arrays, {}
+    has_body = arrays["has_body"] > 0
+    for key in (*POINTS, *BODY):
+        count = 0
+        for start in range(0, len(shard), 1 << 16):
+            rows = slice(start, start + (1 << 16))
+            values = arrays[key][rows]
+            without = ~(values[..., -1] > 0) if key in POINTS else ~has_body[rows]
+            count += int(np.count_nonzero(values[..., :-1][without] if key in POINTS else values[without]))
+        if count:
+            found[key] = count
+    if found:
+        said = ", ".join(f"{key} has {count} numbers" for key, count in found.items())
+        return wrong("unlabelled", f"{said} under confidence 0 or has_body 0: write zeros there")
+    return ok("unlabelled", "missing labels are zeros")
+
+
 def pictures(shard: Shard, known: int | None) -> Check:
     """SAMPLE evenly spaced images are complete and can be decoded."""
     if not shard.arrays["jpeg/offset"][-1]:
@@ -163,5 +182,5 @@ def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
 
 
 FILE_CHECKS: Mapping[str, Callable[[Shard, int | None], Check]] = {
-    check.__name__: check for check in (counts, checksums, finite, pictures, people_in_picture)
+    check.__name__: check for check in (counts, checksums, finite, unlabelled, pictures, people_in_picture)
 }

@@ -30,7 +30,7 @@ from hmrb.data.shard import (
 )
 from hmrb.errors import RunError
 from hmrb.lookup import find
-from hmrb.records import GENDERS, Sample
+from hmrb.records import GENDERS, Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS
 
 BLOCK_BYTES = 1 << 26  # bytes of images held in memory before a block is written
@@ -38,6 +38,7 @@ COPY_BYTES = 1 << 24
 PICTURES_BYTES = 32 << 30  # more bytes of images go to numbered files of about this size
 HEADERS_BYTES = 1 << 16  # upper limit of an HDF5 file's overhead
 PER_PICTURE = ("origin", "photo_px")
+POINTS, BODY = ("keypoints2d", "keypoints3d"), ("pose", "betas", "transl")
 COUNTS = ("num_people", "num_images", "num_files")
 
 
@@ -54,7 +55,7 @@ class Block:
         self.num_people = self.num_bytes = 0
 
     def add(self, sample: Sample) -> None:
-        """Append one person; an image identical to the previous person's is shared."""
+        """Append one person; an image identical to the previous person's is shared. Missing labels become zeros."""
         name = sample.name.encode()
         if len(name) > NAME_BYTES:
             raise ShardError(f"{self._label}: image name '{sample.name}' is longer than {NAME_BYTES} bytes")
@@ -67,8 +68,10 @@ class Block:
         for key, (shape, dtype) in self._arrays.items():
             value = len(self._jpegs) - 1 if key == "image" else values.get(key)
             value = getattr(sample, key) if value is None else value
-            if key in ("keypoints2d", "keypoints3d") and not len(np.asarray(value)):
-                value = np.zeros(shape)  # unlabelled
+            if key in POINTS:
+                value = without_unlabelled(value) if len(value) else np.zeros(shape)
+            if key in BODY and not sample.has_body:
+                value = np.zeros_like(value)
             self._append(key, shape, dtype, value)
         for key, number in sample.columns.items():
             code = self._code(key, number) if isinstance(number, str) else number
