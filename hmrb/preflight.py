@@ -7,9 +7,11 @@ from hmrb.body import load_body
 from hmrb.bodykind import kind_of
 from hmrb.check import benches_of, messages
 from hmrb.data.convert.catalogue import DATASETS
+from hmrb.data.loader import bodiless
 from hmrb.data.occluders import read_pascal
-from hmrb.data.shard import open_shard
+from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
+from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.models.hmr import build_model
 from hmrb.spec import Experiment
@@ -19,17 +21,18 @@ from hmrb.store import Store
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
     """Problems with files: missing or unreadable bodies, shards and weights, or a model that can't be built."""
     checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
-    needed = {(name, "train") for name in experiment.data.mix}
-    needed |= {
+    checks += [partial(_train_on, experiment, store, name) for name in sorted(experiment.data.mix)]
+    poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
+    if poses != "labels":
+        checks.append(partial(_imitate, experiment, store, poses))
+    needed = {
         (BENCHMARKS[name].dataset, BENCHMARKS[name].split) for name in benches_of(experiment) if name in BENCHMARKS
     }
-    if experiment.adversary.weight and experiment.adversary.poses != "labels":
-        needed.add((experiment.adversary.poses, "train"))
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
     checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
         checks.append(partial(read_pascal, store.pascal))
-    return messages(checks)
+    return list(dict.fromkeys(messages(checks)))
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
@@ -39,8 +42,33 @@ def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
     return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
 
 
-def _map(store: Store, name: str, split: str) -> object:
-    return open_shard(store.shard(name, split), name, _command(name)).arrays
+def _train_on(experiment: Experiment, store: Store, name: str) -> None:
+    """Raises RequestError if the shard of a dataset in the mix is missing or is not for this experiment."""
+    shard = _map(store, name, "train")
+    if name not in bodiless(experiment.data):
+        _check_body(experiment, shard, "data.mix", f"leave its bodies out with data.without: {{{name}: [body]}}")
+
+
+def _imitate(experiment: Experiment, store: Store, name: str) -> None:
+    """Raises RequestError if the shard of the adversary's real poses is missing or has poses of another body."""
+    _check_body(experiment, _map(store, name, "train"), "adversary.poses", "set adversary.poses: labels")
+
+
+def _check_body(experiment: Experiment, shard: Shard, field: str, remedy: str) -> None:
+    there, wanted = shard.info.body, experiment.body
+    count = int((shard.arrays["has_body"] > 0).sum()) if there != wanted else 0
+    if count:
+        raise RequestError(
+            f"{field}: {shard.path} has {count} people with poses and betas of body '{there}', but the spec has"
+            f" body: {wanted}; a pose of one body is not a pose of another. Set body: {there}, or {remedy}"
+        )
+
+
+def _map(store: Store, name: str, split: str) -> Shard:
+    """A shard with its arrays mapped."""
+    shard = open_shard(store.shard(name, split), name, _command(name))
+    _ = shard.arrays
+    return shard
 
 
 def _command(name: str) -> str:
