@@ -1,21 +1,28 @@
 """Checks the files that an experiment needs, before a run: bodies, shards, weights."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from hmrb.body import load_body
 from hmrb.bodykind import kind_of
 from hmrb.check import benches_of, messages
+from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.catalogue import DATASETS
+from hmrb.data.convert.pack import SHRUNK
 from hmrb.data.loader import bodiless
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import BENCHMARKS
+from hmrb.lookup import bind, find
 from hmrb.models.hmr import build_model
 from hmrb.spec import Experiment
 from hmrb.store import Store
+
+STUDY_CROP = 0.6  # the side that the study's random_crop leaves
 
 
 def file_problems(experiment: Experiment, store: Store) -> list[str]:
@@ -45,6 +52,7 @@ def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
 def _train_on(experiment: Experiment, store: Store, name: str) -> None:
     """Raises RequestError if the shard of a dataset in the mix is missing or is not for this experiment."""
     shard = _map(store, name, "train")
+    _check_pictures(experiment, shard, name)
     if name not in bodiless(experiment.data):
         _check_body(experiment, shard, "data.mix", f"leave its bodies out with data.without: {{{name}: [body]}}")
 
@@ -62,6 +70,56 @@ def _check_body(experiment: Experiment, shard: Shard, field: str, remedy: str) -
             f"{field}: {shard.path} has {count} people with poses and betas of body '{there}', but the spec has"
             f" body: {wanted}; a pose of one body is not a pose of another. Set body: {there}, or {remedy}"
         )
+
+
+def _check_pictures(experiment: Experiment, shard: Shard, name: str) -> None:
+    """Raises RequestError if a crop can need pixels that the shard does not hold."""
+    if not shard.info.region_px:
+        return
+    held, wanted = shard.info, needed_region(experiment, name)
+    problems = []
+    if wanted.image_px > held.region_px:
+        problems.append(f"crops of {held.region_px} px, but the spec needs crops of {wanted.image_px} px")
+    if wanted.reach > held.reach + 1e-3:
+        problems.append(
+            f"squares of {held.reach:.2f} times the person's, but the spec's augmentations reach {wanted.reach:.2f}"
+        )
+    if problems:
+        size = f" --image-px {wanted.image_px}" if wanted.reach <= held.reach + 1e-3 else " --pictures original"
+        raise RequestError(
+            f"data.mix: {shard.path} holds regions of photos for {'; and for '.join(problems)}. Convert it again:"
+            f" {_command(name)}{size}{' (or --pictures original)' if 'px' in size else ''}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NeededRegion:
+    """What a spec shows of a photo: crops of `image_px`, within a square of `reach` times the person's."""
+
+    image_px: int
+    reach: float
+
+
+def needed_region(experiment: Experiment, name: str) -> NeededRegion:
+    """What the augmentations of a dataset need. Shrinking as far as the study's needs no more pixels than a region has.
+
+    A region for n px holds crops of n px of a square shrunk by 0.75, the least of the study's `rotate_scale`. Its
+    `random_crop` shrinks it further, by 0.6; as in the study, those crops are enlarged.
+    """
+    grown, shrunk, cropped, turned = 1.0, 1.0, 1.0, 0.0
+    for op in experiment.data.augment:
+        args = bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args)
+        if op.only and name not in op.only:
+            continue
+        if op.name == "rotate_scale":
+            grown, shrunk = grown * (1 + args["scale"]), shrunk * (1 - args["scale"])
+            turned += 2 * args["rotation_deg"] if args["p"] else 0
+        if op.name == "random_crop" and args["p"]:
+            cropped *= 1 - args["factor"]
+    angle = math.radians(min(turned, 45))
+    finer = max(SHRUNK / shrunk, 1) * max(STUDY_CROP / cropped, 1)
+    px = math.ceil(experiment.model.image_px * finer - 1e-6)
+    return NeededRegion(px, grown * (math.cos(angle) + math.sin(angle)))
 
 
 def _map(store: Store, name: str, split: str) -> Shard:

@@ -165,8 +165,8 @@ def _convert(
     packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
     about = {
         "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
-        "made_by": making.made_by, "pictures": packing.name, "selection": making.selection.name,
-        "compat": "study" if making.compat and source.study else "",
+        "made_by": making.made_by, "selection": making.selection.name,
+        "compat": "study" if making.compat and source.study else "", **packing.attributes,
     }  # fmt: skip
     ticker.part(path, len(part.items))
     folder = _folder(path)

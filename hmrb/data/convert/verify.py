@@ -63,7 +63,7 @@ def checksums(shard: Shard, known: int | None) -> Check:
         if key.startswith("categories/")
     }
     digests = {key: digest for key, digest in digests.items() if not key.startswith("categories/")}
-    sha = whole_sha(about_of(shard.info), digests, categories)
+    sha = whole_sha(about_of(shard.info), digests, categories, shard.info.sha_of)
     if sha != shard.info.sha:
         return wrong(
             "checksums", f"computed sha {sha}, stored sha {shard.info.sha}: the shard is damaged or was modified"

@@ -26,6 +26,7 @@ from hmrb.data.shard import (
     ShardError,
     ShardInfo,
     pictures_path,
+    region_of,
     row_arrays,
 )
 from hmrb.errors import RunError
@@ -40,6 +41,10 @@ HEADERS_BYTES = 1 << 16  # upper limit of an HDF5 file's overhead
 PER_PICTURE = ("origin", "photo_px")
 POINTS, BODY = ("keypoints2d", "keypoints3d"), ("pose", "betas", "transl")
 COUNTS = ("num_people", "num_images", "num_files")
+HASHED = {
+    "content": ("dataset", "split", "skeleton", "body"),
+    "attributes": ("dataset", "split", "skeleton", "body", "made_by", "pictures", "selection", "compat"),
+}  # the attributes that count in a sha, by `sha_of`
 
 
 class Block:
@@ -69,7 +74,8 @@ class Block:
             value = len(self._jpegs) - 1 if key == "image" else values.get(key)
             value = getattr(sample, key) if value is None else value
             if key in POINTS:
-                value = without_unlabelled(value) if len(value) else np.zeros(shape)
+                points = np.asarray(value)
+                value = without_unlabelled(points) if len(points) else np.zeros(shape)
             if key in BODY and not sample.has_body:
                 value = np.zeros_like(value)
             self._append(key, shape, dtype, value)
@@ -147,7 +153,7 @@ class ShardWriter:
         self.path = path
         self._about = {
             "dataset": dataset, "split": split, "skeleton": skeleton, "body": body, "made_by": made_by,
-            "pictures": pictures, "selection": selection, "compat": compat,
+            "pictures": pictures, "selection": selection, "compat": compat, **region_of(pictures),
         }  # fmt: skip
         self._block = Block(self._about, str(path))
         self._blocks: list[Path] = []
@@ -190,9 +196,16 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
     return info
 
 
-def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]]) -> str:
-    """16 hex digits of a hash over a shard's attributes and every array's SHA-256."""
-    whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
+def whole_sha(
+    about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]], sha_of: str = "content"
+) -> str:
+    """16 hex digits of a hash over every array's SHA-256 and the attributes that say what the arrays mean.
+
+    How a shard was made (its command, selection, packing) does not count. It counted in older shards
+    (`sha_of="attributes"`), which keep their hashes.
+    """
+    hashed = sorted((key, about[key]) for key in HASHED[sha_of])
+    whole = hashlib.sha256(repr(hashed).encode() + repr(sorted(categories.items())).encode())
     for key in sorted(digests):
         whole.update(key.encode() + digests[key].digest())
     return whole.hexdigest()[:16]
@@ -200,7 +213,7 @@ def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[s
 
 def about_of(info: ShardInfo) -> dict[str, Any]:
     """The attributes of a shard that its writer was given."""
-    return {key: value for key, value in asdict(info).items() if key not in ("sha", *COUNTS)}
+    return {key: value for key, value in asdict(info).items() if key not in ("sha", "sha_of", *COUNTS)}
 
 
 def guard(path: Path, step: Callable[[], Any]) -> Any:
@@ -244,7 +257,7 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
         for column, names in sorted(categories.items()):
             file[f"categories/{column}"] = np.array(list(names), f"S{CATEGORY_BYTES}")
         sha = whole_sha(about, digests, categories)
-        for name, value in ({"layout": LAYOUT_VERSION, "sha": sha} | counts | about).items():
+        for name, value in ({"layout": LAYOUT_VERSION, "sha": sha, "sha_of": "content"} | counts | about).items():
             file.attrs[name] = value
     for number, group in enumerate(groups):
         _write_pictures([blocks[i] for i in group], pictures_path(main, number))
@@ -254,7 +267,7 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     for old in path.parent.glob(f"{path.stem}.pictures-*.h5"):
         if old not in [pictures_path(path, number) for number in range(len(groups))]:
             old.unlink()  # left from a larger shard at the same path
-    return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha)
+    return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha, sha_of="content")
 
 
 @dataclass(frozen=True, slots=True)
