@@ -14,7 +14,7 @@ from hmrb.body import SMPL
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.contact_sheet import contact_sheet
-from hmrb.data.convert.packed_files import _points
+from hmrb.data.convert.packed_fields import mapped_points
 from hmrb.data.convert.verify import unlabelled
 from hmrb.data.loader import DrawDataset, StepDraws, train_loader
 from hmrb.data.shard import Shard
@@ -72,7 +72,7 @@ def test_the_writer_and_the_readers_put_zeros_there(pair: tuple[Shard, Shard]) -
     assert "pose has 72 numbers" in found.detail
     points = np.ones((24, 4))
     points[2] = (0.3, 0.2, 4, 0)
-    rows = _points(points, "smpl_24", "smpl54")
+    rows = mapped_points(points, "smpl_24", "smpl54")
     assert not rows[rows[:, 3] == 0].any()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from hmrb.body import SMPL, load_body
+from hmrb.data.convert.hashes import about_of, whole_sha
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
-from hmrb.data.convert.writer import BODY, COPY_BYTES, POINTS, about_of, whole_sha
+from hmrb.data.convert.writer import BODY, COPY_BYTES, POINTS
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
@@ -86,6 +87,16 @@ def finite(shard: Shard, known: int | None) -> Check:
                     f"{key}: confidence is {low:g} to {high:g}, expected 0 to 1: an undecoded visibility code?",
                 )
     return ok("finite", "all labels are finite, confidences are within 0 to 1")
+
+
+def labelled(shard: Shard, known: int | None) -> Check:
+    """Somebody has a label. The detail says how many people have labels of each kind."""
+    arrays, people = shard.arrays, {}
+    for key in POINTS:
+        people[key] = sum(int((piece[..., -1] > 0).any(1).sum()) for piece in _pieces(arrays[key]))
+    people["a body"] = int((arrays["has_body"] > 0).sum())
+    said = ", ".join(f"{count} with {what}" for what, count in people.items())
+    return ok("labelled", said) if any(people.values()) else wrong("labelled", "nobody has a keypoint or a body")
 
 
 def unlabelled(shard: Shard, known: int | None) -> Check:
@@ -182,5 +193,5 @@ def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
 
 
 FILE_CHECKS: Mapping[str, Callable[[Shard, int | None], Check]] = {
-    check.__name__: check for check in (counts, checksums, finite, unlabelled, pictures, people_in_picture)
+    check.__name__: check for check in (counts, checksums, finite, labelled, unlabelled, pictures, people_in_picture)
 }

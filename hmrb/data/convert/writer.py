@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from hmrb.bodykind import kind_of
+from hmrb.data.convert.hashes import whole_sha
 from hmrb.data.shard import (
     CATEGORY_BYTES,
     LAYOUT_VERSION,
@@ -40,11 +41,6 @@ PICTURES_BYTES = 32 << 30  # more bytes of images go to numbered files of about 
 HEADERS_BYTES = 1 << 16  # upper limit of an HDF5 file's overhead
 PER_PICTURE = ("origin", "photo_px")
 POINTS, BODY = ("keypoints2d", "keypoints3d"), ("pose", "betas", "transl")
-COUNTS = ("num_people", "num_images", "num_files")
-HASHED = {
-    "content": ("dataset", "split", "skeleton", "body"),
-    "attributes": ("dataset", "split", "skeleton", "body", "made_by", "pictures", "selection", "compat"),
-}  # the attributes that count in a sha, by `sha_of`
 
 
 class Block:
@@ -196,26 +192,6 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
     return info
 
 
-def whole_sha(
-    about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]], sha_of: str = "content"
-) -> str:
-    """16 hex digits of a hash over every array's SHA-256 and the attributes that say what the arrays mean.
-
-    How a shard was made (its command, selection, packing) does not count. It counted in older shards
-    (`sha_of="attributes"`), which keep their hashes.
-    """
-    hashed = sorted((key, about[key]) for key in HASHED[sha_of])
-    whole = hashlib.sha256(repr(hashed).encode() + repr(sorted(categories.items())).encode())
-    for key in sorted(digests):
-        whole.update(key.encode() + digests[key].digest())
-    return whole.hexdigest()[:16]
-
-
-def about_of(info: ShardInfo) -> dict[str, Any]:
-    """The attributes of a shard that its writer was given."""
-    return {key: value for key, value in asdict(info).items() if key not in ("sha", "sha_of", *COUNTS)}
-
-
 def guard(path: Path, step: Callable[[], Any]) -> Any:
     """Run `step`; a file system error becomes a RunError that names `path`."""
     try:
@@ -233,6 +209,8 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     counts = {"num_people": people, "num_images": images, "num_files": len(groups)}
     first = {key: (a.shape, a.dtype) for key, a in Shard(blocks[0]).arrays.items() if not key.startswith("categories/")}
     lengths = {"jpeg/offset": images + 1, "jpeg/bytes": total} | dict.fromkeys(PER_PICTURE, images)
+    if not any(_any_label(Shard(block)) for block in blocks):
+        raise RunError(f"{path}: none of the {people} people has a label (a keypoint or a body); nothing was written")
     digests = {key: hashlib.sha256() for key in first}
     categories: dict[str, dict[bytes, int]] = {}
     main = folder / path.name
@@ -268,6 +246,10 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
         if old not in [pictures_path(path, number) for number in range(len(groups))]:
             old.unlink()  # left from a larger shard at the same path
     return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha, sha_of="content")
+
+
+def _any_label(shard: Shard) -> bool:
+    return bool(shard.arrays["has_body"].any() or any((shard.arrays[key][..., -1] > 0).any() for key in POINTS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ import pytest
 from raw.people import Someone, draw, someone
 
 from hmrb.data.convert.boxes import turned
+from hmrb.data.convert.hashes import whole_sha
 from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.convert.verify import checksums, find_shard, verify
-from hmrb.data.convert.writer import ShardWriter, whole_sha
+from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import LATER, Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture
