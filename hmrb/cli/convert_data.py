@@ -197,7 +197,9 @@ def _convert_one(
         raise RequestError(f"{raw}: no such folder")
     folder = next(iter(_own_folders(raw, slug)), raw)
     print(f"{source.title}: looking in {folder} for\n{source.tree}")
-    _make(source, source.plan(Raw(folder, making.compat, store)), making, split, store)
+    files = Raw(folder, making.compat, store)
+    parts = source.plan(files)
+    _make(source, parts, replace(making, inputs=files.stamps()), split, store)
 
 
 def _own_folders(root: Path, slug: str) -> list[Path]:
@@ -209,17 +211,21 @@ def _own_folders(root: Path, slug: str) -> list[Path]:
 
 def _convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
     """Converts every dataset whose files are in a folder of its name in `root`."""
+    from dataclasses import replace
+
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.sources import CONVERTERS
     from hmrb.errors import RequestError
 
     if root is None or not root.is_dir():
         raise RequestError("--all: set --raw DIR, the folder with one folder per dataset")
-    found: list[tuple[Converter, list[SplitPlan]]] = []
+    found: list[tuple[Converter, list[SplitPlan], ConversionOptions]] = []
     for source in CONVERTERS.values():
         for folder in _own_folders(root, source.name):
             try:
-                found.append((source, source.plan(Raw(folder, making.compat, store))))
+                files = Raw(folder, making.compat, store)
+                parts = source.plan(files)
+                found.append((source, parts, replace(making, inputs=files.stamps())))
             except RequestError as error:
                 print(f"{source.name}: skipped: {error}")
             else:
@@ -227,8 +233,8 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
             break
     if not found:
         raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
-    for source, parts in found:
-        _make(source, parts, making, split, store)
+    for source, parts, options in found:
+        _make(source, parts, options, split, store)
 
 
 def make_dataset(name: str, store: "Store") -> None:

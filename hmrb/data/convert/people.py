@@ -1,11 +1,13 @@
 """People whose labels cannot be used: they are left out of a shard and counted."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
+from hmrb.data.convert.pack import Packing, pack
 from hmrb.errors import RunError
-from hmrb.records import Person
+from hmrb.records import Person, Photo, Sample
 
 OUTSIDE = "the box is outside the image"
 LIMIT = 0.05  # share of people with such labels above which a conversion fails
@@ -24,6 +26,24 @@ def fault_of(person: Person, has_picture: bool = True) -> str:
     if person.has_body and not all(np.isfinite(part).all() for part in (person.pose, person.betas, person.transl)):
         return "the body is not finite"
     return ""
+
+
+def packed(made: Photo | Sample, packing: Packing, left_out: Counter[str]) -> list[Sample]:
+    """The people of a photo, or a finished one, that can be used; the others are counted in `left_out`."""
+    if isinstance(made, Sample):
+        return [one for one in (made,) if _is_usable(one, bool(made.jpeg), left_out)]
+    has_picture = bool(made.data or made.file or made.pixels is not None)
+    usable = tuple(person for person in made.people if _is_usable(person, has_picture, left_out))
+    samples = pack(replace(made, people=usable), packing)
+    if len(samples) < len(usable):
+        left_out[OUTSIDE] += len(usable) - len(samples)
+    return samples
+
+
+def _is_usable(person: Person, has_picture: bool, left_out: Counter[str]) -> bool:
+    fault = fault_of(person, has_picture)
+    left_out.update([fault] if fault else [])
+    return not fault
 
 
 def is_labelled(person: Person) -> bool:
