@@ -85,6 +85,13 @@ class Photo:
     mirrored: bool = False
 
 
+def without_unlabelled(points: Float[np.ndarray, "*N K C"]) -> Float[np.ndarray, "*N K C"]:
+    """A copy of keypoints with zeros as the coordinates of those with confidence 0."""
+    out = np.array(points)
+    out[..., :-1][~(out[..., -1] > 0)] = 0
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One person under augmentation: labels and the square around the person in pixels of `image`.

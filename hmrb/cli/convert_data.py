@@ -41,6 +41,10 @@ def convert_data(
         str, typer.Option(help="Keep photos whose names match a pattern: '*outdoors*'.", show_default=False)
     ] = "",
     image_px: Annotated[int, typer.Option(min=32, help="Largest crop size that training will use.")] = 224,
+    pictures: Annotated[
+        str,
+        typer.Option(help="region: the part of a photo that training can show; original: the dataset's own pictures."),
+    ] = "region",
     compat: Annotated[
         str | None, typer.Option(help="study: reproduce the study's known mistakes.", show_default=False)
     ] = None,
@@ -101,11 +105,13 @@ def convert_data(
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: the only choice is --compat study")
+    if pictures not in ("region", "original"):
+        raise RequestError(f"--pictures {pictures}: the choices are region and original")
     making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
         selection=PhotoFilter(every, fraction, match),
-        packing=Packing("region", image_px),
+        packing=Packing("original" if pictures == "original" else "region", image_px),
         compat=compat == "study",
         missing_limit=allow_missing,
     )
@@ -191,7 +197,9 @@ def _convert_one(
         raise RequestError(f"{raw}: no such folder")
     folder = next(iter(_own_folders(raw, slug)), raw)
     print(f"{source.title}: looking in {folder} for\n{source.tree}")
-    _make(source, source.plan(Raw(folder, making.compat, store)), making, split, store)
+    files = Raw(folder, making.compat, store)
+    parts = source.plan(files)
+    _make(source, parts, replace(making, inputs=files.stamps()), split, store)
 
 
 def _own_folders(root: Path, slug: str) -> list[Path]:
@@ -203,17 +211,21 @@ def _own_folders(root: Path, slug: str) -> list[Path]:
 
 def _convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
     """Converts every dataset whose files are in a folder of its name in `root`."""
+    from dataclasses import replace
+
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.sources import CONVERTERS
     from hmrb.errors import RequestError
 
     if root is None or not root.is_dir():
         raise RequestError("--all: set --raw DIR, the folder with one folder per dataset")
-    found: list[tuple[Converter, list[SplitPlan]]] = []
+    found: list[tuple[Converter, list[SplitPlan], ConversionOptions]] = []
     for source in CONVERTERS.values():
         for folder in _own_folders(root, source.name):
             try:
-                found.append((source, source.plan(Raw(folder, making.compat, store))))
+                files = Raw(folder, making.compat, store)
+                parts = source.plan(files)
+                found.append((source, parts, replace(making, inputs=files.stamps())))
             except RequestError as error:
                 print(f"{source.name}: skipped: {error}")
             else:
@@ -221,8 +233,8 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
             break
     if not found:
         raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
-    for source, parts in found:
-        _make(source, parts, making, split, store)
+    for source, parts, options in found:
+        _make(source, parts, options, split, store)
 
 
 def make_dataset(name: str, store: "Store") -> None:

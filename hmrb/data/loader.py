@@ -23,7 +23,7 @@ from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
-from hmrb.records import Sample, View
+from hmrb.records import Sample, View, without_unlabelled
 from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 
@@ -273,13 +273,15 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def _finish(shard: Shard, row: int, view: View) -> Item:
+    """The row of a batch, with zeros as labels that the person does not have, whatever the shard holds there."""
+    has_body, betas = bool(shard.arrays["has_body"][row]), np.array(shard.arrays["betas"][row])
     return Item(
         image=exposed(view).image,
-        keypoints2d=view.keypoints2d,
-        keypoints3d=view.keypoints3d,
-        pose=view.pose,
-        betas=np.array(shard.arrays["betas"][row]),
-        has_body=bool(shard.arrays["has_body"][row]),
+        keypoints2d=without_unlabelled(view.keypoints2d),
+        keypoints3d=without_unlabelled(view.keypoints3d),
+        pose=view.pose if has_body else np.zeros_like(view.pose),
+        betas=betas if has_body else np.zeros_like(betas),
+        has_body=has_body,
         row=row,
     )
 

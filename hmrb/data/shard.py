@@ -4,6 +4,8 @@ Per person: box, keypoints2d, keypoints3d, pose, betas, transl, has_body, gender
 Per image: jpeg/offset into the bytes of all images; origin and photo_px, its position in the original photo.
 """
 
+import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,10 @@ from hmrb.skeleton import SKELETONS
 LAYOUT_VERSION = 2
 NAME_BYTES = 128
 CATEGORY_BYTES = 96
+LATER = ("region_px", "reach", "sha_of")  # attributes that older shards lack
+# The square that contains every augmentation of the study, in sides of the person's: scaled by 1.25, turned by 45
+# degrees.
+STUDY_REACH = 1.25 * math.sqrt(2)
 PICTURES = ("jpeg/bytes", "jpeg/offset", "origin", "photo_px")
 
 
@@ -31,9 +37,12 @@ class ShardError(RequestError):
 class ShardInfo:
     """A shard's attributes.
 
-    `sha` is a hash over all arrays: equal labels and images have equal hashes. `made_by` is the command that creates
-    the shard. `selection` says which photos were kept ("" for all), `compat` whose mistakes were reproduced ("" for
-    none). `pictures` is `original` (the dataset's bytes) or describes the stored regions.
+    `sha` is a hash of what `sha_of` says: `content` (dataset, split, skeleton, body and all arrays: equal labels and
+    images have equal hashes), or in older shards `attributes` (also of the attributes below). `made_by` is the command
+    that creates the shard. `selection` says which photos were kept ("" for all), `compat` whose mistakes were
+    reproduced ("" for none). `pictures` is `original` (the dataset's bytes) or describes the stored regions: for crops
+    of `region_px`, with all that a square of `reach` times the person's, about its centre, can show. Both are 0 for
+    original images.
     """
 
     dataset: str
@@ -48,6 +57,15 @@ class ShardInfo:
     selection: str = ""
     compat: str = ""
     num_files: int = 0
+    region_px: int = 0
+    reach: float = 0.0
+    sha_of: str = "attributes"
+
+
+def region_of(pictures: str) -> dict[str, Any]:
+    """`region_px` and `reach` of a shard's `pictures` text, the only statement of them in older shards."""
+    found = re.match(r"region for (\d+) px", pictures)
+    return {"region_px": int(found[1]), "reach": STUDY_REACH} if found else {"region_px": 0, "reach": 0.0}
 
 
 def row_arrays(num_keypoints: int, kind: BodyKind) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -197,18 +215,21 @@ def _read_info(path: Path) -> ShardInfo:
             f"{path}: has layout {about['layout']}, but this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data {name}"
         )
     fields = ShardInfo.__dataclass_fields__
-    if missing := [key for key in fields if key not in about]:
+    if missing := [key for key in fields if key not in about and key not in LATER]:
         raise ShardError(f"{path}: missing attributes: {', '.join(missing)}; recreate it with hmrb convert-data")
+    about = {"sha_of": "attributes"} | region_of(about["pictures"]) | about
     info = ShardInfo(**{key: _plain(about[key]) for key in fields})
     if info.skeleton not in SKELETONS:
         raise ShardError(f"{path}: unknown skeleton '{info.skeleton}'")
+    if info.sha_of not in ("content", "attributes"):
+        raise ShardError(f"{path}: its sha is of '{info.sha_of}'; known: content, attributes; use a newer hmrb")
     if info.body not in BODIES:
         raise ShardError(f"{path}: unknown body '{info.body}'; known: {', '.join(BODIES)}")
     return info
 
 
 def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, np.integer) else value
+    return value.item() if isinstance(value, np.integer | np.floating) else value
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:

@@ -26,7 +26,8 @@ DISTANCES: dict[str, Callable[..., Tensor]] = {
     "smooth_l1": functional.smooth_l1_loss,
 }
 # Pairs of joints whose midpoint is the origin of 3D keypoints; the first labelled pair is used. The study only has the
-# first pair: for datasets without those labels it moves the prediction to that origin but not the label.
+# first pair: for datasets without those labels it moves the prediction to that origin but not the label. A label is
+# there if its confidence is above 0; coordinates do not count.
 ORIGINS = (
     ("left_hip_extra", "right_hip_extra"), ("left_hip", "right_hip"), ("pelvis_extra", "pelvis_extra"),
     ("pelvis", "pelvis"),
@@ -160,8 +161,8 @@ def origin_rows(skeleton: str) -> Int[Tensor, "C 2"]:
 
 
 def _origin(label: Float[Tensor, "B J 4"], pairs: Int[Tensor, "C 2"]) -> Int[Tensor, "B 2"]:
-    """Each person's first labelled pair of joints, or the first pair if none is labelled. Unlabelled rows are all 0."""
-    is_there = (label != 0).any(2)[:, pairs].all(2)
+    """Each person's first labelled pair of joints, or the first pair if none is labelled."""
+    is_there = (label[..., 3] > 0)[:, pairs].all(2)
     return pairs[is_there.int().argmax(1)]  # the first True, or 0
 
 

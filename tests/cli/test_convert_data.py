@@ -135,7 +135,7 @@ def test_a_packed_file_becomes_a_shard(tmp_path: Path, home: Path) -> None:
         (("convert-data", "spin", "--file", "a.npz", "--as", "3dpw"), "--images DIR must be the folder"),
         (
             ("convert-data", "spin", "--file", "a.npz", "--as", "3dpw", "--compat", "study"),
-            "raw files only and have no effect here",
+            "--compat applies to raw files only and has no effect here",
         ),
         (("convert-data", "body"), "which body? hmrb convert-data body --file"),
         (("convert-data", "occluders"), "occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012"),

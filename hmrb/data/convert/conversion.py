@@ -3,14 +3,15 @@
 An interrupted conversion can be resumed: finished blocks are kept next to the shard until it is complete.
 """
 
-import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,22 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hmrb.data.convert.pack import Packing, inside, pack
+from hmrb.data.convert.blocks import (
+    BlockReport,
+    block_file,
+    code_sha,
+    digest,
+    file_sha,
+    folder_of,
+    open_blocks,
+    read_report,
+    reasons,
+    whole_blocks,
+    write_report,
+)
+from hmrb.data.convert.pack import Packing
+from hmrb.data.convert.people import check_share, packed, summary
+from hmrb.data.convert.raw import Raw as Raw
 from hmrb.data.convert.writer import Block, guard, join
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
@@ -31,33 +47,6 @@ from hmrb.records import Photo, Sample
 from hmrb.store import Store
 
 BLOCK_PHOTOS = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """A downloaded dataset: its folder, and whether to reproduce the study's mistakes (`compat`)."""
-
-    root: Path
-    compat: bool = False
-    store: Store = field(default_factory=Store.default)
-
-    def need(self, *names: str) -> Path:
-        """Return the first of these files or folders that exists. Raises RequestError with the names if none does."""
-        for name in names:
-            if (found := self.root / name).exists():
-                return found
-        raise RequestError(f"{self.root}: contains no {' or '.join(names)}; see hmrb convert-data NAME --explain")
-
-    def some(self, pattern: str) -> list[Path]:
-        """Return the matching files, sorted by name. Raises RequestError if there are none."""
-        found = sorted(self.root.glob(pattern))
-        if not found:
-            raise RequestError(f"{self.root}: contains no {pattern}; see hmrb convert-data NAME --explain")
-        return found
-
-    def file(self, name: str) -> Path:
-        """Path of a file that an annotation names. Raises RunError if it is outside the folder."""
-        return inside(self.root, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +121,9 @@ class ConversionOptions:
     packing: Packing = ORIGINAL
     compat: bool = False
     missing_limit: int = 0
-    """How many missing or unreadable images may be left out."""
+    """How many missing or unreadable images, and people that cannot be used, may be left out."""
+    inputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Size and time of change of the label files that the plan read."""
 
 
 class ProgressReporter:
@@ -165,35 +156,50 @@ def _convert(
     packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
     about = {
         "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
-        "made_by": making.made_by, "pictures": packing.name, "selection": making.selection.name,
-        "compat": "study" if making.compat and source.study else "",
+        "made_by": making.made_by, "selection": making.selection.name,
+        "compat": "study" if making.compat and source.study else "", **packing.attributes,
     }  # fmt: skip
     ticker.part(path, len(part.items))
-    folder = _folder(path)
     size = max(BLOCK_PHOTOS // part.photos_each, 1)
     starts = range(0, len(part.items), size)
-    blocks = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
-    said = {**about, "items": len(part.items), "first": repr(part.items[:1])[:500], "block": size}
-    guard(path, lambda: _open_blocks(folder, said))
+    jobs = [(number, start, part.items[start : start + size]) for number, start in enumerate(starts)]
     work = partial(_write_block, part.read, about, making.selection, packing, path)
-    problems: list[str] = []
-    for number, count, missing in _each(work, blocks, making.workers, path, part.read):
-        problems += missing
-        if len(problems) > making.missing_limit:
-            raise RunError(
-                f"{path}: {len(problems)} images cannot be read, --allow-missing allows {making.missing_limit}:"
-                f" {'; '.join(problems[:3])}. Finished blocks are kept; run the command again to resume"
-            )
-        for _ in range(count):
-            ticker.done(number)
-    for line in problems:
-        ticker.say(f"left out: {line}")
-    written = [block for number, *_ in blocks if (block := _block(folder, number)).exists()]
-    if not written:
-        raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
-    info = join(written, path, about)
-    shutil.rmtree(folder, ignore_errors=True)
+    reports: dict[int, BlockReport] = {}
+    with open_blocks(path, _identity(part, about, making, size)) as folder:
+        for number, count, report in _each(work, jobs, making.workers, path, part.read):
+            reports[number] = report
+            _check_missing(path, reports, making.missing_limit)
+            for _ in range(count):
+                ticker.done(number)
+        left_out, people = reasons(reports), sum(report.people for report in reports.values())
+        check_share(str(path), left_out, people, making.missing_limit)
+        for line in (*(f"left out: {line}" for line in _missing(reports)), *summary("left out", left_out)):
+            ticker.say(line)
+        if not people:
+            raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
+        info = join(whole_blocks(path, folder, reports), path, about)
+        shutil.rmtree(folder, ignore_errors=True)
     return info
+
+
+def _identity(part: SplitPlan, about: dict[str, Any], making: ConversionOptions, size: int) -> dict[str, Any]:
+    """What finished blocks depend on: a conversion goes on only with blocks of the same code, labels and options."""
+    command = re.sub(r" --allow-missing[ =]\d+", "", about["made_by"])
+    inputs = digest(part.items, sorted(making.inputs.items()))
+    return {**about, "made_by": command, "block": size, "inputs": inputs, "code": code_sha()}
+
+
+def _missing(reports: dict[int, BlockReport]) -> list[str]:
+    return [line for _, report in sorted(reports.items()) for line in report.missing]
+
+
+def _check_missing(path: Path, reports: dict[int, BlockReport], limit: int) -> None:
+    problems = _missing(reports)
+    if len(problems) > limit:
+        raise RunError(
+            f"{path}: {len(problems)} images cannot be read, --allow-missing allows {limit}:"
+            f" {'; '.join(problems[:3])}. Finished blocks are kept; run the command again to resume"
+        )
 
 
 def usable_cores() -> int:
@@ -209,30 +215,6 @@ def pick_parts(parts: Sequence[SplitPlan], split: str | None) -> list[SplitPlan]
     return chosen
 
 
-def _open_blocks(folder: Path, plan: dict[str, Any]) -> None:
-    """Create the folder of finished blocks; blocks of a different plan are deleted."""
-    said = json.dumps(plan, sort_keys=True)
-    note = folder / "plan.json"
-    if folder.exists() and (not note.exists() or note.read_text() != said):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(said)
-
-
-def _folder(path: Path) -> Path:
-    """Folder of a shard's finished blocks until the shard is complete."""
-    return path.parent / f".{path.stem}.blocks"
-
-
-def _block(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.h5"
-
-
-def _report(folder: Path, number: int) -> Path:
-    """Report written after each block, even an empty one: it marks the block as done and lists missing images."""
-    return folder / f"{number:06d}.json"
-
-
 def _write_block(
     read: Callable[[Any], Iterable[Photo | Sample]],
     about: dict[str, Any],
@@ -240,36 +222,34 @@ def _write_block(
     packing: Packing,
     path: Path,
     job: tuple[int, int, Sequence[Any]],
-) -> tuple[int, int, list[str]]:
-    """Write one block unless it is done. Returns its number, its number of items and its unreadable images."""
+) -> tuple[int, int, BlockReport]:
+    """Write one block unless it is done. Returns its number, its number of items and its report."""
     number, start, items = job
-    folder = _folder(path)
-    report = _report(folder, number)
-    if report.exists() and not json.loads(report.read_text()):  # retry blocks with missing images
-        return number, len(items), []
+    folder = folder_of(path)
+    if done := read_report(folder, number):
+        return number, len(items), done
     block = Block(about, about["dataset"])
-    missing = []
+    missing: list[str] = []
+    left_out: Counter[str] = Counter()
     for index, item in enumerate(items):
         for order, made in enumerate(read(item)):
             if not selection.keeps(made.name, start + index + order):
                 continue
             try:
-                samples = [made] if isinstance(made, Sample) else pack(made, packing)
+                for sample in packed(made, packing, left_out):
+                    block.add(sample)
             except UnreadablePicture as error:
                 missing.append(str(error))
-                continue
-            for sample in samples:
-                block.add(sample)
 
-    def write() -> None:
+    def write() -> BlockReport:
+        file = block_file(folder, number)
         if block.num_people:
-            block.write(_block(folder, number))
-        part = report.with_suffix(".part")
-        part.write_text(json.dumps(missing))
-        os.replace(part, report)
+            block.write(file)
+        report = BlockReport(block.num_people, file_sha(file) if block.num_people else "", missing, dict(left_out))
+        write_report(folder, number, report)
+        return report
 
-    guard(path, write)
-    return number, len(items), missing
+    return number, len(items), guard(path, write)
 
 
 def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callable[..., Any]) -> Iterator[Any]:
@@ -321,7 +301,7 @@ def estimate(part: SplitPlan, making: ConversionOptions, num_items: int = 4, num
     for item in looked:
         for made in islice(part.read(item), num_photos):
             try:
-                samples += [made] if isinstance(made, Sample) else pack(made, making.packing)
+                samples += packed(made, making.packing, Counter())
             except UnreadablePicture:
                 continue
     seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items

@@ -7,10 +7,13 @@ from pathlib import Path
 from hmrb.data.convert.catalogue import DATASETS, dataset
 from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
 from hmrb.data.convert.pack import pack
+from hmrb.data.convert.packed_fields import Notes
 from hmrb.data.convert.packed_files import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
+from hmrb.data.convert.people import OUTSIDE, check_share, is_labelled, summary
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
+from hmrb.formats.npz import Npz
 from hmrb.lookup import find
 from hmrb.records import Person, Photo, Sample
 from hmrb.skeleton import TRAINING_SKELETON
@@ -34,9 +37,9 @@ def repack(
     known = {row_split for row in DATASETS.values() for owner, row_split in row.shards if owner == slug}
     if split not in known:
         raise RequestError(f"{slug} has no split '{split}'; it has {', '.join(sorted(known))}")
-    if making.compat or making.missing_limit:
-        raise RequestError(f"{kind}: --compat and --allow-missing apply to raw files only and have no effect here")
-    read = reader(kind, file, images)
+    if making.compat:
+        raise RequestError(f"{kind}: --compat applies to raw files only and has no effect here")
+    read, notes = reader(kind, file, images), Notes()
     packing = making.packing if split == "train" else ORIGINAL
     path = store.shard(slug, split)
     ticker.part(path, 0)
@@ -44,15 +47,32 @@ def repack(
         path, dataset=slug, split=split, skeleton=TRAINING_SKELETON, body="smpl", made_by=making.made_by,
         pictures=packing.name, selection=making.selection.name,
     ) as writer:  # fmt: skip
-        for number, row in enumerate(read()):
+        people = labelled = 0
+        for number, row in enumerate(read(notes=notes)):
             ticker.done(row)
+            people, labelled = people + 1, labelled + is_labelled(row)
             if making.selection.keeps(row.name, number):
-                for sample in pack(_photo(row), packing):
+                samples = pack(_photo(row), packing)
+                notes.left_out.update([] if samples else [OUTSIDE])
+                for sample in samples:
                     writer.add(sample)
+        if people and not labelled:
+            raise RunError(f"{file}: none of its {people} people has a label. {_keys(kind, file)}")
+        check_share(str(file), notes.left_out, people, making.missing_limit)
+    for line in (*summary("left out", notes.left_out), *summary("changed", notes.changed)):
+        ticker.say(line)
     return writer.info
 
 
-def reader(kind: str, file: Path, images: Path | None) -> Callable[[], Iterator[Sample]]:
+def _keys(kind: str, file: Path) -> str:
+    """What a file of arrays has, and what is read of it."""
+    if kind.replace("-", "_") == "4dhumans":
+        return "Read are keypoints_2d, keypoints_3d, body_pose and betas"
+    with Npz(file) as arrays:
+        return f"It has {', '.join(sorted(arrays.keys))}; labels are read from {', '.join(LABELS[kind])}"
+
+
+def reader(kind: str, file: Path, images: Path | None) -> Callable[..., Iterator[Sample]]:
     """Return the reader of a packed file's rows. Raises RequestError if the image folder is required but missing."""
     read = find("kind of packed file", kind, PACKED)
     if kind.replace("-", "_") == "4dhumans":
@@ -67,6 +87,11 @@ def _photo(sample: Sample) -> Photo:
     return Photo(name=sample.name, people=(person,), data=sample.jpeg)
 
 
+LABELS = {
+    "humandata": ("keypoints2d", "keypoints3d", "keypoints2d_smplx", "keypoints3d_smplx", "smpl"),
+    "spin": ("part", "openpose", "S", "pose", "shape"),
+    "bedlam": ("gtkps", "pose_cam", "shape"),
+}
 PACKED: dict[str, Callable[..., Iterator[Sample]]] = {
     "humandata": read_human_data,
     "spin": read_spin,

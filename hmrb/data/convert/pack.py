@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from hmrb.data.shard import region_of
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.records import Person, Photo, Sample
@@ -37,6 +38,11 @@ class Packing:
     def name(self) -> str:
         """The shard's `pictures` attribute."""
         return "original" if self.kind == "original" else f"region for {self.image_px} px, JPEG {self.quality}"
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The shard's attributes about its images."""
+        return {"pictures": self.name, **region_of(self.name)}
 
 
 def pack(photo: Photo, packing: Packing) -> list[Sample]:

@@ -13,30 +13,32 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
-from hmrb.errors import RequestError
+from hmrb.data.convert.packed_fields import (
+    Notes,
+    PackedError,
+    gender_of,
+    genders_of,
+    image_names,
+    mapped_points,
+    person_of,
+    rows_of,
+    square_around,
+)
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import load_pickle
 from hmrb.lookup import find
 from hmrb.records import Sample
-from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
+from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
 
 JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
-SCALE_PX = 200.0  # box side per unit of `scale` in SPIN's format, margin included
-GENDER_CODES = {
-    **dict.fromkeys(("m", "male", "1"), "male"),  # 0 and 1 as in SURREAL
-    **dict.fromkeys(("f", "female", "0"), "female"),
-    **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
-}
 # Skeletons of BEDLAM's files, by their number of points.
 GTKPS = {len(SKELETONS[name].joints): name for name in ("smpl", "smpl_45", "smpl_54", "agora", "smplx")}
+SMPLX_POINTS = len(SKELETONS["smplx"].joints)
+KEYPOINTS_4DHUMANS = {"keypoints_2d": (44, 3), "keypoints_3d": (44, 4)}
 Pictures = Callable[[str], bytes]
-
-
-class PackedError(RequestError):
-    """An annotation file that violates its format, or one of its images that cannot be read."""
 
 
 def pictures_in(folder: Path) -> Pictures:
@@ -52,97 +54,104 @@ def pictures_in(folder: Path) -> Pictures:
     return read
 
 
-def read_human_data(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """Read mmhuman3d's HumanData. SMPL-X parameters are ignored: their shape space differs from SMPL's."""
-    with Npz(path) as file:
-        names = _names(file, "image_path")
-        two = _human_data_points(file, "keypoints2d", 3, len(names), skeleton)
-        three = _human_data_points(file, "keypoints3d", 4, len(names), skeleton)
-        smpl = file.read("smpl") if "smpl" in file else {}
-        has_smpl = _rows(file, "has_smpl", len(names), bool(smpl))
-        poses, betas, transl = _human_data_bodies(path, smpl, len(names))
-        genders = _genders(path, file.read("meta") if "meta" in file else {}, len(names))
-        boxes = _rows(file, "bbox_xywh", len(names))
-        for row, name in enumerate(names):
-            yield _sample(
-                name,
-                pictures(name),
-                next(boxes)[:4],
-                next(two),
-                next(three),
-                poses[row],
-                betas[row],
-                transl[row],
-                bool(next(has_smpl)),
-                genders[row],
-            )
+def read_human_data(
+    path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON, notes: Notes | None = None
+) -> Iterator[Sample]:
+    """Read mmhuman3d's HumanData. SMPL-X parameters are ignored: their shape space differs from SMPL's.
 
-
-def read_spin(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
-    """Read files in SPIN's format (SPIN, EFT, CLIFF): `part` has SPIN's 24 points, `openpose` OpenPose's 25."""
+    Files of SMPLer-X have `keypoints2d_smplx` and `keypoints3d_smplx` in place of `keypoints2d` and `keypoints3d`.
+    """
+    notes = notes or Notes()
     with Npz(path) as file:
-        names = _names(file, "imgname")
+        names = image_names(file, "image_path")
         count = len(names)
-        parts = _rows(file, "part", count, np.zeros((24, 3)))
-        openpose = _rows(file, "openpose", count, np.zeros((25, 3)))
-        three = _rows(file, "S", count, np.zeros((24, 4)))
-        centers, scales = _rows(file, "center", count), _rows(file, "scale", count)
-        poses, betas = (
-            _rows(file, "pose", count, np.zeros(SMPL_KIND.pose_numbers)),
-            _rows(file, "shape", count, np.zeros(SMPL_KIND.num_betas)),
-        )
-        has_smpl = _rows(file, "has_smpl", count, "pose" in file)
-        genders = _rows(file, "gender", count, "")
+        two = _human_data_points(file, "keypoints2d", 3, count, skeleton)
+        three = _human_data_points(file, "keypoints3d", 4, count, skeleton)
+        smpl = file.read("smpl") if "smpl" in file else {}
+        has_smpl = rows_of(file, "has_smpl", count, (), (1,), default=bool(smpl))
+        poses, betas, transl = _human_data_bodies(path, smpl, count)
+        genders = genders_of(path, file.read("meta") if "meta" in file else {}, count)
+        boxes = rows_of(file, "bbox_xywh", count, (4,), (5,))
+        for row, name in enumerate(names):
+            box, body = next(boxes)[:4], (poses[row], betas[row], transl[row], bool(next(has_smpl)))
+            yield from person_of(name, pictures(name), box, next(two), next(three), *body, genders[row], notes)
+
+
+def read_spin(
+    path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON, notes: Notes | None = None
+) -> Iterator[Sample]:
+    """Read files in SPIN's format (SPIN, EFT, CLIFF): `part` has SPIN's 24 points, `openpose` OpenPose's 25."""
+    notes = notes or Notes()
+    with Npz(path) as file:
+        names = image_names(file, "imgname")
+        count = len(names)
+        parts = rows_of(file, "part", count, (24, 3), default=np.zeros((24, 3)))
+        openpose = rows_of(file, "openpose", count, (25, 3), default=np.zeros((25, 3)))
+        three = rows_of(file, "S", count, (24, 4), default=np.zeros((24, 4)))
+        centers, scales = rows_of(file, "center", count, (2,)), rows_of(file, "scale", count, (), (1,), (2,))
+        poses = rows_of(file, "pose", count, default=np.zeros(SMPL_KIND.pose_numbers))
+        betas = rows_of(file, "shape", count, (-1,), default=np.zeros(SMPL_KIND.num_betas))
+        has_smpl = rows_of(file, "has_smpl", count, (), (1,), default="pose" in file)
+        genders = rows_of(file, "gender", count, default="")
         for name in names:
-            yield _sample(
+            marks = np.concatenate([next(openpose), next(parts)])
+            yield from person_of(
                 name,
                 pictures(name),
-                _square(next(centers), next(scales)),
-                _points(np.concatenate([next(openpose), next(parts)]), "smpl_49", skeleton),
-                _points(next(three), "smpl_24", skeleton),
+                square_around(next(centers), next(scales)),
+                mapped_points(marks, "smpl_49", skeleton),
+                mapped_points(next(three), "smpl_24", skeleton),
                 next(poses),
                 next(betas),
                 np.zeros(3),
                 bool(next(has_smpl)),
-                _gender(path, next(genders)),
+                gender_of(path, next(genders)),
+                notes,
             )
 
 
-def read_bedlam(path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+def read_bedlam(
+    path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON, notes: Notes | None = None
+) -> Iterator[Sample]:
     """Read files in BEDLAM's format, including AGORA's. The number of `gtkps` joints determines their skeleton.
 
     People with SMPL-X poses (165 numbers) and children (an 11th shape number) get no SMPL body.
     """
+    notes = notes or Notes()
     with Npz(path) as file:
-        names = _names(file, "imgname")
+        names = image_names(file, "imgname")
         count = len(names)
         source = _gtkps(path, file)
-        centers, scales, points = (_rows(file, key, count) for key in ("center", "scale", "gtkps"))
-        poses, betas = _rows(file, "pose_cam", count), _rows(file, "shape", count)
-        moves, cameras = _rows(file, "trans_cam", count, np.zeros(3)), _rows(file, "cam_ext", count, np.zeros((4, 4)))
-        genders = _rows(file, "gender", count, "")
+        centers, scales = rows_of(file, "center", count, (2,)), rows_of(file, "scale", count, (), (1,), (2,))
+        points = rows_of(file, "gtkps", count, (-1, 2), (-1, 3))
+        poses, betas = rows_of(file, "pose_cam", count, (-1,)), rows_of(file, "shape", count, (-1,))
+        moves = rows_of(file, "trans_cam", count, (3,), default=np.zeros(3))
+        cameras = rows_of(file, "cam_ext", count, (4, 4), default=np.zeros((4, 4)))
+        genders = rows_of(file, "gender", count, default="")
         for name in names:
             pose, shape, marked = next(poses), next(betas), next(points)
-            is_smpl = len(pose) == SMPL_KIND.pose_numbers and not shape[SMPL_KIND.num_betas :].any()
+            is_smpl = len(pose) == SMPL_KIND.pose_numbers
             jpeg = pictures(name)
             if "closeup" in name:  # stored rotated; the labels are for the upright image
                 jpeg = _as_jpeg(jpeg, name, turned=True)
-            yield _sample(
+            yield from person_of(
                 name,
                 jpeg,
-                _square(next(centers), next(scales)),
-                _points(np.c_[marked, np.ones(len(marked))][:, :3], source, skeleton),
-                _points(np.zeros((24, 4)), "smpl", skeleton),
+                square_around(next(centers), next(scales)),
+                mapped_points(np.c_[marked, np.ones(len(marked))][:, :3], source, skeleton),
+                mapped_points(np.zeros((24, 4)), "smpl", skeleton),
                 pose if is_smpl else np.zeros(SMPL_KIND.pose_numbers),
-                shape[: SMPL_KIND.num_betas] if is_smpl else np.zeros(SMPL_KIND.num_betas),
+                shape if is_smpl else np.zeros(SMPL_KIND.num_betas),
                 np.asarray(next(moves)) + next(cameras)[:3, 3],
                 is_smpl,
-                _gender(path, next(genders)),
+                gender_of(path, next(genders)),
+                notes,
             )
 
 
-def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sample]:
+def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON, notes: Notes | None = None) -> Iterator[Sample]:
     """Read a 4D-Humans tar: each image is next to a pickled list of its people."""
+    notes = notes or Notes()
     for key, members in _groups(path):
         kinds = sorted(members)
         picture = next((members[kind] for kind in ("jpg", "jpeg", "png") if kind in members), None)
@@ -150,32 +159,43 @@ def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON) -> Iterator[Sam
             raise PackedError(f"{path}: '{key}' has {', '.join(kinds)}; a person needs jpg and data.pyd")
         jpeg = picture if picture.startswith(b"\xff\xd8") else _as_jpeg(picture, f"{path}: {key}", turned=False)
         for person in load_pickle(io.BytesIO(members["data.pyd"]), f"{path}: {key}.data.pyd"):
-            yield _person_4dhumans(f"{path}: {key}", key, jpeg, person, skeleton)
+            yield from _person_4dhumans(f"{path}: {key}", key, jpeg, person, skeleton, notes)
 
 
-def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: str) -> Sample:
+def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: str, notes: Notes) -> Iterator[Sample]:
     needed = ("keypoints_2d", "keypoints_3d", "center", "scale", "body_pose", "betas", "has_body_pose", "has_betas")
     if not isinstance(person, Mapping) or (missing := [name for name in needed if name not in person]):
         said = "is not a dict" if not isinstance(person, Mapping) else f"has no {', '.join(missing)}"
         raise PackedError(f"{source}: a person {said}")
     # OpenPose's 25, then the first 19 of SPIN's 24: the first 44 joints of smpl_49.
-    two, three = (np.asarray(person[name], np.float64) for name in ("keypoints_2d", "keypoints_3d"))
-    if two.shape != (44, 3) or three.shape != (44, 4):
-        raise PackedError(
-            f"{source}: keypoints have shapes {two.shape} and {three.shape}, expected (44, 3) and (44, 4)"
-        )
-    return _sample(
+    two, three = (_table(source, person, name, shape) for name, shape in KEYPOINTS_4DHUMANS.items())
+    center = _table(source, person, "center", (2,))
+    scale = _table(source, person, "scale", (), (1,), (2,))
+    has_body = _table(source, person, "has_body_pose").all() and _table(source, person, "has_betas").all()
+    yield from person_of(
         key,
         jpeg,
-        _square(person["center"], person["scale"]),
-        _points(np.pad(two, ((0, 5), (0, 0))), "smpl_49", skeleton),
-        _points(np.pad(three, ((0, 5), (0, 0))), "smpl_49", skeleton),
+        square_around(center, scale),
+        mapped_points(np.pad(two, ((0, 5), (0, 0))), "smpl_49", skeleton),
+        mapped_points(np.pad(three, ((0, 5), (0, 0))), "smpl_49", skeleton),
         person["body_pose"],
         person["betas"],
         np.zeros(3),
-        bool(np.all(person["has_body_pose"]) and np.all(person["has_betas"])),
+        bool(has_body),
         "neutral",
+        notes,
     )
+
+
+def _table(source: str, person: Mapping[str, Any], key: str, *shapes: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """A field of a person as numbers of one of these shapes, or of any."""
+    try:
+        values = np.asarray(person[key], np.float64)
+    except (ValueError, TypeError):
+        raise PackedError(f"{source}: {key} is not a table of numbers") from None
+    if shapes and values.shape not in shapes:
+        raise PackedError(f"{source}: {key} has shape {values.shape}, expected {' or '.join(map(str, shapes))}")
+    return values
 
 
 def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -204,73 +224,14 @@ def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, members
 
 
-def _sample(
-    name: str,
-    jpeg: bytes,
-    box: Any,
-    keypoints2d: Float[np.ndarray, "K 3"],
-    keypoints3d: Float[np.ndarray, "K 4"],
-    pose: Any,
-    betas: Any,
-    transl: Any,
-    has_body: bool,
-    gender: str,
-) -> Sample:
-    body = [np.asarray(part, np.float32).ravel() for part in (pose, betas, transl)]
-    sizes, wanted = [len(part) for part in body], [SMPL_KIND.pose_numbers, SMPL_KIND.num_betas, 3]
-    if sizes[::2] != wanted[::2] or sizes[1] < wanted[1]:
-        raise PackedError(f"'{name}': pose, shape and translation have {sizes} numbers, expected {wanted}")
-    has_body = has_body and all(np.isfinite(part).all() for part in body)
-    pose, betas, transl = body if has_body else (np.zeros(size, np.float32) for size in wanted)
-    return Sample(
-        jpeg=jpeg,
-        name=name,
-        box=np.asarray(box, np.float32),
-        keypoints2d=keypoints2d,
-        keypoints3d=keypoints3d,
-        pose=pose.reshape(SMPL_KIND.num_joints, 3),
-        betas=betas[: SMPL_KIND.num_betas],
-        transl=transl,
-        has_body=has_body,
-        gender=gender,
-    )
-
-
-def _points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -> Float[np.ndarray, "J C"]:
-    """Map points from one skeleton to another; points that are not finite are missing, confidence is at most 1."""
-    points = np.asarray(values, np.float32).copy()
-    points[~np.isfinite(points).all(1)] = 0
-    points[:, -1] = points[:, -1].clip(0, 1)
-    return remap(points, source, target)
-
-
-def _square(center: Any, scale: Any) -> Float[np.ndarray, "4"]:
-    side = SCALE_PX * float(np.max(scale))
-    x, y = np.asarray(center, np.float64)
-    return np.array([x - side / 2, y - side / 2, side, side], np.float32)
-
-
-def _names(file: Npz, key: str) -> list[str]:
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in file.rows(key)]
-
-
-def _rows(file: Npz, key: str, count: int, default: Any = None) -> Iterator[Any]:
-    """Iterate over the `count` rows of an array, or over copies of `default` if the file does not have it."""
-    if key not in file and default is not None:
-        return repeat(default, count)
-    shape = file.shape(key)
-    have = shape[0] if shape else len(file.read(key))
-    if have != count:
-        raise PackedError(f"{file.path}: {key} has {have} rows for {count} images")
-    return file.rows(key)
-
-
 def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: str) -> Iterator[np.ndarray]:
     """Iterate over keypoints, which store all joints of a convention or only the joints in its mask."""
+    key = key if key in file or f"{key}_smplx" not in file else f"{key}_smplx"
     if key not in file:
-        yield from repeat(_points(np.zeros((190, width)), "human_data", skeleton), count)
+        yield from repeat(mapped_points(np.zeros((190, width)), "human_data", skeleton), count)
         return
-    convention = str(file.read(f"{key}_convention")) if f"{key}_convention" in file else "human_data"
+    convention = "smplx" if file.shape(key)[1:2] == (SMPLX_POINTS,) and key.endswith("_smplx") else "human_data"
+    convention = str(file.read(f"{key}_convention")) if f"{key}_convention" in file else convention
     joints = len(find("skeleton", convention, SKELETONS).joints)
     mask = np.asarray(file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)).astype(bool)
     if len(mask) > joints:
@@ -285,7 +246,7 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
         whole = np.zeros((joints, width), np.float32)  # older files have the first joints of today's list
         whole[columns] = stored
         whole[: len(mask), -1] *= mask
-        yield _points(whole, convention, skeleton)
+        yield mapped_points(whole, convention, skeleton)
 
 
 def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -301,21 +262,6 @@ def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, n
     except ValueError as error:
         raise PackedError(f"{path}: smpl does not match {count} images ({error})") from None
     return poses, betas, transl
-
-
-def _genders(path: Path, meta: Any, count: int) -> list[str]:
-    given = meta.get("gender") if isinstance(meta, Mapping) else None
-    codes = [""] * count if given is None else np.asarray(given).ravel().tolist()
-    if len(codes) != count:
-        raise PackedError(f"{path}: {len(codes)} genders for {count} images")
-    return [_gender(path, code) for code in codes]
-
-
-def _gender(path: Path, code: Any) -> str:
-    word = (code.decode() if isinstance(code, bytes) else str(code)).lower()
-    if word not in GENDER_CODES:
-        raise PackedError(f"{path}: unknown gender '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
-    return GENDER_CODES[word]
 
 
 def _gtkps(path: Path, file: Npz) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from hmrb.body import SMPL, load_body
+from hmrb.data.convert.hashes import about_of, whole_sha
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
-from hmrb.data.convert.writer import COPY_BYTES, about_of, whole_sha
+from hmrb.data.convert.writer import BODY, COPY_BYTES, POINTS
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
@@ -63,7 +64,7 @@ def checksums(shard: Shard, known: int | None) -> Check:
         if key.startswith("categories/")
     }
     digests = {key: digest for key, digest in digests.items() if not key.startswith("categories/")}
-    sha = whole_sha(about_of(shard.info), digests, categories)
+    sha = whole_sha(about_of(shard.info), digests, categories, shard.info.sha_of)
     if sha != shard.info.sha:
         return wrong(
             "checksums", f"computed sha {sha}, stored sha {shard.info.sha}: the shard is damaged or was modified"
@@ -86,6 +87,35 @@ def finite(shard: Shard, known: int | None) -> Check:
                     f"{key}: confidence is {low:g} to {high:g}, expected 0 to 1: an undecoded visibility code?",
                 )
     return ok("finite", "all labels are finite, confidences are within 0 to 1")
+
+
+def labelled(shard: Shard, known: int | None) -> Check:
+    """Somebody has a label. The detail says how many people have labels of each kind."""
+    arrays, people = shard.arrays, {}
+    for key in POINTS:
+        people[key] = sum(int((piece[..., -1] > 0).any(1).sum()) for piece in _pieces(arrays[key]))
+    people["a body"] = int((arrays["has_body"] > 0).sum())
+    said = ", ".join(f"{count} with {what}" for what, count in people.items())
+    return ok("labelled", said) if any(people.values()) else wrong("labelled", "nobody has a keypoint or a body")
+
+
+def unlabelled(shard: Shard, known: int | None) -> Check:
+    """Labels that a person does not have are zeros. hmrb does not read them, but other programs may."""
+    arrays, found = shard.arrays, {}
+    has_body = arrays["has_body"] > 0
+    for key in (*POINTS, *BODY):
+        count = 0
+        for start in range(0, len(shard), 1 << 16):
+            rows = slice(start, start + (1 << 16))
+            values = arrays[key][rows]
+            without = ~(values[..., -1] > 0) if key in POINTS else ~has_body[rows]
+            count += int(np.count_nonzero(values[..., :-1][without] if key in POINTS else values[without]))
+        if count:
+            found[key] = count
+    if found:
+        said = ", ".join(f"{key} has {count} numbers" for key, count in found.items())
+        return wrong("unlabelled", f"{said} under confidence 0 or has_body 0: write zeros there")
+    return ok("unlabelled", "missing labels are zeros")
 
 
 def pictures(shard: Shard, known: int | None) -> Check:
@@ -163,5 +193,5 @@ def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
 
 
 FILE_CHECKS: Mapping[str, Callable[[Shard, int | None], Check]] = {
-    check.__name__: check for check in (counts, checksums, finite, pictures, people_in_picture)
+    check.__name__: check for check in (counts, checksums, finite, labelled, unlabelled, pictures, people_in_picture)
 }

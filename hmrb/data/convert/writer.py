@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from hmrb.bodykind import kind_of
+from hmrb.data.convert.hashes import whole_sha
 from hmrb.data.shard import (
     CATEGORY_BYTES,
     LAYOUT_VERSION,
@@ -26,11 +27,12 @@ from hmrb.data.shard import (
     ShardError,
     ShardInfo,
     pictures_path,
+    region_of,
     row_arrays,
 )
 from hmrb.errors import RunError
 from hmrb.lookup import find
-from hmrb.records import GENDERS, Sample
+from hmrb.records import GENDERS, Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS
 
 BLOCK_BYTES = 1 << 26  # bytes of images held in memory before a block is written
@@ -38,7 +40,7 @@ COPY_BYTES = 1 << 24
 PICTURES_BYTES = 32 << 30  # more bytes of images go to numbered files of about this size
 HEADERS_BYTES = 1 << 16  # upper limit of an HDF5 file's overhead
 PER_PICTURE = ("origin", "photo_px")
-COUNTS = ("num_people", "num_images", "num_files")
+POINTS, BODY = ("keypoints2d", "keypoints3d"), ("pose", "betas", "transl")
 
 
 class Block:
@@ -54,7 +56,7 @@ class Block:
         self.num_people = self.num_bytes = 0
 
     def add(self, sample: Sample) -> None:
-        """Append one person; an image identical to the previous person's is shared."""
+        """Append one person; an image identical to the previous person's is shared. Missing labels become zeros."""
         name = sample.name.encode()
         if len(name) > NAME_BYTES:
             raise ShardError(f"{self._label}: image name '{sample.name}' is longer than {NAME_BYTES} bytes")
@@ -67,8 +69,11 @@ class Block:
         for key, (shape, dtype) in self._arrays.items():
             value = len(self._jpegs) - 1 if key == "image" else values.get(key)
             value = getattr(sample, key) if value is None else value
-            if key in ("keypoints2d", "keypoints3d") and not len(np.asarray(value)):
-                value = np.zeros(shape)  # unlabelled
+            if key in POINTS:
+                points = np.asarray(value)
+                value = without_unlabelled(points) if len(points) else np.zeros(shape)
+            if key in BODY and not sample.has_body:
+                value = np.zeros_like(value)
             self._append(key, shape, dtype, value)
         for key, number in sample.columns.items():
             code = self._code(key, number) if isinstance(number, str) else number
@@ -144,7 +149,7 @@ class ShardWriter:
         self.path = path
         self._about = {
             "dataset": dataset, "split": split, "skeleton": skeleton, "body": body, "made_by": made_by,
-            "pictures": pictures, "selection": selection, "compat": compat,
+            "pictures": pictures, "selection": selection, "compat": compat, **region_of(pictures),
         }  # fmt: skip
         self._block = Block(self._about, str(path))
         self._blocks: list[Path] = []
@@ -187,19 +192,6 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
     return info
 
 
-def whole_sha(about: dict[str, Any], digests: dict[str, Any], categories: dict[str, dict[bytes, int]]) -> str:
-    """16 hex digits of a hash over a shard's attributes and every array's SHA-256."""
-    whole = hashlib.sha256(repr(sorted(about.items())).encode() + repr(sorted(categories.items())).encode())
-    for key in sorted(digests):
-        whole.update(key.encode() + digests[key].digest())
-    return whole.hexdigest()[:16]
-
-
-def about_of(info: ShardInfo) -> dict[str, Any]:
-    """The attributes of a shard that its writer was given."""
-    return {key: value for key, value in asdict(info).items() if key not in ("sha", *COUNTS)}
-
-
 def guard(path: Path, step: Callable[[], Any]) -> Any:
     """Run `step`; a file system error becomes a RunError that names `path`."""
     try:
@@ -217,6 +209,8 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     counts = {"num_people": people, "num_images": images, "num_files": len(groups)}
     first = {key: (a.shape, a.dtype) for key, a in Shard(blocks[0]).arrays.items() if not key.startswith("categories/")}
     lengths = {"jpeg/offset": images + 1, "jpeg/bytes": total} | dict.fromkeys(PER_PICTURE, images)
+    if not any(_any_label(Shard(block)) for block in blocks):
+        raise RunError(f"{path}: none of the {people} people has a label (a keypoint or a body); nothing was written")
     digests = {key: hashlib.sha256() for key in first}
     categories: dict[str, dict[bytes, int]] = {}
     main = folder / path.name
@@ -241,7 +235,7 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
         for column, names in sorted(categories.items()):
             file[f"categories/{column}"] = np.array(list(names), f"S{CATEGORY_BYTES}")
         sha = whole_sha(about, digests, categories)
-        for name, value in ({"layout": LAYOUT_VERSION, "sha": sha} | counts | about).items():
+        for name, value in ({"layout": LAYOUT_VERSION, "sha": sha, "sha_of": "content"} | counts | about).items():
             file.attrs[name] = value
     for number, group in enumerate(groups):
         _write_pictures([blocks[i] for i in group], pictures_path(main, number))
@@ -251,7 +245,11 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     for old in path.parent.glob(f"{path.stem}.pictures-*.h5"):
         if old not in [pictures_path(path, number) for number in range(len(groups))]:
             old.unlink()  # left from a larger shard at the same path
-    return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha)
+    return ShardInfo(**about, num_people=people, num_images=images, num_files=len(groups), sha=sha, sha_of="content")
+
+
+def _any_label(shard: Shard) -> bool:
+    return bool(shard.arrays["has_body"].any() or any((shard.arrays[key][..., -1] > 0).any() for key in POINTS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _part(
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
-            if person.get("iscrowd") or not any(person.get("keypoints", ())[2::3]):
+            if person.get("iscrowd") or not any((person.get("keypoints") or ())[2::3]):
                 continue
             picture = entry(pictures, entry(person, "image_id", path), path)
             points = points_of(person, path)

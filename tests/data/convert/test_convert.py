@@ -1,12 +1,15 @@
 """Conversions: bytes do not depend on processes or interruptions, and the shard records its options."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -17,10 +20,21 @@ from raw.eft import FILES, write
 
 import hmrb.data.convert.conversion
 import hmrb.data.convert.writer
-from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter, ProgressReporter, convert, estimate
+from hmrb.data.convert.blocks import open_blocks
+from hmrb.data.convert.conversion import (
+    ConversionOptions,
+    PhotoFilter,
+    ProgressReporter,
+    Raw,
+    SplitPlan,
+    _identity,
+    convert,
+    estimate,
+)
 from hmrb.data.convert.pack import Packing
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
+from hmrb.records import Photo
 from hmrb.store import Store
 
 HERE = Path(__file__).parents[2]
@@ -202,7 +216,7 @@ def test_a_full_disk_leaves_finished_blocks_alone(limit: int, finished: bool, tm
     )  # fmt: skip
     kept = sorted(file.name for file in (path.parent / ".eft_lspet_train.blocks").iterdir())
     blocks = [f"{number:06d}.{end}" for number in range(7) for end in ("h5", "json")] if finished else []
-    assert kept == [*blocks, "plan.json"]
+    assert kept == [".lock", *blocks, "plan.json"]
     assert [file.name for file in path.parent.iterdir()] == [".eft_lspet_train.blocks"]
 
 
@@ -315,3 +329,124 @@ def test_what_it_will_take_is_told_from_a_few_items() -> None:
     assert about.bytes == size / 2
     long = replace(part, photos_each=100)  # only the first 20 photos of an item are read
     assert estimate(long, ConversionOptions("a test"), num_items=20).people == 57 * 5
+
+
+def half_done(home: Path) -> None:
+    """A conversion that ended early, with finished blocks."""
+    with pytest.raises(RunError):
+        make(home, lacking=(19,))
+    assert len(list(blocks_at(home).glob("0*.h5"))) == 7
+
+
+@pytest.mark.parametrize("damage", ["gone", "other bytes", "another block"])
+def test_a_block_that_is_gone_or_damaged_is_not_nobody(damage: str, undisturbed: bytes, tmp_path: Path) -> None:
+    half_done(tmp_path)
+    first, second = (blocks_at(tmp_path) / f"{number:06d}.h5" for number in (0, 1))
+    if damage == "gone":
+        first.unlink()  # written again at once
+    if damage == "other bytes":
+        content = bytearray(first.read_bytes())
+        content[-1] ^= 1
+        first.write_bytes(content)
+    if damage == "another block":
+        first.write_bytes(second.read_bytes())
+    if damage != "gone":
+        with pytest.raises(RunError, match=r"000000\.h5: this block of \d+ people is gone or damaged; run the"):
+            make(tmp_path)
+        assert not shard_at(tmp_path).exists()
+    make(tmp_path)
+    assert shard_at(tmp_path).read_bytes() == undisturbed
+
+
+def test_two_conversions_at_once_do_not_share_blocks(undisturbed: bytes, tmp_path: Path) -> None:
+    with open_blocks(shard_at(tmp_path), {}) as folder:
+        (folder / "000000.h5").write_bytes(b"the other's")
+        with pytest.raises(RequestError) as error:
+            make(tmp_path)
+        assert str(error.value) == (
+            f"{shard_at(tmp_path)}: another conversion is writing it (process {os.getpid()}); wait for it, or write"
+            " elsewhere with --out"
+        )
+        assert (folder / "000000.h5").read_bytes() == b"the other's"
+    make(tmp_path)
+    assert shard_at(tmp_path).read_bytes() == undisturbed
+    assert names_in(tmp_path) == ["lsp_train.h5"]
+
+
+def identity(**changes: object) -> dict[str, object]:
+    (part,) = source().plan(None)
+    making = replace(ConversionOptions("hmrb convert-data lsp --allow-missing 2"), **changes)
+    return _identity(part, {"made_by": making.made_by}, making, 3)
+
+
+def test_blocks_of_other_labels_or_code_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "labels").mkdir()
+    read, beside = tmp_path / "labels" / "train.json", tmp_path / "other.pkl"
+    read.write_text("1")
+    beside.write_text("1")
+    (tmp_path / "labels" / "a.jpg").write_text("1")
+
+    def stamps() -> dict[str, tuple[int, int]]:
+        raw = Raw(tmp_path)
+        raw.need("labels")
+        raw.file("labels/a.jpg")
+        return raw.stamps()
+
+    before = identity(inputs=stamps())
+    assert list(stamps()) == ["labels/train.json", "other.pkl"]
+    (tmp_path / "labels" / "a.jpg").write_text("12")
+    assert identity(inputs=stamps()) == before
+    assert identity(inputs=stamps(), made_by="hmrb convert-data lsp") == before  # --allow-missing changes no block
+    assert identity(inputs=stamps(), made_by="hmrb convert-data lsp --every 2") != before
+    for path in (read, beside):
+        facts = path.stat()
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+        assert identity(inputs=stamps()) != before
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        assert identity(inputs=stamps()) == before
+    monkeypatch.setattr(hmrb.data.convert.conversion, "code_sha", lambda: "other code")
+    assert identity(inputs=stamps()) != before
+
+
+def test_the_files_that_were_looked_up_stay_in_the_first_process(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("1")
+    raw = Raw(tmp_path)
+    raw.some("*.json")
+    assert raw.reads == {tmp_path / "a.json"}
+    assert pickle.loads(pickle.dumps(raw)).reads == set()
+
+
+def test_people_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) -> None:
+    nan = np.float32("nan")
+
+    def spoilt(faults: int, item: int) -> Iterator[Photo]:
+        for photo in read((), item):
+            (first, *others) = photo.people
+            if item < faults:
+                points = first.keypoints2d.copy()
+                points[3] = (nan, nan, 1)
+                box = np.array([[nan, 0, 5, 5], [10, 10, 0, 0], [90, 90, -50, -50], first.box][item % 4], np.float32)
+                first = replace(first, box=box, keypoints2d=points if item % 4 == 3 else first.keypoints2d)
+            yield replace(photo, people=(first, *others))
+
+    def told(faults: int, limit: int = 0) -> list[str]:
+        said: list[str] = []
+        ticker = ProgressReporter()
+        ticker.say = said.append  # type: ignore[method-assign]
+        part = SplitPlan("train", range(ITEMS), partial(spoilt, faults))
+        convert(source(), [part], Store(tmp_path), ConversionOptions("a test", missing_limit=limit), ticker)
+        return said
+
+    assert told(1) == ["left out: 2 people: the box is not finite"]
+    assert len(Shard(shard_at(tmp_path))) == 55
+    with pytest.raises(RunError, match=r"8 of 57 people cannot be used, more than 5%: .* or set --allow-missing 8"):
+        told(4)
+    assert sorted(told(4, limit=8)) == [
+        "left out: 2 people: keypoints2d are not finite",
+        "left out: 2 people: the box is not finite",
+        "left out: 4 people: the box has no size or a negative size",
+    ]
+    arrays = Shard(shard_at(tmp_path)).arrays
+    assert len(arrays["box"]) == 49
+    assert np.isfinite(arrays["keypoints2d"]).all()
+    assert (arrays["box"][:, 2:] > 0).all()

@@ -13,8 +13,11 @@ import pytest
 from conftest import GOLDENS
 from raw.pickled import Bomb
 
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter
+from hmrb.data.convert.from_packed import repack
+from hmrb.data.convert.pack import Packing
+from hmrb.data.convert.packed_fields import MORE_SHAPE, Notes, PackedError
 from hmrb.data.convert.packed_files import (
-    PackedError,
     pictures_in,
     read_4dhumans,
     read_bedlam,
@@ -23,9 +26,10 @@ from hmrb.data.convert.packed_files import (
 )
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard
-from hmrb.errors import RequestError
-from hmrb.records import Sample
+from hmrb.errors import RequestError, RunError
+from hmrb.records import Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS
+from hmrb.store import Store
 
 # smpl_54's indices in HumanData's list of 190, from the study's name tables.
 SLOTS = [*range(22), 188, 189, *range(55, 65 + 1), *range(66, 75 + 1), *range(144, 152 + 1)]
@@ -71,8 +75,8 @@ def test_a_human_data_file_of_the_study() -> None:
     assert people[3].jpeg == named("003.jpg")
     for row, sample in enumerate(people):
         np.testing.assert_array_equal(sample.box, boxes[row, :4])
-        np.testing.assert_array_equal(sample.keypoints2d, two[row][order].astype(np.float32))
-        np.testing.assert_array_equal(sample.keypoints3d, three[row][order].astype(np.float32))
+        for ours, theirs in ((sample.keypoints2d, two), (sample.keypoints3d, three)):
+            np.testing.assert_array_equal(ours, without_unlabelled(theirs[row][order].astype(np.float32)))
         assert sample.has_body
     np.testing.assert_allclose(people[0].pose[0], [-1.2434107, -0.9266685, 1.1234983], atol=1e-6)  # its global_orient
     np.testing.assert_allclose(people[0].pose[1], [0.281938225, 0.0697280541, -0.178236321], atol=1e-6)
@@ -83,7 +87,7 @@ def test_a_human_data_file_of_the_study() -> None:
 def human_data(**changes: Any) -> dict[str, Any]:
     two = RNG.uniform(0, 100, (3, 190, 3))
     two[..., 2] = 1
-    smpl = {"global_orient": np.ones((3, 3)), "body_pose": np.zeros((3, 69)), "betas": np.ones((3, 11))}
+    smpl = {"global_orient": np.ones((3, 3)), "body_pose": np.zeros((3, 69)), "betas": np.ones((3, 10))}
     return {
         "image_path": ["a.jpg", "a.jpg", "b.jpg"],
         "bbox_xywh": np.array([[0, 0, 4, 8]] * 3),
@@ -295,7 +299,7 @@ def test_a_tar_of_4d_humans(tmp_path: Path) -> None:
         ((("a.png", b"no"), ("a.data.pyd", pickle.dumps([person()]))), "image cannot be decoded"),
         (
             (("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([person(keypoints_2d=np.zeros((17, 3)))]))),
-            "keypoints have shapes (17, 3) and (44, 4)",
+            "a: keypoints_2d has shape (17, 3), expected (44, 3)",
         ),
     ],
 )
@@ -336,3 +340,168 @@ def test_what_is_read_can_be_written_as_a_shard(tmp_path: Path) -> None:
             writer.add(sample)
     assert len(Shard(path)) == 8
     assert Shard(path).read(2).name == "002.jpg"
+
+
+def child(count: int) -> np.ndarray:
+    """Shape numbers of a child and of grown people."""
+    shape = np.ones((count, 11))
+    shape[1:, 10] = 0
+    return shape
+
+
+def test_an_11th_shape_number_is_no_plain_smpl_in_any_file(tmp_path: Path) -> None:
+    smpl = {"global_orient": np.ones((3, 3)), "body_pose": np.zeros((3, 69)), "betas": child(3)}
+    tar = write_tar(
+        tmp_path, ("a.jpg", named("a")), ("a.data.pyd", pickle.dumps([person(betas=row) for row in child(2)]))
+    )
+    readings: list[Callable[[Notes], Iterator[Sample]]] = [
+        lambda notes: read_human_data(write(tmp_path, **human_data(smpl=smpl)), named, notes=notes),
+        lambda notes: read_spin(write(tmp_path, **spin(shape=child(2), part=np.ones((2, 24, 3)))), named, notes=notes),
+        lambda notes: read_bedlam(write(tmp_path, **bedlam(shape=child(2))), lambda name: picture(), notes=notes),
+        lambda notes: read_4dhumans(tar, notes=notes),
+    ]
+    for read in readings:
+        notes = Notes()
+        first, second, *_ = read(notes)
+        assert (first.has_body, second.has_body) == (False, True)
+        assert first.keypoints2d.any()
+        assert not first.betas.any()
+        assert first.extra["smpl/betas"].tolist() == [1.0] * 11
+        assert first.extra["smpl/pose"].shape == second.extra["smpl/pose"].shape == (24, 3)
+        assert notes.changed == {MORE_SHAPE: 1}
+
+
+def smplerx(points: int = 144, mask: bool = True, **changes: Any) -> dict[str, Any]:
+    """SMPLer-X's layout: names with the ending `_smplx`, SMPL-X parameters, no SMPL."""
+    out = {
+        "image_path": ["a.jpg", "b.jpg", "c.jpg"],
+        "bbox_xywh": np.array([[0, 0, 4, 8, 1.0]] * 3),
+        "keypoints2d_smplx": np.full((3, points, 3), 5.0),
+        "keypoints3d_smplx": np.full((3, points, 4), 0.5),
+        "smplx": {"global_orient": np.ones((3, 3)), "betas": np.ones((3, 10))},
+    }
+    if mask:
+        out |= {f"keypoints{n}d_smplx_mask": np.ones(points) for n in (2, 3)}
+    return out | changes
+
+
+@pytest.mark.parametrize(("points", "mask"), [(144, True), (144, False), (190, True), (190, False)])
+def test_human_data_of_smplx_points(points: int, mask: bool, tmp_path: Path) -> None:
+    people = list(read_human_data(write(tmp_path, **smplerx(points, mask)), named))
+    assert len(people) == 3
+    for sample in people:
+        assert sample.keypoints2d[slot("left_knee")].tolist() == [5, 5, 1]
+        assert sample.keypoints3d[slot("left_knee"), 0] == 0.5
+        assert (sample.keypoints2d[:, 2] > 0).sum() == (43 if points == 144 else 54)  # SMPL-X has no SMPL hands
+        assert not sample.has_body
+
+
+def converted(folder: Path, content: dict[str, Any], kind: str = "humandata", limit: int = 0) -> list[str]:
+    """Converts to LSP's training set; what the ticker was told."""
+    said: list[str] = []
+
+    class Listening(ProgressReporter):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    images = folder / "images"
+    images.mkdir(exist_ok=True)
+    for name in content.get("image_path", content.get("imgname")):
+        (images / name).write_bytes(picture())
+    making = ConversionOptions("a test", packing=Packing("region", 64), missing_limit=limit)
+    repack(kind, write(folder, **content), images, "lsp", "train", Store(folder), making, Listening())
+    return said
+
+
+def test_a_file_of_people_without_labels_is_refused(tmp_path: Path) -> None:
+    bare = smplerx()
+    bare = {key: value for key, value in bare.items() if not key.startswith("keypoints")}
+    with pytest.raises(RunError) as error:
+        converted(tmp_path, bare)
+    assert str(error.value) == (
+        f"{tmp_path / 'packed.npz'}: none of its 3 people has a label. It has bbox_xywh, image_path, smplx;"
+        " labels are read from keypoints2d, keypoints3d, keypoints2d_smplx, keypoints3d_smplx, smpl"
+    )
+    assert not Store(tmp_path).shard("lsp", "train").exists()
+    unlabelled = Sample(jpeg=picture(), name="a.jpg", box=np.array([0, 0, 4, 8], np.float32))
+    with pytest.raises(RunError, match=r"none of the 1 people has a label \(a keypoint or a body\)"):
+        with ShardWriter(
+            tmp_path / "a.h5", dataset="lsp", split="train", skeleton="lsp", body="smpl", made_by="a test"
+        ) as out:
+            out.add(unlabelled)
+
+
+def many(count: int, **changes: Any) -> dict[str, Any]:
+    """A file of SPIN's format in which everybody is labelled."""
+    return {
+        "imgname": np.array(["a.jpg"] * count),
+        "center": np.full((count, 2), 8.0),
+        "scale": np.full(count, 0.05),
+        "part": np.ones((count, 24, 3)),
+    } | changes
+
+
+def test_boxes_that_are_none_are_left_out_and_counted(tmp_path: Path) -> None:
+    scale = np.full(60, 0.05)
+    scale[[3, 4, 5]] = (np.nan, 0, -0.05)
+    far = np.full((60, 2), 8.0)
+    far[7] = 900
+    said = converted(tmp_path, many(60, scale=scale, center=far), "spin")
+    assert said == [
+        "left out: 2 people: the box has no size or a negative size",
+        "left out: 1 people: the box is not finite",
+        "left out: 1 people: the box is outside the image",
+    ]
+    assert len(Shard(Store(tmp_path).shard("lsp", "train"))) == 56
+    scale[6] = 0
+    with pytest.raises(RunError, match=r"4 of 60 people cannot be used, more than 5%: left out: 3 people: .*missing 4"):
+        converted(tmp_path, many(60, scale=scale), "spin")
+    assert len(converted(tmp_path, many(60, scale=scale), "spin", limit=4)) == 2
+
+
+BROKEN: list[tuple[str, dict[str, Any], str]] = [
+    ("spin", {"part": np.zeros((2, 17, 3))}, "part has shape (2, 17, 3), expected (2, 24, 3)"),
+    ("spin", {"part": np.zeros((2, 24, 2))}, "part has shape (2, 24, 2), expected (2, 24, 3)"),
+    ("spin", {"S": np.zeros((2, 24, 3))}, "S has shape (2, 24, 3), expected (2, 24, 4)"),
+    ("spin", {"center": np.zeros((2, 1, 2))}, "center has shape (2, 1, 2), expected (2, 2)"),
+    ("spin", {"scale": np.zeros((2, 3))}, "scale has shape (2, 3), expected (2,) or (2, 1) or (2, 2)"),
+    ("spin", {"has_smpl": np.zeros((2, 24))}, "has_smpl has shape (2, 24), expected (2,) or (2, 1)"),
+    ("spin", {"shape": np.zeros((2, 10, 1))}, "shape has shape (2, 10, 1), expected (2, any)"),
+    ("spin", {"center": np.array([None, None])}, "center of person 0 has shape (), expected (2, 2)"),
+    ("spin", {"scale": np.array(["a", "b"])}, "scale of person 0 is not a table of numbers, expected (2,)"),
+    ("spin", {"part": np.array([[[1, 2]], [1]], object)}, "part has shape (2, 1), expected (2, 24, 3)"),
+    ("spin", {"part": np.array([[[1, 2], [1]], 1], object)}, "part of person 0 is not a table of numbers"),
+    ("spin", {"pose": np.array([[[1, 2], [1]], 1], object)}, "is not a table of numbers"),
+    ("spin", {"center": np.array(3.0)}, "center has shape (), expected one row per person"),
+    ("spin", {"imgname": np.array("a.jpg")}, "imgname has shape (), expected (N,), one name per person"),
+    ("spin", {"imgname": np.array([])}, "imgname has shape (0,), expected (N,), one name per person"),
+    ("spin", {"imgname": np.array([["a", "b"]])}, "imgname has shape (1, 2), expected (N,), one name per person"),
+    ("humandata", {"bbox_xywh": np.zeros((3, 3))}, "bbox_xywh has shape (3, 3), expected (3, 4) or (3, 5)"),
+    ("humandata", {"keypoints2d": np.array(None)}, "keypoints2d has shape (), expected (3, 190, 3)"),
+    ("bedlam", {"gtkps": np.zeros((2, 24, 4))}, "gtkps has shape (2, 24, 4), expected (2, any, 2) or (2, any, 3)"),
+    ("bedlam", {"cam_ext": np.zeros((2, 3, 4))}, "cam_ext has shape (2, 3, 4), expected (2, 4, 4)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "said"), BROKEN, ids=[said[:40] for *_, said in BROKEN])
+def test_arrays_of_another_shape_get_one_message(kind: str, change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    content = {"spin": spin, "humandata": human_data, "bedlam": bedlam}[kind](**change)
+    read = {"spin": read_spin, "humandata": read_human_data, "bedlam": read_bedlam}[kind]
+    refuses(read(write(tmp_path, **content), lambda name: picture()), said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"keypoints_2d": None}, "keypoints_2d has shape (), expected (44, 3)"),
+        ({"keypoints_3d": [[1, 2], [3]]}, "keypoints_3d is not a table of numbers"),
+        ({"center": np.zeros((1, 2))}, "center has shape (1, 2), expected (2,)"),
+        ({"scale": np.zeros(0)}, "scale has shape (0,), expected () or (1,) or (2,)"),
+        ({"body_pose": None}, "pose, shape and translation have [1, 10, 3] numbers, expected [72, 10, 3]"),
+    ],
+)
+def test_people_of_4d_humans_of_another_shape_get_one_message(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    people = pickle.dumps([person(**change)])
+    refuses(read_4dhumans(write_tar(tmp_path, ("a.jpg", named("a")), ("a.data.pyd", people))), said)

@@ -1,5 +1,6 @@
 """A good shard passes every check; each injected fault is reported."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from raw.people import Someone, draw, someone
 
 from hmrb.data.convert.boxes import turned
+from hmrb.data.convert.hashes import whole_sha
 from hmrb.data.convert.pack import Packing, pack
-from hmrb.data.convert.verify import find_shard, verify
+from hmrb.data.convert.verify import checksums, find_shard, verify
 from hmrb.data.convert.writer import ShardWriter
-from hmrb.data.shard import Shard
+from hmrb.data.shard import LATER, Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Person, Photo
@@ -165,3 +167,41 @@ def test_a_picture_cut_short_is_no_picture(tmp_path: Path) -> None:
     person = labelled(someone(0))
     with pytest.raises(UnreadablePicture, match="image is truncated|image cannot be decoded"):
         pack(Photo(name="a.jpg", people=(person,), data=whole[:-40]), Packing("region"))
+
+
+def test_a_sha_is_of_content_and_older_ones_keep_their_rule(tmp_path: Path) -> None:
+    shards = []
+    for number, made_by in enumerate(("hmrb convert-data made-up", "hmrb convert-data made-up --allow-missing 1")):
+        path = tmp_path / f"{number}.h5"
+        with ShardWriter(
+            path, dataset="made_up", split="train", skeleton="smpl_54", body="open", made_by=made_by
+        ) as out:
+            for sample in pack(photo(0), Packing()):
+                out.add(sample)
+        shards.append(Shard(path))
+    assert shards[0].info.sha == shards[1].info.sha
+    assert shards[0].info.sha_of == "content"
+    assert checksums(shards[0], None).verdict == "ok"
+    older = tmp_path / "older.h5"
+    older.write_bytes(shards[0].path.read_bytes())
+    with h5py.File(older, "r+") as file:
+        for name in LATER:
+            del file.attrs[name]
+    assert checksums(Shard(older), None).verdict == "wrong"
+    stated = (
+        checksums(Shard(older), None).detail.split()[2].rstrip(",")
+    )  # of all attributes, as older programs computed it
+    assert stated != shards[0].info.sha
+    with h5py.File(older, "r+") as file:
+        file.attrs["sha"] = stated
+    assert checksums(Shard(older), None).verdict == "ok"
+    assert Shard(older).info.sha == stated
+    with h5py.File(older, "r+") as file:
+        file.attrs["made_by"] = "another command"
+    assert checksums(Shard(older), None).verdict == "wrong"
+
+
+def test_a_hash_of_the_older_rule_is_the_one_that_older_programs_wrote() -> None:
+    about = dict.fromkeys(("dataset", "split", "skeleton", "body", "made_by", "pictures", "selection", "compat"), "x")
+    digests = {"box": hashlib.sha256(b"box")}
+    assert whole_sha({**about, "region_px": 0, "reach": 0.0}, digests, {}, "attributes") == "0c459c31dea7eab2"

@@ -1,0 +1,170 @@
+"""Finished blocks of a conversion, kept next to the shard until it is complete. One conversion at a time owns them."""
+
+import fcntl
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import hmrb
+from hmrb.data.convert.writer import guard
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError, RunError
+
+CODE = ("data", "formats", "records.py", "skeleton.py", "bodykind.py")  # what a block depends on
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReport:
+    """What a block holds, written after it, even after an empty one.
+
+    `sha` is of its file, "" if nobody is in it. `missing` are its unreadable images; `left_out` counts people by
+    reason.
+    """
+
+    people: int
+    sha: str
+    missing: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def open_blocks(path: Path, plan: dict[str, Any]) -> Iterator[Path]:
+    """The folder of the finished blocks of the shard at `path`; blocks of another plan are deleted.
+
+    Raises RequestError if another conversion has it.
+    """
+    folder = folder_of(path)
+    with _locked(folder, path):
+        guard(path, lambda: _keep_only(folder, json.dumps(plan, sort_keys=True)))
+        yield folder
+
+
+def folder_of(path: Path) -> Path:
+    """Folder of a shard's finished blocks until the shard is complete."""
+    return path.parent / f".{path.stem}.blocks"
+
+
+def block_file(folder: Path, number: int) -> Path:
+    """The file of a block that is not empty."""
+    return folder / f"{number:06d}.h5"
+
+
+def read_report(folder: Path, number: int) -> BlockReport | None:
+    """The report of a block that can be joined as it is, or None. Blocks with missing images are tried again."""
+    try:
+        report = BlockReport(**json.loads((folder / f"{number:06d}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    whole = not report.people or block_file(folder, number).exists()
+    return report if whole and not report.missing else None
+
+
+def write_report(folder: Path, number: int, report: BlockReport) -> None:
+    """Mark a block as done."""
+    part = folder / f"{number:06d}.part"
+    part.write_text(json.dumps(asdict(report)))
+    os.replace(part, folder / f"{number:06d}.json")
+
+
+def whole_blocks(path: Path, folder: Path, reports: dict[int, BlockReport]) -> list[Path]:
+    """The files of all blocks that are not empty, in order.
+
+    Raises RunError if one of them is not what was written.
+    """
+    files = []
+    for number, report in sorted(reports.items()):
+        if not report.people:
+            continue
+        file = block_file(folder, number)
+        if not file.exists() or file_sha(file) != report.sha or Shard(file).info.num_people != report.people:
+            (folder / f"{number:06d}.json").unlink(missing_ok=True)
+            raise RunError(
+                f"{file}: this block of {report.people} people is gone or damaged; run the command again, which writes"
+                " it anew. Nothing was joined"
+            )
+        files.append(file)
+    return files
+
+
+def file_sha(path: Path) -> str:
+    """16 hex digits of a hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest(*values: object) -> str:
+    """A hash of what a plan reads: equal for equal plans; another one costs only the finished blocks."""
+    try:
+        content = pickle.dumps(values)
+    except (pickle.PicklingError, AttributeError, TypeError):  # a function inside a function
+        content = repr(values).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+@cache
+def code_sha() -> str:
+    """A hash of the code that makes blocks: blocks that other code made are not kept."""
+    home, whole = Path(hmrb.__file__).parent, hashlib.sha256()
+    for name in CODE:
+        for path in sorted((home / name).rglob("*.py")) if (home / name).is_dir() else [home / name]:
+            whole.update(path.relative_to(home).as_posix().encode() + path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def reasons(reports: dict[int, BlockReport]) -> Counter[str]:
+    """How many people were left out, by reason."""
+    return sum((Counter(report.left_out) for report in reports.values()), Counter())
+
+
+def _keep_only(folder: Path, said: str) -> None:
+    """Delete the blocks of other plans than `said`."""
+    note = folder / "plan.json"
+    if not note.exists() or note.read_text() != said:
+        for old in folder.iterdir():
+            if old.name != ".lock":
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+    note.write_text(said)
+
+
+@contextmanager
+def _locked(folder: Path, path: Path) -> Iterator[None]:
+    """Hold a folder until the process ends, however it ends."""
+    lock = guard(path, lambda: _lock(folder, path))
+    with lock:
+        yield
+
+
+def _lock(folder: Path, path: Path) -> FileIO:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = open(folder / ".lock", "ab+", buffering=0)  # noqa: SIM115  held until the end
+        except FileNotFoundError:
+            continue  # its last owner has just removed the folder
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().decode(errors="replace").strip() or "another process"
+            lock.close()
+            raise RequestError(
+                f"{path}: another conversion is writing it ({holder}); wait for it, or write elsewhere with --out"
+            ) from None
+        except OSError:  # a file system without locks
+            return lock
+        with suppress(FileNotFoundError):
+            if os.fstat(lock.fileno()).st_ino == os.stat(folder / ".lock").st_ino:
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()}".encode())
+                return lock
+        lock.close()
