@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hmrb.errors import RequestError
+from hmrb.formats.files import PICKLE, instead, reason
 
 DENSE_NUMBERS = 1 << 24  # largest size of a sparse matrix made dense; SMPL's regressor has 165,360
 # A damaged or crafted pickle can raise any of these.
@@ -75,8 +76,10 @@ def read_pickle(path: Path, also: Allowed | None = None, longest: int = sys.maxs
     try:
         with open(path, "rb") as file:
             return load_pickle(file, str(path), also, longest)
+    except PickleError as error:
+        raise PickleError(f"{error}{instead(path, PICKLE, 'an empty file')}") from None
     except OSError as error:
-        raise PickleError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise PickleError(f"{path}: {reason(error)}") from None
 
 
 def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:

@@ -195,7 +195,7 @@ def test_a_further_global_is_taught_by_a_stand_in() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PickleError, match=r"gone\.pkl: cannot be read \(No such file"):
+    with pytest.raises(PickleError, match=r"gone\.pkl: no such file"):
         read_pickle(tmp_path / "gone.pkl")
     (tmp_path / "here.pkl").write_bytes(pickle.dumps([1]))
     assert read_pickle(tmp_path / "here.pkl") == [1]

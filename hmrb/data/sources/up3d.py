@@ -22,6 +22,7 @@ from hmrb.data.convert.boxes import Box, box_mask
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.npz import read_npy
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
@@ -92,10 +93,7 @@ def _fit(path: Path) -> dict[str, np.ndarray]:
 
 def _joints(path: Path) -> Float[np.ndarray, "14 3"]:
     """LSP's points in pixels with the stored confidence."""
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RequestError(f"{path}: not a readable array ({error}); download it again") from None
+    rows = read_npy(path)
     if rows.shape != (3, 14):
         raise RequestError(f"{path}: shape {rows.shape}, expected (3, 14)")
     return np.ascontiguousarray(rows.T, np.float32)
