@@ -1,9 +1,11 @@
 """A run's folder and its checkpoints. A checkpoint contains its spec; writes are atomic."""
 
+import errno
 import fcntl
 import json
 import os
 import pickle
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,10 +17,12 @@ from typing import Any
 import torch
 
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import reason
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
 EXIT_CODE = ".exit-code"
+LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # another process has the lock; others: there are no locks
 UNKNOWN_BODY = "unknown"  # body sha of an imported model
 
 
@@ -155,7 +159,15 @@ def hold(folder: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in LOCKED:
+                print(
+                    f"hmrb: {folder} cannot be locked ({reason(error)}); make sure that no other run uses it",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                yield
+                return
             lock.seek(0)
             holder = lock.read().decode(errors="replace").strip() or "another process"
             raise RequestError(f"{folder} is in use by another run ({holder}); wait for it or choose --out") from None

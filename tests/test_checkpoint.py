@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import pickle
 from dataclasses import replace
@@ -204,3 +206,15 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
             pass
     with hold(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with hold(tmp_path / "run"):
+        assert "run cannot be locked" in capsys.readouterr().err
