@@ -41,9 +41,10 @@ def _check_size(text: str) -> None:
     count = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor in (anchor for anchor, _ in open_nodes):
-                raise YamlProblem(f"the alias *{event.anchor} stands for a value that contains it")
-            count += sizes.get(event.anchor, 0)
+            name = str(event.anchor)
+            if name in (anchor for anchor, _ in open_nodes):
+                raise YamlProblem(f"the alias *{name} stands for a value that contains it")
+            count += sizes.get(name, 0)
         elif isinstance(event, yaml.NodeEvent):
             count += 1
             if isinstance(event, yaml.CollectionStartEvent):

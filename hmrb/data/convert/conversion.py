@@ -22,10 +22,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from hmrb.data.convert.pack import Packing, inside, pack
+from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.convert.writer import Block, guard, join
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.inside import inside
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Photo, Sample
 from hmrb.store import Store

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.inside import inside
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.records import Person, Photo
 

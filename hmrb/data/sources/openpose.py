@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.inside import inside
 from hmrb.formats.pickles import read_pickle
+from hmrb.formats.pictures import UnreadablePicture, read_pixels
 from hmrb.records import Person, Photo
 
 SURE = 0.15  # detections above this confidence get confidence 1, as in the study
@@ -137,9 +137,10 @@ def _confident(points: Points) -> Points:
 
 def _nearest(people: list[Points], file: Path) -> Points:
     """The person whose mean detected point is nearest the image centre."""
-    picture = cv2.imread(str(file)) if file.exists() else None
-    if picture is None:
-        return people[0]  # packing reports the unreadable image
+    try:
+        picture = read_pixels(file)
+    except UnreadablePicture:
+        return people[0]  # packing reports it
     middle = np.array(picture.shape[1::-1]) / 2 - 0.5
     away = [np.linalg.norm(points[points[:, 2] > 0, :2].mean(0) - middle) for points in people]
     return people[int(np.argmin(away))]

@@ -16,8 +16,8 @@ from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
 POINTS = 67
