@@ -23,9 +23,10 @@ def list_specs(
 ) -> None:
     """List the specs of a folder. Shows backbone, datasets, losses and published numbers."""
     from hmrb.errors import RequestError
+    from hmrb.formats.files import visible
     from hmrb.spec import load_experiment
 
-    paths = sorted(folder.rglob("*.yaml"))
+    paths = visible(folder.rglob("*.yaml"))
     if not paths:
         raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
     rows = [_row(folder, path, load_experiment(path)) for path in paths]

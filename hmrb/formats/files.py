@@ -2,6 +2,7 @@
 
 import errno
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 LOOKED_BYTES = 1024
@@ -67,6 +68,11 @@ def reason(error: BaseException) -> str:
 def is_about_the_file(error: BaseException) -> bool:
     """Whether an error tells about the file's content, and not about access to it."""
     return not isinstance(error, OSError) or error.errno is None
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """These files, sorted, without those that macOS puts beside them: `._name` with a file's icon, `.DS_Store`."""
+    return sorted(path for path in paths if not path.name.startswith("._") and path.name != ".DS_Store")
 
 
 def what_it_is(path: Path) -> str:

@@ -26,6 +26,7 @@ from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.convert.writer import Block, guard, join
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Photo, Sample
@@ -51,7 +52,7 @@ class Raw:
 
     def some(self, pattern: str) -> list[Path]:
         """Return the matching files, sorted by name. Raises RequestError if there are none."""
-        found = sorted(self.root.glob(pattern))
+        found = visible(self.root.glob(pattern))
         if not found:
             raise RequestError(f"{self.root}: contains no {pattern}; see hmrb convert-data NAME --explain")
         return found

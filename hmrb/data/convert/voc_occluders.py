@@ -11,6 +11,7 @@ from jaxtyping import Bool, UInt8
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import visible
 from hmrb.formats.pictures import read_pixels
 from hmrb.formats.xml import read_xml
 
@@ -29,7 +30,7 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
     unreadable image or a missing bounding box.
     """
     root = _voc_folder(voc_root)
-    annotations = sorted((root / "Annotations").glob("*.xml"))
+    annotations = visible((root / "Annotations").glob("*.xml"))
     ticker.part(out, len(annotations))
     found: list[Occluder] = []
     for path in annotations:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
 from hmrb.formats.pictures import decoded
 from hmrb.formats.tfrecord import Feature, TFRecord, read_example, records
 from hmrb.records import Person, Photo
@@ -24,7 +25,7 @@ BODY, FACE, TOES = 14, 5, 6
 
 def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
     """Plan one item per record; a record is the track of one person in a video."""
-    files = {split: sorted(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
+    files = {split: visible(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
     parts = [
         SplitPlan(split, [record for path in paths for record in records(path)], partial(read, split))
         for split, paths in files.items()

@@ -19,6 +19,7 @@ from hmrb.data.convert.annotated import AnnotatedPicture, Columns, hidden_share,
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
 from hmrb.formats.pictures import UnreadablePicture, read_pixels
 from hmrb.records import Photo
@@ -52,7 +53,7 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
     """Plan all images as train. The number in an image's name is its row in joints.mat."""
     path = raw.need("joints.mat")
     joints = _joints(path, (POINTS, 3)).transpose(2, 0, 1)
-    pictures = sorted(raw.root.glob("im*.png")) or sorted(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
+    pictures = visible(raw.root.glob("im*.png")) or visible(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
     items = []
     for picture in pictures:
         number = int(re.sub(r"\D", "", picture.stem) or 0)
