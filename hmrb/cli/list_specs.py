@@ -79,9 +79,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=200, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("spec", "backbone", "from", "trained on", "losses"):
         table.add_column(title, overflow="fold")
