@@ -1,11 +1,12 @@
 """A run's folder and its checkpoints. A checkpoint contains its spec; writes are atomic."""
 
+import errno
 import fcntl
 import json
 import os
 import pickle
 import subprocess
-import zipfile
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,10 +18,17 @@ from typing import Any
 import torch
 
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import is_about_the_file, reason
+from hmrb.formats.zips import zip_problem
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
+_BROKEN = (  # what torch raises for files that are damaged or crafted
+    OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, AttributeError,
+    AssertionError, MemoryError, ImportError, pickle.UnpicklingError,
+)  # fmt: skip
 EXIT_CODE = ".exit-code"
+LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # another process has the lock; others: there are no locks
 UNKNOWN_BODY = "unknown"  # body sha of an imported model
 
 
@@ -157,7 +165,15 @@ def hold(folder: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in LOCKED:
+                print(
+                    f"hmrb: {folder} cannot be locked ({reason(error)}); make sure that no other run uses it",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                yield
+                return
             lock.seek(0)
             holder = lock.read().decode(errors="replace").strip() or "another process"
             raise RequestError(f"{folder} is in use by another run ({holder}); wait for it or choose --out") from None
@@ -236,27 +252,42 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     refusal = f"{path}: refused: not an hmrb checkpoint, truncated, or it would run code"
-    if not _is_whole_zip(path):  # torch's older formats are bare pickles; hmrb never wrote those
-        raise DamagedCheckpoint(refusal)
     try:
+        if problem := zip_problem(path):  # torch's older formats are bare pickles; hmrb never wrote those
+            raise DamagedCheckpoint(f"{refusal}: {problem}")
         content = torch.load(path, map_location="cpu", weights_only=True)
         given = content.get("format")
-    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
-        raise DamagedCheckpoint(refusal) from None
+    except _BROKEN as error:
+        if is_about_the_file(error):
+            raise DamagedCheckpoint(refusal) from None
+        raise CheckpointError(f"{path}: {reason(error)}") from None
     if given != FORMAT_VERSION:
         raise CheckpointError(f"{path}: checkpoint format {given}; this hmrb reads format {FORMAT_VERSION}")
     if content.keys() != Checkpoint.__dataclass_fields__.keys():
         raise DamagedCheckpoint(refusal)
+    if wrong := [name for name, value in content.items() if not _fits(name, value)]:
+        raise DamagedCheckpoint(f"{refusal}: {', '.join(wrong)} of another type than hmrb writes")
     return Checkpoint(**content)
 
 
-def _is_whole_zip(path: Path) -> bool:
-    """Whether every part of a zip file matches its checksum; torch does not check them."""
-    try:
-        with zipfile.ZipFile(path) as parts:
-            return parts.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
-        return False
+def _fits(name: str, value: Any) -> bool:
+    """Whether a field's value has the type that hmrb writes."""
+    if name == "spec":
+        try:
+            return isinstance(json.loads(value), dict)
+        except (TypeError, ValueError, RecursionError):
+            return False
+    kind = FIELDS.get(name, object)
+    if not isinstance(value, dict):
+        return not isinstance(kind, dict) and isinstance(value, kind)
+    parts = kind.get("parts", object) if isinstance(kind, dict) else ()
+    return all(isinstance(key, str) and isinstance(part, parts) for key, part in value.items())
+
+
+FIELDS: dict[str, Any] = {
+    "model": {"parts": torch.Tensor}, "training": {}, "body": {"parts": str}, "shards": {"parts": str}, "step": int,
+    "chosen_by": str, "score": float | int | None, "code_version": str, "torch_version": str,
+}  # fmt: skip
 
 
 def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str) -> None:

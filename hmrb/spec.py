@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,6 +10,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from hmrb.errors import RequestError
+from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
+from hmrb.formats.yaml_text import MAX_BYTES, YamlProblem, load_yaml
 from hmrb.lookup import did_you_mean
 
 Positive = Annotated[int, Field(gt=0)]
@@ -16,6 +19,9 @@ Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+
+SHOWN = 200  # letters of a wrong value in a message
+MOST_DIVISORS = 100_000  # sizes tried for the list of a message
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -207,12 +213,14 @@ class SpeedSpec(SpecModel):
         if batch % processes:
             raise ValueError(f"optim.batch: {batch} can't be split evenly over {processes} processes")
         share = batch // processes
-        parts = -(-share // (self.device_batch or share))
+        micro = self.device_batch or share
+        parts = -(-share // micro)
         if share % parts:
-            fitting = [size for size in range(1, share + 1) if share % size == 0]
+            small = [size for size in range(1, min(math.isqrt(share), MOST_DIVISORS) + 1) if share % size == 0]
+            fitting = sorted({*small, *(share // size for size in small)}, key=lambda size: abs(size - micro))[:12]
             raise ValueError(
                 f"speed.device_batch: the {share} pictures of a process can't be split into {parts} equal micro-batches"
-                f" of at most {self.device_batch}; use one of {', '.join(map(str, fitting))}"
+                f" of at most {micro}; use one of {', '.join(map(str, sorted(fitting)))}"
             )
         return parts
 
@@ -308,13 +316,15 @@ class Experiment(SpecModel):
 def load_experiment(path: Path, overrides: tuple[str, ...] = ()) -> Experiment:
     """Reads a YAML spec and applies `a.b=value` overrides. Raises SpecError with every problem."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not a readable spec: {_reason(error)}") from None
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: not a readable spec: {reason(error)}") from None
     try:
-        tree = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path}: invalid YAML: {' '.join(str(error).split())}") from None
+        tree = load_yaml(data)
+    except YamlProblem as problem:
+        found = what_bytes_are(data[:LOOKED_BYTES]) if data else ""
+        raise SpecError(f"{path}: not a readable spec: {f'it is {found}' if found else problem}") from None
     if not isinstance(tree, dict):
         raise SpecError(f"{path}: a spec must be a table of fields, got {_kind(tree)}")
     for override in overrides:
@@ -336,17 +346,6 @@ def dump_experiment(experiment: Experiment) -> str:
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML loader that refuses duplicate keys, of which the last would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _lay(tree: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     if not equals or not path:
@@ -357,9 +356,9 @@ def _lay(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise SpecError(f"--set {override}: '{parent}' is not a table")
     try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise SpecError(f"--set {override}: '{value}' is not a valid YAML value") from None
+        tree[leaf] = load_yaml(value)
+    except YamlProblem as problem:
+        raise SpecError(f"--set {override[:SHOWN]}: '{value[:SHOWN]}' is not a valid YAML value: {problem}") from None
 
 
 def _problem(detail: Any) -> str:
@@ -373,7 +372,7 @@ def _problem(detail: Any) -> str:
         return f"{'.'.join(keys)}: required"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     got = detail["input"]
-    shown = "" if isinstance(got, dict | list) else f", got {got!r}"
+    shown = "" if isinstance(got, dict | list) else f", got {repr(got)[:SHOWN]}"
     return f"{'.'.join(keys)}: {message}{shown}"
 
 
@@ -394,10 +393,6 @@ def _is_model(kind: Any) -> bool:
 def _parts(kind: Any) -> list[Any]:
     """A type and every type inside its brackets."""
     return [kind] + [inner for part in get_args(kind) for inner in _parts(part)]
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "not a text file"
 
 
 def _kind(value: object) -> str:

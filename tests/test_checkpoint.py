@@ -1,6 +1,11 @@
+import errno
+import fcntl
+import io
 import os
 import pickle
 import subprocess
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +15,9 @@ import torch
 from hmrb.checkpoint import (
     Checkpoint,
     CheckpointError,
+    DamagedCheckpoint,
     Run,
+    asdict_shallow,
     code_version,
     forget_exit_code,
     hold,
@@ -230,3 +237,92 @@ def test_the_code_version_tells_a_changed_tree(tmp_path: Path, monkeypatch: pyte
     code_version.cache_clear()
     assert code_version().endswith("-dirty")
     code_version.cache_clear()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with hold(tmp_path / "run"):
+        assert "run cannot be locked" in capsys.readouterr().err
+
+
+def encrypted(content: bytes) -> bytes:
+    """A zip whose members are marked as encrypted."""
+    out = bytearray(content)
+    at = out.find(b"PK\1\2")
+    while at >= 0:
+        out[at + 8] |= 1
+        at = out.find(b"PK\1\2", at + 4)
+    return bytes(out)
+
+
+def bomb(content: bytes) -> bytes:
+    """A checkpoint with one more member, which unpacks to 300 MB."""
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as parts, parts.open("archive/data/99", "w") as member:
+        for _ in range(30):
+            member.write(bytes(10_000_000))
+    return file.getvalue()
+
+
+def flipped(content: bytes) -> bytes:
+    out = bytearray(content)
+    out[content.rindex(b"PK\1\2") + 50] ^= 0x80  # a letter of a member's name
+    return bytes(out)
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "encrypted": (encrypted, "it is encrypted"),
+    "a bomb": (bomb, "it is compressed, which torch never writes"),
+    "a flipped bit of a name": (flipped, ""),
+    "html": (lambda content: b"<!DOCTYPE html><html>", "it is an HTML page"),
+    "git lfs": (
+        lambda content: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+        "it is a Git LFS pointer",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_the_checkpoint_before_stands_in_for_every_damage(checkpoint: Checkpoint, tmp_path: Path, kind: str) -> None:
+    run = Run(tmp_path)
+    save_checkpoint(replace(checkpoint, step=6), run.last, older=run.before)
+    save_checkpoint(checkpoint, run.last, older=run.before)
+    damage, words = DAMAGE[kind]
+    run.last.write_bytes(damage(run.last.read_bytes()))
+    found = newest_checkpoint(run)
+    assert found
+    assert found.checkpoint.step == 6
+    assert "last.pt: refused: not an hmrb checkpoint" in found.damage
+    assert words in found.damage
+
+
+WRONG_FIELDS = {
+    "spec": "x", "body": None, "model": {"a": "x"}, "step": "7", "score": "low", "shards": [], "training": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", WRONG_FIELDS)
+def test_fields_of_another_type_are_one_message(checkpoint: Checkpoint, tmp_path: Path, field: str) -> None:
+    torch.save({**asdict_shallow(checkpoint), field: WRONG_FIELDS[field]}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=f"a.pt: refused: .*: {field} of another type than hmrb writes"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_damage(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(checkpoint, tmp_path / "a.pt")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(CheckpointError, match="a.pt: not readable by this user") as error:
+        load_checkpoint(tmp_path / "a.pt")
+    assert not isinstance(error.value, DamagedCheckpoint)

@@ -81,7 +81,7 @@ def test_what_is_no_spec_is_refused(tmp_path: Path, text: str, message: str) -> 
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"no\.yaml: not a readable spec: No such file"):
+    with pytest.raises(SpecError, match=r"no\.yaml: not a readable spec: no such file"):
         load_experiment(tmp_path / "no.yaml")
 
 

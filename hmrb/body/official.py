@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 
 from hmrb.bodykind import CAMERA, SMPL_KIND
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.npz import Npz
+from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
@@ -38,6 +38,7 @@ SPIN19 = "SMPL_to_J19.pkl"  # optional; one benchmark needs it
 MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_SHAPES = {"pose": (SMPL_KIND.rot6d_numbers,), "shape": (NUM_BETAS,), "cam": (CAMERA,)}
 NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
+BODY_BYTES = 2 << 30  # of a body file's arrays; SMPL-X's are 0.5 GB
 _GENDER_WORDS = {"neutral": "neutral", "n": "neutral", "male": "male", "m": "male", "female": "female", "f": "female"}
 
 Members = dict[str, np.ndarray]
@@ -79,7 +80,7 @@ def read_members(path: Path) -> Members:
     """Read the arrays that hmrb uses from a body file, a pickle of any version or an .npz. Raises BodyError."""
     try:
         if path.suffix == ".npz":
-            with Npz(path) as file:
+            with Npz(path, most=BODY_BYTES) as file:
                 members = {key: file.read(key) for key in (*NEEDED, "posedirs") if key in file}
         else:
             members = read_pickle(path)
@@ -99,11 +100,9 @@ def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
     if not path.exists():
         raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
     try:
-        array = read_pickle(path) if path.suffix == ".pkl" else np.load(path, allow_pickle=False)
+        array = read_pickle(path) if path.suffix == ".pkl" else read_npy(path)
     except PickleError as error:
         raise BodyError(str(error)) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise BodyError(f"{path}: not a readable .npy file of numbers ({error})") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise BodyError(f"{path}: not a regressor, which has one row per joint and one column per vertex")
     return array
@@ -202,7 +201,7 @@ def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
 def check_mean(path: Path) -> None:
     """Raises BodyError unless `path` contains SPIN's mean pose (6D), shape and camera."""
     try:
-        with Npz(path) as file:
+        with Npz(path, most=BODY_BYTES) as file:
             shapes = {key: file.shape(key) if key in file else None for key in MEAN_SHAPES}
     except PickleError as error:
         raise BodyError(str(error)) from None

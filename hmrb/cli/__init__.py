@@ -14,6 +14,7 @@ from hmrb.cli.import_checkpoint import import_checkpoint
 from hmrb.cli.list_benches import list_benches
 from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_specs import list_specs
+from hmrb.cli.names import check_arguments
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
@@ -61,6 +62,7 @@ def hmrb(
 def main() -> None:
     """Runs the command. Exit codes: 0 done, 1 the run failed, 2 invalid request, 128 + N stopped by signal N."""
     try:
+        check_arguments(sys.argv[1:])
         app()
     except RequestError as error:
         _leave(str(error), 2)

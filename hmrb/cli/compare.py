@@ -34,7 +34,7 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     console.print(f"{one.record.protocol}, {one.record.num_people} people", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", one.experiment, two.experiment, "difference", "95 %", "p", "people better", ""):

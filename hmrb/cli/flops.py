@@ -105,7 +105,7 @@ def _show(costs: "list[Cost]", records: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
 
     def row(*cells: str) -> None:

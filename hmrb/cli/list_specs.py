@@ -23,9 +23,10 @@ def list_specs(
 ) -> None:
     """List the specs of a folder. Shows backbone, datasets, losses and published numbers."""
     from hmrb.errors import RequestError
+    from hmrb.formats.files import visible
     from hmrb.spec import load_experiment
 
-    paths = sorted(folder.rglob("*.yaml"))
+    paths = visible(folder.rglob("*.yaml"))
     if not paths:
         raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
     rows = [_row(folder, path, load_experiment(path)) for path in paths]
@@ -78,9 +79,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=200, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("spec", "backbone", "from", "trained on", "losses"):
         table.add_column(title, overflow="fold")

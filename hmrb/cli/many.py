@@ -122,7 +122,7 @@ def live_table(commands: Sequence[Command], states: Mapping[str, str]) -> Iterat
     from rich.console import Console
     from rich.live import Live
 
-    console = Console()
+    console = Console(markup=False)
     if console.is_terminal:
         with Live(_table(commands, states), console=console, auto_refresh=False) as live:
             yield lambda: live.update(_table(commands, states), refresh=True)

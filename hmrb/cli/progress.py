@@ -19,12 +19,12 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
 
     from hmrb.data.convert.conversion import ProgressReporter
 
-    console = Console()
+    console = Console(markup=False)
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     ]
 

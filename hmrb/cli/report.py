@@ -74,7 +74,7 @@ def show(comparison: "Comparison") -> None:
         table.add_column(title, justify="right" if i else "left", min_width=width)
     for line in lines:
         table.add_row(*line)
-    console = Console()
-    console = Console(width=max(console.width, 110))
+    console = Console(markup=False)
+    console = Console(width=max(console.width, 110), markup=False)
     console.print(about(comparison), highlight=False)
     console.print(table)

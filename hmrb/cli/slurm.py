@@ -20,6 +20,7 @@ import typer
 
 from hmrb.cli.launch import LAST_WORDS_S, Processes
 from hmrb.cli.many import Command, live_table, raise_failed
+from hmrb.cli.names import plain
 from hmrb.errors import RequestError
 
 WARNING_S = LAST_WORDS_S + 60  # warning before the time limit: the job writes its checkpoint and requeues
@@ -55,6 +56,8 @@ def request(
     Each process gets one core, plus one per loading worker, unless `sbatch` overrides it.
     """
     more = {}
+    for words in (*sbatch, partition or ""):
+        plain(words, "--sbatch and --partition")
     for words in sbatch:
         key, equals, value = words.partition("=")
         if not key:
@@ -107,6 +110,8 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
         executor = submitit.SlurmExecutor(folder=papers / "%j", max_num_timeout=MAX_TIMEOUTS)
     except RuntimeError:
         raise RequestError("--slurm: srun not found; run this on a machine that submits to Slurm") from None
+    for name in (str(papers), *(part for command in commands for part in (command.name, str(command.log)))):
+        plain(name, "--slurm: the name of a folder or a run")
     executor.update_parameters(job_name=commands[0].name if len(commands) == 1 else "hmrb", **asked)
     try:
         with redirect_stderr(StringIO()), executor.batch():  # submitit also prints the error that it raises

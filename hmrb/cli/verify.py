@@ -20,6 +20,7 @@ def verify(
     import json
 
     from rich.console import Console
+    from rich.text import Text
 
     from hmrb.data.convert.contact_sheet import contact_sheet
     from hmrb.data.convert.verify import find_shard, record
@@ -28,13 +29,13 @@ def verify(
     from hmrb.errors import RunError
     from hmrb.store import Store
 
-    store, console = Store.default(), Console(stderr=json_)
+    store, console = Store.default(), Console(stderr=json_, markup=False)
     found = [find_shard(name, store) for name in shards]
     records = []
     for shard in found:
         source = CONVERTERS.get(shard.info.dataset)
         known = source.known.get(shard.info.split) if source else None
-        with console.status(shard.path.name) as status:
+        with console.status(Text(shard.path.name)) as status:
             checks = check_shard(shard, store, known, partial(_show_check, status, shard.path.name))
         records.append(record(shard, checks))
         if json_:
@@ -42,8 +43,7 @@ def verify(
         console.print(f"{shard.path}: {shard.info.num_people} people, sha {shard.info.sha}", highlight=False)
         colours = {"ok": "green", "wrong": "bold red", "skipped": "dim"}
         for check in checks:
-            line = f"  [{colours[check.verdict]}]{check.verdict:8}[/] {check.name:18}"
-            console.print(line, end="")
+            console.print("  ", Text(f"{check.verdict:8}", colours[check.verdict]), f" {check.name:18}", sep="", end="")
             console.print(check.detail, markup=False, highlight=False, soft_wrap=True)
         if shard.arrays["jpeg/offset"][-1]:
             try:

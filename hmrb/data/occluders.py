@@ -14,6 +14,8 @@ from jaxtyping import Float, UInt8
 from numpy.random import Generator, default_rng
 
 from hmrb.errors import RequestError
+from hmrb.formats.npz import Npz
+from hmrb.formats.pickles import PickleError
 from hmrb.store import Store
 
 Occluder = UInt8[np.ndarray, "tall wide 4"]
@@ -22,6 +24,7 @@ Parts = list[tuple[Outline, float]]
 
 PROCEDURAL_COUNT, PROCEDURAL_SEED = 96, 2018
 PROCEDURAL_PX = (60, 180)  # range of longer sides, similar to half-size Pascal objects
+LARGEST_PX = 10_000  # longest side of an occluder
 FINE = 2  # supersampling factor, for soft edges
 
 
@@ -40,14 +43,16 @@ def read_pascal(path: Path) -> list[Occluder]:
             " Or set occluders: procedural"
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            pixels, sizes = file["pixels"], file["sizes"].astype(np.int64)
+        with Npz(path) as file:
+            pixels, sizes = file.read("pixels"), file.read("sizes").astype(np.int64)
+        if sizes.ndim != 2 or sizes.shape[1] != 2 or (sizes < 1).any() or (sizes > LARGEST_PX).any():
+            raise ValueError(f"sizes must be N 2, from 1 to {LARGEST_PX}")
         ends = np.cumsum(sizes.prod(1))
         if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 4 or not len(sizes):
             raise ValueError("it contains no RGBA pixels")
         if ends[-1] != len(pixels):
             raise ValueError("sizes and pixels do not match")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (PickleError, AttributeError, ValueError, TypeError) as error:
         raise RequestError(
             f"{path}: cannot be read as occluders ({error}); recreate it: hmrb convert-data occluders --raw DIR"
         ) from None

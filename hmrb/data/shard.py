@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hmrb.bodykind import BODIES, BodyKind, kind_of
+from hmrb.data.layout import layout, pictures_layout, wrong_values
 from hmrb.errors import RequestError
+from hmrb.formats.hdf5 import mapped, opened
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
 
@@ -110,13 +111,15 @@ class Shard:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays of the shard, mapped read-only; image bytes in separate files are not included."""
-        found = _mapped(self.path)
-        expected = [
-            *row_arrays(len(SKELETONS[self.info.skeleton].joints), self.kind),
-            *PICTURES[0 if not self.info.num_files else 1 :],
-        ]
+        info = self.info
+        rows = row_arrays(len(SKELETONS[info.skeleton].joints), self.kind)
+        advice = f"; recreate it: {info.made_by}"
+        found = mapped(self.path, layout(rows, info.num_people, info.num_images), ShardError, advice)
+        expected = [*rows, *PICTURES[0 if not info.num_files else 1 :]]
         if missing := [key for key in expected if key not in found]:
-            raise ShardError(f"{self.path}: missing arrays: {', '.join(missing)}; recreate it: {self.info.made_by}")
+            raise ShardError(f"{self.path}: missing arrays: {', '.join(missing)}; recreate it: {info.made_by}")
+        if problem := wrong_values(found, info.num_images, info.num_files):
+            raise ShardError(f"{self.path}: {problem}{advice}")
         return found
 
     @cached_property
@@ -129,7 +132,8 @@ class Shard:
             path = pictures_path(self.path, number)
             if not path.exists():
                 raise ShardError(f"{path}: no such file; it must contain images of {self.path.name}")
-            parts.append(_mapped(path)["jpeg/bytes"])
+            part = mapped(path, pictures_layout, ShardError, f"; recreate it: {self.info.made_by}")
+            parts.append(part.get("jpeg/bytes", np.zeros(0, np.uint8)))
         starts = np.cumsum([0, *map(len, parts)])
         if starts[-1] != self.arrays["jpeg/offset"][-1]:
             raise ShardError(f"{self.path}: its image files do not belong to this version of the shard")
@@ -189,7 +193,7 @@ class Shard:
             origin=arrays["origin"][image],
             photo_px=tuple(arrays["photo_px"][image].tolist()),
             columns=columns,
-            extra={key.removeprefix("extra/"): arrays[key][row] for key in arrays if key.startswith("extra/")},
+            extra={key[6:]: np.asarray(arrays[key][row]) for key in arrays if key.startswith("extra/")},
         )
 
 
@@ -201,15 +205,11 @@ def open_shard(path: Path, dataset: str, command: str = "") -> Shard:
 
 
 def _read_info(path: Path) -> ShardInfo:
-    try:
-        with h5py.File(path, "r") as file:
-            about = dict(file.attrs)
-    except OSError as error:
-        what = "file is truncated" if "truncated" in str(error) else "not a readable HDF5 file"
-        raise ShardError(f"{path}: {what}; delete it and recreate it with hmrb convert-data") from None
+    with opened(path, ShardError, "; delete it and recreate it with hmrb convert-data") as file:
+        about = {key: _plain(value) for key, value in file.attrs.items()}
     if "layout" not in about or "dataset" not in about:
         raise ShardError(f"{path}: an HDF5 file, but not an hmrb shard")
-    if about["layout"] != LAYOUT_VERSION:
+    if not isinstance(about["layout"], int) or about["layout"] != LAYOUT_VERSION:
         name = about["dataset"]
         raise ShardError(
             f"{path}: has layout {about['layout']}, but this hmrb reads {LAYOUT_VERSION}; run hmrb convert-data {name}"
@@ -217,8 +217,16 @@ def _read_info(path: Path) -> ShardInfo:
     fields = ShardInfo.__dataclass_fields__
     if missing := [key for key in fields if key not in about and key not in LATER]:
         raise ShardError(f"{path}: missing attributes: {', '.join(missing)}; recreate it with hmrb convert-data")
-    about = {"sha_of": "attributes"} | region_of(about["pictures"]) | about
-    info = ShardInfo(**{key: _plain(about[key]) for key in fields})
+    about = {"sha_of": "attributes"} | region_of(str(about["pictures"])) | about
+    for key, field in fields.items():
+        kinds = {int: "whole number", float: "number", str: "text"}
+        about[key] = float(about[key]) if field.type is float and isinstance(about[key], int) else about[key]
+        if field.type in kinds and not isinstance(about[key], field.type):
+            expected = kinds[field.type]
+            raise ShardError(f"{path}: attribute {key} is {about[key]!r}, expected a {expected}; see docs/shards.md")
+    info = ShardInfo(**{key: about[key] for key in fields})
+    if min(info.num_people, info.num_images, info.num_files) < 0:
+        raise ShardError(f"{path}: num_people, num_images and num_files must not be negative; see docs/shards.md")
     if info.skeleton not in SKELETONS:
         raise ShardError(f"{path}: unknown skeleton '{info.skeleton}'")
     if info.sha_of not in ("content", "attributes"):
@@ -229,25 +237,7 @@ def _read_info(path: Path) -> ShardInfo:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.integer | np.floating) else value
-
-
-def _mapped(path: Path) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda key, node: found.update({key: _map(path, node)}) if _is_array(node) else None)
-    return found
-
-
-def _is_array(node: Any) -> bool:
-    return isinstance(node, h5py.Dataset)
-
-
-def _map(path: Path, node: Any) -> np.ndarray:
-    if node.size == 0:
-        return np.zeros(node.shape, node.dtype)
-    offset = node.id.get_offset()
-    if offset is None:
-        raise ShardError(f"{path}: {node.name} is not a flat array; recreate the shard with hmrb convert-data")
-    mapped = np.memmap(path, node.dtype, "r", offset, node.shape)
-    return mapped.view(np.ndarray)  # indexing rows of a memmap object is ten times slower
+    """An attribute as a Python value; other programs write texts as bytes, too."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value.decode() if isinstance(value, bytes) else value

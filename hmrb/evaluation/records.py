@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import find_benchmark
+from hmrb.formats.hdf5 import read_arrays
 from hmrb.lookup import UnknownName
 
 FORMAT = 3
@@ -189,11 +189,9 @@ def read_result(path: Path) -> Result:
     """Read one result. Raises RequestError if it is invalid, was modified, or has a protocol that this hmrb lacks."""
     record = read_record(path)
     samples = path.with_name(f"{path.stem}_samples.h5")
-    try:
-        with h5py.File(samples, "r") as file:
-            arrays = {name: file[name][:] for name in _names(file)}
-    except (OSError, KeyError, TypeError):
-        raise RequestError(f"{path}: {samples.name} is missing next to it, or is not an hmrb file") from None
+    if not samples.exists():
+        raise RequestError(f"{path}: {samples.name} is missing next to it; copy it there")
+    arrays = read_arrays(samples, lambda name: name not in PREDICTIONS)
     if samples_sha(arrays) != record.samples_sha:
         raise RequestError(f"{samples}: its content does not match {path.name}; score the checkpoint again")
     errors = {name: arrays[f"error/{name}"] for name in record.metrics}
@@ -238,9 +236,3 @@ def samples_sha(arrays: Mapping[str, np.ndarray]) -> str:
         if name not in PREDICTIONS:
             digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _names(file: h5py.File) -> list[str]:
-    found: list[str] = []
-    file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
-    return [name for name in found if name not in PREDICTIONS]

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 
 from hmrb.errors import RequestError
+from hmrb.formats.hdf5 import opened
 from hmrb.formats.optional import needed
 
 _BROKEN = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError, NotImplementedError)
@@ -30,13 +31,7 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
 @contextmanager
 def open_mat73(path: Path, *names: str) -> Iterator[h5py.File]:
     """Open a v7.3 file; the axes of its arrays are reversed. Raises RequestError if a named variable is missing."""
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such file") from None
-    except OSError:
-        raise RequestError(f"{path}: not a MATLAB v7.3 file, or truncated; download it again") from None
-    with file:
+    with opened(path, RequestError, "; download it again") as file:
         if missing := [name for name in names if name not in file]:
             raise RequestError(f"{path}: missing variables: {', '.join(missing)}")
         yield file

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from hmrb.errors import RequestError
+from hmrb.formats.files import PICKLE, instead, reason
 
 DENSE_NUMBERS = 1 << 24  # largest size of a sparse matrix made dense; SMPL's regressor has 165,360
+FREE_VALUES, MULTIPLES = 1_000_000, 4  # values after unfolding shared lists: at most so many times what is written
 # A damaged or crafted pickle can raise any of these.
 _BROKEN = (
     pickle.UnpicklingError, AttributeError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError,
@@ -75,14 +77,18 @@ def read_pickle(path: Path, also: Allowed | None = None, longest: int = sys.maxs
     try:
         with open(path, "rb") as file:
             return load_pickle(file, str(path), also, longest)
+    except PickleError as error:
+        raise PickleError(f"{error}{instead(path, PICKLE, 'an empty file')}") from None
     except OSError as error:
-        raise PickleError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise PickleError(f"{path}: {reason(error)}") from None
 
 
 def load_pickle(file: BufferedIOBase, source: str, also: Allowed | None = None, longest: int = sys.maxsize) -> Any:
     """Like read_pickle, for an open file; error messages start with `source`."""
     try:
-        return _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}, longest).load(), {})
+        value = _plain(_Unpickler(file, source, {**PLAIN, **(also or {})}, longest).load(), {})
+        _refuse_multiples(value)
+        return value
     except (EOFError, struct.error):
         raise PickleError(f"{source}: file is truncated or empty; download it again") from None
     except _BROKEN as error:
@@ -154,6 +160,32 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
     else:
         return value
     return done[id(value)]
+
+
+def _refuse_multiples(value: Any) -> None:
+    """Refuse lists that contain others many times: a few hundred bytes could stand for any number of values."""
+    unfolded: dict[int, int] = {}
+    written = 0
+
+    def count(part: Any) -> int:
+        nonlocal written
+        if isinstance(part, dict):
+            children: Any = part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            children = part
+        elif isinstance(part, np.ndarray) and part.dtype.hasobject:
+            children = part.flat
+        else:
+            return 1
+        if id(part) not in unfolded:
+            unfolded[id(part)] = 1  # while it is counted: a list may contain itself
+            written += part.size if isinstance(part, np.ndarray) else len(part)
+            unfolded[id(part)] = 1 + sum(map(count, children))
+        return unfolded[id(part)]
+
+    total = count(value)
+    if total > max(FREE_VALUES, MULTIPLES * written):
+        raise ValueError(f"its {written:,} values stand for {total:,}, as lists contain others many times")
 
 
 class _Name(Foreign):

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hmrb.errors import RequestError
+from hmrb.formats.files import PICKLE, ZIP, instead, is_about_the_file, reason, what_it_is
+from hmrb.formats.zips import zip_problem
 
 # Checkpoints also contain NumPy values. These are the types and functions that rebuild them, under old and new names.
 NUMBERS: list[Any] = [
@@ -48,10 +50,10 @@ def read_weights(path: Path) -> dict[str, Any]:
         try:
             return dict(load_file(path))
         except UNREADABLE as error:
-            raise WeightsError(f"{path}: not a safetensors file, or truncated ({error})") from None
-    if _is_squeezed(path):
-        raise WeightsError(f"{path}: a compressed archive, which torch never writes; unpack it, then pass its content")
+            raise WeightsError(f"{path}: not a safetensors file, or truncated ({error}){instead(path)}") from None
     try:
+        if what_it_is(path) == ZIP and (problem := zip_problem(path, with_checksums=False)):
+            raise WeightsError(f"{path}: not a weights file written by torch, or truncated: {problem}")
         with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle protocol: the file is read, or rejected below
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -83,19 +85,12 @@ def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_squeezed(path: Path) -> bool:
-    """Whether the file is compressed and could expand to gigabytes; torch stores tensors uncompressed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
-
-
 def _refusal(path: Path, error: BaseException) -> str:
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if not is_about_the_file(error):
+        return reason(error)
     if not asked:
-        return "not a weights file written by torch, or truncated"
+        return f"not a weights file written by torch, or truncated{instead(path, ZIP, PICKLE)}"
     return (
         f"rejected: it wants to call '{asked[1]}', which tensors do not need. If you trust the file's author, save only"
         " its tensors, in the environment where the file was made:\n"

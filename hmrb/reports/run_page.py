@@ -107,7 +107,7 @@ class Chart:
 
 def print_table(records: Sequence[Record]) -> None:
     """Prints one row per benchmark and metric, then the provenance of each benchmark's results."""
-    console = Console()
+    console = Console(markup=False)
     table = Table("benchmark", "metric", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
     for title in ("mean", "95 % interval", "mean body", "ratio", "people"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -143,7 +143,7 @@ def print_table(records: Sequence[Record]) -> None:
 
 def print_slices(records: Sequence[Record]) -> None:
     """Prints one table per benchmark and column of `--by`."""
-    console = Console()
+    console = Console(markup=False)
     for record in records:
         for column, parts in record.slices.items():
             table = Table(column, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))

@@ -245,7 +245,13 @@ def overview(record: Record) -> str:
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
     head, *rest = lines
     rows = [head, ["---"] + ["---:"] * (len(head) - 1), *rest]
-    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+    return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in rows) + "\n"
+
+
+def _escaped(cell: str) -> str:
+    """Text as text: nothing in it ends a cell or is taken for HTML."""
+    text = " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def as_csv(comparisons: Sequence[Comparison]) -> str:
@@ -258,8 +264,13 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(rows[0])
-    writer.writerows(row.values() for row in rows)
+    writer.writerows(map(_no_formula, row.values()) for row in rows)
     return out.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    """A text that a spreadsheet would compute, as text: with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def as_html(comparisons: Sequence[Comparison]) -> str:

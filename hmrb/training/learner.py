@@ -16,6 +16,7 @@ from hmrb.bodykind import kind_of
 from hmrb.data.loader import bodiless, mean_body
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
+from hmrb.formats.npz import Npz
 from hmrb.models.backbones import keep_no_maps
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
@@ -182,8 +183,12 @@ def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store)
     path = store.bodies / experiment.body / "smpl_mean_params.npz"
     if not path.exists():
         raise RequestError(f"{path}: no such file. SPIN's data contains it; or set model.mean to labels")
-    with np.load(path, allow_pickle=False) as mean:
-        return torch.from_numpy(np.concatenate([mean[key].ravel() for key in ("pose", "shape", "cam")])).float()
+    with Npz(path) as mean:
+        parts = {key: np.asarray(mean.read(key)) for key in ("pose", "shape", "cam")}
+    for key, part in parts.items():
+        if part.dtype.kind not in "fiu" or not np.isfinite(part).all():
+            raise RequestError(f"{path}: {key} contains values that are not finite numbers; download it again")
+    return torch.from_numpy(np.concatenate([part.ravel() for part in parts.values()])).float()
 
 
 def set_rates(optimiser: torch.optim.Optimizer, optim: OptimSpec, step: int, steps_per_epoch: int) -> None:

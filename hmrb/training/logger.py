@@ -140,13 +140,13 @@ class RunLogger(Logger):
 @contextmanager
 def run_logger(folder: Path) -> Iterator[RunLogger]:
     """A RunLogger; removes the bar at the end, also after an error. Raises RunError if log lines are not on disk."""
-    console = Console()
+    console = Console(markup=False)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.percentage:>3.0f} %", markup=False),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         TimeRemainingColumn(),
     )
     with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:

@@ -179,7 +179,7 @@ def test_what_is_no_body_is_one_message(tmp_path: Path) -> None:
 
     refused(hmrb("convert-data", "body"), "which body? hmrb convert-data body --file")
     gone = hmrb("convert-data", "body", "--file", str(tmp_path / "SMPL_MALE.pkl"))
-    refused(gone, "SMPL_MALE.pkl: cannot be read (No such file")
+    refused(gone, "SMPL_MALE.pkl: no such file")
     refused(convert("model.pkl", b""), "model.pkl: no gender in its name; --gender accepts neutral, male, female")
     refused(convert("model.pkl", b"", "--gender", "man"), "unknown gender 'man'")
     refused(convert("SMPL_MALE.pkl", b""), "file is truncated or empty")

@@ -148,7 +148,7 @@ def write(kind: str, path: Path) -> None:
         ("text", "not a weights file written by torch, or truncated"),
         ("empty", "not a weights file written by torch, or truncated"),
         ("gone", "no such file"),
-        ("swelling", "a compressed archive, which torch never writes"),
+        ("swelling", ".*it is compressed, which torch never writes"),
         ("list", "contains a list, expected a dict of tensors"),
         ("numbers", "no tensors found under 'state_dict', .*; it contains epoch, loss"),
         (

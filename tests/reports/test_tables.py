@@ -260,3 +260,19 @@ def test_frames_of_a_sequence_are_drawn_together(tmp_path: Path) -> None:
     tables = [compare(read_results([run]), "pa_mpjpe", None)[0] for run in (alone, grouped)]
     widths = [table.rows[0].ci95[1] - table.rows[0].ci95[0] for table in tables]
     assert widths[1] > 1.6 * widths[0]  # twice, up to bootstrap noise
+
+
+def test_names_are_no_cells_markup_or_formulas(tmp_path: Path) -> None:
+    run = write(tmp_path, "x", 0, np.full(10, 50.0), spec={"name": "x"})
+    (result,) = read_results([run])
+    for name in ("=1+1", "+1", "-1", "@a", "a|b", "<script>alert(1)</script>", "[red]x[/]"):
+        record = result.record.model_copy(
+            update={"source": result.record.source.model_copy(update={"experiment": name})}
+        )
+        (table,) = compare([replace(result, record=record)], "pa_mpjpe", None)
+        first = next(csv.DictReader(as_csv([table]).splitlines()))["experiment"]
+        assert first == (f"'{name}" if name[0] in "=+-@" else name)
+        lines = as_markdown(table).splitlines()
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines[2:]}) == 1
+        assert "<script" not in as_markdown(table)
+        assert "<script" not in as_html([table])

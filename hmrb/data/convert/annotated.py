@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from hmrb.data.convert.conversion import Raw
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
 Columns = Mapping[str, float | str]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -10,8 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from hmrb.data.shard import region_of
-from hmrb.errors import RunError
-from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.formats.pictures import decoded, read_picture
 from hmrb.records import Person, Photo, Sample
 
 GROWN = 1.25  # scale of the largest square that augmentation uses: rotate_scale's 1 + scale
@@ -157,10 +155,7 @@ def _sample(person: Person, jpeg: bytes, name: str, origin: np.ndarray, photo_px
 def _bytes(photo: Photo) -> bytes:
     if photo.data or photo.file is None:
         return photo.data
-    try:
-        return photo.file.read_bytes()
-    except OSError as error:
-        raise UnreadablePicture(f"{photo.file}: {error.strerror or error}") from None
+    return read_picture(photo.file)
 
 
 def _size(data: bytes, label: str) -> tuple[int, int]:
@@ -172,20 +167,6 @@ def _size(data: bytes, label: str) -> tuple[int, int]:
 def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
     return cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
-
-
-def inside(root: Path, name: str) -> Path:
-    """Path of a file below `root` that an annotation names. Raises RunError if it is outside `root`.
-
-    Symbolic links directly in `root` may point elsewhere, because images are often kept on another disk; deeper links
-    may not.
-    """
-    path = root / name.replace("\\", "/")
-    top = next(iter(Path(name.replace("\\", "/")).parts), ".")
-    homes = [root] if top in ("..", "/") else [root, root / top]
-    if not any(path.resolve().is_relative_to(home.resolve()) for home in homes):
-        raise RunError(f"{root}: an annotation names '{name}', which is outside this folder; rejected")
-    return path
 
 
 def without_pictures(people: Sequence[Person], name: str) -> Photo:

@@ -27,8 +27,11 @@ from hmrb.data.convert.packed_fields import (
     rows_of,
     square_around,
 )
+from hmrb.errors import RunError
+from hmrb.formats.inside import inside
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import load_pickle
+from hmrb.formats.pictures import UnreadablePicture, decoded, read_picture
 from hmrb.lookup import find
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
@@ -46,9 +49,9 @@ def pictures_in(folder: Path) -> Pictures:
 
     def read(name: str) -> bytes:
         try:
-            data = (folder / name).read_bytes()
-        except OSError as error:
-            raise PackedError(f"{folder / name}: image cannot be read ({error.strerror or error})") from None
+            data = read_picture(inside(folder, name))
+        except RunError as error:
+            raise PackedError(str(error)) from None
         return data if data.startswith(b"\xff\xd8") else _as_jpeg(data, str(folder / name), turned=False)
 
     return read
@@ -274,9 +277,10 @@ def _gtkps(path: Path, file: Npz) -> str:
 
 def _as_jpeg(data: bytes, source: str, turned: bool) -> bytes:
     """Encode an image as JPEG; `turned` rotates it by 90 degrees clockwise."""
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if picture is None:
-        raise PackedError(f"{source}: image cannot be decoded")
+    try:
+        picture = cv2.cvtColor(decoded(data, source), cv2.COLOR_RGB2BGR)
+    except UnreadablePicture as error:
+        raise PackedError(str(error)) from None
     if turned:
         picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
     encoded: bytes = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

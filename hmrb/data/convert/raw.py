@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
+from hmrb.formats.inside import inside
 from hmrb.store import Store
 
 # Endings of label files; pictures and videos are many, and a change of theirs is not looked for.
@@ -40,7 +41,7 @@ class Raw:
 
     def some(self, pattern: str) -> list[Path]:
         """Return the matching files, sorted by name. Raises RequestError if there are none."""
-        found = sorted(self.root.glob(pattern))
+        found = visible(self.root.glob(pattern))
         if not found:
             raise RequestError(f"{self.root}: contains no {pattern}; see hmrb convert-data NAME --explain")
         self.reads.update(path for path in found if path.suffix in LABELS)

@@ -11,6 +11,8 @@ from jaxtyping import Bool, UInt8
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import visible
+from hmrb.formats.pictures import read_pixels
 from hmrb.formats.xml import read_xml
 
 # The next four values are from the public code of Sarandi et al., "How robust is 3D human pose estimation to
@@ -28,7 +30,7 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
     unreadable image or a missing bounding box.
     """
     root = _voc_folder(voc_root)
-    annotations = sorted((root / "Annotations").glob("*.xml"))
+    annotations = visible((root / "Annotations").glob("*.xml"))
     ticker.part(out, len(annotations))
     found: list[Occluder] = []
     for path in annotations:
@@ -96,10 +98,7 @@ def _soften(picture: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"]
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if path.exists() else None
-    if image is None:
-        raise RunError(f"{path}: image is missing or cannot be decoded")
-    return np.asarray(image)
+    return read_pixels(path)
 
 
 def _voc_colour(number: int) -> UInt8[np.ndarray, "3"]:

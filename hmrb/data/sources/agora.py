@@ -21,8 +21,9 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
+from hmrb.formats.inside import inside
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.records import Person, Photo
 
@@ -73,7 +74,7 @@ class Picture:
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan the splits whose tables exist, for images of either size."""
     tables = {
-        split: sorted((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
+        split: visible((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
         for split, name in FOLDERS.items()
     }
     if not any(tables.values()):
@@ -82,7 +83,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     parts = []
     for split, paths in tables.items():
         if paths:
-            there = {path.name: path.relative_to(raw.root).as_posix() for path in sorted(images.rglob("*.png"))}
+            there = {path.name: path.relative_to(raw.root).as_posix() for path in visible(images.rglob("*.png"))}
             items = [item for path in paths for item in _pictures(path, f"images/{FOLDERS[split]}", there)]
             parts.append(SplitPlan(split, items, partial(read, raw.root, has_smplx, raw.compat)))
     return parts

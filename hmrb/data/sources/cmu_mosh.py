@@ -17,6 +17,7 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import without_pictures
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
@@ -31,7 +32,7 @@ SMPLH_SHARED = 66  # pose numbers that SMPL-H shares with SMPL: root and 21 join
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan one item per file of HMR's release or AMASS, or per ROWS rows of a packed file."""
     for pattern in ("neutrMosh/neutrSMPL_CMU/*/*.pkl", "neutrSMPL_CMU/*/*.pkl", "*/*.pkl"):
-        if paths := sorted(raw.root.glob(pattern)):
+        if paths := visible(raw.root.glob(pattern)):
             return [SplitPlan("train", paths, read)]
     for name in PACKED:
         if (path := raw.root / name).exists():
@@ -39,7 +40,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
             items = [(path, start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
             return [SplitPlan("train", items, read_rows)]
     for pattern in ("CMU/*/*_poses.npz", "*/*_poses.npz"):
-        if paths := sorted(raw.root.glob(pattern)):
+        if paths := visible(raw.root.glob(pattern)):
             return [SplitPlan("train", paths, read_amass)]
     raise RequestError(
         f"{raw.root}: contains no neutrMosh/neutrSMPL_CMU/*/*.pkl, {', '.join(PACKED)} or CMU/*/*_poses.npz;"

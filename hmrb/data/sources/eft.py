@@ -22,8 +22,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
 READ_CHARS = 1 << 20  # characters to read at once; most of the file's content is not kept

@@ -20,6 +20,7 @@ from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotm
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
+from hmrb.formats.files import visible
 from hmrb.formats.matlab import open_mat73
 from hmrb.formats.optional import needed
 from hmrb.formats.pickles import read_pickle
@@ -124,7 +125,7 @@ def read(raw: Raw, clip: H36MClip) -> Iterator[Photo]:
 
 def _clips(raw: Raw, subject: str, cameras: dict[str, tuple[float, ...]]) -> list[H36MClip]:
     clips = []
-    for path in sorted((raw.root / subject / "MyPoseFeatures" / "D3_Positions_mono").glob("*.cdf")):
+    for path in visible((raw.root / subject / "MyPoseFeatures" / "D3_Positions_mono").glob("*.cdf")):
         action, _, camera = path.stem.rpartition(".")
         if camera in CAMERAS and not action.startswith("_ALL"):
             clips.append(H36MClip(subject, action, camera, cameras.get(camera, (0.0,) * 4)))

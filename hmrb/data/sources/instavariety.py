@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
+from hmrb.formats.pictures import decoded
 from hmrb.formats.tfrecord import Feature, TFRecord, read_example, records
 from hmrb.records import Person, Photo
 
@@ -24,7 +25,7 @@ BODY, FACE, TOES = 14, 5, 6
 
 def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
     """Plan one item per record; a record is the track of one person in a video."""
-    files = {split: sorted(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
+    files = {split: visible(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
     parts = [
         SplitPlan(split, [record for path in paths for record in records(path)], partial(read, split))
         for split, paths in files.items()
@@ -75,10 +76,8 @@ def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarr
 
 def _size(record: TFRecord, features: Mapping[str, Feature]) -> int:
     """Side of a track's crops in pixels, which is the same for all frames."""
-    first = cv2.imdecode(np.frombuffer(features["image/encoded"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
-    if first is None:
-        raise RequestError(f"{record.path}: record {record.number}: the first image cannot be decoded")
-    return int(first.shape[0])
+    first = decoded(bytes(features["image/encoded"][0]), f"{record.path}: record {record.number}: the first")
+    return first.shape[0]
 
 
 def _video(record: TFRecord, features: Mapping[str, Feature]) -> str:

@@ -8,10 +8,10 @@ version by the authors of UP-3D.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -19,7 +19,9 @@ from hmrb.data.convert.annotated import AnnotatedPicture, Columns, hidden_share,
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
+from hmrb.formats.pictures import UnreadablePicture, read_pixels
 from hmrb.records import Photo
 
 POINTS = 14
@@ -51,7 +53,7 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
     """Plan all images as train. The number in an image's name is its row in joints.mat."""
     path = raw.need("joints.mat")
     joints = _joints(path, (POINTS, 3)).transpose(2, 0, 1)
-    pictures = sorted(raw.root.glob("im*.png")) or sorted(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
+    pictures = visible(raw.root.glob("im*.png")) or visible(raw.root.glob("im*.jpg")) or raw.some("images/im*.jpg")
     items = []
     for picture in pictures:
         number = int(re.sub(r"\D", "", picture.stem) or 0)
@@ -66,7 +68,9 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
 def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[Photo]:
     """Read the image if all its person's points are inside it; unreadable images are passed on and reported later."""
     path = root / marked.name
-    image = cv2.imread(str(path)) if path.exists() else None
+    image = None
+    with suppress(UnreadablePicture):
+        image = read_pixels(path)
     seen = marked.points[0, marked.points[0, :, 2] > 0, :2] + first_pixel
     if image is None or ((seen >= 0) & (seen <= image.shape[1::-1])).all():
         yield from photo(root, marked)

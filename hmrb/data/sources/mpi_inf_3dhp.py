@@ -17,6 +17,7 @@ from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
+from hmrb.formats.files import visible
 from hmrb.formats.matlab import open_mat73, read_mat
 from hmrb.records import Person, Photo
 from hmrb.skeleton import remap
@@ -139,7 +140,7 @@ def _count(raw: Raw, clip: MpiInf3dhpClip) -> int:
     """Number of frames for which an image exists."""
     for folder, _ in _layouts(clip):
         if (raw.root / folder).is_dir():
-            return sum(1 for _ in (raw.root / folder).glob("*.jpg"))
+            return len(visible((raw.root / folder).glob("*.jpg")))
     path = raw.root / _video(clip)
     return video.count_frames(path) if path.exists() else 0
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Float
 
@@ -17,6 +16,7 @@ from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, pr
 from hmrb.data.convert.boxes import box_centered
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.errors import RequestError
+from hmrb.formats.hdf5 import read_arrays
 from hmrb.formats.matlab import read_mat
 
 POINTS = 16
@@ -37,11 +37,10 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 
 def _hourglass(path: Path, shift: float) -> People:
-    try:
-        with h5py.File(path) as file:
-            names, centers, scales, parts, visible = (np.asarray(file[key]) for key in KEYS)
-    except (OSError, KeyError) as error:
-        raise RequestError(f"{path}: {', '.join(KEYS)} cannot be read ({error}); download it again") from None
+    arrays = read_arrays(path, KEYS.__contains__)
+    if missing := [key for key in KEYS if key not in arrays]:
+        raise RequestError(f"{path}: has no {', '.join(missing)}; download it again")
+    names, centers, scales, parts, visible = (arrays[key] for key in KEYS)
     counts = [len(rows) for rows in (names, centers, scales, parts, visible)]
     if len(set(counts)) > 1:
         raise RequestError(f"{path}: {', '.join(KEYS)} have {', '.join(map(str, counts))} rows; download it again")

@@ -15,16 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
+from hmrb.formats.inside import inside
 from hmrb.formats.pickles import read_pickle
+from hmrb.formats.pictures import UnreadablePicture, read_pixels
 from hmrb.records import Person, Photo
 
 SURE = 0.15  # detections above this confidence get confidence 1, as in the study
@@ -39,7 +40,7 @@ def plan_mtp(raw: Raw) -> list[SplitPlan]:
     """Plan train and val by the release's list; the image folders are searched once."""
     path = raw.need("train_val_split.json", "mtp/train_val_split.json")
     folder, lists = path.parent, _json(path)
-    found = {file.stem: file.relative_to(folder).as_posix() for file in sorted((folder / "images").rglob("*.*"))}
+    found = {file.stem: file.relative_to(folder).as_posix() for file in visible((folder / "images").rglob("*.*"))}
     meta = _json(folder / "subject_meta.json") if (folder / "subject_meta.json").exists() else {}
     parts = []
     for split in ("train", "val"):
@@ -93,7 +94,7 @@ def plan_prox(raw: Raw) -> list[SplitPlan]:
     if not folders:
         raise RequestError(f"{raw.root / 'recordings'}: contains no recording with a folder Color")
     fits = next((path for name in FITS if any((path := raw.root / name).glob("*/results"))), None)
-    results = (sorted((fits / path.name / "results").glob("*/000.pkl")) for path in folders) if fits else ()
+    results = (visible((fits / path.name / "results").glob("*/000.pkl")) for path in folders) if fits else ()
     shapes = _shapes(next((found[0] for found in results if found), None))
     items = [path.name for path in folders]
     photos_each = max(sum(len(list((path / "Color").iterdir())) for path in folders[:3]) // len(folders[:3]), 1)
@@ -102,7 +103,7 @@ def plan_prox(raw: Raw) -> list[SplitPlan]:
 
 def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recording: str) -> Iterator[Photo]:
     """Read the frames of a recording with a detected person; frames without a fit keep their keypoints."""
-    for file in sorted((root / "recordings" / recording / "Color").iterdir()):
+    for file in visible((root / "recordings" / recording / "Color").iterdir()):
         detections = root / "keypoints" / recording / f"{file.stem}_keypoints.json"
         people = _detected(detections) if detections.exists() else []
         if not people:
@@ -137,9 +138,10 @@ def _confident(points: Points) -> Points:
 
 def _nearest(people: list[Points], file: Path) -> Points:
     """The person whose mean detected point is nearest the image centre."""
-    picture = cv2.imread(str(file)) if file.exists() else None
-    if picture is None:
-        return people[0]  # packing reports the unreadable image
+    try:
+        picture = read_pixels(file)
+    except UnreadablePicture:
+        return people[0]  # packing reports it
     middle = np.array(picture.shape[1::-1]) / 2 - 0.5
     away = [np.linalg.norm(points[points[:, 2] > 0, :2].mean(0) - middle) for points in people]
     return people[int(np.argmin(away))]

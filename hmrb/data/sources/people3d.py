@@ -16,8 +16,9 @@ from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
+from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
 POINTS = 67
@@ -48,7 +49,7 @@ def read(root: Path, compat: bool, folder: str) -> Iterator[Photo]:
     """Read the frames of one camera. Frames that no camera fits have no 3D points."""
     _, character, action, camera = folder.split("/")
     sex, _ = _character(folder)
-    for path in sorted((root / folder).glob("*/*.jpg")):
+    for path in visible((root / folder).glob("*/*.jpg")):
         pixels, world = _skeleton(root, folder, path)
         placed, error = _in_camera(pixels, world)
         is_placed = error <= WORST_PX and not compat

@@ -16,6 +16,7 @@ from hmrb.data.convert.boxes import box_around, moved, turned
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
 from hmrb.errors import RequestError
+from hmrb.formats.files import visible
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
 
@@ -27,7 +28,7 @@ PER_FRAME = {"poses": (SMPL_KIND.pose_numbers,), "trans": (3,), "poses2d": (3, 1
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan each split with one item per sequence."""
     folder = raw.need("sequenceFiles")
-    found = {split: sorted((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
+    found = {split: visible((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
     if not any(found.values()):
         raw.some("sequenceFiles/train/*.pkl")
     return [SplitPlan(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]

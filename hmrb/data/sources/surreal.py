@@ -18,6 +18,7 @@ from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
 from hmrb.errors import RequestError
 from hmrb.formats import video
+from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
 
@@ -41,7 +42,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     parts = []
     for split in SPLITS:
         folders = (raw.root / place / split / RUN for place in ("", "cmu", "data/cmu"))
-        paths = [path for folder in folders for path in sorted(folder.glob("*/*_info.mat"))]
+        paths = [path for folder in folders for path in visible(folder.glob("*/*_info.mat"))]
         paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
         if paths:
             parts.append(SplitPlan(split, paths, partial(read, raw), photos_each=100))

@@ -13,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import Box, box_mask
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.pack import inside
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.inside import inside
+from hmrb.formats.npz import read_npy
 from hmrb.formats.pickles import read_pickle
+from hmrb.formats.pictures import UnreadablePicture, read_pixels
 from hmrb.records import Person, Photo
 
 MASK_FACTOR = 0.9
@@ -92,10 +93,7 @@ def _fit(path: Path) -> dict[str, np.ndarray]:
 
 def _joints(path: Path) -> Float[np.ndarray, "14 3"]:
     """LSP's points in pixels with the stored confidence."""
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RequestError(f"{path}: not a readable array ({error}); download it again") from None
+    rows = read_npy(path)
     if rows.shape != (3, 14):
         raise RequestError(f"{path}: shape {rows.shape}, expected (3, 14)")
     return np.ascontiguousarray(rows.T, np.float32)
@@ -103,9 +101,10 @@ def _joints(path: Path) -> Float[np.ndarray, "14 3"]:
 
 def _box(path: Path) -> Box:
     """Bounding box of the body rendered over white."""
-    drawn = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if drawn is None:
-        raise RunError(f"{path}: image is missing or cannot be decoded; the person's bounding box is computed from it")
+    try:
+        drawn = read_pixels(path)
+    except UnreadablePicture as error:
+        raise RunError(f"{error}; the person's bounding box is computed from it") from None
     box = box_mask(drawn.min(2) < 255, MASK_FACTOR)
     if not box.any():
         raise RunError(f"{path}: shows no body; the person's bounding box is computed from it")

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hmrb.data.convert.pack import Packing, inside, pack
+from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.loader import view_of
 from hmrb.data.warp import warp
-from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.records import Person, Photo, Sample
 from hmrb.skeleton import TRAINING_SKELETON, remap
@@ -194,34 +193,12 @@ def test_a_picture_that_is_cut_short_is_refused(kind: str, share: float, packing
 
 def test_what_is_missing_or_none_is_refused(tmp_path: Path) -> None:
     who = (person((100, 50, 60, 120)),)
-    with pytest.raises(UnreadablePicture, match=r"b\.jpg: No such file or directory"):
+    with pytest.raises(UnreadablePicture, match=r"b\.jpg: image cannot be read: no such file"):
         pack(Photo(name="b", people=who, file=tmp_path / "b.jpg"), REGION)
     for content in (b"", b"hello"):
         (tmp_path / "c.jpg").write_bytes(content)
         with pytest.raises(UnreadablePicture, match=r"c: image cannot be decoded"):
             pack(Photo(name="c", people=who, file=tmp_path / "c.jpg"), REGION)
-
-
-@pytest.mark.parametrize("name", ["../secret.jpg", "a/../../secret.jpg", "/etc/passwd", "..\\secret.jpg"])
-def test_names_that_climb_out_are_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    with pytest.raises(RunError, match="which is outside this folder; rejected"):
-        inside(tmp_path / "in", name)
-
-
-def test_links_of_the_folder_itself_may_lead_elsewhere_and_deeper_ones_may_not(tmp_path: Path) -> None:
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "in" / "images").symlink_to(tmp_path / "disk")
-    assert inside(tmp_path / "in", "images/a.jpg").resolve() == tmp_path / "disk" / "a.jpg"
-    (tmp_path / "in" / "deep" / "link").symlink_to(tmp_path / "disk")
-    for name in ("deep/link/a.jpg", "images/../secret.jpg"):  # .. of a link is the parent of its target
-        with pytest.raises(RunError, match="rejected"):
-            inside(tmp_path / "in", name)
-
-
-def test_names_that_stay_are_taken(tmp_path: Path) -> None:
-    assert inside(tmp_path, "a/../b\\c.jpg").resolve() == tmp_path / "b" / "c.jpg"
 
 
 def test_packing_again_gives_the_same_bytes() -> None:

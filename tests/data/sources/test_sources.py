@@ -66,6 +66,18 @@ def checked(source: Converter, part: SplitPlan, store: Store, whole: bool = Fals
     return {check.name: f"{check.verdict}: {check.detail}" for check in found}
 
 
+@every_tree
+def test_what_macos_leaves_beside_files_is_not_data(slug: str, tmp_path: Path, store: Store) -> None:
+    before = {part.split: len(part.items) for part in planned(slug, tmp_path / "raw", store)[1]}
+    for path in [path for path in (tmp_path / "raw").rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7 icon")
+        path.with_name(".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    parts = CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store))
+    assert {part.split: len(part.items) for part in parts} == before
+    photo = next(iter(parts[0].read(parts[0].items[0])))
+    assert photo.name
+
+
 def wrongs(found: dict[str, str]) -> set[str]:
     return {name for name, said in found.items() if said.startswith("wrong")}
 

@@ -1,0 +1,20 @@
+"""Names from the command line: a line break in one would be a command in a Slurm script."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from hmrb.errors import RequestError
+
+
+def plain(text: str, what: str) -> str:
+    """`text`. Raises RequestError if it has control characters: line breaks, tabs, escape sequences."""
+    if any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise RequestError(f"{what}: {text[:200]!r} has control characters, such as line breaks; choose another name")
+    return text
+
+
+def check_arguments(words: Sequence[str]) -> None:
+    """Raises RequestError if an argument has control characters; the value of --set may have line breaks, as YAML."""
+    for before, word in zip(("", *words), words, strict=False):
+        if before != "--set" and not word.startswith("--set="):
+            plain(word, "argument")

@@ -1,0 +1,106 @@
+"""What a file is, by its first bytes, and why it cannot be opened: the words of every reader's message."""
+
+import errno
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+LOOKED_BYTES = 1024
+HDF5, ZIP, PICKLE = "an HDF5 file", "a zip archive", "a pickle"
+# First bytes of files that are often found under another file's name.
+SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (
+        b"version https://git-lfs.github.com/spec/",
+        "a Git LFS pointer: the file itself was not fetched; run git lfs pull",
+    ),
+    (b"/annex/objects/", "a git-annex pointer: the file itself was not fetched; run git annex get"),
+    (b"\x89HDF\r\n\x1a\n", HDF5),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"BZh", "a bzip2 archive: unpack it first"),
+    (b"\xfd7zXZ\0", "an xz archive: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive: unpack it first"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x93NUMPY", "a NumPy array (.npy)"),
+    (b"MATLAB ", "a MATLAB file"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"\x80\x02", PICKLE),
+    (b"\x80\x03", PICKLE),
+    (b"\x80\x04", PICKLE),
+    (b"\x80\x05", PICKLE),
+)
+HTML = (b"<!doctype html", b"<html", b"<head")
+_HELD = "held open for writing by another program; wait until it has ended"
+REASONS = {
+    errno.ENOENT: "no such file",
+    errno.EACCES: "not readable by this user",
+    errno.EPERM: "not readable by this user",
+    errno.EAGAIN: _HELD,
+    errno.EWOULDBLOCK: _HELD,
+    errno.ENOLCK: "on a file system without locks",
+    errno.ENOSYS: "on a file system without locks",
+    errno.EIO: "the disk or its network reports an error (input/output error); try again, then check the disk",
+    errno.ESTALE: "the network file system lost the file; try again",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "on a read-only file system",
+    errno.EISDIR: "a folder, not a file",
+    errno.ENOTDIR: "its folder is a file",
+    errno.ELOOP: "a symbolic link that leads to itself",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EMFILE: "this process has too many open files; raise the limit (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+}
+
+
+def reason(error: BaseException) -> str:
+    """Why the system refused a file, in words that tell apart what to do."""
+    if isinstance(error, OSError):
+        return REASONS.get(error.errno or 0, error.strerror or str(error))
+    return str(error)
+
+
+def is_about_the_file(error: BaseException) -> bool:
+    """Whether an error tells about the file's content, and not about access to it."""
+    return not isinstance(error, OSError) or error.errno is None
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """These files, sorted, without those that macOS puts beside them: `._name` with a file's icon, `.DS_Store`."""
+    return sorted(path for path in paths if not path.name.startswith("._") and path.name != ".DS_Store")
+
+
+def what_it_is(path: Path) -> str:
+    """What the first bytes of a file show: `an HTML page`, `a PDF document`; empty if they show nothing known."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe, not a file"
+        with open(path, "rb") as file:
+            return what_bytes_are(file.read(LOOKED_BYTES))
+    except (OSError, ValueError):
+        return ""
+
+
+def what_bytes_are(head: bytes) -> str:
+    """What the first bytes of a file show; empty if they show nothing known."""
+    if not head:
+        return "an empty file"
+    for signature, name in SIGNATURES:
+        if head.startswith(signature):
+            return name
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(HTML) or (text.startswith(b"<?xml") and b"<html" in text):
+        return "an HTML page: the download failed or needs a login"
+    return "" if head.strip(b"\0") else "a file of zero bytes only: its download or copy was cut off"
+
+
+def instead(path: Path, *expected: str) -> str:
+    """`; it is an HTML page`, for the end of a message; empty if the first bytes show nothing else than `expected`."""
+    found = what_it_is(path)
+    return f"; it is {found}" if found and found not in expected else ""
