@@ -211,7 +211,7 @@ FAULTS = (
     ),
     Fault(
         "3D joints measured from the hips alone", "hmrb/training/losses.py",
-        "is_there = (label != 0).any(2)[:, pairs].all(2)", "is_there = (label != 0).any(2)[:, pairs].all(2) & False",
+        "is_there = (label[..., 3] > 0)[:, pairs].all(2)", "is_there = (label[..., 3] > 0)[:, pairs].all(2) & False",
         (LOSSES,),
     ),
     Fault(

@@ -49,6 +49,15 @@ def test_a_face_without_labels_is_confidence_0_and_0_pixels(tmp_path: Path) -> N
     assert nose.tolist() == [0, 0, 0]
 
 
+def test_keypoints_that_are_null_are_none(tmp_path: Path) -> None:
+    coco.write_coco(tmp_path)
+    path = tmp_path / "annotations/person_keypoints_train2014.json"
+    table = json.loads(path.read_text())
+    table["annotations"].append(table["annotations"][0] | {"id": 10**6, "keypoints": None})
+    path.write_text(json.dumps(table))
+    assert len(people_of(plan_coco(Raw(tmp_path)), "train")) == 14
+
+
 def test_coco_has_the_splits_whose_files_are_there(tmp_path: Path) -> None:
     coco.write_coco(tmp_path, "val", pictures=2)
     assert [part.split for part in plan_coco(Raw(tmp_path))] == ["val"]
