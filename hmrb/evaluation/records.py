@@ -6,7 +6,7 @@ whose protocol this version does not have.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,15 @@ from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hmrb.errors import RequestError
+from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
 from hmrb.evaluation.protocols import find_benchmark
+from hmrb.formats.files import instead, reason
 from hmrb.formats.hdf5 import read_arrays
 from hmrb.lookup import UnknownName
+from hmrb.spec import Published
 
 FORMAT = 3
+MOST_BYTES = 64 << 20
 PREDICTIONS = ("rotmats", "betas", "camera")
 
 
@@ -194,6 +198,8 @@ def read_result(path: Path) -> Result:
     arrays = read_arrays(samples, lambda name: name not in PREDICTIONS)
     if samples_sha(arrays) != record.samples_sha:
         raise RequestError(f"{samples}: its content does not match {path.name}; score the checkpoint again")
+    if problem := next(_misfits(record, arrays), ""):
+        raise RequestError(f"{samples}: {problem}; score the checkpoint again")
     errors = {name: arrays[f"error/{name}"] for name in record.metrics}
     everybody = np.ones(record.num_people, bool)
     counted = {name: arrays.get(f"counted/{name}", everybody) for name in record.metrics}
@@ -203,20 +209,28 @@ def read_result(path: Path) -> Result:
 def read_record(path: Path) -> Record:
     """Read a record without per-person data. Raises RequestError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise RequestError(f"{path}: not an hmrb result: larger than {MOST_BYTES:,} bytes")
+        content = json.loads(data)
         given = content.get("format", content.get("schema"))
-    except (OSError, ValueError, AttributeError):
-        raise RequestError(f"{path}: not a readable hmrb result") from None
+    except OSError as error:
+        raise RequestError(f"{path}: not a readable hmrb result: {reason(error)}") from None
+    except (ValueError, AttributeError, RecursionError):
+        raise RequestError(f"{path}: not a readable hmrb result{instead(path)}") from None
     if given != FORMAT:
         raise RequestError(f"{path}: record format {given}, but this hmrb reads {FORMAT}; score the checkpoint again")
     try:
         record = Record.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"]))[:200]
         raise RequestError(f"{path}: not a valid hmrb record: {where}: {first['msg']}") from None
     if not record.is_as_written:
         raise RequestError(f"{path}: was modified after it was written; score the checkpoint again")
+    if problem := next(_absurd(record), ""):
+        raise RequestError(f"{path}: not a valid hmrb record: {problem}; score the checkpoint again")
     try:
         known = find_benchmark(record.benchmark).protocol
     except UnknownName:
@@ -227,6 +241,62 @@ def read_record(path: Path) -> Record:
             " checkpoint again, or score its predictions with hmrb eval --from-predictions"
         )
     return record
+
+
+def _absurd(record: Record) -> Iterator[str]:
+    """Values that no evaluation writes: a seal is a plain hash, which whoever edits a record can compute."""
+    if record.num_people < 1:
+        yield f"num_people is {record.num_people}"
+    if not record.metrics:
+        yield "it has no metrics"
+    for name, number in record.metrics.items():
+        if name not in TITLES:
+            yield f"unknown metric {name!r}"
+        elif (number.unit, number.better) != (UNITS[name], BETTER[name]):
+            yield f"{name} is in {number.unit!r}, {number.better} is better; expected {UNITS[name]!r}, {BETTER[name]}"
+        if not 1 <= number.people <= record.num_people:
+            yield f"{name} counts {number.people} of {record.num_people} people"
+    source, conditions = record.source, record.conditions
+    needed = {
+        "conditions.shard": (conditions.shard, ("sha", "num_people")),
+        "source.body": (source.body, ("name", "sha")),
+    }
+    needed |= {f"conditions.truth_bodies.{key}": (body, ("sha",)) for key, body in conditions.truth_bodies.items()}
+    needed |= {"source.checkpoint": (source.checkpoint, ("sha",)), "source.spec": (source.spec, ("seed", "published"))}
+    for where, (table, keys) in needed.items():
+        yield from (f"{where} has no {key}" for key in keys if key not in table)
+    if type(source.spec["seed"]) is not int:
+        yield f"source.spec.seed is {str(source.spec['seed'])[:50]!r}, expected a whole number"
+    rows = source.spec["published"]
+    if not isinstance(rows, list | tuple) or not all(map(_is_published, rows)):
+        yield "source.spec.published is no list of published numbers"
+
+
+def _is_published(row: Any) -> bool:
+    try:
+        return bool(Published.model_validate(row)) and {"metric", "doubt"} <= row.keys()
+    except ValidationError:
+        return False
+
+
+def _misfits(record: Record, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Arrays of people that do not belong to a record."""
+    count = record.num_people
+    kinds = {"row": "iu"} | {f"error/{name}": "f" for name in record.metrics}
+    kinds |= {key: kind for key, kind in {"sequence": "fiu"}.items() if key in arrays}
+    kinds |= {f"counted/{name}": "b" for name in record.metrics if f"counted/{name}" in arrays}
+    for key, kind in kinds.items():
+        if key not in arrays:
+            yield f"has no {key}"
+        elif arrays[key].shape != (count,) or arrays[key].dtype.kind not in kind:
+            yield f"{key} has type {arrays[key].dtype} and shape {arrays[key].shape}, expected ({count},)"
+    for name, number in record.metrics.items():
+        who = arrays.get(f"counted/{name}", np.ones(count, bool))
+        errors = arrays[f"error/{name}"][who].astype(np.float64)
+        if len(errors) != number.people or not np.isfinite(errors).all():
+            yield f"error/{name} has {len(errors)} values, expected {number.people} finite ones"
+        elif not np.isclose(errors.mean(), number.value, rtol=1e-3, atol=1e-3):
+            yield f"error/{name} has mean {errors.mean():.4g}, but the record says {number.value:.4g}"
 
 
 def samples_sha(arrays: Mapping[str, np.ndarray]) -> str:

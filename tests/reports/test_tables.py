@@ -1,7 +1,9 @@
 """Tables from result records: seeds, intervals, differences, and what is refused."""
 
 import csv
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,3 +278,52 @@ def test_names_are_no_cells_markup_or_formulas(tmp_path: Path) -> None:
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines[2:]}) == 1
         assert "<script" not in as_markdown(table)
         assert "<script" not in as_html([table])
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Changes a record and seals it again, as anybody can: the seal is a plain hash."""
+
+    def step(path: Path) -> None:
+        content = json.loads(path.read_text())
+        change(content)
+        sealed = content | {"sha": ""}
+        try:
+            sealed = Record.model_validate(sealed).sealed().model_dump(mode="json")
+        except ValueError:  # read_record says so, too
+            sealed["sha"] = "0" * 16
+        path.write_text(json.dumps(sealed))
+
+    return step
+
+
+ABSURD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "unknown metric": (edited(lambda r: r["metrics"].update(wow=r["metrics"]["pa_mpjpe"])), "unknown metric 'wow'"),
+    "no metric": (edited(lambda r: r["metrics"].clear()), "it has no metrics"),
+    "nan": (edited(lambda r: r["metrics"]["pa_mpjpe"].update(value=float("nan"))), "metrics.pa_mpjpe.value"),
+    "another mean": (
+        edited(lambda r: r["metrics"]["pa_mpjpe"].update(value=1.0)),
+        "has mean 50, but the record says 1",
+    ),
+    "another unit": (edited(lambda r: r["metrics"]["pa_mpjpe"].update(unit="m")), "pa_mpjpe is in 'm'"),
+    "nobody": (edited(lambda r: r.update(num_people=0)), "num_people is 0"),
+    "other people": (
+        edited(lambda r: r.update(num_people=11)),
+        r"row has type int64 and shape \(10,\), expected \(11,\)",
+    ),
+    "more people": (edited(lambda r: r["metrics"]["pa_mpjpe"].update(people=11)), "pa_mpjpe counts 11 of 10 people"),
+    "no seed": (edited(lambda r: r["source"]["spec"].pop("seed")), "source.spec has no seed"),
+    "odd seed": (edited(lambda r: r["source"]["spec"].update(seed="x")), "source.spec.seed is 'x'"),
+    "odd numbers": (edited(lambda r: r["source"]["spec"].update(published=[3])), "is no list of published numbers"),
+    "no sha": (edited(lambda r: r["conditions"]["shard"].pop("sha")), "conditions.shard has no sha"),
+    "braces": (lambda path: path.write_text("[" * 100_000), "not a readable hmrb result"),
+    "html": (lambda path: path.write_text("<!DOCTYPE html><html>"), "not a readable hmrb result; it is an HTML page"),
+}
+
+
+@pytest.mark.parametrize("kind", ABSURD)
+def test_a_record_sealed_again_with_absurd_values_is_one_message(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, "x", 0, np.full(10, 50.0)) / "eval" / "synthetic.json"
+    change, message = ABSURD[kind]
+    change(path)
+    with pytest.raises(RequestError, match=message):
+        read_result(path)
