@@ -14,7 +14,6 @@ from hmrb.data.mixture import mix64
 from hmrb.data.occlude import NOISE_LEVELS, PATCH_TRIES, SIZED_FOR_PX
 from hmrb.evaluation import intervals, metric_table, metrics
 from hmrb.evaluation.metrics import METRICS, MetricPair, Posed, measure
-from hmrb.evaluation.predictions import FURTHEST_M
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.geometry import FOCAL_PX, project
 from hmrb.models.discriminator import Discriminator
@@ -192,10 +191,6 @@ def test_the_regressor_and_the_discriminator_have_hmr_s_sizes() -> None:
 
 def test_occlusion_has_the_study_s_numbers() -> None:
     assert (PATCH_TRIES, NOISE_LEVELS, SIZED_FOR_PX) == (100, 255, 256)
-
-
-def test_joints_100_metres_from_the_first_are_taken_for_millimetres() -> None:
-    assert FURTHEST_M == 100
 
 
 @pytest.mark.parametrize(
