@@ -257,7 +257,7 @@ def _absurd(record: Record) -> Iterator[str]:
         if not 1 <= number.people <= record.num_people:
             yield f"{name} counts {number.people} of {record.num_people} people"
     source, conditions = record.source, record.conditions
-    needed = {
+    needed: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
         "conditions.shard": (conditions.shard, ("sha", "num_people")),
         "source.body": (source.body, ("name", "sha")),
     }
