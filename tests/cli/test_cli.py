@@ -101,8 +101,8 @@ def test_shares_of_110_percent(tmp_path: Path) -> None:
 
 def test_a_spec_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: [unclosed")
-    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: invalid YAML")
-    refused(hmrb("train", str(tmp_path / "gone.yaml")), "not a readable spec: No such file or directory")
+    refused(hmrb("train", str(tmp_path / "bad.yaml")), "bad.yaml: not a readable spec: invalid YAML")
+    refused(hmrb("train", str(tmp_path / "gone.yaml")), "not a readable spec: no such file")
 
 
 def test_eight_gpus_on_a_machine_without(tmp_path: Path) -> None:

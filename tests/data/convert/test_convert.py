@@ -271,7 +271,8 @@ def test_more_missing_pictures_than_allowed_end_it(workers: int, tmp_path: Path)
         make(tmp_path, workers, lacking=MISSING, limit=1)
     assert str(error.value) == (
         f"{shard_at(tmp_path)}: 2 images cannot be read, --allow-missing allows 1:"
-        " nowhere/outdoors/04_1.jpg: No such file or directory; nowhere/indoors/13_1.jpg: No such file or directory."
+        " nowhere/outdoors/04_1.jpg: image cannot be read: no such file;"
+        " nowhere/indoors/13_1.jpg: image cannot be read: no such file."
         " Finished blocks are kept; run the command again to resume"
     )
     assert not shard_at(tmp_path).exists()
@@ -280,8 +281,8 @@ def test_more_missing_pictures_than_allowed_end_it(workers: int, tmp_path: Path)
 def test_as_many_as_allowed_are_left_out_and_named(tmp_path: Path) -> None:
     said = make(tmp_path, lacking=MISSING, limit=2)
     assert said == [
-        "left out: nowhere/outdoors/04_1.jpg: No such file or directory",
-        "left out: nowhere/indoors/13_1.jpg: No such file or directory",
+        "left out: nowhere/outdoors/04_1.jpg: image cannot be read: no such file",
+        "left out: nowhere/indoors/13_1.jpg: image cannot be read: no such file",
     ]
     shard = Shard(shard_at(tmp_path))
     names = {shard.name(row) for row in range(len(shard))}
