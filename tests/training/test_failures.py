@@ -1,10 +1,14 @@
 """What the machine refuses is one message with the setting to change, not a bug in hmrb."""
 
+import time
+
 import pytest
 import torch
 
 from hmrb.errors import RunError
+from hmrb.parallel.world import World
 from hmrb.training.failures import explained, known_failure
+from hmrb.training.loop import Meter
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,14 @@ def test_shared_memory_and_gpu_assertions_are_explained() -> None:
     assert "--shm-size" in known_failure(bus)
     assert "CUDA_LAUNCH_BLOCKING" in known_failure(RuntimeError("CUDA error: device-side assert triggered"))
     assert known_failure(RuntimeError("CUDA error: an illegal memory access")) == ""  # may be the machine's: retried
+
+
+def test_evaluations_do_not_count_as_training_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    meter = Meter(World(0, 1, torch.device("cpu")))
+    meter.add({"total": torch.tensor(1.0)}, 64)
+    now[0] += 2  # of training
+    with meter.paused():
+        now[0] += 30  # of evaluation
+    assert meter.facts()["images_per_s"] == pytest.approx(32)
