@@ -109,7 +109,11 @@ def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> 
     assert [line["step"] for line in curves[0]] == [20, 40]
     for curve in curves[1:]:
         for one, more in zip(curves[0], curve, strict=True):
-            assert [more[term] for term in terms] == pytest.approx([one[term] for term in terms], rel=1e-5)
+            for term in terms:
+                # Scores of the discriminator are near 0 and 1 and its terms their small squared differences: they round
+                # as 1 does, and its own Adam lets rounding grow from 1e-7 in the first step. The others stay at 1e-7.
+                least = 1e-5 if term.startswith(("adversarial", "discriminator")) else 0
+                assert more[term] == pytest.approx(one[term], rel=1e-5, abs=least), term
 
 
 def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: Command) -> None:
