@@ -110,9 +110,9 @@ def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> 
     for curve in curves[1:]:
         for one, more in zip(curves[0], curve, strict=True):
             for term in terms:
-                # Scores of the discriminator are near 0 and 1 and its terms their small squared differences: they round
-                # as 1 does, and its own Adam lets rounding grow from 1e-7 in the first step. The others stay at 1e-7.
-                least = 1e-5 if term.startswith(("adversarial", "discriminator")) else 0
+                # The discriminator's terms are squared differences of scores near 0 and 1. Its own Adam lets rounding
+                # grow there, from 4e-7 in the second step to 2e-5 in the 40th; the other terms stay within 2e-7.
+                least = 1e-4 if term.startswith(("adversarial", "discriminator")) else 0
                 assert more[term] == pytest.approx(one[term], rel=1e-5, abs=least), term
 
 
