@@ -110,8 +110,8 @@ def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> 
     for curve in curves[1:]:
         for one, more in zip(curves[0], curve, strict=True):
             for term in terms:
-                # Since shards hold zeros for unlabelled bodies, the discriminator's terms drift apart: 4e-7 in the second
-                # step, 2e-5 in the 40th (before, 1e-7 throughout). The cause is not known; the other terms stay at 2e-7.
+                # Since shards hold zeros for unlabelled bodies, the discriminator's terms drift apart: 4e-7 in the
+                # second step, 2e-5 in the 40th (before, 1e-7 throughout). The cause is not known. Others stay at 2e-7.
                 least = 1e-4 if term.startswith(("adversarial", "discriminator")) else 0
                 assert more[term] == pytest.approx(one[term], rel=1e-5, abs=least), term
 
