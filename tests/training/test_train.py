@@ -94,7 +94,17 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
 def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> None:
     """With dropout, adversary and averaged weights; the numbers of labels differ between ranks."""
     # A low learning rate: Adam divides by gradient magnitude, so the tiny run's rate would amplify rounding 100 times.
-    options = ["model.freeze_bn=true", "optim.batch=8", "optim.lr=1e-5", "optim.epochs=2", "data.epoch_len=160"]
+    # Seed 1: with seed 0, a unit of the discriminator is -4.0e-8 in a batch of 16 and +4.9e-9 in one of 8, in step 2.
+    # Its ReLU gives a gradient to one of them alone, and the discriminators drift apart by 2e-5 in 40 steps. With
+    # seeds 1, 2 and 3 no unit comes that close to 0, and all terms stay within 2e-7.
+    options = [
+        "model.freeze_bn=true",
+        "optim.batch=8",
+        "optim.lr=1e-5",
+        "optim.epochs=2",
+        "data.epoch_len=160",
+        "seed=1",
+    ]
     sets = [word for option in options for word in ("--set", option)]
     curves = []
     for processes in ("1", "2", "4"):
@@ -110,10 +120,7 @@ def test_one_two_and_four_processes_have_one_loss_curve(hmrb_train: Command) -> 
     for curve in curves[1:]:
         for one, more in zip(curves[0], curve, strict=True):
             for term in terms:
-                # Since shards hold zeros for unlabelled bodies, the discriminator's terms drift apart: 4e-7 in the
-                # second step, 2e-5 in the 40th (before, 1e-7 throughout). The cause is not known. Others stay at 2e-7.
-                least = 1e-4 if term.startswith(("adversarial", "discriminator")) else 0
-                assert more[term] == pytest.approx(one[term], rel=1e-5, abs=least), term
+                assert more[term] == pytest.approx(one[term], rel=1e-5), term
 
 
 def test_a_killed_run_of_two_processes_resumes_to_the_same_weights(hmrb_train: Command) -> None:
