@@ -9,6 +9,7 @@ from hmrb.body import load_body
 from hmrb.bodykind import kind_of
 from hmrb.check import benches_of, messages
 from hmrb.data.augment import AUGMENTS
+from hmrb.data.checksums import check_once
 from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.pack import SHRUNK
 from hmrb.data.loader import bodiless
@@ -123,9 +124,9 @@ def needed_region(experiment: Experiment, name: str) -> NeededRegion:
 
 
 def _map(store: Store, name: str, split: str) -> Shard:
-    """A shard with its arrays mapped."""
+    """A shard with its arrays mapped, compared with its checksum."""
     shard = open_shard(store.shard(name, split), name, _command(name))
-    _ = shard.arrays
+    check_once(shard, store)
     return shard
 
 

@@ -11,6 +11,7 @@ import torch
 
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
+from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import check_column, slices
@@ -51,6 +52,7 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
     for benchmark in benchmarks:
         try:
             shard = open_benchmark(benchmark, body, store)
+            check_once(shard, store)
             ScoredPeople.of(benchmark, shard)
             for column in by:
                 check_column(shard, column)
@@ -101,7 +103,7 @@ def score_checkpoint(
         if world.is_main:
             source = provenance_of(checkpoint, path, benchmark)
             made = machine(world, len(scores.people.rows), seconds, options.precision)
-            record = _save(scores, folder, source, made, options)
+            record = _save(scores, store, folder, source, made, options)
             scored.append((record, scores))
             if options.worst:
                 body = load_body(experiment.body, store=store)
@@ -146,7 +148,7 @@ def score_predictions(
             scores = replace(scores, camera=scores.camera[:0])  # a record has no camera that nobody predicted
         source = _of_file(path, ready.bodies.neutral.name)
         seconds = time.perf_counter() - start
-        records.append(_save(scores, folder, source, machine(world, len(scores.people.rows), seconds), options))
+        records.append(_save(scores, store, folder, source, machine(world, len(scores.people.rows), seconds), options))
         if options.worst:
             sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
             write_worst(sheet, ready.bodies.neutral, scores, IMAGE_PX, options.worst)
@@ -158,6 +160,7 @@ def score_predictions(
 
 def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, options: EvalOptions) -> _Checked:
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    check_once(shard, store)
     rows = ScoredPeople.of(benchmark, shard).rows
     for column in options.by:
         check_column(shard, column)
@@ -178,7 +181,7 @@ def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, optio
 def _of_file(path: Path, body: str) -> Provenance:
     return Provenance(
         experiment=path.stem,
-        checkpoint={"path": str(path), "sha": file_sha(path), "step": 0},
+        checkpoint={"path": path.name, "sha": file_sha(path), "step": 0},
         chosen_by=f"unknown: predictions in {path.name}",
         body={"name": body, "sha": "unknown"},
         trained_on={},
@@ -188,9 +191,12 @@ def _of_file(path: Path, body: str) -> Provenance:
     )
 
 
-def _save(scores: Scores, folder: Path, source: Provenance, made: Machine, options: EvalOptions) -> Record:
+def _save(
+    scores: Scores, store: Store, folder: Path, source: Provenance, made: Machine, options: EvalOptions
+) -> Record:
     parts = {column: slices(scores, column) for column in options.by}
-    return save_scores(scores, folder / "eval", source, made, parts, options.lean)
+    verified = is_verified(scores.shard, store)
+    return save_scores(scores, folder / "eval", source, made, parts, options.lean, verified)
 
 
 def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> Provenance:
@@ -199,7 +205,12 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
     kin = (benchmark.dataset, *benchmark.siblings)
     return Provenance(
         experiment=experiment.name,
-        checkpoint={"path": str(path), "sha": file_sha(path), "step": checkpoint.step, "hmrb": checkpoint.code_version},
+        checkpoint={
+            "path": f"{path.absolute().parent.name}/{path.name}",  # a record tells nobody the folders of a machine
+            "sha": file_sha(path),
+            "step": checkpoint.step,
+            "hmrb": checkpoint.code_version,
+        },
         chosen_by=checkpoint.chosen_by,
         body=checkpoint.body,
         trained_on=checkpoint.shards,

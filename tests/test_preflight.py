@@ -8,6 +8,7 @@ import h5py
 import pytest
 from conftest import person, tiny_tree, write_shard
 
+from hmrb.data.checksums import computed_sha
 from hmrb.data.convert.pack import GROWN, TURNED
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import LATER, STUDY_REACH, Shard
@@ -69,6 +70,9 @@ def with_regions(store: Store, pictures: str = "region for 32 px, JPEG 90", olde
         with h5py.File(path, "r+") as file:
             for name in LATER:
                 del file.attrs[name]
+        sha = computed_sha(Shard(path))  # older shards hash their attributes too
+        with h5py.File(path, "r+") as file:
+            file.attrs["sha"] = sha
     return store
 
 

@@ -67,7 +67,7 @@ class Conditions(RecordModel):
     body_sha: str
     regressor_sha: str
     truth_bodies: dict[str, dict[str, str | int]]
-    shard: dict[str, str | int]
+    shard: dict[str, str | int | float]
 
 
 class Provenance(RecordModel):

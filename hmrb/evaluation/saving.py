@@ -29,11 +29,12 @@ GZIP = {"compression": "gzip", "shuffle": True}
 
 def save_scores(
     scores: Scores, folder: Path, source: Provenance, machine: Machine, slices: Mapping[str, Sequence[Any]] = {},
-    lean: bool = False,
+    lean: bool = False, verified: bool = False,
 ) -> Record:  # fmt: skip
     """Write NAME.json and NAME_samples.h5 to `folder`, each atomically; returns the record. Raises RunError.
 
-    `lean` omits the predictions, which are needed to render people or score them again.
+    `lean` omits the predictions, which are needed to render people or score them again. `verified`: the shard's files
+    were compared with its hash.
     """
     benchmark, people, sequences = scores.benchmark, scores.people, scores.sequences
     arrays = _arrays(scores)
@@ -54,7 +55,7 @@ def save_scores(
             body_sha=scores.body_sha,
             regressor_sha=scores.regressor_sha,
             truth_bodies=scores.truth_bodies,
-            shard=asdict(scores.shard.info),
+            shard=asdict(scores.shard.info) | {"verified": "yes" if verified else "no"},
         ),
         metrics={name: _number(scores, name) for name in scores.errors},
         left_out=scores.left_out,

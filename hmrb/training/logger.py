@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -50,11 +51,9 @@ class RunLogger(Logger):
 
     def start(self, done: int, total: int, steps_per_epoch: int) -> None:
         """Removes log lines after the last checkpoint of an interrupted run, and shows the bar."""
-        from torch.utils.tensorboard import SummaryWriter
-
         keep_log_until(self._log, done)
         with self._or_no_board():
-            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=done or None)
+            self._board = _board(self._folder / "tensorboard", done or None)
         self._steps_per_epoch = steps_per_epoch
         self._printed = done // steps_per_epoch
         self._task = self._progress.add_task("train", total=total, completed=done, facts="")
@@ -159,6 +158,18 @@ def run_logger(folder: Path) -> Iterator[RunLogger]:
             threading.excepthook = threading.__excepthook__
     if unwritten:
         raise RunError(unwritten)
+
+
+def _board(folder: Path, purge_step: int | None) -> Any:
+    """TensorBoard's writer. It names its files after the host, which is nobody's business who gets the run."""
+    from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+    from torch.utils.tensorboard import SummaryWriter
+
+    named, event_file_writer.socket = event_file_writer.socket, SimpleNamespace(gethostname=lambda: "hmrb")
+    try:
+        return SummaryWriter(str(folder), purge_step=purge_step)
+    finally:
+        event_file_writer.socket = named
 
 
 def _only_bugs(error: threading.ExceptHookArgs) -> None:

@@ -28,6 +28,7 @@ from hmrb.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from hmrb.data.checksums import NOT_VERIFIED, marked_sha
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
@@ -69,6 +70,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     """Train to the end of the spec, from the run's last checkpoint if any. Raises Stopped on SIGTERM and SIGINT."""
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
+    shas = {name: marked_sha(shard, store) for name, shard in shards.items()}
     body = load_body(experiment.body, store=store).to(world.device)
     optim, speed = experiment.optim, experiment.speed
     steps_per_epoch = max(epoch_len(shards, experiment.data) // optim.batch, 1)
@@ -115,7 +117,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
                 if ends_epoch and select:
                     select.consider(learner, step, step // steps_per_epoch, step == total, logger)
                 if ends_epoch or asked:
-                    last = _checkpoint(experiment, learner, step, body, shards, select)
+                    last = _checkpoint(experiment, learner, step, body, shas, select)
                     if world.is_main:
                         is_best = select is not None and select.best_step == step
                         retention.keep(last, is_best, step // steps_per_epoch if ends_epoch else None)
@@ -252,9 +254,10 @@ def _restore(
         logger.say(found.damage)
     load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
     now = {name: shard.info.sha for name, shard in shards.items()}
-    if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
+    before = {name: sha.removesuffix(NOT_VERIFIED) for name, sha in checkpoint.shards.items()}
+    if before != now or checkpoint.body["sha"] != body.sha:
         raise RequestError(
-            f"{run.folder}: the run was trained with shards {checkpoint.shards} and body {checkpoint.body['sha']},"
+            f"{run.folder}: the run was trained with shards {before} and body {checkpoint.body['sha']},"
             f" but now there are {now} and {body.sha}; it cannot be resumed"
         )
     learner.load(checkpoint.training)
@@ -300,7 +303,7 @@ def _checkpoint(
     learner: Learner,
     step: int,
     body: SMPL,
-    shards: Mapping[str, Shard],
+    shas: dict[str, str],
     select: CheckpointSelection | None,
 ) -> Checkpoint:
     best = {"best": select.best, "best_step": select.best_step} if select else {}
@@ -310,7 +313,7 @@ def _checkpoint(
         training=learner.state() | best,
         step=step,
         body={"name": body.name, "sha": body.sha},
-        shards={name: shard.info.sha for name, shard in shards.items()},
+        shards=shas,
         chosen_by=select.benchmark.protocol if select else "none: the last weights",
         score=select.best if select and select.best_step == step else None,
         code_version=code_version(),

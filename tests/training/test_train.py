@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -81,6 +82,8 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     assert record["source"]["trained_on"].keys() == {"synthetic"}
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "tensorboard").iterdir())
+    assert record["conditions"]["shard"]["verified"] == "yes"
+    assert "(not verified)" not in record["source"]["trained_on"]["synthetic"]
     assert yaml.safe_load((folder / "spec.yaml").read_text())["name"] == "tiny"
     refused = hmrb_train("whole")
     assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
@@ -88,6 +91,15 @@ def test_a_run_ends_with_scores_and_a_report(hmrb_train: Command) -> None:
     again = json.loads(Forked(HERE / "driver.py", words, hmrb_train.environment).communicate()[0])
     assert [r["benchmark"] for r in again] == ["synthetic", "synthetic_val"]
     assert again[0]["metrics"] == record["metrics"]
+
+
+def test_what_is_passed_on_names_no_folder_and_no_host(hmrb_train: Command) -> None:
+    assert hmrb_train("whole", "--set", "optim.epochs=1").returncode == 0
+    folder = hmrb_train.folder / "whole"
+    host = f".{socket.gethostname()}."
+    assert not [path for path in folder.rglob("*") if host in path.name]
+    for path in [folder / "report.html", folder / "log.jsonl", folder / "spec.yaml", *folder.glob("eval/*.json")]:
+        assert str(hmrb_train.folder) not in path.read_text(), path
 
 
 @pytest.mark.slow

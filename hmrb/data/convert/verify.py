@@ -1,6 +1,5 @@
 """Verify a shard: file checks are here, label checks in label_checks.py and pixel_checks.py."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from hmrb.body import SMPL, load_body
-from hmrb.data.convert.hashes import about_of, whole_sha
+from hmrb.data.checksums import computed_sha, remember
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
-from hmrb.data.convert.writer import BODY, COPY_BYTES, POINTS
+from hmrb.data.convert.writer import BODY, POINTS
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
@@ -30,6 +29,8 @@ def verify(shard: Shard, store: Store, known: int | None, tell: Progress = lambd
     for name, check in FILE_CHECKS.items():
         tell(name)
         checks.append(check(shard, known))
+        if name == "checksums" and checks[-1].verdict == "ok":
+            remember(shard, store)
     rows = np.linspace(0, len(shard) - 1, min(len(shard), SAMPLE)).astype(int)
     labels = Labels.of(shard, rows, _body(shard, store))
     for name, label_check in (LABEL_CHECKS | PIXEL_CHECKS).items():
@@ -52,19 +53,7 @@ def counts(shard: Shard, known: int | None) -> Check:
 
 def checksums(shard: Shard, known: int | None) -> Check:
     """The checksum of all arrays equals the stored one."""
-    arrays = shard.arrays
-    digests = {key: hashlib.sha256(np.ascontiguousarray(array).data) for key, array in arrays.items()}
-    digests["jpeg/bytes"] = hashlib.sha256()
-    for _, part in shard.picture_files():
-        for start in range(0, len(part), COPY_BYTES):
-            digests["jpeg/bytes"].update(part[start : start + COPY_BYTES].data)
-    categories = {
-        key.removeprefix("categories/"): {bytes(name): code for code, name in enumerate(names)}
-        for key, names in arrays.items()
-        if key.startswith("categories/")
-    }
-    digests = {key: digest for key, digest in digests.items() if not key.startswith("categories/")}
-    sha = whole_sha(about_of(shard.info), digests, categories, shard.info.sha_of)
+    sha = computed_sha(shard)
     if sha != shard.info.sha:
         return wrong(
             "checksums", f"computed sha {sha}, stored sha {shard.info.sha}: the shard is damaged or was modified"

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from hmrb.bodykind import kind_of
-from hmrb.data.convert.hashes import whole_sha
+from hmrb.data.checksums import whole_sha
 from hmrb.data.shard import (
     CATEGORY_BYTES,
     LAYOUT_VERSION,

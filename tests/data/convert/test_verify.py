@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from raw.people import Someone, draw, someone
 
+from hmrb.data.checksums import whole_sha
 from hmrb.data.convert.boxes import turned
-from hmrb.data.convert.hashes import whole_sha
 from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.convert.verify import checksums, find_shard, verify
 from hmrb.data.convert.writer import ShardWriter
