@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -255,7 +256,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if problem := zip_problem(path):  # torch's older formats are bare pickles; hmrb never wrote those
             raise DamagedCheckpoint(f"{refusal}: {problem}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about sparse tensors, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
         given = content.get("format")
     except _BROKEN as error:
         if is_about_the_file(error):
@@ -278,10 +281,20 @@ def _fits(name: str, value: Any) -> bool:
         except (TypeError, ValueError, RecursionError):
             return False
     kind = FIELDS.get(name, object)
-    if not isinstance(value, dict):
-        return not isinstance(kind, dict) and isinstance(value, kind)
-    parts = kind.get("parts", object) if isinstance(kind, dict) else ()
-    return all(isinstance(key, str) and isinstance(part, parts) for key, part in value.items())
+    if not isinstance(kind, dict):
+        return isinstance(value, kind) and not isinstance(value, bool)
+    parts = kind.get("parts", object)
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(part, parts) and _is_plain(part) for key, part in value.items()
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is no tensor, or one that the file has all numbers of."""
+    if not isinstance(value, torch.Tensor):
+        return True
+    is_dense = value.layout == torch.strided
+    return is_dense and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 FIELDS: dict[str, Any] = {
@@ -300,10 +313,19 @@ def load_weights_into(model: torch.nn.Module, checkpoint: Checkpoint, label: str
         for key in want
         if key in have and have[key].shape != want[key].shape
     ]
+    problems += [
+        f"{key} has numbers of type {have[key].dtype}, the model has {want[key].dtype}"
+        for key in want
+        if key in have and _kind(have[key]) != _kind(want[key])
+    ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckpointError(f"{label}: a checkpoint of another architecture: {'; '.join(problems[:3])}{more}")
     model.load_state_dict(have)
+
+
+def _kind(value: torch.Tensor) -> tuple[bool, bool]:
+    return value.is_floating_point(), value.is_complex()
 
 
 def asdict_shallow(checkpoint: Checkpoint) -> dict[str, Any]:

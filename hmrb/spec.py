@@ -20,6 +20,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+MOST_HIDDEN = 1 << 14  # a layer of 1 GB; the study's have 1024
 SHOWN = 200  # letters of a wrong value in a message
 MOST_DIVISORS = 100_000  # sizes tried for the list of a message
 
@@ -76,7 +77,7 @@ class HeadSpec(SpecModel):
 
     name: str = "iterative"
     steps: Positive = 3
-    hidden: Positive = 1024
+    hidden: Annotated[int, Field(gt=0, le=MOST_HIDDEN)] = 1024
     dropout: Share = 0.5
 
 

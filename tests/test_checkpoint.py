@@ -326,3 +326,42 @@ def test_a_checkpoint_that_cannot_be_read_is_no_damage(
     with pytest.raises(CheckpointError, match="a.pt: not readable by this user") as error:
         load_checkpoint(tmp_path / "a.pt")
     assert not isinstance(error.value, DamagedCheckpoint)
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (torch.Tensor.to_sparse, "model of another type than hmrb writes"),
+        (lambda value: torch.zeros(1).expand(value.shape), "model of another type than hmrb writes"),
+        (lambda value: value.to(torch.complex64), "has numbers of type torch.complex64, the model has torch.float32"),
+        (torch.Tensor.long, "has numbers of type torch.int64, the model has torch.float32"),
+    ],
+    ids=["sparse", "one number for all", "complex", "integers"],
+)
+def test_tensors_that_hmrb_does_not_write_are_one_message(
+    turn: Callable[[torch.Tensor], torch.Tensor],
+    said: str,
+    checkpoint: Checkpoint,
+    tiny_experiment: Experiment,
+    tmp_path: Path,
+) -> None:
+    name = next(key for key, value in checkpoint.model.items() if value.is_floating_point() and value.numel() > 1)
+    model = {**checkpoint.model, name: turn(checkpoint.model[name])}
+    save_checkpoint(replace(checkpoint, model=model), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=said):
+        load_weights_into(build_model(tiny_experiment.model), load_checkpoint(tmp_path / "a.pt"), "a")
+
+
+def test_an_empty_table_is_no_text(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    torch.save({**asdict_shallow(checkpoint), "chosen_by": {}}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="chosen_by of another type than hmrb writes"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_giant_head_in_a_checkpoint_s_spec_is_refused_before_it_is_built(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    spec = checkpoint.spec.replace('"hidden":16', '"hidden":1000000')
+    save_checkpoint(replace(checkpoint, spec=spec), tmp_path / "a.pt")
+    with pytest.raises(RequestError, match=r"the spec inside the checkpoint: model.head.hidden: .*16384, got 1000000"):
+        load_checkpoint(tmp_path / "a.pt").experiment()

@@ -88,10 +88,15 @@ def read_members(path: Path) -> Members:
         raise BodyError(str(error)) from None
     if not isinstance(members, dict):
         raise BodyError(f"{path}: contains a {type(members).__name__}, expected a dict of arrays")
-    arrays = {key: np.asarray(members[key]) for key in (*NEEDED, "posedirs") if key in members}
+    try:
+        arrays = {key: np.asarray(members[key]) for key in (*NEEDED, "posedirs") if key in members}
+    except (ValueError, OverflowError):
+        raise BodyError(f"{path}: contains rows of different lengths in place of arrays of numbers") from None
     for key, array in arrays.items():
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise BodyError(f"{path}: {key} contains values that are not finite numbers")
+        if not array.ndim:
+            raise BodyError(f"{path}: {key} is a single number, expected an array")
     return arrays
 
 
@@ -135,7 +140,8 @@ def check_members(path: Path, members: Mapping[str, np.ndarray]) -> None:
     bends = (num_vertices, 3, SMPL_KIND.bend_numbers)
     if "posedirs" in members and members["posedirs"].shape != bends:
         raise BodyError(f"{path}: posedirs has shape {members['posedirs'].shape}, expected {bends}")
-    parents = members["kintree_table"][0, 1:].astype(np.int64)
+    with np.errstate(invalid="ignore"):  # a number that is no integer becomes a negative one
+        parents = members["kintree_table"][0, 1:].astype(np.int64)
     if (parents < 0).any() or (parents > np.arange(NUM_JOINTS - 1)).any():
         raise BodyError(f"{path}: kintree_table is not a tree in which parents come before their children")
     for key in ("J_regressor", "weights", "J_regressor_h36m", "J_regressor_extra"):

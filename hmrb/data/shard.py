@@ -156,7 +156,13 @@ class Shard:
 
     def name(self, row: int) -> str:
         """The name of a person's image in its dataset."""
-        return bytes(self.arrays["name"][row]).decode()
+        name = bytes(self.arrays["name"][row])
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            raise ShardError(
+                f"{self.path}: the name of row {row}, {name!r}, is not UTF-8; recreate it: {self.info.made_by}"
+            ) from None
 
     def jpeg(self, row: int) -> bytes:
         """The bytes of a person's image."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.errors import RequestError
+from hmrb.formats.hdf5 import opened, read_array
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
 
@@ -68,18 +69,13 @@ def _format(path: Path) -> str:
 
 
 def _from_hdf5(path: Path, people: int) -> dict[str, Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            nodes = {key: file.get(key) for key in KNOWN if key in file}
-            return {
-                key: node[:]
-                for key, node in nodes.items()
-                if isinstance(node, h5py.Dataset) and _is_usable(path, key, node.shape, node.dtype, people)
-            }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, RequestError):
-            raise
-        raise RequestError(f"{path}: not a readable HDF5 file; write it again") from None
+    with opened(path, advice="; write it again") as file:
+        nodes = {key: file.get(key) for key in KNOWN if key in file}
+        return {
+            key: read_array(path, key, node)
+            for key, node in nodes.items()
+            if isinstance(node, h5py.Dataset) and _is_usable(path, key, node.shape, node.dtype, people)
+        }
 
 
 def _from_npz(path: Path, people: int) -> dict[str, Any]:

@@ -106,10 +106,11 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """Read the arrays whose names are `wanted`, compressed or not. Raises `kind` with one message."""
     with opened(path, kind) as file:
-        return {key: _read(path, key, node, kind) for key, node in datasets(file).items() if wanted(key)}
+        return {key: read_array(path, key, node, kind) for key, node in datasets(file).items() if wanted(key)}
 
 
-def _read(path: Path, key: str, node: h5py.Dataset, kind: type[Exception]) -> np.ndarray:
+def read_array(path: Path, key: str, node: h5py.Dataset, kind: type[Exception] = RequestError) -> np.ndarray:
+    """Read an array of an open file whole, unless its type or size is refused with a `kind`."""
     if node.dtype.hasobject or node.dtype.names:
         raise kind(f"{path}: {key} has type {node.dtype}; allowed are numbers and texts of fixed length")
     if node.external or node.is_virtual:

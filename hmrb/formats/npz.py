@@ -96,7 +96,10 @@ class Npz:
         with self._open(key) as member:
             shape, dtype = self._header(key, member)
             if dtype.hasobject or not shape or (len(shape) > 1 and self._fortran(key)):
-                yield from self.read(key)
+                values = self.read(key)
+                if not isinstance(values, list | tuple | np.ndarray) or np.shape(values) == ():
+                    raise PickleError(f"{self.path}: {key} is a single value, expected rows")
+                yield from values
                 return
             row_bytes = dtype.itemsize * math.prod(shape[1:])
             per_block = max(BLOCK_BYTES // max(row_bytes, 1), 1)

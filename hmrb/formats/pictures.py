@@ -3,7 +3,6 @@
 import os
 import stat
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,14 +12,12 @@ from jaxtyping import UInt8
 
 from hmrb.errors import RunError
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
+from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
 
 MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
 MOST_BYTES = 500_000_000  # of an encoded image
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 PICTURES = ("a JPEG picture", "a PNG picture", "a GIF picture")
-TIFF = (b"II*\0", b"MM\0*")
-_JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frames, which state the size
-_ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
 class UnreadablePicture(RunError):
@@ -68,90 +65,18 @@ def read_pixels(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     return decoded(read_picture(path), str(path))
 
 
-def header_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the header of a JPEG, PNG, GIF, BMP, TIFF or WebP states; 0, 0 if it states none."""
-    try:
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return _two(">II", data, 16)
-        if data[:4] == b"GIF8":
-            return _two("<HH", data, 6)
-        if data[:2] == b"BM":
-            width, height = _two("<ii", data, 18)
-            return abs(width), abs(height)
-        if data[:2] == b"\xff\xd8":
-            return next(
-                (_two(">HH", data, at + 5)[::-1] for code, at in _segments(data) if code in _JPEG_SIZES), (0, 0)
-            )
-        if data[:4] in TIFF:
-            return _tiff_size(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp_size(data)
-    except (struct.error, IndexError):
-        pass
-    return 0, 0
-
-
-def _two(form: str, data: bytes, at: int) -> tuple[int, int]:
-    first, second = struct.unpack_from(form, data, at)
-    return int(first), int(second)
-
-
-def _tiff_tags(data: bytes) -> Iterator[tuple[int, str, int]]:
-    """Tags of a TIFF's first image: number, struct's format of the value, and where it is."""
-    order = "<" if data[:1] == b"I" else ">"
-    (at,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, at)
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-        yield tag, f"{order}{'H' if kind == 3 else 'I'}", entry + 8
-
-
-def _tiff_size(data: bytes) -> tuple[int, int]:
-    sizes = {256: 0, 257: 0}  # ImageWidth, ImageLength
-    for tag, form, at in _tiff_tags(data):
-        if tag in sizes:
-            (sizes[tag],) = struct.unpack_from(form, data, at)
-    return sizes[256], sizes[257]
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    if data[12:16] == b"VP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = _two("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
 def _unturned(data: bytes) -> bytes:
     """A TIFF whose orientation is set to upright, because OpenCV turns TIFFs even if asked not to; others as is."""
     if data[:4] not in TIFF:
         return data
     with suppress(struct.error):
-        for tag, form, at in _tiff_tags(data):
+        for tag, form, at in tiff_tags(data):
             if tag == 274:
                 return data[:at] + struct.pack(form, 1) + data[at + struct.calcsize(form) :]
     return data
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Markers of a JPEG up to the pixels of its first scan, and where they begin."""
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            return
-        code = data[at + 1]
-        if code == 0xFF:  # padding
-            at += 1
-            continue
-        yield code, at
-        if code == 0xDA:
-            return
-        at += 2 if code in _ALONE else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-
-
 def _is_whole_jpeg(data: bytes) -> bool:
     """Whether the pixels have an end. It may lie anywhere after their start: cameras add previews and notes."""
-    start = next((at for code, at in _segments(data) if code == 0xDA), 2)
+    start = next((at for code, at in segments(data) if code == 0xDA), 2)
     return data.find(b"\xff\xd9", start) >= 0

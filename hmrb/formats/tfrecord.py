@@ -15,6 +15,7 @@ import numpy as np
 from hmrb.errors import RequestError
 
 CASTAGNOLI = 0x82F63B78  # reflected CRC-32C polynomial
+MOST_BYTES = 1 << 30  # of a record, which is read whole; those of InstaVariety have 1 MB
 HEADER, FOOTER = 12, 4  # bytes before a record (length and its checksum) and after it (checksum of the record)
 Feature = list[bytes] | np.ndarray
 
@@ -38,6 +39,8 @@ def records(path: Path) -> Iterator[TFRecord]:
             file.seek(at)
             header = file.read(HEADER)
             length, checksum = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
+            if length > MOST_BYTES and _masked(_crc(header[:8])) == checksum:
+                raise RequestError(f"{path}: record {number} has {length:,} bytes; the limit is {MOST_BYTES:,}")
             if _masked(_crc(header[:8])) != checksum or at + HEADER + length + FOOTER > size:
                 raise RequestError(f"{path}: not a TFRecord file, or truncated after {number} records")
             yield TFRecord(path, number, at + HEADER, length)

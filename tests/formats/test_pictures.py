@@ -96,3 +96,27 @@ def test_a_jpeg_is_whole_whatever_follows_its_end() -> None:
 def test_another_file_is_named(content: bytes, words: str) -> None:
     with pytest.raises(UnreadablePicture, match=f"a: image cannot be decoded: {words}"):
         decoded(content, "a")
+
+
+@pytest.mark.parametrize("kind", [".ppm", ".pfm", ".hdr", ".sr"])
+def test_sizes_of_rare_formats(kind: str) -> None:
+    assert header_size(cv2.imencode(kind, tall())[1].tobytes()) == (20, 40)
+
+
+GIANT = 100_000
+SIZ = b"\xff\x4f\xff\x51\0\x29\0\0" + struct.pack(">II", GIANT, GIANT)
+GIANTS = {
+    "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40) + SIZ,
+    "its code stream": SIZ,
+    "OpenEXR": b"\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0\x10\0\0\0" + struct.pack("<iiii", 0, 0, GIANT, GIANT),
+    "AVIF": b"\0\0\0\x20ftypavif" + bytes(8) + b"\0\0\0\x14ispe\0\0\0\0" + struct.pack(">II", GIANT, GIANT),
+    "PPM": b"P6\n# a comment\n100000 100000\n255\n",
+    "Radiance": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100000 +X 100000\n",
+    "Sun raster": b"Y\xa6j\x95" + struct.pack(">II", GIANT, GIANT),
+}
+
+
+@pytest.mark.parametrize("kind", list(GIANTS))
+def test_giants_of_rare_formats_are_refused_by_their_header(kind: str) -> None:
+    with pytest.raises(UnreadablePicture, match=r"a: image of 10000\d x 10000\d pixels; the limit is 100,000,000"):
+        decoded(GIANTS[kind], "a")

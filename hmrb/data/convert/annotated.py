@@ -94,5 +94,5 @@ def numbers(table: Any, key: str, shape: tuple[int, ...], source: object) -> Flo
     value = entry(table, key, source)
     try:
         return np.array(value, np.float32).reshape(shape)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise RequestError(f"{source}: '{key}' is not an array of {' x '.join(map(str, shape))} numbers") from None

@@ -105,9 +105,9 @@ def image_names(file: Npz, key: str) -> list[str]:
     """The names of the people's images. Raises PackedError if `key` is no list of names, or empty."""
     shape = file.shape(key)
     values = file.read(key) if not shape else None
-    if values is not None and not isinstance(values, list | tuple):
+    if not shape and not isinstance(values, list | tuple):
         raise PackedError(f"{file.path}: {key} has shape (), expected (N,), one name per person")
-    names = [name.decode() if isinstance(name, bytes) else str(name) for name in values or file.rows(key)]
+    names = [text_of(file.path, name) for name in values or file.rows(key)]
     if len(shape) > 1 or not names:
         raise PackedError(f"{file.path}: {key} has shape {shape}, expected (N,), one name per person")
     return names
@@ -133,13 +133,9 @@ def rows_of(file: Npz, key: str, count: int, *shapes: Shape, default: Any = None
 def _checked(file: Npz, key: str, count: int, shapes: tuple[Shape, ...]) -> Iterator[Any]:
     """The rows of an array, each held against the shapes: arrays of objects say nothing of them."""
     for number, row in enumerate(file.rows(key)):
-        try:
-            values = np.asarray(row)
-            values = values if values.dtype.kind in "fiub" else values.astype(np.float64)
-        except (ValueError, TypeError):
-            raise PackedError(
-                f"{file.path}: {key} of person {number} is not a table of numbers, expected {_expected(count, shapes)}"
-            ) from None
+        is_flat = isinstance(row, np.ndarray | np.generic) and row.dtype.kind in "fiub"
+        wanted, what = f", expected {_expected(count, shapes)}", f"{key} of person {number}"
+        values = row if is_flat else real_numbers(str(file.path), what, row, wanted=wanted)
         if not any(_fits(values.shape, wanted) for wanted in shapes):
             raise PackedError(
                 f"{file.path}: {key} of person {number} has shape {values.shape}, expected {_expected(count, shapes)}"
@@ -163,11 +159,30 @@ def _expected(count: int, shapes: tuple[Shape, ...]) -> str:
     return " or ".join(said)
 
 
-def _numbers(name: str, values: Any) -> Float[np.ndarray, "..."]:
+def real_numbers(
+    source: str, what: str, values: Any, kind: type[np.floating[Any]] = np.float64, wanted: str = ""
+) -> np.ndarray:
+    """Values as a table of real numbers; those that `kind` cannot hold are infinite. Raises PackedError."""
     try:
-        return np.asarray(values, np.float32)
-    except (ValueError, TypeError):
-        raise PackedError(f"'{name}': pose, shape, translation or box is not a table of numbers") from None
+        table = np.asarray(values)
+        if table.dtype.kind == "c":
+            raise ValueError
+        with np.errstate(over="ignore"):
+            return table if table.dtype == kind else table.astype(kind)
+    except (ValueError, TypeError, OverflowError):
+        raise PackedError(f"{source}: {what} is not a table of numbers{wanted}") from None
+
+
+def _numbers(name: str, values: Any) -> Float[np.ndarray, "..."]:
+    return real_numbers(f"'{name}'", "pose, shape, translation or box", values, np.float32)
+
+
+def text_of(path: Path, value: Any) -> str:
+    """A name or word from a file. Raises PackedError for bytes that are not UTF-8."""
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise PackedError(f"{path}: {value!r} is not UTF-8") from None
 
 
 def genders_of(path: Path, meta: Any, count: int) -> list[str]:
@@ -181,7 +196,7 @@ def genders_of(path: Path, meta: Any, count: int) -> list[str]:
 
 def gender_of(path: Path, code: Any) -> str:
     """A gender from its word or code in a file."""
-    word = (code.decode() if isinstance(code, bytes) else str(code)).lower()
+    word = text_of(path, code).lower()
     if word not in GENDER_CODES:
         raise PackedError(f"{path}: unknown gender '{word}'; known: {', '.join(filter(None, GENDER_CODES))}")
     return GENDER_CODES[word]

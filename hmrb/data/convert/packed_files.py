@@ -24,6 +24,7 @@ from hmrb.data.convert.packed_fields import (
     image_names,
     mapped_points,
     person_of,
+    real_numbers,
     rows_of,
     square_around,
 )
@@ -41,6 +42,7 @@ JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
 GTKPS = {len(SKELETONS[name].joints): name for name in ("smpl", "smpl_45", "smpl_54", "agora", "smplx")}
 SMPLX_POINTS = len(SKELETONS["smplx"].joints)
 KEYPOINTS_4DHUMANS = {"keypoints_2d": (44, 3), "keypoints_3d": (44, 4)}
+BODY = ("global_orient", "body_pose", "betas", "transl")  # arrays of HumanData's smpl
 Pictures = Callable[[str], bytes]
 
 
@@ -70,7 +72,7 @@ def read_human_data(
         count = len(names)
         two = _human_data_points(file, "keypoints2d", 3, count, skeleton)
         three = _human_data_points(file, "keypoints3d", 4, count, skeleton)
-        smpl = file.read("smpl") if "smpl" in file else {}
+        smpl = _mapping(file, "smpl")
         has_smpl = rows_of(file, "has_smpl", count, (), (1,), default=bool(smpl))
         poses, betas, transl = _human_data_bodies(path, smpl, count)
         genders = genders_of(path, file.read("meta") if "meta" in file else {}, count)
@@ -192,10 +194,7 @@ def _person_4dhumans(source: str, key: str, jpeg: bytes, person: Any, skeleton: 
 
 def _table(source: str, person: Mapping[str, Any], key: str, *shapes: tuple[int, ...]) -> Float[np.ndarray, "..."]:
     """A field of a person as numbers of one of these shapes, or of any."""
-    try:
-        values = np.asarray(person[key], np.float64)
-    except (ValueError, TypeError):
-        raise PackedError(f"{source}: {key} is not a table of numbers") from None
+    values = real_numbers(source, key, person[key])
     if shapes and values.shape not in shapes:
         raise PackedError(f"{source}: {key} has shape {values.shape}, expected {' or '.join(map(str, shapes))}")
     return values
@@ -236,10 +235,11 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
     convention = "smplx" if file.shape(key)[1:2] == (SMPLX_POINTS,) and key.endswith("_smplx") else "human_data"
     convention = str(file.read(f"{key}_convention")) if f"{key}_convention" in file else convention
     joints = len(find("skeleton", convention, SKELETONS).joints)
-    mask = np.asarray(file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)).astype(bool)
-    if len(mask) > joints:
-        raise PackedError(f"{file.path}: {key} has {len(mask)} joints, but {convention} has {joints}")
-    is_packed = bool(file.read("__keypoints_compressed__")) if "__keypoints_compressed__" in file else False
+    given = file.read(f"{key}_mask") if f"{key}_mask" in file else np.ones(joints)
+    mask = real_numbers(str(file.path), f"{key}_mask", given).astype(bool)
+    if mask.ndim != 1 or len(mask) > joints:
+        raise PackedError(f"{file.path}: {key}_mask has shape {mask.shape}, but {convention} has {joints} joints")
+    is_packed = np.any(file.read("__keypoints_compressed__")) if "__keypoints_compressed__" in file else False
     columns = np.flatnonzero(mask) if is_packed else np.arange(len(mask))
     if file.shape(key) != (count, len(columns), width):
         raise PackedError(
@@ -247,20 +247,29 @@ def _human_data_points(file: Npz, key: str, width: int, count: int, skeleton: st
         )
     for stored in file.rows(key):
         whole = np.zeros((joints, width), np.float32)  # older files have the first joints of today's list
-        whole[columns] = stored
+        whole[columns] = real_numbers(str(file.path), key, stored, np.float32)
         whole[: len(mask), -1] *= mask
         yield mapped_points(whole, convention, skeleton)
 
 
-def _human_data_bodies(path: Path, smpl: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _mapping(file: Npz, key: str) -> Mapping[str, Any]:
+    """A table of arrays; empty if the file does not have it. Raises PackedError for anything else."""
+    value = file.read(key) if key in file else {}
+    if not isinstance(value, Mapping):
+        raise PackedError(f"{file.path}: {key} is not a table of arrays")
+    return value
+
+
+def _human_data_bodies(path: Path, smpl: Mapping[str, Any], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not smpl:
         return np.zeros((count, SMPL_KIND.pose_numbers)), np.zeros((count, SMPL_KIND.num_betas)), np.zeros((count, 3))
-    if missing := [key for key in ("global_orient", "body_pose", "betas") if key not in smpl]:
+    if missing := [key for key in BODY[:3] if key not in smpl]:
         raise PackedError(f"{path}: smpl has no {', '.join(missing)}")
     try:
-        root, limbs = (np.asarray(smpl[key]).reshape(count, -1, 3) for key in ("global_orient", "body_pose"))
-        betas = np.asarray(smpl["betas"]).reshape(count, -1)
-        transl = np.asarray(smpl.get("transl", np.zeros((count, 3)))).reshape(count, 3)
+        parts = {key: real_numbers(f"{path}: smpl", key, value) for key, value in smpl.items() if key in BODY}
+        root, limbs = (parts[key].reshape(count, -1, 3) for key in ("global_orient", "body_pose"))
+        betas = parts["betas"].reshape(count, -1)
+        transl = parts.get("transl", np.zeros((count, 3))).reshape(count, 3)
         poses = np.concatenate([root, limbs], 1).reshape(count, SMPL_KIND.pose_numbers)
     except ValueError as error:
         raise PackedError(f"{path}: smpl does not match {count} images ({error})") from None

@@ -10,6 +10,7 @@ from hmrb.errors import RunError
 from hmrb.records import Person, Photo, Sample
 
 OUTSIDE = "the box is outside the image"
+MOST_PX = 1e6  # of a box's numbers; boxes of people cut by the edge of a photo exceed it a few times
 LIMIT = 0.05  # share of people with such labels above which a conversion fails
 
 
@@ -17,6 +18,8 @@ def fault_of(person: Person, has_picture: bool = True) -> str:
     """Why a person cannot be written, or an empty string."""
     if not np.isfinite(person.box).all():
         return "the box is not finite"
+    if (np.abs(person.box) > MOST_PX).any():
+        return f"the box exceeds {MOST_PX:,.0f} pixels"
     if has_picture and not (person.box[2:] > 0).all():
         return "the box has no size or a negative size"
     for key in ("keypoints2d", "keypoints3d"):

@@ -121,13 +121,13 @@ def _part(
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
-            if person.get("iscrowd") or not any((person.get("keypoints") or ())[2::3]):
+            codes = numbers(person, "keypoints", (-1,), path)[2::3] if person.get("keypoints") else np.zeros(0)
+            if person.get("iscrowd") or not codes.any():
                 continue
             picture = entry(pictures, entry(person, "image_id", path), path)
             points = points_of(person, path)
             if not keeps(points, picture):
                 continue
-            codes = np.array(person["keypoints"][2::3])
             columns: Columns = hidden_share(codes > 0, codes == 1)
             if column:
                 columns = {**columns, column[1]: float(entry(picture, column[0], path))}

@@ -476,6 +476,12 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("spin", {"imgname": np.array("a.jpg")}, "imgname has shape (), expected (N,), one name per person"),
     ("spin", {"imgname": np.array([])}, "imgname has shape (0,), expected (N,), one name per person"),
     ("spin", {"imgname": np.array([["a", "b"]])}, "imgname has shape (1, 2), expected (N,), one name per person"),
+    ("spin", {"imgname": np.array(None)}, "imgname has shape (), expected (N,), one name per person"),
+    ("spin", {"imgname": np.array([b"\xff\xfe", b"b"])}, "is not UTF-8"),
+    ("spin", {"S": np.ones((2, 24, 4), complex)}, "S of person 0 is not a table of numbers, expected (2, 24, 4)"),
+    ("spin", {"pose": np.array([[10**400] * 72] * 2, object)}, "is not a table of numbers"),
+    ("humandata", {"smpl": np.array([])}, "smpl is not a table of arrays"),
+    ("humandata", {"keypoints2d_mask": np.array(1)}, "keypoints2d_mask has shape (), but human_data has 190 joints"),
     ("humandata", {"bbox_xywh": np.zeros((3, 3))}, "bbox_xywh has shape (3, 3), expected (3, 4) or (3, 5)"),
     ("humandata", {"keypoints2d": np.array(None)}, "keypoints2d has shape (), expected (3, 190, 3)"),
     ("bedlam", {"gtkps": np.zeros((2, 24, 4))}, "gtkps has shape (2, 24, 4), expected (2, any, 2) or (2, any, 3)"),
@@ -505,3 +511,10 @@ def test_people_of_4d_humans_of_another_shape_get_one_message(
 ) -> None:
     people = pickle.dumps([person(**change)])
     refuses(read_4dhumans(write_tar(tmp_path, ("a.jpg", named("a")), ("a.data.pyd", people))), said)
+
+
+def test_a_person_of_billions_of_pixels_is_left_out_and_counted(tmp_path: Path) -> None:
+    notes, people = Notes(), pickle.dumps([person(scale=np.array(1e20)), person()])
+    path = write_tar(tmp_path, ("a.jpg", named("a")), ("a.data.pyd", people))
+    assert len(list(read_4dhumans(path, notes=notes))) == 1
+    assert notes.left_out == {"the box exceeds 1,000,000 pixels": 1}

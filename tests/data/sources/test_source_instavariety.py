@@ -1,5 +1,6 @@
 """TFRecords, and InstaVariety and VLOG, which use them."""
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from raw.tfrecord import write_records
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
-from hmrb.formats.tfrecord import read_example, records
+from hmrb.formats.tfrecord import _crc, _masked, read_example, records
 from hmrb.skeleton import SKELETONS
 
 FLOAT32 = 1e-3  # of a few hundred pixels, through [-1, 1] and back
@@ -49,6 +50,14 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:12] + b"\xff" * (len(whole) - 12))
     with pytest.raises(RequestError, match="toy.tfrecord: record 0 is not a tf.train.Example"):
         read_example(next(records(path)))
+
+
+def test_a_record_of_gigabytes_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "toy.tfrecord"
+    length = struct.pack("<Q", 2 << 30)
+    path.write_bytes(length + struct.pack("<I", _masked(_crc(length))))
+    with pytest.raises(RequestError, match=r"record 0 has 2,147,483,648 bytes; the limit is 1,073,741,824"):
+        list(records(path))
 
 
 def test_sources_name_heels_before_knees_and_ankles_last() -> None:
