@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 
 from hmrb.errors import RequestError
+from hmrb.formats.files import is_about_the_file, reason
 from hmrb.formats.hdf5 import opened
 from hmrb.formats.optional import needed
 
@@ -22,6 +23,8 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise RequestError(f"{path}: no such file") from None
     except (*_BROKEN, reader.matlab.MatReadError) as error:
+        if not is_about_the_file(error):
+            raise RequestError(f"{path}: {reason(error)}") from None
         raise RequestError(f"{path}: not a MATLAB file up to v7, or truncated ({error}); download it again") from None
     if missing := [name for name in names if name not in values]:
         raise RequestError(f"{path}: missing variables: {', '.join(missing)}")
