@@ -17,7 +17,7 @@ from raw import leeds
 from hmrb.models.hmr import build_model
 from hmrb.spec import HeadSpec, ModelSpec
 
-UNSTABLE = ("images_per_s", "data_wait", "seconds", "date")
+UNSTABLE = ("images_per_s", "data_wait", "seconds", "date", "hmrb", "code_version")
 TEMPORARY = (".part", ".blocks", ".lock")
 
 
@@ -71,7 +71,7 @@ def _weights(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return sha256(value.numpy().tobytes()).hexdigest()
     if isinstance(value, dict):
-        return {key: _weights(part) for key, part in value.items()}
+        return {key: _weights(part) for key, part in value.items() if key not in UNSTABLE}
     return [_weights(part) for part in value] if isinstance(value, list | tuple) else value
 
 
