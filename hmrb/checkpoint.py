@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import is_about_the_file, reason
+from hmrb.formats.files import is_about_the_file, reason, system_error
+from hmrb.formats.writing import replacing
 from hmrb.formats.zips import zip_problem
 from hmrb.spec import Experiment, dump_experiment, parse_experiment
 
@@ -117,13 +118,11 @@ def open_run(folder: Path, experiment: Experiment, resume: bool) -> Run:
         before = found.checkpoint.experiment()
         if before.recipe() != experiment.recipe():
             raise RequestError(f"{folder} holds a run of another spec:\n{_differences(before, experiment)}")
-    part = folder / ".spec.yaml.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(dump_experiment(experiment))
-        os.replace(part, folder / "spec.yaml")
+        with replacing(folder / "spec.yaml") as part:
+            part.write_text(dump_experiment(experiment), encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunError(f"{folder}: could not write the spec there ({error.strerror})") from None
     return run
 
@@ -211,38 +210,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, older: Path | None = Non
 
     With `older`, the previous file is renamed to it.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "wb") as file:
+        with replacing(path, older) as part, open(part, "wb") as file:
             torch.save(asdict_shallow(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        if older and path.exists():
-            os.replace(path, older)
-        os.replace(part, path)
-        _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        part.unlink(missing_ok=True)
-        raise RunError(f"{path}: could not write the checkpoint ({_reason(error)}); the previous one is kept") from None
-
-
-def _reason(error: BaseException) -> str:
-    """The system's error message, even if torch wrapped it."""
-    cause: BaseException | None = error
-    while cause:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__context__
-    return str(error).splitlines()[0]
-
-
-def _flush_folder(folder: Path) -> None:
-    """Syncs a folder: a rename is durable only after that."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        found = system_error(error)
+        words = found.strerror if found else str(error).splitlines()[0]
+        raise RunError(f"{path}: could not write the checkpoint ({words}); the previous one is kept") from None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

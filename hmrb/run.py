@@ -13,7 +13,7 @@ from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.breakdown import check_column, slices
 from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metric_table import TITLES
@@ -23,6 +23,7 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
+from hmrb.formats.files import reason
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
@@ -238,11 +239,14 @@ def machine(world: World, people: int, seconds: float, precision: Precision = "f
 
 
 def file_sha(path: Path) -> str:
-    """16 hex digits of a file's SHA-256."""
+    """16 hex digits of a file's SHA-256. Raises RunError if it can't be read."""
     import hashlib
 
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise RunError(f"{path}: {reason(error)}") from None
 
 
 def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:

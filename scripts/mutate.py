@@ -391,7 +391,7 @@ FAULTS = (
         (RETENTION,),
     ),
     Fault(
-        "the checkpoint before is not kept", "hmrb/checkpoint.py",
+        "the checkpoint before is not kept", "hmrb/formats/writing.py",
         "if older and path.exists():", "if older and not path.exists():",
         (CHECKPOINT, RETENTION),
     ),

@@ -1,7 +1,6 @@
 """Official SMPL files: names, content, validation, and import into the store."""
 
 import hashlib
-import os
 import re
 import shutil
 import zipfile
@@ -15,6 +14,7 @@ from hmrb.bodykind import CAMERA, SMPL_KIND
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import PickleError, read_pickle
+from hmrb.formats.writing import replacing
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -229,18 +229,10 @@ def _clean(members: Members) -> Members:
 
 def _write_npz(target: Path, members: Members) -> None:
     """Write atomically; equal arrays produce equal bytes, because zip entries have no timestamp."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with open(part, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for key in sorted(members):
-                    with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, members[key], allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(target) as part, zipfile.ZipFile(part, "w") as archive:
+        for key in sorted(members):
+            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, members[key], allow_pickle=False)
 
 
 def _bring(path: Path | None, target: Path) -> str:
@@ -248,12 +240,8 @@ def _bring(path: Path | None, target: Path) -> str:
         return f"missing: {target.name}; get it from {SMPL_PAGES['regressor']} and put it in {target.parent}"
     if path == target or (target.exists() and path.samefile(target)):
         return f"{target}: already there, sha256 {_sha256(target)}"
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target) as part:
         shutil.copyfile(path, part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return f"{target}: from {path}, sha256 {_sha256(target)}"
 
 

@@ -20,6 +20,7 @@ from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
 from hmrb.cli.verify import verify
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import refusal
 
 app = typer.Typer(
     name="hmrb",
@@ -73,6 +74,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has exited
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None:  # a library's own, not the system's
+            raise
+        _leave(refusal(error), 1)
 
 
 def _leave(message: str, code: int) -> None:

@@ -215,6 +215,7 @@ def _end_with(launcher: int, code: int) -> None:
 def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
     """The exit code, and whether a retry would end the same way."""
     from hmrb.checkpoint import recorded_exit_code
+    from hmrb.formats.files import refusal
     from hmrb.parallel.heartbeat import beating
     from hmrb.parallel.world import end_world, start_world
     from hmrb.training.failures import known_failure
@@ -244,6 +245,9 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
         if isinstance(error, RuntimeError) and any(word in str(error) for word in LOST):
             if job.folder is None or recorded_exit_code(job.folder) is None:
                 say(f"process {os.environ['RANK']} lost its connection to the others: {str(error).splitlines()[0]}")
+            return FAILED, False
+        if isinstance(error, OSError) and error.errno:
+            say(f"process {os.environ['RANK']}: {refusal(error)}")
             return FAILED, False
         say(f"process {os.environ['RANK']} failed with a bug in hmrb:\n{traceback.format_exc()}")
         return FAILED, True

@@ -29,6 +29,7 @@ def show_augment(
     from hmrb.check import name_problems
     from hmrb.data.augment import AUGMENTS
     from hmrb.errors import RunError
+    from hmrb.formats.writing import replacing
     from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
@@ -44,11 +45,10 @@ def show_augment(
     views = _people(list(experiment.data.mix), Store.default(), people, seed)
     sheet = draw_sheet(views, columns, experiment.model.image_px, seed)
     path = out or Path(f"{experiment.name}_augment.png")
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     except OSError as error:
         raise RunError(f"{path}: could not be written: {error.strerror}") from None
     typer.echo(f"{path}: {len(views)} people, {len(columns)} columns, {sheet.shape[1]} x {sheet.shape[0]} px")

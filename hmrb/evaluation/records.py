@@ -182,11 +182,21 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
     """Read the results at `paths`: .json files or run folders. Raises RequestError if a file is not a valid record."""
     files = []
     for path in paths:
-        found = sorted(path.glob("eval/*.json")) or sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = (_named(path / "eval") or _named(path)) if path.is_dir() else [path]
         if not found:
             raise RequestError(f"{path}: contains no results; hmrb eval writes them")
         files += found
     return [read_result(file) for file in files]
+
+
+def _named(folder: Path) -> list[Path]:
+    """The .json files of a folder, none if there is no such folder. Raises RequestError if it can't be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".json")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RequestError(f"{folder}: {reason(error)}") from None
 
 
 def read_result(path: Path) -> Result:

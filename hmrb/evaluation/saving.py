@@ -1,12 +1,10 @@
 """Writes the scores of a benchmark as a record, NAME.json, with its people, NAME_samples.h5."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hmrb.errors import RunError
@@ -23,6 +21,7 @@ from hmrb.evaluation.records import (
     SubgroupScores,
     samples_sha,
 )
+from hmrb.formats.writing import hdf5_file, replacing
 
 GZIP = {"compression": "gzip", "shuffle": True}
 
@@ -106,29 +105,13 @@ def _arrays(scores: Scores) -> dict[str, np.ndarray]:
 
 
 def _write(folder: Path, stem: str, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
-    written = {folder / f"{stem}_samples.h5": _samples_writer(record, arrays), folder / f"{stem}.json": None}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, write in written.items():
-            part = path.with_suffix(".part")
-            if write is None:
-                part.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            else:
-                write(part)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
-    except OSError as error:
-        for path in written:
-            path.with_suffix(".part").unlink(missing_ok=True)
-        raise RunError(f"{folder}: results could not be written ({error.strerror or error})") from None
-
-
-def _samples_writer(record: Record, arrays: Mapping[str, np.ndarray]) -> Any:
-    def write(path: Path) -> None:
-        with h5py.File(path, "w") as file:
+        with replacing(folder / f"{stem}_samples.h5") as part, hdf5_file(part) as file:
             file.attrs["protocol"] = record.protocol
             for name, array in arrays.items():
                 file.create_dataset(name, data=array, **(GZIP if array.size > 1 else {}))
-
-    return write
+        with replacing(folder / f"{stem}.json") as part:
+            part.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{folder}: results could not be written ({error.strerror or error})") from None

@@ -1,6 +1,8 @@
 """What a file is, by its first bytes, and why it cannot be opened: the words of every reader's message."""
 
 import errno
+import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,17 +59,39 @@ REASONS = {
     errno.ENFILE: "this machine has too many open files",
 }
 
+# How HDF5 and Rust quote the system's error in their own. EINVAL is left out: it also follows from absurd offsets.
+QUOTED = re.compile(r"(?:errno = |os error )(\d+)")
+
 
 def reason(error: BaseException) -> str:
     """Why the system refused a file, in words that tell apart what to do."""
-    if isinstance(error, OSError):
-        return REASONS.get(error.errno or 0, error.strerror or str(error))
+    if found := system_error(error):
+        return REASONS.get(found.errno or 0, found.strerror or str(found))
     return str(error)
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The system's error in an exception, also where a library has wrapped it; None if there is none."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    if (quoted := QUOTED.search(str(error))) and int(quoted[1]) != errno.EINVAL:
+        return OSError(int(quoted[1]), os.strerror(int(quoted[1])))
+    inner = error.__cause__ or error.__context__
+    while inner:
+        if isinstance(inner, OSError) and inner.errno not in (None, errno.EINVAL):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return None
+
+
+def refusal(error: OSError) -> str:
+    """`FILE: reason`, for the end of a command; without the file if the system did not name it."""
+    return f"{os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else 'a file'}: {reason(error)}"
 
 
 def is_about_the_file(error: BaseException) -> bool:
     """Whether an error tells about the file's content, and not about access to it."""
-    return not isinstance(error, OSError) or error.errno is None
+    return system_error(error) is None
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:

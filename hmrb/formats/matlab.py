@@ -31,6 +31,8 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such file") from None
     except OSError as error:
         raise RequestError(f"{path}: {reason(error)}") from None
     try:

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from hmrb.formats.files import ZIP, is_about_the_file, what_it_is
+from hmrb.formats.files import ZIP, system_error, what_it_is
 
 _BROKEN = (
     OSError, ValueError, RuntimeError, EOFError, KeyError, IndexError, OverflowError, MemoryError, AttributeError,
@@ -33,7 +33,7 @@ def zip_problem(path: Path, with_checksums: bool = True) -> str:
                 return f"its members claim more than the {size:,} bytes of the file"
             return "its checksums do not match" if with_checksums and parts.testzip() is not None else ""
     except _BROKEN as error:
-        if not is_about_the_file(error):
-            raise
-        found = what_it_is(path)
-        return f"it is {found}" if found and found != ZIP else "it is truncated, or no zip file"
+        if found := system_error(error):  # which zipfile hides behind an error of its own
+            raise found from None
+        kind = what_it_is(path)
+        return f"it is {kind}" if kind and kind != ZIP else "it is truncated, or no zip file"

@@ -1,9 +1,7 @@
 """Draws people of a benchmark: the photo, the predicted mesh over it, and the mesh from the side."""
 
 import base64
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import BETTER, UNITS
+from hmrb.formats.writing import replacing
 from hmrb.geometry import FOCAL_PX, camera_translation
 
 TILE_PX = 256
@@ -149,12 +148,9 @@ def ranked_by(scores: Scores) -> str:
 
 def put(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file atomically: temporary name, then rename."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        os.replace(part, path)
+        with replacing(path) as part:
+            write(part)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise RunError(f"{path}: could not write the report ({error.strerror or error})") from None

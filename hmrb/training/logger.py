@@ -1,7 +1,6 @@
 """Progress of a run: progress bar, log.jsonl, TensorBoard."""
 
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.text import Text
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import TITLES, UNITS
+from hmrb.formats.writing import replacing
 
 
 class Logger:
@@ -189,7 +189,7 @@ class FactsBelow(Progress):
 
 
 def keep_log_until(log: Path, step: int) -> None:
-    """Removes the lines of a log after a step, because the resumed run writes them again."""
+    """Removes the lines of a log after a step, because the resumed run writes them again. Raises RunError."""
     if not log.exists():
         return
     kept = []
@@ -199,9 +199,11 @@ def keep_log_until(log: Path, step: int) -> None:
                 kept.append(line)
         except (json.JSONDecodeError, KeyError):
             continue  # incomplete last line of a killed run
-    part = log.with_suffix(".part")
-    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    os.replace(part, log)
+    try:
+        with replacing(log) as part:
+            part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{log}: could not be written ({error.strerror})") from None
 
 
 def _left(progress: Progress, task: Any) -> str:

@@ -19,6 +19,7 @@ import hmrb
 from hmrb.data.convert.writer import guard
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.writing import replacing
 
 CODE = ("data", "formats", "records.py", "skeleton.py", "bodykind.py")  # what a block depends on
 
@@ -71,9 +72,8 @@ def read_report(folder: Path, number: int) -> BlockReport | None:
 
 def write_report(folder: Path, number: int, report: BlockReport) -> None:
     """Mark a block as done."""
-    part = folder / f"{number:06d}.part"
-    part.write_text(json.dumps(asdict(report)))
-    os.replace(part, folder / f"{number:06d}.json")
+    with replacing(folder / f"{number:06d}.json") as part:
+        part.write_text(json.dumps(asdict(report)), encoding="utf-8")
 
 
 def whole_blocks(path: Path, folder: Path, reports: dict[int, BlockReport]) -> list[Path]:
@@ -133,7 +133,8 @@ def _keep_only(folder: Path, said: str) -> None:
         for old in folder.iterdir():
             if old.name != ".lock":
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-    note.write_text(said)
+        with replacing(note) as part:
+            part.write_text(said, encoding="utf-8")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hmrb.data.convert.label_checks import with_hips
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.formats.pictures import decoded
+from hmrb.formats.writing import replacing
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON, remap
 from hmrb.synthetic.people import BONES
@@ -28,8 +29,14 @@ def contact_sheet(path: Path) -> Path:
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     out = path.with_suffix(".png")
-    if not cv2.imwrite(str(out), cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR)):
-        raise RunError(f"{out}: the contact sheet could not be written; the shard is complete")
+    png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR))[1]
+    try:
+        with replacing(out) as part:
+            part.write_bytes(png.tobytes())
+    except OSError as error:
+        raise RunError(
+            f"{out}: the contact sheet could not be written ({error.strerror}); the shard is complete"
+        ) from None
     return out
 
 

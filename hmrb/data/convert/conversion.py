@@ -179,6 +179,8 @@ def _convert(
             raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
         info = join(whole_blocks(path, folder, reports), path, about)
         shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            ticker.say(f"{folder}: could not be deleted; {path.name} is complete, so delete the folder")
     return info
 
 

@@ -1,6 +1,5 @@
 """Cut occluders out of the segmented objects of Pascal VOC 2012."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.pictures import read_pixels
+from hmrb.formats.writing import replacing
 from hmrb.formats.xml import read_xml
 
 # The next four values are from the public code of Sarandi et al., "How robust is 3D human pose estimation to
@@ -40,16 +40,11 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
         raise RequestError(f"{root}: no usable object in {len(annotations)} annotations")
     pixels = np.concatenate([occluder.reshape(-1, 4) for occluder in found])
     sizes = np.array([occluder.shape[:2] for occluder in found], np.int32)
-    part = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with replacing(out) as part, open(part, "wb") as file:
             np.savez_compressed(file, pixels=pixels, sizes=sizes)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, out)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunError(f"{out}: cannot be written: {error.strerror}") from None
     return len(found)
 

@@ -5,7 +5,6 @@ The bytes depend only on the people and their order, not on the division into bl
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hmrb.bodykind import kind_of
@@ -31,6 +29,7 @@ from hmrb.data.shard import (
     row_arrays,
 )
 from hmrb.errors import RunError
+from hmrb.formats.writing import hdf5_file, replacing
 from hmrb.lookup import find
 from hmrb.records import GENDERS, Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS
@@ -97,18 +96,14 @@ class Block:
 
     def write(self, path: Path) -> None:
         """Write the block as a separate shard."""
-        part, arrays = path.with_name(f".{path.name}.part"), self.arrays()
+        arrays = self.arrays()
         _reserve(path.parent, [sum(array.nbytes for array in arrays.values())])
-        try:
-            with h5py.File(part, "w") as file:
-                for key, array in arrays.items():
-                    file[key] = array
-                counts = {"num_people": self.num_people, "num_images": len(self._jpegs), "num_files": 0}
-                for name, value in ({"layout": LAYOUT_VERSION, "sha": ""} | counts | self._about).items():
-                    file.attrs[name] = value
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part, hdf5_file(part) as file:
+            for key, array in arrays.items():
+                file[key] = array
+            counts = {"num_people": self.num_people, "num_images": len(self._jpegs), "num_files": 0}
+            for name, value in ({"layout": LAYOUT_VERSION, "sha": ""} | counts | self._about).items():
+                file.attrs[name] = value
 
     def _append(self, key: str, shape: tuple[int, ...], dtype: Any, value: Any) -> None:
         row = np.asarray(value, dtype=dtype)
@@ -155,10 +150,13 @@ class ShardWriter:
         self._blocks: list[Path] = []
 
     def __enter__(self) -> "ShardWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
-        folder = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".part-")
-        self._folder = Path(self._stack.enter_context(folder))
+
+        def start() -> str:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return self._stack.enter_context(_scratch(self.path.parent))
+
+        self._folder = Path(guard(self.path, start))
         return self
 
     def __exit__(
@@ -187,8 +185,12 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
     """Join blocks, in order, into one shard. Raises RunError and leaves no files behind if it cannot be written."""
     if not blocks:
         raise ShardError(f"{path}: no person to write")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
-        info: ShardInfo = guard(path, lambda: _join(blocks, path, about, Path(folder)))
+
+    def write() -> ShardInfo:
+        with _scratch(path.parent) as folder:
+            return _join(blocks, path, about, Path(folder))
+
+    info: ShardInfo = guard(path, write)
     return info
 
 
@@ -197,9 +199,12 @@ def guard(path: Path, step: Callable[[], Any]) -> Any:
     try:
         return step()
     except OSError as error:
-        inner = re.search("error message = '([^']+)'", str(error))  # HDF5 wraps the system's message
-        reason = inner[1] if inner else error.strerror or str(error)
-        raise RunError(f"{path}: could not be written ({reason}); nothing was left behind") from None
+        raise RunError(f"{path}: could not be written ({error.strerror or error}); nothing was left behind") from None
+
+
+def _scratch(parent: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for unfinished files; what cannot be deleted stays in it, under a name that nothing reads."""
+    return tempfile.TemporaryDirectory(dir=parent, prefix=".part-", ignore_cleanup_errors=True)
 
 
 def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Path) -> ShardInfo:
@@ -216,7 +221,7 @@ def _join(blocks: Sequence[Path], path: Path, about: dict[str, Any], folder: Pat
     main = folder / path.name
     rows = sum(people * dtype.itemsize * int(np.prod(shape[1:])) for shape, dtype in first.values())
     _reserve(folder, [rows + (0 if groups else total), *(sum(sizes[i].bytes for i in group) for group in groups)])
-    with h5py.File(main, "w") as file:
+    with hdf5_file(main) as file:
         outs = {
             key: file.create_dataset(key, (lengths.get(key, people), *shape[1:]), dtype)
             for key, (shape, dtype) in sorted(first.items())
@@ -306,7 +311,7 @@ def _grouped(sizes: Sequence[_Size]) -> list[list[int]]:
 
 def _write_pictures(blocks: Sequence[Path], path: Path) -> None:
     pictures = [Shard(block).arrays["jpeg/bytes"] for block in blocks]
-    with h5py.File(path, "w") as file:
+    with hdf5_file(path) as file:
         out = file.create_dataset("jpeg/bytes", (sum(map(len, pictures)),), np.uint8)
         at = 0
         for part in pictures:
