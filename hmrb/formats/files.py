@@ -1,11 +1,14 @@
 """What a file is, by its first bytes, and why it cannot be opened: the words of every reader's message."""
 
 import errno
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+from hmrb.errors import RequestError
 
 LOOKED_BYTES = 1024
 HDF5, ZIP, PICKLE = "an HDF5 file", "a zip archive", "a pickle"
@@ -128,3 +131,14 @@ def instead(path: Path, *expected: str) -> str:
     """`; it is an HTML page`, for the end of a message; empty if the first bytes show nothing else than `expected`."""
     found = what_it_is(path)
     return f"; it is {found}" if found and found not in expected else ""
+
+
+def check_sha256(path: Path, start: str, advice: str) -> None:
+    """Raises RequestError unless the file's SHA-256 begins with `start` (hexadecimal); `advice` ends its message."""
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RequestError(f"{path}: {reason(error)}; {advice}") from None
+    if not found.startswith(start):
+        raise RequestError(f"{path}: its SHA-256 begins with {found[: len(start)]}, not with {start}; {advice}")
