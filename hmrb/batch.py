@@ -1,4 +1,4 @@
-"""Tensors of a training or evaluation step: Batch, Prediction, BodyParams. Metres, radians and pixels of the crop."""
+"""Tensors of a training or evaluation step: Batch, Prediction, BodyParams. Metres and pixels of the crop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -12,19 +12,19 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class BodyParams:
-    """Pose and shape without an image: the real bodies for the adversarial prior."""
+    """Rotations and shape without an image: the real bodies for the adversarial prior."""
 
-    pose: Float[Tensor, "B R 3"]
+    rotmats: Float[Tensor, "B R 3 3"]
     betas: Float[Tensor, "B S"]
 
-    def micro_batches(self, count: int) -> "list[BodyParams]":
-        """Splits into `count` equal parts, in order."""
-        return [BodyParams(*tensors) for tensors in zip(self.pose.chunk(count), self.betas.chunk(count), strict=True)]
+    def each(self, move: Callable[[Tensor], Tensor]) -> "BodyParams":
+        """Applies a function to both tensors."""
+        return BodyParams(move(self.rotmats), move(self.betas))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's share of a step. Metres, radians and crop pixels.
+    """One rank's share of a step. Metres and crop pixels.
 
     Images are RGB: 8-bit from the loader; with ImageNet's normalisation as network input.
     """
@@ -32,7 +32,8 @@ class Batch:
     image: Float[Tensor, "B 3 H W"] | UInt8[Tensor, "B 3 H W"]
     keypoints2d: Float[Tensor, "B J 3"]
     keypoints3d: Float[Tensor, "B J 4"]
-    pose: Float[Tensor, "B R 3"]
+    rotmats: Float[Tensor, "B R 3 3"]
+    """Labelled rotations, parent-relative, root first."""
     betas: Float[Tensor, "B S"]
     has_body: Bool[Tensor, " B"]
     row: Int[Tensor, " B"]
@@ -40,6 +41,8 @@ class Batch:
     """Images that could not be decoded; other draws replaced them."""
     key: Int[Tensor, " B"] | None = None
     """Random bits of each draw, used by dropout and stochastic depth; None outside training."""
+    real: BodyParams | None = None
+    """A real body for each draw; None without an adversarial prior."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copies the batch to another device."""
@@ -51,9 +54,12 @@ class Batch:
 
     def used_on(self, stream: torch.cuda.Stream) -> None:
         """Keeps the batch's memory from being reused before the work queued on `stream` has finished."""
-        for value in (getattr(self, f.name) for f in fields(self)):
-            if isinstance(value, Tensor):
-                value.record_stream(stream)
+
+        def note(tensor: Tensor) -> Tensor:
+            tensor.record_stream(stream)
+            return tensor
+
+        self._each(note)
 
     def micro_batches(self, count: int) -> "list[Batch]":
         """Splits into `count` equal parts, in order."""
@@ -63,6 +69,8 @@ class Batch:
     def _each(self, move: Callable[[Tensor], Tensor]) -> "Batch":
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {name: move(value) for name, value in values.items() if isinstance(value, Tensor)}
+        if self.real:
+            moved["real"] = self.real.each(move)
         return replace(self, **moved)
 
 

@@ -12,7 +12,7 @@ from hmrb.data.augment import AUGMENTS
 from hmrb.data.checksums import check_once
 from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.pack import SHRUNK
-from hmrb.data.loader import bodiless
+from hmrb.data.labelled_bodies import bodiless
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from smplx.lbs import batch_rigid_transform, blend_shapes
 from torch import Tensor, nn
 
 from hmrb.body.official import (
@@ -26,6 +25,7 @@ from hmrb.body.official import (
     read_regressor,
     rows_to_one,
 )
+from hmrb.body.tree import Tree
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.records import GENDERS
 from hmrb.store import Store
@@ -84,6 +84,11 @@ class Mesh:
     body: str
     part: str = ""
 
+    def split(self, size: int) -> "list[Mesh]":
+        """Splits into meshes of `size` bodies, in order."""
+        parts = zip(self.vertices.split(size), self.chain.split(size), strict=True)
+        return [Mesh(vertices, chain, self.body, self.part) for vertices, chain in parts]
+
 
 class SMPL(nn.Module):
     """Poses a body file. Has only buffers, which are neither trained nor saved in checkpoints."""
@@ -97,7 +102,8 @@ class SMPL(nn.Module):
     def __init__(self, file: BodyFile) -> None:
         super().__init__()
         self.name, self.gender, self.sha, self.kind = file.name, file.gender, file.sha(), file.kind
-        self.faces, self.parents = file.faces, torch.from_numpy(file.parents).long()
+        self.faces, self.parents = file.faces, file.parents
+        self._tree = Tree(file.parents)
         regressor = torch.from_numpy(file.joint_regressor)
         template, shapedirs = torch.from_numpy(file.template), torch.from_numpy(file.shapedirs)
         # The mesh is stored as separate planes of x, y and z, which fit the cache; matrix products with shape and pose
@@ -109,7 +115,8 @@ class SMPL(nn.Module):
         self._keep("weights", _padded(torch.from_numpy(file.weights).T))
         # Joints are linear in betas, so they are regressed once here instead of from every shaped mesh.
         self._keep("rest_joints", regressor @ template)
-        self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
+        joint_shapedirs = torch.einsum("jv,vck->jck", regressor, shapedirs)
+        self._keep("joint_shapedirs", joint_shapedirs.permute(2, 0, 1).flatten(1).contiguous())
         self._bends = file.posedirs is not None
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows(self.kind.keypoints, np.concatenate([one_hot, file.extra_regressor]))
@@ -131,23 +138,16 @@ class SMPL(nn.Module):
     def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"], part: str = "") -> Mesh:
         """Pose the mesh; if `part` is a skeleton's name, only the vertices that its joints depend on."""
         template, directions, weights = (getattr(self, name) for name in self._planes(part))
-        joints = self.rest_joints + blend_shapes(betas, self.joint_shapedirs)
-        chain, moves = batch_rigid_transform(rotmats, joints, self.parents)
+        joints = torch.addmm(self.rest_joints.flatten(), betas, self.joint_shapedirs).unflatten(1, (-1, 3))
+        chain, moves = self._tree(rotmats, joints)
         shape_and_pose = betas
         if self._bends:
-            bend = (rotmats[:, 1:] - torch.eye(3, dtype=rotmats.dtype, device=rotmats.device)).flatten(1)
+            bend = (rotmats[:, 1:] - self._tree.identity[:3, :3]).flatten(1)
             shape_and_pose = torch.cat([betas, bend], 1)
-        planes = zip(template, directions.unbind(1), strict=True)
-        unposed = [torch.addmm(middle, shape_and_pose, ways) for middle, ways in planes]
-        posed = []
-        for row in moves[:, :, :3].permute(2, 3, 0, 1).contiguous():
-            *turns, plane = (numbers @ weights for numbers in row)
-            for turn, own in zip(turns, unposed, strict=True):
-                plane = plane.addcmul(turn, own)
-            posed.append(plane)
+        pose_planes = _posed_at_once if rotmats.is_cuda else _posed_by_planes
+        posed = pose_planes(template, directions, weights, shape_and_pose, moves)
         count = len(getattr(self, f"{part}_support")) if part else self.num_vertices
-        vertices = torch.stack(posed, 1)[..., :count].mT
-        return Mesh(vertices, chain, self.name, part)
+        return Mesh(posed[..., :count].mT, chain, self.name, part)
 
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
         """Joints of `skeleton` on a mesh of this body, metres, camera axes.
@@ -185,6 +185,38 @@ class SMPL(nn.Module):
         support = np.flatnonzero(rows.any(0))
         self._keep(f"{skeleton}_support", torch.from_numpy(support))
         self._keep(f"{skeleton}_rows", torch.from_numpy(np.ascontiguousarray(rows[:, support])))
+
+
+def _posed_by_planes(
+    template: Float[Tensor, "3 W"],
+    directions: Float[Tensor, "K 3 W"],
+    weights: Float[Tensor, "R W"],
+    shape_and_pose: Float[Tensor, "B K"],
+    moves: Float[Tensor, "B R 3 4"],
+) -> Float[Tensor, "B 3 W"]:
+    """The posed vertices as planes of x, y and z, one plane after the other, for a CPU's caches."""
+    planes = zip(template, directions.unbind(1), strict=True)
+    unposed = [torch.addmm(middle, shape_and_pose, ways) for middle, ways in planes]
+    posed = []
+    for row in moves.permute(2, 3, 0, 1).contiguous():
+        *turns, plane = (numbers @ weights for numbers in row)
+        for turn, own in zip(turns, unposed, strict=True):
+            plane = plane.addcmul(turn, own)
+        posed.append(plane)
+    return torch.stack(posed, 1)
+
+
+def _posed_at_once(
+    template: Float[Tensor, "3 W"],
+    directions: Float[Tensor, "K 3 W"],
+    weights: Float[Tensor, "R W"],
+    shape_and_pose: Float[Tensor, "B K"],
+    moves: Float[Tensor, "B R 3 4"],
+) -> Float[Tensor, "B 3 W"]:
+    """The same in a few large operations, for a GPU, which pays for each launch."""
+    unposed = torch.addmm(template.flatten(), shape_and_pose, directions.flatten(1)).unflatten(1, (3, -1))
+    turns, shifts = (moves.permute(0, 2, 3, 1) @ weights).split([3, 1], 2)
+    return (turns * unposed[:, None]).sum(2) + shifts[:, :, 0]
 
 
 def _padded(planes: Float[Tensor, "... V"]) -> Float[Tensor, "... W"]:

@@ -2,8 +2,9 @@
 
 import multiprocessing
 import signal
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import cv2
@@ -17,22 +18,20 @@ from torch.utils.data import DataLoader, Dataset
 from hmrb.batch import Batch, BodyParams
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
+from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies
 from hmrb.data.mixture import MixtureSampler, mix64
 from hmrb.data.shard import Shard
 from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
-from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
+from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Sample, View, without_unlabelled
 from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 
-MEAN_ROWS = 20_000  # rows per dataset for computing the mean pose
-MEAN_CAMERA = (0.9, 0.0, 0.0)  # as in SPIN's smpl_mean_params.npz
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 cv2.setNumThreads(1)  # images are decoded one at a time, and worker processes share the cores
-REPLACEMENTS = 100  # attempts to replace a draw whose image cannot be decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,17 @@ class Item:
     row: int
     skipped: tuple[str, ...] = ()
     key: int = 0
+    real: tuple[Float[np.ndarray, "R 3"], Float[np.ndarray, " S"]] | None = None
+    """Pose and betas of another, real body."""
 
 
 class DrawDataset(Dataset[Any]):
     """Training dataset: item i is draw i of the run. Raises RunError if REPLACEMENTS images in a row are unreadable."""
 
-    def __init__(self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int) -> None:
+    def __init__(
+        self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int, real: RealBodies | None = None
+    ) -> None:
+        self._real = real
         self._shards, self._image_px, self._seed = shards, image_px, seed
         self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
@@ -66,7 +70,8 @@ class DrawDataset(Dataset[Any]):
             name, row = self.sampler.draw(draw, attempt)
             rng = default_rng([self._seed, draw, attempt])
             try:
-                return replace(self._item(name, row, rng), skipped=tuple(skipped), key=mix64(self._key, draw) >> 1)
+                item, key = self._item(name, row, rng), mix64(self._key, draw) >> 1
+                return replace(item, skipped=tuple(skipped), key=key, real=self._real(draw) if self._real else None)
             except UnreadablePicture as error:
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} images in a row cannot be decoded, the last: {skipped[-1]}")
@@ -162,72 +167,26 @@ def on_device(
             yield _on(batch, device, channels_last)
         return
     copying = torch.cuda.Stream(device)
-    ready: Batch | None = None
     for batch in batches:
         with torch.cuda.stream(copying):
-            coming = _on(batch, device, channels_last)
-        if ready:
-            yield ready
+            ready = _on(batch, device, channels_last)
         computing = torch.cuda.current_stream(device)
         computing.wait_stream(copying)
-        coming.used_on(computing)
-        ready = coming
-    if ready:
-        yield ready
+        ready.used_on(computing)
+        yield ready  # before the next is waited for: its copy runs beside this one's step, which is queued then
 
 
 def normalised(image: UInt8[torch.Tensor, "B 3 H W"]) -> Float[torch.Tensor, "B 3 H W"]:
     """Apply ImageNet's normalisation to 8-bit images; device and memory layout stay the same."""
-    mean, std = (image.new_tensor(of, dtype=torch.float32)[:, None, None] for of in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = _imagenet(image.device)
     return (image - mean).div_(std)
 
 
-def real_poses(
-    shards: Mapping[str, Shard], sampler: MixtureSampler, draws: Sequence[int], unused: Collection[str] = ()
-) -> BodyParams:
-    """Labelled bodies of a mix, one per draw; a draw of a person without a body uses its replacements.
-
-    Bodies of the datasets in `unused` count as missing. Raises RunError if no draw has a labelled body.
-    """
-    pose, betas = [], []
-    for draw in draws:
-        for attempt in range(REPLACEMENTS):
-            name, row = sampler.draw(draw, attempt)
-            arrays = shards[name].arrays
-            if arrays["has_body"][row] and name not in unused:
-                break
-        else:
-            raise RunError(f"the adversarial prior found no labelled body in {', '.join(shards)}")
-        pose.append(arrays["pose"][row])
-        betas.append(arrays["betas"][row])
-    return BodyParams(torch.from_numpy(np.stack(pose)), torch.from_numpy(np.stack(betas)))
-
-
-def bodiless(spec: DataSpec) -> frozenset[str]:
-    """Datasets whose bodies are excluded from training."""
-    return frozenset(name for name, kinds in spec.without.items() if "body" in kinds)
-
-
-def mean_body(
-    shards: Mapping[str, Shard], mix: Mapping[str, float], unused: Collection[str] = ()
-) -> Float[torch.Tensor, " M"]:
-    """Mean of the labelled bodies of a mix: 6D rotations, betas, camera: `BodyKind.mean_numbers` numbers.
-
-    Bodies of the datasets in `unused` count as missing. Raises RunError if there is no labelled body.
-    """
-    kind = next(iter(shards.values())).kind
-    rotation, betas, total = torch.zeros(kind.num_joints, 3, 3), torch.zeros(kind.num_betas), 0.0
-    for name, shard in shards.items():
-        rows = np.flatnonzero(shard.arrays["has_body"][:])
-        rows = rows[:: max(len(rows) // MEAN_ROWS, 1)]
-        if len(rows) and mix[name] > 0 and name not in unused:
-            rotation += mix[name] * rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows])).mean(0)
-            betas += mix[name] * torch.from_numpy(shard.arrays["betas"][rows]).mean(0)
-            total += mix[name]
-    if not total:
-        raise RunError(f"cannot compute the mean body: none of {', '.join(shards)} has a labelled body")
-    pose = rotmat_to_rot6d(nearest_rotation(rotation / total)).flatten()
-    return torch.cat([pose, betas / total, torch.tensor(MEAN_CAMERA)])
+@cache
+def _imagenet(device: torch.device) -> tuple[Float[torch.Tensor, "3 1 1"], Float[torch.Tensor, "3 1 1"]]:
+    """ImageNet's mean and deviation on a device: copied there once, because such a copy waits for the device."""
+    mean, std = (torch.tensor(of, device=device)[:, None, None] for of in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def read_view(shard: Shard, row: int) -> View:
@@ -259,16 +218,21 @@ def collate(items: Sequence[Item]) -> Batch:
     def stack(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([getattr(item, name) for item in items]))
 
+    real = None
+    if bodies := [item.real for item in items if item.real]:
+        pose, betas = (torch.from_numpy(np.stack(part)) for part in zip(*bodies, strict=True))
+        real = BodyParams(rotvec_to_rotmat(pose), betas)
     return Batch(
         image=stack("image").permute(0, 3, 1, 2),  # a view: memory stays channels last
         keypoints2d=stack("keypoints2d"),
         keypoints3d=stack("keypoints3d"),
-        pose=stack("pose"),
+        rotmats=rotvec_to_rotmat(stack("pose")),
         betas=stack("betas"),
         has_body=stack("has_body"),
         row=stack("row"),
         skipped=tuple(name for item in items for name in item.skipped),
         key=stack("key"),
+        real=real,
     )
 
 

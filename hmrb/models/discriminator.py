@@ -41,13 +41,16 @@ class JointScores(nn.Module):
         )
         self.conv_blocks = nn.Sequential(layers)
         self.fc_layer = nn.ModuleList(nn.Linear(HIDDEN, 1) for _ in range(num_rotations))
+        self._names = [f"fc_layer.{joint}" for joint in range(num_rotations)]
 
     def forward(self, rotmats: Float[Tensor, "B N 3 3"]) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B H N"]]:
         """Returns the scores and the hidden values, which the score of the whole pose uses."""
         # Contiguous, because distributed training needs gradients in the parameters' memory layout.
         hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None].contiguous())[:, :, 0]
-        scores = torch.cat([layer(hidden[:, :, joint]) for joint, layer in enumerate(self.fc_layer)], 1)
-        return scores, hidden
+        weights = torch.stack([self.get_parameter(f"{name}.weight") for name in self._names])
+        biases = torch.stack([self.get_parameter(f"{name}.bias") for name in self._names])
+        scores = torch.baddbmm(biases[:, None], hidden.permute(2, 0, 1), weights.mT)  # all joints in one product
+        return scores[:, :, 0].mT, hidden
 
 
 class Layers(nn.Module):

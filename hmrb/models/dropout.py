@@ -1,5 +1,7 @@
 """Dropout and stochastic depth by draw: the result for an image does not depend on its process or batch position."""
 
+from functools import cache
+
 import torch
 from jaxtyping import Float, Int
 from timm.layers.drop import DropPath as TimmDropPath
@@ -8,23 +10,25 @@ from torch import Tensor, nn
 _ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitMix64's constants, as int64
 
 
-def drop(
-    values: Float[Tensor, "B F"], share: float, keys: Int[Tensor, " B"] | None, layer: int
-) -> Float[Tensor, "B F"]:
-    """Dropout: sets a share of the values to 0 and scales up the others; a row's key and the layer determine which.
+def drop_factors(
+    share: float, keys: Int[Tensor, " B"] | None, width: int, first: int, last: int
+) -> tuple[Float[Tensor, "B F"], ...]:
+    """Dropout's factors of layers `first` to `last`, each `width` wide: 0 for a share of the values, 1 / (1 - share).
 
-    The result is the same on every device. Raises ValueError without keys.
+    A row's key and the layer determine which values are dropped, so the result is the same on every device. Raises
+    ValueError without keys.
     """
-    if not share:
-        return values
     if keys is None:
         raise ValueError("training with dropout needs the keys of the draws: model(batch.image, batch.key)")
-    width = values.shape[1]
-    places = torch.arange(layer * width, (layer + 1) * width, device=values.device) * _ODD[0]
-    bits = (keys[:, None] ^ places) * _ODD[1]  # wraps around
+    bits = (keys[:, None] ^ _places(first * width, (last + 1) * width, keys.device)) * _ODD[1]  # wraps around
     bits = (bits ^ (bits >> 32)) * _ODD[2]
     is_kept = (bits >> 40 & 0xFFFFFF) >= share * 2**24
-    return values * is_kept / (1 - share)
+    return (is_kept / (1 - share)).split(width, 1)
+
+
+@cache
+def _places(start: int, stop: int, device: torch.device) -> Int[Tensor, " N"]:
+    return torch.arange(start, stop, device=device) * _ODD[0]
 
 
 class DropPath(nn.Module):
@@ -41,12 +45,12 @@ class DropPath(nn.Module):
 
     def forward(self, branch: Float[Tensor, "P ..."]) -> Float[Tensor, "P ..."]:
         """The branch: 0 for skipped images, scaled up for the others. Raises ValueError in training without keys."""
-        if not self.training:
+        if not self.training or not self.share:
             return branch
         num_pictures = len(branch) if self.keys is None else len(self.keys)
         layer = -1 - self.number  # negative, to differ from the head's layers
-        factors = drop(branch.new_ones(num_pictures, 1), self.share, self.keys, layer)
-        factors = factors.repeat_interleave(len(branch) // num_pictures, 0)
+        (factors,) = drop_factors(self.share, self.keys, 1, layer, layer)
+        factors = factors.to(branch.dtype).repeat_interleave(len(branch) // num_pictures, 0)
         return branch * factors.view(-1, *[1] * (branch.ndim - 1))
 
 

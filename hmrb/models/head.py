@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, ROT6D, SMPL_KIND, BodyKind
 from hmrb.geometry import rot6d_to_rotmat
-from hmrb.models.dropout import drop
+from hmrb.models.dropout import drop_factors
 from hmrb.spec import HeadSpec
 
 SMALL_GAIN = 0.01  # of the last layers, so that an untrained head predicts almost the mean body (HMR, CVPR 2018)
@@ -36,19 +36,16 @@ class IterativeHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
-        pose, betas, camera = (
-            mean.expand(len(features), -1) for mean in (self.init_pose, self.init_shape, self.init_cam)
-        )
-        share = self.dropout if self.training else 0.0
+        body = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1).expand(len(features), -1)
+        decoders = Decoders(self)
+        drops = _drops(self, keys, 2 * self.steps, self.fc1.out_features)
         for step in range(self.steps):
-            hidden = drop(self.fc1(torch.cat([features, pose, betas, camera], 1)), share, keys, 2 * step)
-            hidden = drop(self.fc2(hidden), share, keys, 2 * step + 1)
-            pose, betas, camera = (
-                pose + self.decpose(hidden),
-                betas + self.decshape(hidden),
-                camera + self.deccam(hidden),
-            )
-        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
+            hidden = self.fc1(torch.cat([features, body], 1))
+            hidden = hidden * drops[2 * step] if drops else hidden
+            hidden = self.fc2(hidden)
+            hidden = hidden * drops[2 * step + 1] if drops else hidden
+            body = body + decoders(hidden)
+        return decoders.prediction(body)
 
 
 class DirectHead(nn.Module):
@@ -70,12 +67,41 @@ class DirectHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
-        hidden, share = features, self.dropout if self.training else 0.0
+        hidden, decoders = features, Decoders(self)
+        drops = _drops(self, keys, len(self.layers), self.decpose.in_features)
         for number, layer in enumerate(self.layers.values()):
-            hidden = drop(torch.relu(layer(hidden)), share, keys, number)
-        pose = (self.init_pose + self.decpose(hidden)).unflatten(1, (-1, ROT6D))
-        betas, camera = self.init_shape + self.decshape(hidden), self.init_cam + self.deccam(hidden)
-        return Prediction(rot6d_to_rotmat(pose), betas, camera)
+            hidden = torch.relu(layer(hidden))
+            hidden = hidden * drops[number] if drops else hidden
+        mean = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1)
+        return decoders.prediction(mean + decoders(hidden))
+
+
+class Decoders:
+    """A head's layers for pose, betas and camera as one product; each keeps its own parameters."""
+
+    def __init__(self, head: nn.Module) -> None:
+        layers = [getattr(head, name) for name in ("decpose", "decshape", "deccam")]
+        self.sizes = [layer.out_features for layer in layers]
+        self.weight = torch.cat([layer.weight for layer in layers])
+        self.bias = torch.cat([layer.bias for layer in layers])
+
+    def __call__(self, hidden: Float[Tensor, "B F"]) -> Float[Tensor, "B M"]:
+        """6D rotations, betas and camera, concatenated."""
+        return nn.functional.linear(hidden, self.weight, self.bias)
+
+    def prediction(self, body: Float[Tensor, "B M"]) -> Prediction:
+        """The body that these numbers describe."""
+        pose, betas, camera = body.split(self.sizes, 1)
+        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
+
+
+def _drops(
+    head: "IterativeHead | DirectHead", keys: Int[Tensor, " B"] | None, layers: int, width: int
+) -> tuple[Tensor, ...]:
+    """Dropout's factors for a head's layers; empty where nothing is dropped."""
+    if not head.training or not head.dropout:
+        return ()
+    return drop_factors(head.dropout, keys, width, 0, layers - 1)
 
 
 def set_mean(head: nn.Module, mean: Float[Tensor, " M"]) -> None:

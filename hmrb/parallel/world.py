@@ -5,8 +5,9 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -138,12 +139,46 @@ class Pending:
 
     result: Tensor
     work: Any = None
+    copied: "HostCopy | None" = None
 
     def wait(self) -> Tensor:
         """The result, once every rank has contributed."""
         if self.work is not None:
             self.work.wait()
         return self.result
+
+    def to_host(self) -> "Pending":
+        """Also starts to copy the result of a GPU to the host, beside what is queued after this call."""
+        return replace(self, copied=HostCopy(self)) if self.result.is_cuda else self
+
+    def number(self) -> int:
+        """The result as a number. After `to_host`, this waits for what the result was computed from, and no more."""
+        return self.copied.wait() if self.copied else int(self.wait())
+
+
+class HostCopy:
+    """A copy of a GPU's number to page-locked memory, on a stream of its own."""
+
+    def __init__(self, pending: Pending) -> None:
+        device = pending.result.device
+        computing, copying = torch.cuda.current_stream(device), _copying(device)
+        copying.wait_stream(computing)
+        with torch.cuda.stream(copying):
+            result = pending.wait()
+            self._value = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+            self._value.copy_(result, non_blocking=True)
+            result.record_stream(copying)
+            self._event = copying.record_event()
+
+    def wait(self) -> int:
+        """The number, once it is here."""
+        self._event.synchronize()
+        return int(self._value)
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 def launched() -> bool:

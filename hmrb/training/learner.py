@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hmrb.bodykind import kind_of
-from hmrb.data.loader import bodiless, mean_body
+from hmrb.data.labelled_bodies import bodiless, mean_body
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
@@ -24,6 +23,7 @@ from hmrb.parallel.world import World, keep_memory
 from hmrb.spec import Experiment, OptimSpec
 from hmrb.store import Store
 from hmrb.training.adversary import Adversary, build_adversary
+from hmrb.training.average import WeightAverage
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Learner:
     wrapped: nn.Module
     optimiser: torch.optim.Optimizer
     adversary: Adversary | None
-    average: AveragedModel | None
+    average: WeightAverage | None
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     """Keeps fp16 gradients from vanishing; off in the other precisions."""
     num_micro_batches: int = 1
@@ -113,7 +113,7 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
         wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
-    adversary = build_adversary(experiment, shards, store, world)
+    adversary = build_adversary(experiment, world)
     num_micro_batches = speed.micro_batches(optim.batch, world.size)
     on_gpu = world.device.type == "cuda"
     memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
@@ -167,11 +167,11 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) 
                 moments[name] = torch.empty_like(weight).copy_(moment)
 
 
-def average_of(model: HMR, optim: OptimSpec) -> AveragedModel | None:
+def average_of(model: HMR, optim: OptimSpec) -> WeightAverage | None:
     """The averaged weights of a spec, or None."""
     if not optim.ema:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=True)
+    return WeightAverage(model, optim.ema)
 
 
 def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, " M"]:

@@ -45,6 +45,7 @@ from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment
 from hmrb.store import Store
+from hmrb.training.adversary import real_bodies
 from hmrb.training.failures import explained
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.logger import Logger
@@ -89,7 +90,8 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
 
     # ---- loop
     logger.start(step, total, steps_per_epoch)
-    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
+    real = real_bodies(experiment, shards, store)
+    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed, real)
     draws = StepDraws(optim.batch, step, total, world.rank, world.size)
     meter = Meter(world)
     unreadable: set[str] = set()
@@ -112,7 +114,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
                 logger.step(step, facts)
             ends_epoch = step % steps_per_epoch == 0
-            asked = int(stop_flag.wait())
+            asked = stop_flag.number()
             with meter.paused():
                 if ends_epoch and select:
                     select.consider(learner, step, step // steps_per_epoch, step == total, logger)

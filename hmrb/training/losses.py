@@ -16,7 +16,7 @@ from torch.profiler import record_function
 
 from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, Mesh
-from hmrb.geometry import project, rotvec_to_rotmat
+from hmrb.geometry import project
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
 
@@ -38,7 +38,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def count_labels(batch: Batch) -> Float[Tensor, "3"]:
     """Numbers of labelled 2D keypoints, 3D keypoints and bodies in a batch."""
     labelled = (batch.keypoints2d[..., 2] > 0, batch.keypoints3d[..., 3] > 0, batch.has_body)
-    return torch.stack([is_labelled.sum().float() for is_labelled in labelled])
+    return torch.stack([is_labelled.sum(dtype=torch.float32) for is_labelled in labelled])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class LabelCounts:
 
         With these counts, the mean of a term over the micro-batches equals the term of the global batch.
         """
-        return cls(*(counts.clamp(min=1) / num_micro_batches))
+        counts = counts.clamp(min=1)
+        return cls(*(counts if num_micro_batches == 1 else counts / num_micro_batches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,12 @@ class LossPair:
     joints: Float[Tensor, "B J 3"]
     mesh: Mesh
     batch: Batch
-    label_rotmats: Float[Tensor, "B R 3 3"]
     label_vertices: Float[Tensor, "B V 3"] | None
     labelled: LabelCounts
     origins: Int[Tensor, "C 2"]
     """Rows of the pairs in ORIGINS that exist in the skeleton."""
-
-    @property
-    def has_body(self) -> Float[Tensor, " B"]:
-        """1 for people with labelled pose and betas, 0 for others."""
-        return self.batch.has_body.to(self.joints.dtype)
+    has_body: Float[Tensor, " B"]
+    """1 for people with labelled pose and betas, 0 for others."""
 
 
 def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
@@ -89,8 +86,8 @@ def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 def keypoints2d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Projected joints in normalised crop coordinates, [-1, 1]."""
     label, size = pair.batch.keypoints2d, pair.batch.image.shape[-1]
-    pixels = project(pair.joints, pair.prediction.camera, size)
-    error = distance(2 * pixels / (size - 1), 2 * label[..., :2] / (size - 1) - 1)
+    pixels, to_crop = project(pair.joints, pair.prediction.camera, size), 2 / (size - 1)
+    error = distance(pixels * to_crop, label[..., :2] * to_crop - 1)
     return _mean(error, label[..., 2:], pair.labelled.keypoints2d)
 
 
@@ -103,7 +100,7 @@ def vertices(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 
 def pose(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Entries of the parent-relative rotation matrices."""
-    error = distance(pair.prediction.rotmats, pair.label_rotmats)
+    error = distance(pair.prediction.rotmats, pair.batch.rotmats)
     return _mean(error, pair.has_body[:, None, None, None], pair.labelled.bodies)
 
 
@@ -127,31 +124,38 @@ class Losses:
         out = {}
         for name, term in self.terms.items():
             distance = partial(DISTANCES[term.distance], reduction="none")
-            out[name] = term.weight * LOSSES[name](pair, distance)
+            loss = LOSSES[name](pair, distance)
+            out[name] = scaled(loss, term.weight)
         return out
 
     def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
         """Pose prediction and labels; without a term on vertices, only the vertices that the joints depend on."""
         whole_mesh, skeleton = "vertices" in self.terms, self.body.kind.keypoints
-        label_rotmats = rotvec_to_rotmat(batch.pose)
         label_vertices = None
         with record_function("hmrb: SMPL"):
-            mesh = self.body(prediction.rotmats, prediction.betas, "" if whole_mesh else skeleton)
+            if whole_mesh:  # prediction and label in one call: half the launches
+                both = (torch.cat([prediction.rotmats, batch.rotmats]), torch.cat([prediction.betas, batch.betas]))
+                mesh, label_mesh = self.body(*both).split(len(batch.row))
+                label_vertices = label_mesh.vertices.detach()
+            else:
+                mesh = self.body(prediction.rotmats, prediction.betas, skeleton)
             joints = self.body.joints(mesh, skeleton)
-            if whole_mesh:
-                with torch.no_grad():
-                    label_vertices = self.body(label_rotmats, batch.betas).vertices
-        return LossPair(prediction, joints, mesh, batch, label_rotmats, label_vertices, labelled, self.origins)
+        return LossPair(prediction, joints, mesh, batch, label_vertices, labelled, self.origins, batch.has_body.float())
+
+
+def scaled(value: Tensor, factor: float) -> Tensor:
+    """The value times a factor; a factor of 1 costs no launch."""
+    return value if factor == 1 else factor * value
 
 
 def real_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
     """Squared distance of scores to 1, the target for real bodies (LSGAN: Mao et al., ICCV 2017)."""
-    return ((scores - 1) ** 2).mean()
+    return functional.mse_loss(scores, scores.new_ones(()).expand_as(scores))
 
 
 def fake_loss(scores: Float[Tensor, "B S"]) -> Float[Tensor, ""]:
     """Squared distance of scores to 0, the target for predicted bodies."""
-    return (scores**2).mean()
+    return functional.mse_loss(scores, scores.new_zeros(()).expand_as(scores))
 
 
 def origin_rows(skeleton: str) -> Int[Tensor, "C 2"]:

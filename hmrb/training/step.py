@@ -13,7 +13,7 @@ from hmrb.models.hmr import computing_in
 from hmrb.parallel.world import World
 from hmrb.spec import OptimSpec
 from hmrb.training.learner import Learner
-from hmrb.training.losses import LabelCounts, Losses, count_labels
+from hmrb.training.losses import LabelCounts, Losses, count_labels, scaled
 
 
 def train_step(
@@ -30,7 +30,6 @@ def train_step(
     # and whether a term is not finite during the network's backward: neither makes a rank wait.
     # Then, once: finite check, clipping, optimiser, weight averaging.
     count = learner.num_micro_batches
-    real_bodies = learner.adversary.real(step).micro_batches(count) if learner.adversary else []
     with record_function("hmrb: counts"):
         label_counts = world.start_sum(count_labels(batch))
     learner.zero_grad()
@@ -44,8 +43,9 @@ def train_step(
 
             discriminator_terms: dict[str, Tensor] = {}
             if learner.adversary:
+                assert micro_batch.real is not None
                 with record_function("hmrb: adversary"):
-                    discriminator_terms = learner.adversary.backward(prediction, real_bodies[index], count)
+                    discriminator_terms = learner.adversary.backward(prediction, micro_batch.real, count)
                     if is_last:
                         learner.adversary.optimiser.step()
 
@@ -57,17 +57,17 @@ def train_step(
             total = torch.stack(list(terms.values())).sum()
 
             with record_function("hmrb: backward of losses and SMPL"):
-                learner.scaler.scale(total / count).backward()
+                learner.scaler.scale(scaled(total, 1 / count)).backward()
             all_terms = {"total": total} | terms | discriminator_terms
             detached = {name: term.detach() for name, term in all_terms.items()}
             passes.append(ForwardPass(detached, prediction, micro_batch))
             if is_last:
-                num_not_finite = world.start_max(count_not_finite(passes))
+                num_not_finite = world.start_max(count_not_finite(passes)).to_host()
             with record_function("hmrb: backward"):
                 torch.autograd.backward(output.tensors, prediction.gradients)
 
     with record_function("hmrb: finite"):
-        if int(num_not_finite.wait()):
+        if num_not_finite.number():
             raise not_finite_error(passes, step, world)
     with record_function("hmrb: optimiser"):
         if optim.clip_norm is not None:
@@ -77,7 +77,10 @@ def train_step(
         learner.scaler.update()
         if learner.average:
             learner.average.update_parameters(learner.model)
-    return {name: torch.stack([one.terms[name] for one in passes]).mean() for name in passes[0].terms}
+    if count == 1:
+        return passes[0].terms
+    means = torch.stack([torch.stack(list(one.terms.values())) for one in passes]).mean(0)
+    return dict(zip(passes[0].terms, means, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def not_finite_error(passes: list[ForwardPass], step: int, world: World) -> RunE
     for one in passes:
         if bad_terms := [name for name, term in one.terms.items() if name != "total" and not term.isfinite()]:
             batch = one.micro_batch
-            labels = (batch.keypoints2d, batch.keypoints3d, batch.pose, batch.betas, batch.image)
+            labels = (batch.keypoints2d, batch.keypoints3d, batch.rotmats, batch.betas, batch.image)
             if rows := _rows_not_finite(labels, batch):
                 where = f"labels or picture of rows {rows}"
             else:

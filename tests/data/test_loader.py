@@ -7,15 +7,13 @@ import torch
 from conftest import person, write_shard
 
 from hmrb.batch import Batch
+from hmrb.data.labelled_bodies import RealBodies, bodiless, mean_body
 from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
     bench_loader,
-    bodiless,
-    mean_body,
     mixture,
     read_view,
-    real_poses,
     train_loader,
 )
 from hmrb.data.shard import Shard
@@ -40,7 +38,7 @@ def batches(shards: dict[str, Shard], draws: StepDraws, workers: int = 0) -> lis
 
 
 def same(one: Batch, two: Batch) -> None:
-    for field in ("image", "keypoints2d", "keypoints3d", "pose", "betas", "has_body", "row", "key"):
+    for field in ("image", "keypoints2d", "keypoints3d", "rotmats", "betas", "has_body", "row", "key"):
         assert torch.equal(getattr(one, field), getattr(two, field)), field
 
 
@@ -154,9 +152,9 @@ def test_a_person_is_augmented_anew_in_each_draw_and_alike_in_the_same(shards: d
 def test_bodies_left_out_are_no_real_ones(shards: dict[str, Shard]) -> None:
     spec = SPEC.model_copy(update={"without": {"a": ("body",)}})
     unused = bodiless(spec)
-    bodies = real_poses(shards, mixture(shards, spec, 0), range(32), unused)
+    bodies = RealBodies(shards, mixture(shards, spec, 0), unused)
     labelled = shards["b"].arrays["pose"][:]
-    assert all((labelled == pose).all((1, 2)).any() for pose in bodies.pose.numpy())
+    assert all((labelled == bodies(draw)[0]).all((1, 2)).any() for draw in range(32))
     alone = mean_body({"b": shards["b"]}, {"b": 1.0})
     torch.testing.assert_close(mean_body(shards, SPEC.mix, unused), alone, rtol=0, atol=1e-6)  # 0.3 times, over 0.3
 
@@ -180,10 +178,10 @@ def test_a_greyscale_picture_becomes_rgb(tmp_path: Path) -> None:
 
 
 def test_real_bodies_are_labelled_ones(shards: dict[str, Shard]) -> None:
-    bodies = real_poses(shards, mixture(shards, SPEC, 0), range(64))
+    bodies = RealBodies(shards, mixture(shards, SPEC, 0))
     labelled = [shard.arrays["pose"][row] for shard in shards.values() for row in range(11) if row % 5 != 3]
-    for pose in bodies.pose.numpy():
-        assert any((pose == candidate).all() for candidate in labelled)
+    for draw in range(64):
+        assert any((bodies(draw)[0] == candidate).all() for candidate in labelled)
 
 
 def test_the_mean_body_of_one_pose_is_that_pose(tmp_path: Path) -> None:

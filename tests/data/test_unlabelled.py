@@ -27,7 +27,7 @@ from hmrb.spec import DataSpec, LossTerm, Op
 from hmrb.training.losses import LOSSES, LabelCounts, Losses, count_labels
 
 PEOPLE = 7
-FIELDS = ("image", "keypoints2d", "keypoints3d", "pose", "betas", "has_body", "row", "key")
+FIELDS = ("image", "keypoints2d", "keypoints3d", "rotmats", "betas", "has_body", "row", "key")
 
 
 def littered(path: Path) -> Shard:
@@ -99,7 +99,9 @@ def test_loss_terms_are_equal(name: str, pair: tuple[Shard, Shard], tiny_smpl: S
         batch,
         keypoints2d=_with_noise(batch.keypoints2d, rng),
         keypoints3d=_with_noise(batch.keypoints3d, rng),
-        pose=torch.where(batch.has_body[:, None, None], batch.pose, torch.randn(batch.pose.shape, generator=rng)),
+        rotmats=torch.where(
+            batch.has_body[:, None, None, None], batch.rotmats, torch.randn(batch.rotmats.shape, generator=rng)
+        ),
         betas=torch.where(batch.has_body[:, None], batch.betas, torch.randn(batch.betas.shape, generator=rng)),
     )
     rotmats = rotvec_to_rotmat(0.3 * torch.randn(4, 24, 3, generator=rng))

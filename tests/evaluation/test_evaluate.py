@@ -49,7 +49,7 @@ def resting() -> Prediction:
 
 
 def truth(batch: Batch) -> Prediction:
-    return Prediction(rotvec_to_rotmat(batch.pose), batch.betas, torch.ones(len(batch.row), 3))
+    return Prediction(batch.rotmats, batch.betas, torch.ones(len(batch.row), 3))
 
 
 def test_truth_scores_zero(tiny_store: Store) -> None:

@@ -58,7 +58,7 @@ def bodies() -> Bodies:
 
 
 def truth_of(batch: Batch) -> Prediction:
-    return Prediction(rotvec_to_rotmat(batch.pose), batch.betas, torch.ones(len(batch.row), 3))
+    return Prediction(batch.rotmats, batch.betas, torch.ones(len(batch.row), 3))
 
 
 def score(row: Benchmark, shard: Shard, bodies: Bodies, world: World = ALONE, predict: Callable = truth_of) -> Scores:

@@ -1,3 +1,6 @@
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from hmrb.data.mixture import mix64
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, backbone_name, build_backbone
 from hmrb.models.discriminator import Discriminator
-from hmrb.models.dropout import DropPath, drop
+from hmrb.models.dropout import DropPath, drop_factors
 from hmrb.models.head import HEADS, IterativeHead, mean_prediction, set_mean
 from hmrb.models.hmr import build_model
 from hmrb.models.tails import STUDY_PX, Mean, Runs
@@ -151,9 +154,20 @@ def test_dropout_goes_with_the_draw_and_not_with_its_batch(name: str) -> None:
 def test_no_two_layers_of_a_head_leave_out_the_same(name: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two layers a step, each told a number of its own, which decides with the key what is left out."""
     layers = []
-    monkeypatch.setattr("hmrb.models.head.drop", lambda values, share, keys, layer: layers.append(layer) or values)
+
+    class Factors(tuple):  # type: ignore[type-arg]
+        def __getitem__(self, layer: Any) -> Any:
+            layers.append(layer)
+            return super().__getitem__(layer)
+
+    def noted(share: float, keys: torch.Tensor, width: int, first: int, last: int) -> Factors:
+        return Factors(drop_factors(share, keys, width, first, last))
+
+    monkeypatch.setattr("hmrb.models.head.drop_factors", noted)
     HEADS[name](8, HeadSpec(name=name, hidden=16, steps=steps))(torch.zeros(2, 8), torch.arange(2))
-    assert layers == list(range(2 * steps))
+    assert layers[-2 * steps :] == list(range(2 * steps))  # before them, the check of types looks at one
+    factors = drop_factors(0.5, torch.arange(2), 16, 0, 2 * steps - 1)
+    assert not any(torch.equal(one, two) for one, two in combinations(factors, 2))
 
 
 @pytest.mark.parametrize("name", ["swin_t", "efficientnet_b5"])
@@ -198,7 +212,7 @@ def test_dropout_is_like_chance() -> None:
     """Shares of rows, columns and layers, and the overlap of two of them, are within five sigma of independence."""
     rows, width, share = 400, 500, 0.3
     keys = torch.tensor([mix64(7, draw) >> 1 for draw in range(rows)])
-    one, two = (drop(torch.ones(rows, width), share, keys, layer) for layer in (0, 1))
+    one, two = drop_factors(share, keys, width, 0, 1)
     torch.testing.assert_close(one.unique(), torch.tensor([0, 1 / (1 - share)]))
     for gone in (one == 0, two == 0):
         assert float(gone.float().mean()) == pytest.approx(share, abs=5 * (0.21 / (rows * width)) ** 0.5)

@@ -11,7 +11,7 @@ from test_losses import alone
 from test_step import batch_of
 from torch import Tensor
 
-from hmrb.batch import Batch, BodyParams, Prediction
+from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL
 from hmrb.data.shard import open_shard
 from hmrb.geometry import rotvec_to_rotmat
@@ -150,18 +150,14 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-5 * largest, msg=name)
 
 
-def real_of(learner: Learner) -> BodyParams:
-    assert learner.adversary
-    return learner.adversary.real(0)
-
-
 def by_hand(learner: Learner, losses: Losses, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Gradients of the model and of the discriminator: this learns first, from a prediction that stands still."""
     assert learner.adversary
     model, network = copy.deepcopy(learner.model), copy.deepcopy(learner.adversary.network)
     optimiser = torch.optim.Adam(network.parameters(), learner.adversary.optimiser.param_groups[0]["lr"])
-    prediction, real = model(batch.image, batch.key), real_of(learner)
-    own = real_loss(network(rotvec_to_rotmat(real.pose), real.betas))
+    prediction, real = model(batch.image, batch.key), batch.real
+    assert real is not None
+    own = real_loss(network(real.rotmats, real.betas))
     own = own + fake_loss(network(prediction.rotmats.detach(), prediction.betas.detach()))
     own.backward()
     discriminator = grads(network)

@@ -44,15 +44,17 @@ def study_pair(variant: str = "") -> LossPair:
         image=torch.zeros(6, 3, 224, 224),
         keypoints2d=keypoints2d,
         keypoints3d=keypoints3d,
-        pose=pose,
+        rotmats=rotvec_to_rotmat(pose),
         betas=s["betas"],
         has_body=has_body.get(variant, g["has_smpl"] > 0).view(-1),
         row=torch.arange(6),
     )
     prediction = Prediction(s["pred_pose"], s["pred_shape"], s["pred_cam"])
     mesh = Mesh(s["pred_vertices"], torch.zeros(6, 24, 3), "smpl")
-    label_rotmats, origins = rotvec_to_rotmat(pose), origin_rows("smpl54")[:1]  # the study's only pair, labelled or not
-    return LossPair(prediction, s["pred_joints54"], mesh, batch, label_rotmats, s["gt_vertices"], alone(batch), origins)
+    origins = origin_rows("smpl54")[:1]  # the study's only pair, labelled or not
+    return LossPair(
+        prediction, s["pred_joints54"], mesh, batch, s["gt_vertices"], alone(batch), origins, batch.has_body.float()
+    )
 
 
 @pytest.mark.parametrize("kind", DISTANCE)
@@ -99,7 +101,7 @@ def toy(body: SMPL, labelled: bool = True) -> tuple[Prediction, Batch, LabelCoun
             image=torch.zeros(3, 3, 224, 224),
             keypoints2d=torch.cat([pixels, confidence], 2),
             keypoints3d=torch.cat([joints + 1.5, confidence], 2),
-            pose=pose,
+            rotmats=rotvec_to_rotmat(pose),
             betas=betas,
             has_body=torch.full((3,), labelled),
             row=torch.arange(3),
@@ -130,7 +132,7 @@ def test_a_wrong_prediction_costs_and_pulls(name: str, tiny_smpl: SMPL) -> None:
     from dataclasses import replace
 
     prediction, batch, counts = toy(tiny_smpl)
-    batch = replace(batch, pose=batch.pose + 0.3, betas=batch.betas + 1)
+    batch = replace(batch, rotmats=batch.rotmats @ rotvec_to_rotmat(torch.full((24, 3), 0.3)), betas=batch.betas + 1)
     batch = replace(batch, keypoints2d=batch.keypoints2d * 1.1, keypoints3d=batch.keypoints3d * 1.1)
     value = Losses({name: LossTerm(distance="mse", weight=1)}, tiny_smpl)(prediction, batch, counts)[name]
     value.backward()

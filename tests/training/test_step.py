@@ -10,6 +10,7 @@ from conftest import body_arrays, body_from, tiny_tree
 
 from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
+from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
@@ -31,11 +32,14 @@ def batch_of(count: int) -> Batch:
         image=torch.randn(count, 3, 32, 32, generator=rng),
         keypoints2d=torch.cat([32 * torch.rand(count, 54, 2, generator=rng), seen((count, 54, 1), rng)], 2),
         keypoints3d=torch.cat([torch.randn(count, 54, 3, generator=rng), seen((count, 54, 1), rng)], 2),
-        pose=0.3 * torch.randn(count, 24, 3, generator=rng),
+        rotmats=rotvec_to_rotmat(0.3 * torch.randn(count, 24, 3, generator=rng)),
         betas=torch.randn(count, 10, generator=rng),
         has_body=torch.arange(count) % 5 < 2,
         row=torch.arange(count),
         key=torch.randint(2**62, (count,), generator=rng),
+        real=BodyParams(
+            rotvec_to_rotmat(0.2 * torch.randn(count, 24, 3, generator=rng)), torch.randn(count, 10, generator=rng)
+        ),
     )
 
 
@@ -47,9 +51,8 @@ def seen(shape: tuple[int, ...], rng: torch.Generator) -> torch.Tensor:
 def learner(optim: OptimSpec, adversary: bool, parts: int = 1) -> Learner:
     torch.manual_seed(0)
     model = build_model(EXPERIMENT.model)
-    real = BodyParams(0.2 * torch.randn(8, 24, 3), torch.randn(8, 10))
     network = Discriminator()
-    prior = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 0.5, lambda step: real)
+    prior = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 0.5)
     scaler = torch.amp.GradScaler("cpu", enabled=optim.precision == "fp16")
     prior_asked = prior if adversary else None
     return Learner(model, model, optimiser_for(model, optim), prior_asked, average_of(model, optim), scaler, parts)
@@ -165,11 +168,8 @@ def _one_of_two(rank: int, folder: str, parts: int) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     spec = OptimSpec()
     one = learner(spec, True, parts)
-    real = one.adversary.real(0)
-    mine = BodyParams(real.pose[rank::2], real.betas[rank::2])
     one.wrapped = DistributedDataParallel(one.model)
     one.adversary.wrapped = DistributedDataParallel(one.adversary.network)
-    one.adversary.real = lambda step: mine
     batch = batch_of(8)._each(lambda tensor: tensor[rank::2])
     body = body_from(body_arrays())
     train_step(one, Losses(EXPERIMENT.losses, body), batch, 0, spec, World(rank, 2, torch.device("cpu")))

@@ -12,6 +12,7 @@ from recipe import recipe
 from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
 from hmrb.errors import RunError
+from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
@@ -36,12 +37,7 @@ def study_learner() -> Learner:
             for key, value in network.state_dict().items()
         }
     )
-    g = {
-        key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")
-    }
-    rotvecs = torch.cat([g["batch.adv_smpl_global_orient"], g["batch.adv_smpl_body_pose"]], 1).unflatten(1, (24, 3))
-    real = BodyParams(rotvecs, g["batch.adv_smpl_betas"])
-    adversary = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 1.0, lambda step: real)
+    adversary = Adversary(network, network, torch.optim.Adam(network.parameters(), 1e-4), 1.0)
     return Learner(model.train(), model, torch.optim.Adam(model.parameters(), 2.5e-4), adversary, None)
 
 
@@ -49,15 +45,17 @@ def study_batch() -> Batch:
     g = {
         key: torch.from_numpy(value) for key, value in golden("train_step_resnet50").items() if key.startswith("batch.")
     }
+    rotvecs = torch.cat([g["batch.adv_smpl_global_orient"], g["batch.adv_smpl_body_pose"]], 1).unflatten(1, (24, 3))
     images = [golden(f"train_step_resnet50_images_{half}")["img"].astype(np.float32) for half in "ab"]
     return Batch(
         image=torch.from_numpy(np.concatenate(images)),
         keypoints2d=g["batch.keypoints2d"],
         keypoints3d=g["batch.keypoints3d"],
-        pose=torch.cat([g["batch.smpl_global_orient"][:, None], g["batch.smpl_body_pose"]], 1),
+        rotmats=rotvec_to_rotmat(torch.cat([g["batch.smpl_global_orient"][:, None], g["batch.smpl_body_pose"]], 1)),
         betas=g["batch.smpl_betas"],
         has_body=g["batch.has_smpl"].view(-1) > 0,
         row=torch.arange(4),
+        real=BodyParams(rotvec_to_rotmat(rotvecs), g["batch.adv_smpl_betas"]),
     )
 
 

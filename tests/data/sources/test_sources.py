@@ -105,7 +105,7 @@ def drawn(shard: Shard) -> None:
     spec = DataSpec(mix={"it": 1.0}, augment=ops)
     dataset = DrawDataset({"it": shard}, spec, 64, 0)
     batch = collate([dataset[draw] for draw in range(4)])
-    for part in (batch.image, batch.keypoints2d, batch.keypoints3d, batch.pose, batch.betas):
+    for part in (batch.image, batch.keypoints2d, batch.keypoints3d, batch.rotmats, batch.betas):
         assert part.isfinite().all()
     assert not batch.keypoints3d[batch.keypoints3d[..., 3] <= 0].any()
     assert (batch.keypoints2d[..., 2] > 0).any()
