@@ -52,12 +52,13 @@ def once(spec: Path, begun: float) -> dict[str, float]:
 
     from hmrb.body import load_body
     from hmrb.check import name_problems, resolve
-    from hmrb.data.loader import DrawDataset, StepDraws, on_device, stream_seed, train_loader
+    from hmrb.data.loader import StepDraws, on_device, stream_seed, train_loader
     from hmrb.data.shard import open_shard
     from hmrb.parallel.world import start_world
     from hmrb.preflight import file_problems
     from hmrb.spec import load_experiment
     from hmrb.store import Store
+    from hmrb.training.adversary import draw_dataset
     from hmrb.training.learner import build_learner
     from hmrb.training.logger import run_logger
     from hmrb.training.losses import Losses
@@ -81,7 +82,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, run_logger(Path(folder)) as logger:
         logger.start(0, 1, 1)
     mark()
-    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
+    dataset = draw_dataset(experiment, shards, store)
     loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), experiment.data.workers)
     (batch,) = on_device(loader, world.device)
     mark()

@@ -22,11 +22,12 @@ from step_rate import made_up
 from torch import distributed
 
 from hmrb.body import load_body
-from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
+from hmrb.data.loader import StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, load_experiment
 from hmrb.store import Store
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
@@ -179,7 +180,7 @@ def _process(rank: int, count: int, meet: str, path: str, batch: int) -> None:
     world, shards = World(rank, count, torch.device("cpu")), {"synthetic": Shard(Path(path))}
     spec: Experiment = load_experiment(Path("specs/quickstart.yaml"), (f"optim.batch={batch}",))
     learner, losses = build_learner(spec, shards, Store.default(), world), Losses(spec.losses, load_body("open"))
-    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0)
+    dataset = draw_dataset(spec, shards, Store.default())
     loader = on_device(train_loader(dataset, StepDraws(batch, 0, STEPS + 3, rank, count), 0), world.device)
 
     def step() -> None:

@@ -47,9 +47,10 @@ class JointScores(nn.Module):
         """Returns the scores and the hidden values, which the score of the whole pose uses."""
         # Contiguous, because distributed training needs gradients in the parameters' memory layout.
         hidden = self.conv_blocks(rotmats.flatten(2).mT[:, :, None].contiguous())[:, :, 0]
-        weights = torch.stack([self.get_parameter(f"{name}.weight") for name in self._names])
-        biases = torch.stack([self.get_parameter(f"{name}.bias") for name in self._names])
-        scores = torch.baddbmm(biases[:, None], hidden.permute(2, 0, 1), weights.mT)  # all joints in one product
+        weights = torch.cat([self.get_parameter(f"{name}.weight") for name in self._names])
+        biases = torch.cat([self.get_parameter(f"{name}.bias") for name in self._names])
+        # All joints in one product.
+        scores = torch.baddbmm(biases[:, None, None], hidden.permute(2, 0, 1), weights[:, :, None])
         return scores[:, :, 0].mT, hidden
 
 

@@ -30,7 +30,6 @@ from hmrb.checkpoint import (
 )
 from hmrb.data.checksums import NOT_VERIFIED, marked_sha
 from hmrb.data.loader import (
-    DrawDataset,
     StepDraws,
     epoch_len,
     on_device,
@@ -45,7 +44,7 @@ from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment
 from hmrb.store import Store
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.failures import explained
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.logger import Logger
@@ -90,8 +89,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
 
     # ---- loop
     logger.start(step, total, steps_per_epoch)
-    real = real_bodies(experiment, shards, store)
-    dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed, real)
+    dataset = draw_dataset(experiment, shards, store)
     draws = StepDraws(optim.batch, step, total, world.rank, world.size)
     meter = Meter(world)
     unreadable: set[str] = set()

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 import hmrb.body
 from hmrb.batch import Batch
-from hmrb.data.loader import DrawDataset, _imagenet, _on, collate
+from hmrb.data.loader import _imagenet, _on, collate
 from hmrb.data.shard import open_shard
 from hmrb.models.dropout import _places
 from hmrb.parallel import world as world_module
@@ -27,7 +27,7 @@ from hmrb.parallel.world import Pending, World
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.training import losses as losses_module
 from hmrb.training import step as step_module
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Learner,
     store = write_tiny_store(tmp_path_factory.mktemp("gpu"))
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
     learner = build_learner(experiment, shards, store, World(0, 1, torch.device("cpu")))
-    data = DrawDataset(shards, experiment.data, 32, 0, real_bodies(experiment, shards, store))
+    data = draw_dataset(experiment, shards, store)
     return experiment, learner, collate([data[draw] for draw in range(4)])
 
 
