@@ -36,7 +36,7 @@ from hmrb.data.loader import (
     stream_seed,
     train_loader,
 )  # fmt: skip
-from hmrb.data.shard import Shard, open_shard
+from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.evaluate import evaluate_model
 from hmrb.evaluation.protocols import SELECTED, Benchmark, find_benchmark
@@ -236,6 +236,11 @@ class Meter:
         return out
 
 
+def _shas(shards: Mapping[str, Shard]) -> dict[str, str]:
+    """The hash of each shard, by its dataset's name in records."""
+    return {shard.info.label: shard.info.sha for shard in shards.values()}
+
+
 def _restore(
     found: Found,
     learner: Learner,
@@ -251,8 +256,9 @@ def _restore(
     if found.damage:
         logger.say(found.damage)
     load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
-    now = {name: shard.info.sha for name, shard in shards.items()}
-    if checkpoint.shards != now or checkpoint.body["sha"] != body.sha:
+    now = _shas(shards)
+    before = {plain_name(label): sha for label, sha in checkpoint.shards.items()}
+    if before != {plain_name(label): sha for label, sha in now.items()} or checkpoint.body["sha"] != body.sha:
         raise RequestError(
             f"{run.folder}: the run was trained with shards {checkpoint.shards} and body {checkpoint.body['sha']},"
             f" but now there are {now} and {body.sha}; it cannot be resumed"
@@ -310,7 +316,7 @@ def _checkpoint(
         training=learner.state() | best,
         step=step,
         body={"name": body.name, "sha": body.sha},
-        shards={name: shard.info.sha for name, shard in shards.items()},
+        shards=_shas(shards),
         chosen_by=select.benchmark.protocol if select else "none: the last weights",
         score=select.best if select and select.best_step == step else None,
         code_version=code_version(),

@@ -15,7 +15,7 @@ from hmrb.data.convert.boxes import rotmat
 from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
 from hmrb.data.sources.rich import CONVERTERS, plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 EVERYBODY = [person for number in range(len(made.SHOTS)) for person in made.cast(number)]
 
@@ -111,7 +111,7 @@ def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
 )
 def test_labels_out_of_step_are_named(raw: Raw, values: dict[str, Any], said: str) -> None:
     changed(raw.root / "rich_test.npz", **values)
-    with pytest.raises(RequestError) as refusal:
+    with pytest.raises(RunError) as refusal:
         plan(raw)
     assert said in str(refusal.value)
     assert "rich_test.npz" in str(refusal.value)
