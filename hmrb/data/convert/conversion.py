@@ -69,8 +69,8 @@ class Converter:
     """How to convert a dataset. `plan` lists its splits from a Raw folder, or without input if `makes_itself`.
 
     Shown to users: `tree`, the exact layout of the raw files; `traps`, common mistakes; and `study`, what
-    `--compat study` changes ("" if nothing). `benchmarks` are the splits that keep the original images. `known` are
-    the published numbers of people by split.
+    `--compat study` changes ("" if nothing). `study_fails` are the checks of hmrb verify that these changes fail.
+    `benchmarks` are the splits that keep the original images. `known` are the published numbers of people by split.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Converter:
     tree: str = ""
     traps: tuple[str, ...] = ()
     study: str = ""
+    study_fails: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     known: dict[str, int] = field(default_factory=dict)
     makes_itself: bool = False

@@ -1,9 +1,11 @@
 """Names of datasets that are not in the catalogue: the shards that users pack from files of their own."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from hmrb.data.convert.catalogue import ALIASES, DATASETS, dataset, train_set
+from hmrb.data.convert.catalogue import ALIASES, DATASETS, Dataset, Size, dataset, train_set
+from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.store import Store
@@ -53,6 +55,26 @@ def own_shards(store: Store) -> list[Path]:
     """The shards in the store whose file names are not of the catalogue."""
     known = {store.shard(owner, split) for row in DATASETS.values() for owner, split in row.shards}
     return [path for path in sorted((store.root / "shards").glob("[!.]*.h5")) if path not in known and _is_main(path)]
+
+
+def own_datasets(store: Store) -> list[Dataset]:
+    """The user's datasets with shards in the store, as rows like the catalogue's."""
+    splits: dict[str, list[Shard]] = {}
+    for path in own_shards(store):
+        with suppress(RequestError):  # hmrb verify says what is wrong with it
+            shard = Shard(path)
+            if path == store.shard(shard.info.dataset, shard.info.split):
+                splits.setdefault(shard.info.dataset, []).append(shard)
+    return [_row(name, shards) for name, shards in splits.items()]
+
+
+def _row(name: str, shards: list[Shard]) -> Dataset:
+    return Dataset(
+        slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
+        size=Size(sum(shard.info.num_people for shard in shards), "people", "verified"), licence="unknown",
+        homepage="", access="own", skeleton=shards[0].info.skeleton,
+        splits=tuple(shard.info.split for shard in shards), note="; ".join(shard.info.source for shard in shards),
+    )  # fmt: skip
 
 
 def _is_main(path: Path) -> bool:

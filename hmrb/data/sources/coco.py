@@ -233,6 +233,7 @@ CONVERTERS = (
             "hips are mapped to SMPL's joints, as in the study, although they were annotated in images",
         ),
         study="feet, face and hands keep confidences up to 2",
+        study_fails=("confidences",),
         benchmarks=("val",),
     ),
     Converter(

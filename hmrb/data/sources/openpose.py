@@ -219,6 +219,7 @@ CONVERTERS = (
         ),
         study="the root is the SMPL fit's, and the person is the first in OpenPose's list; SMPL-X fits are stored only"
         " if everybody has one",
+        study_fails=("upright", "projection"),
         benchmarks=("val",),
     ),
     Converter(
@@ -241,5 +242,6 @@ CONVERTERS = (
             "Recordings have 30 frames per second: --every 30 keeps one per second.",
         ),
         study="images stay mirrored relative to their labels; if there are fits, frames without one are left out",
+        study_fails=("picture_fits",),
     ),
 )

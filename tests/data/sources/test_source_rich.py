@@ -123,10 +123,10 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
         plan(bare)
     path = raw.root / "smplx2smpl.pkl"
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:, :20]}))
-    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
+    with pytest.raises(RunError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
         photos_of(plan(raw), "test")
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:100]}))
-    with pytest.raises(RequestError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
+    with pytest.raises(RunError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
         plan(raw)
     path.write_bytes(pickle.dumps({"matrix": made.matrix()}))
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"
