@@ -1,5 +1,6 @@
 """hmrb list-datasets: lists the datasets and which of them have a shard in the store."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,19 +76,16 @@ def _splits_here(row: "Dataset", store: "Store") -> list[str]:
 
 def _packed_here(row: "Dataset", store: "Store") -> dict[str, str]:
     """The file that each split was packed from, for those that were."""
-    from hmrb.data.shard import Shard
     from hmrb.errors import RequestError
 
     found = {}
     for name, split in row.shards:
-        path = store.shard(name, split)
-        try:
-            source = Shard(path).info.source if path.exists() else ""
-        except RequestError:  # hmrb verify says what is wrong with it
-            source = ""
-        if source:
-            found[split] = source
-    return found
+        if (path := store.shard(name, split)).exists():
+            from hmrb.data.shard import Shard  # HDF5 only if there is something to read
+
+            with suppress(RequestError):  # hmrb verify says what is wrong with it
+                found[split] = Shard(path).info.source
+    return {split: source for split, source in found.items() if source}
 
 
 def _print_json(rows: "list[Dataset]", store: "Store") -> None:

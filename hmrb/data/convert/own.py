@@ -3,12 +3,15 @@
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hmrb.data.convert.catalogue import ALIASES, DATASETS, Dataset, Size, dataset, train_set
-from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.store import Store
+
+if TYPE_CHECKING:
+    from hmrb.data.shard import ShardInfo
 
 OWN_NAME = re.compile(r"[a-z0-9_-]+")
 
@@ -59,21 +62,25 @@ def own_shards(store: Store) -> list[Path]:
 
 def own_datasets(store: Store) -> list[Dataset]:
     """The user's datasets with shards in the store, as rows like the catalogue's."""
-    splits: dict[str, list[Shard]] = {}
-    for path in own_shards(store):
+    if not (paths := own_shards(store)):
+        return []
+    from hmrb.data.shard import Shard  # HDF5 only if there is something to read
+
+    splits: dict[str, list[ShardInfo]] = {}
+    for path in paths:
         with suppress(RequestError):  # hmrb verify says what is wrong with it
-            shard = Shard(path)
-            if path == store.shard(shard.info.dataset, shard.info.split):
-                splits.setdefault(shard.info.dataset, []).append(shard)
-    return [_row(name, shards) for name, shards in splits.items()]
+            info = Shard(path).info
+            if path == store.shard(info.dataset, info.split):
+                splits.setdefault(info.dataset, []).append(info)
+    return [_row(name, infos) for name, infos in splits.items()]
 
 
-def _row(name: str, shards: list[Shard]) -> Dataset:
+def _row(name: str, infos: "list[ShardInfo]") -> Dataset:
     return Dataset(
         slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
-        size=Size(sum(shard.info.num_people for shard in shards), "people", "verified"), licence="unknown",
-        homepage="", access="own", skeleton=shards[0].info.skeleton,
-        splits=tuple(shard.info.split for shard in shards), note="; ".join(shard.info.source for shard in shards),
+        size=Size(sum(info.num_people for info in infos), "people", "verified"), licence="unknown",
+        homepage="", access="own", skeleton=infos[0].skeleton,
+        splits=tuple(info.split for info in infos), note="; ".join(info.source for info in infos),
     )  # fmt: skip
 
 

@@ -131,6 +131,8 @@ def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
             good = np.array([_are_inside(points) for points in two[: _count(raw, clip)]], bool)
             frames = np.flatnonzero(good)[-inside % EVERY :: EVERY]
             inside += int(good.sum())
+            if len(frames) and intrinsics and camera not in intrinsics:
+                raise RunError(f"{path.with_name('camera.calibration')}: has no camera {camera}; download it again")
             if len(frames):
                 clips.append(replace(clip, frames=frames, intrinsics=intrinsics.get(camera, MISSING)))
     return clips
