@@ -22,14 +22,14 @@ def is_own(name: str) -> bool:
 
 
 def shard_name(name: str, split: str) -> tuple[str, bool]:
-    """The dataset that a shard of packed data is named after, and whether it is the user's own.
+    """The dataset that a shard of packed data is named after, and whether it is the user's own; `-` becomes `_`.
 
     Raises RequestError if a name or the split is not allowed.
     """
     if is_own(name):
         if not OWN_NAME.fullmatch(split):
             raise RequestError(f"--split {split}: the name of a split has the letters a-z, digits, _ and -")
-        return name, True
+        return name.replace("-", "_"), True
     if not OWN_NAME.fullmatch(name):
         raise RequestError(
             f"--as {name}: not a dataset of the catalogue{did_you_mean(name, DATASETS)}; a name of your own has the"
@@ -45,7 +45,7 @@ def shard_name(name: str, split: str) -> tuple[str, bool]:
 def trainable(name: str, store: Store) -> None:
     """Raises RequestError if `name` is neither a training set of the catalogue nor a shard in the store."""
     if is_own(name):
-        if store.shard(name, "train").is_file():
+        if store.shard(name.replace("-", "_"), "train").is_file():
             return
         raise UnknownName(
             f"no dataset named '{name}'.{did_you_mean(name, DATASETS)} hmrb list-datasets lists the catalogue; data of"

@@ -176,8 +176,7 @@ def people_in_picture(shard: Shard, known: int | None) -> Check:
 
 def find_shard(name: str, store: Store) -> Shard:
     """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
-    shards = store.root / "shards"
-    for path in (Path(name), shards / f"{name}.h5", shards / f"{name.replace('-', '_')}.h5"):
+    for path in (Path(name), store.root / "shards" / f"{name.replace('-', '_')}.h5"):
         if path.is_file():
             return Shard(path)
     there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
