@@ -102,8 +102,3 @@ def test_a_name_of_the_catalogue_is_never_one_s_own() -> None:
     known, own = ("coco", "pw3d", "eft-coco", "a/b", ""), ("coc0", "my_data", "my-data")
     assert not any(map(is_own, known))
     assert all(map(is_own, own))
-        *[False] * 3,
-        True,
-        False,
-        False,
-    ]
