@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hmrb.errors import RequestError
+from hmrb.errors import RunError
 from hmrb.formats import xml
 from hmrb.formats.xml import read_xml
 
@@ -38,6 +38,6 @@ def test_other_files_are_rejected(
     path = tmp_path / "a.xml"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(RequestError) as refusal:
+    with pytest.raises(RunError) as refusal:
         read_xml(path)
     assert str(refusal.value).startswith(f"{path}: cannot be read as XML: {reason}")
