@@ -7,23 +7,24 @@ from typing import Any
 from hmrb import names
 from hmrb.bodykind import BODIES
 from hmrb.data.augment import AUGMENTS
-from hmrb.data.convert.catalogue import train_set
+from hmrb.data.convert.own import trainable
 from hmrb.errors import RequestError
 from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.protocols import BENCHMARKS, ROWS, SELECTED, find_benchmark
 from hmrb.lookup import bind, did_you_mean, find
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
+from hmrb.store import Store
 
 
 def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     """Problems that need no files: unknown names, invalid arguments, contradictory settings. Imports no torch."""
-    model, evals = experiment.model, experiment.evals
+    model, evals, store = experiment.model, experiment.evals, Store.default()
     checks: list[Callable[[], object]] = [
         partial(find, "body", experiment.body, BODIES),
         partial(_known, "method", model.method, names.METHODS),
         partial(_backbone, model.backbone),
         partial(_known, "head", model.head.name, names.HEADS),
-        *(partial(train_set, name) for name in experiment.data.mix),
+        *(partial(trainable, name, store) for name in experiment.data.mix),
         *(partial(_known, "loss", name, names.LOSSES) for name in experiment.losses),
         *(partial(find_benchmark, name) for name in benches_of(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),

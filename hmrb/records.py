@@ -75,6 +75,8 @@ class Photo:
 
     The image is a `file`, the bytes of a file (`data`) or RGB `pixels` (a video frame). All three are empty if there is
     no image (mocap). If `mirrored`, the labels describe the mirrored image, and packing mirrors the pixels.
+    `stated_px` is the image's size (width, height) as the annotations state it, if they do: another image is refused.
+    `left_out` counts people that the reader leaves out, by reason.
     """
 
     name: str
@@ -83,6 +85,8 @@ class Photo:
     data: bytes = b""
     pixels: UInt8[np.ndarray, "H W 3"] | None = None
     mirrored: bool = False
+    stated_px: tuple[int, int] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def without_unlabelled(points: Float[np.ndarray, "*N K C"]) -> Float[np.ndarray, "*N K C"]:

@@ -12,7 +12,7 @@ import torch
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.checksums import check_once, is_verified
-from hmrb.data.shard import Shard, open_shard
+from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.breakdown import check_column, slices
 from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
@@ -215,7 +215,9 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
         chosen_by=checkpoint.chosen_by,
         body=checkpoint.body,
         trained_on=checkpoint.shards,
-        siblings_trained_on=tuple(n for n in checkpoint.shards if n in kin) if checkpoint.shards else None,
+        siblings_trained_on=(
+            tuple(n for n in checkpoint.shards if plain_name(n) in kin) if checkpoint.shards else None
+        ),
         spec=experiment.model_dump(mode="json"),
         knobs=checkpoint.training.get("knobs", {}),
     )

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hmrb.cli.convert_text import explain_dataset, print_estimate, print_shard
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
-    from hmrb.data.shard import ShardInfo
     from hmrb.store import Store
 
 Names = Annotated[
@@ -179,7 +177,7 @@ def _convert_one(
         return
     slug = dataset(name).slug
     if explain:
-        _explain(slug)
+        explain_dataset(slug)
         return
     source = find("dataset with a converter", slug, CONVERTERS)
     if source.makes_itself:
@@ -197,7 +195,9 @@ def _convert_one(
         raise RequestError(f"{raw}: no such folder")
     folder = next(iter(_own_folders(raw, slug)), raw)
     print(f"{source.title}: looking in {folder} for\n{source.tree}")
-    files = Raw(folder, making.compat, store)
+    if split not in (None, *source.splits):
+        raise RequestError(f"no split '{split}'; available: {', '.join(source.splits)}")
+    files = Raw(folder, making.compat, store, name=slug, split=split)
     parts = source.plan(files)
     _make(source, parts, replace(making, inputs=files.stamps()), split, store)
 
@@ -215,26 +215,32 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
 
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.sources import CONVERTERS
-    from hmrb.errors import RequestError
+    from hmrb.errors import RequestError, RunError
 
     if root is None or not root.is_dir():
         raise RequestError("--all: set --raw DIR, the folder with one folder per dataset")
     found: list[tuple[Converter, list[SplitPlan], ConversionOptions]] = []
+    damaged: list[str] = []
     for source in CONVERTERS.values():
         for folder in _own_folders(root, source.name):
             try:
-                files = Raw(folder, making.compat, store)
+                if split not in (None, *source.splits):
+                    raise RequestError(f"it has no split '{split}'")
+                files = Raw(folder, making.compat, store, name=source.name, split=split)
                 parts = source.plan(files)
                 found.append((source, parts, replace(making, inputs=files.stamps())))
-            except RequestError as error:
+            except (RequestError, RunError) as error:
                 print(f"{source.name}: skipped: {error}")
+                damaged += [source.name] if isinstance(error, RunError) else []
             else:
                 print(f"{source.name}: found in {folder}")
             break
-    if not found:
+    if not found and not damaged:
         raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
     for source, parts, options in found:
         _make(source, parts, options, split, store)
+    if damaged:
+        raise RunError(f"not converted, because their files are damaged (see above): {', '.join(damaged)}")
 
 
 def make_dataset(name: str, store: "Store") -> None:
@@ -258,10 +264,10 @@ def _make(
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
-        _print_estimate(chosen, making)
+        print_estimate(chosen, making)
     with progress_bar() as (console, ticker):
         for info in convert(source, chosen, store, making, ticker):
-            _print_shard(console, store.shard(source.name, info.split), info)
+            print_shard(console, store.shard(source.name, info.split), info)
 
 
 def _repack(
@@ -280,49 +286,7 @@ def _repack(
         raise RequestError(f"{kind}: set --file FILE and --as DATASET, e.g. --file pw3d_train.npz --as 3dpw")
     with progress_bar("people") as (console, ticker):
         info = repack(kind, file, images, name, split, store, making, ticker)
-        _print_shard(console, store.shard(info.dataset, info.split), info)
-
-
-def _print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
-    from hmrb.data.convert.contact_sheet import contact_sheet
-
-    size = path.stat().st_size / 1e6
-    console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
-    if info.num_images > 1:
-        console.print(f"  contact sheet: {contact_sheet(path)}", soft_wrap=True, highlight=False)
-    console.print(f"  to check it: hmrb verify {path}", soft_wrap=True, highlight=False)
-
-
-def _print_estimate(parts: "list[SplitPlan]", making: "ConversionOptions") -> None:
-    """Prints the number of items, and the time and size estimated from a few items of each part."""
-    from hmrb.data.convert.conversion import estimate
-
-    for part in parts:
-        about = estimate(part, making)
-        print(
-            f"{part.split}: {len(part.items)} items, about {about.people:.0f} people, {about.bytes / 1e6:.0f} MB,"
-            f" {_minutes(about.seconds / making.workers)} in {making.workers} processes"
-        )
-
-
-def _minutes(seconds: float) -> str:
-    return "less than a minute" if seconds < 60 else f"{seconds / 60:.0f} min"
-
-
-def _explain(slug: str) -> None:
-    from hmrb.data.convert.catalogue import DATASETS
-    from hmrb.data.sources import CONVERTERS
-
-    row = DATASETS[slug]
-    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\ndownload: {row.homepage} ({row.access}); {row.licence}")
-    source = CONVERTERS.get(slug)
-    if source is None:
-        print("hmrb has no converter for it yet.")
-        return
-    print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
-    print("\n".join(f"- {trap}" for trap in source.traps))
-    if source.study:
-        print(f"\n--compat study: {source.study}")
+        print_shard(console, store.shard(info.dataset, info.split), info)
 
 
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:

@@ -1,5 +1,6 @@
 """hmrb list-datasets: lists the datasets and which of them have a shard in the store."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ FEW_COLUMNS = ("slug", "annotations", "size", "PA-MPJPE", "here")
 LEGEND = (
     "size: ~ inferred from another published number; ? unverified, no source found.",
     "PA-MPJPE: mm on 3DPW-test, published by the study for its ResNet-50 HMR trained on this dataset alone.",
-    "here: splits with a shard in {shards}.",
+    "here: splits with a shard in {shards}; packed: from a packed file, not the dataset's raw files; --json names it.",
 )
 
 
@@ -25,7 +26,7 @@ def list_datasets(
     ] = "",
     role: Annotated[
         str | None,
-        typer.Option(help="Only this role: train, test, auxiliary, embedded or extra.", show_default=False),
+        typer.Option(help="Only this role: train, test, auxiliary, embedded, extra or own.", show_default=False),
     ] = None,
     kind: Annotated[
         str | None,
@@ -39,6 +40,7 @@ def list_datasets(
 ) -> None:
     """List the datasets of the catalogue. Shows contents, access and which are in the store."""
     from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
+    from hmrb.data.convert.own import own_datasets
     from hmrb.errors import RequestError
     from hmrb.lookup import find
     from hmrb.store import Store
@@ -53,7 +55,7 @@ def list_datasets(
     store = Store.default()
     chosen = [
         row
-        for row in DATASETS.values()
+        for row in (*DATASETS.values(), *own_datasets(store))
         if role in (None, row.role)
         and kind in (None, row.source, row.place)
         and set(with_) <= set(row.annotations)
@@ -72,13 +74,31 @@ def _splits_here(row: "Dataset", store: "Store") -> list[str]:
     return [split for name, split in row.shards if store.shard(name, split).exists()]
 
 
+def _packed_here(row: "Dataset", store: "Store") -> dict[str, str]:
+    """The file that each split was packed from, for those that were."""
+    from hmrb.errors import RequestError
+
+    found = {}
+    for name, split in row.shards:
+        if (path := store.shard(name, split)).exists():
+            from hmrb.data.shard import Shard  # HDF5 only if there is something to read
+
+            with suppress(RequestError):  # hmrb verify says what is wrong with it
+                found[split] = Shard(path).info.source
+    return {split: source for split, source in found.items() if source}
+
+
 def _print_json(rows: "list[Dataset]", store: "Store") -> None:
     import json
     from dataclasses import asdict
 
     records = [
         asdict(row)
-        | {"shards": [str(store.shard(name, split)) for name, split in row.shards], "here": _splits_here(row, store)}
+        | {
+            "shards": [str(store.shard(name, split)) for name, split in row.shards],
+            "here": _splits_here(row, store),
+            "packed": _packed_here(row, store),
+        }
         for row in rows
     ]
     typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
@@ -120,8 +140,13 @@ def _cells(row: "Dataset", store: "Store") -> dict[str, str]:
         "size": _size(row.size),
         "licence; access": f"{row.licence}; {row.access}",
         "PA-MPJPE": "-" if published is None else f"{published:.2f}",
-        "here": ", ".join(_splits_here(row, store)) or "-",
+        "here": _here(row, store),
     }
+
+
+def _here(row: "Dataset", store: "Store") -> str:
+    packed = _packed_here(row, store) if row.role != "own" else {}
+    return ", ".join(f"{split} (packed)" if split in packed else split for split in _splits_here(row, store)) or "-"
 
 
 def _size(size: "Size") -> str:

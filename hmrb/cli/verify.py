@@ -36,7 +36,8 @@ def verify(
         source = CONVERTERS.get(shard.info.dataset)
         known = source.known.get(shard.info.split) if source else None
         with console.status(Text(shard.path.name)) as status:
-            checks = check_shard(shard, store, known, partial(_show_check, status, shard.path.name))
+            tell = partial(_show_check, status, shard.path.name)
+            checks = check_shard(shard, store, known, tell, source.study_fails if source else ())
         records.append(record(shard, checks))
         if json_:
             continue

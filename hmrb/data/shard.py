@@ -23,7 +23,7 @@ from hmrb.skeleton import SKELETONS
 LAYOUT_VERSION = 2
 NAME_BYTES = 128
 CATEGORY_BYTES = 96
-LATER = ("region_px", "reach", "sha_of")  # attributes that older shards lack
+LATER = ("region_px", "reach", "sha_of", "source")  # attributes that older shards lack
 # The square that contains every augmentation of the study, in sides of the person's: scaled by 1.25, turned by 45
 # degrees.
 STUDY_REACH = 1.25 * math.sqrt(2)
@@ -43,7 +43,8 @@ class ShardInfo:
     that creates the shard. `selection` says which photos were kept ("" for all), `compat` whose mistakes were
     reproduced ("" for none). `pictures` is `original` (the dataset's bytes) or describes the stored regions: for crops
     of `region_px`, with all that a square of `reach` times the person's, about its centre, can show. Both are 0 for
-    original images.
+    original images. `source` is the file that the shard was packed from (`packed: a.npz, spin, sha ...`; `own: ...` if
+    the name is the user's), "" if it was made from the dataset's raw files.
     """
 
     dataset: str
@@ -61,6 +62,17 @@ class ShardInfo:
     region_px: int = 0
     reach: float = 0.0
     sha_of: str = "attributes"
+    source: str = ""
+
+    @property
+    def label(self) -> str:
+        """The dataset's name in records: `coco`, or `coco (packed: a.npz, spin, sha ...)`."""
+        return f"{self.dataset} ({self.source})" if self.source else self.dataset
+
+
+def plain_name(label: str) -> str:
+    """The dataset's name in a label."""
+    return label.partition(" (")[0]
 
 
 def region_of(pictures: str) -> dict[str, Any]:
@@ -223,7 +235,7 @@ def _read_info(path: Path) -> ShardInfo:
     fields = ShardInfo.__dataclass_fields__
     if missing := [key for key in fields if key not in about and key not in LATER]:
         raise ShardError(f"{path}: missing attributes: {', '.join(missing)}; recreate it with hmrb convert-data")
-    about = {"sha_of": "attributes"} | region_of(str(about["pictures"])) | about
+    about = {"sha_of": "attributes", "source": ""} | region_of(str(about["pictures"])) | about
     for key, field in fields.items():
         kinds = {int: "whole number", float: "number", str: "text"}
         about[key] = float(about[key]) if field.type is float and isinstance(about[key], int) else about[key]

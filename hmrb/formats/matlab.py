@@ -11,7 +11,7 @@ from typing import Any
 
 import h5py
 
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import instead, reason
 from hmrb.formats.hdf5 import opened
 from hmrb.formats.mat5 import check_mat5
@@ -26,7 +26,10 @@ _BROKEN = (
 
 
 def read_mat(path: Path, *names: str) -> dict[str, Any]:
-    """Read the named variables of a file up to v7; cells are object arrays. Raises RequestError if one is missing."""
+    """Read the named variables of a file up to v7; cells are object arrays.
+
+    Raises RequestError if there is no such file, RunError if it is damaged or a variable is missing.
+    """
     reader = needed("scipy.io")
     try:
         with open(path, "rb") as file:
@@ -34,7 +37,7 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise RequestError(f"{path}: no such file") from None
     except OSError as error:
-        raise RequestError(f"{path}: {reason(error)}") from None
+        raise RunError(f"{path}: {reason(error)}") from None
     try:
         if len(data) > MOST_BYTES:
             raise ValueError(f"larger than {MOST_BYTES:,} bytes")
@@ -45,16 +48,18 @@ def read_mat(path: Path, *names: str) -> dict[str, Any]:
             values = reader.loadmat(BytesIO(data), variable_names=names)
     except (*_BROKEN, Warning, reader.matlab.MatReadError) as error:
         said = instead(path, "a MATLAB file") or f" ({' '.join(str(error).split())[:200]})"
-        raise RequestError(f"{path}: not a MATLAB file up to v7, or truncated{said}; download it again") from None
+        raise RunError(f"{path}: not a MATLAB file up to v7, or truncated{said}; download it again") from None
     if missing := [name for name in names if name not in values]:
-        raise RequestError(f"{path}: missing variables: {', '.join(missing)}")
+        raise RunError(f"{path}: missing variables: {', '.join(missing)}")
     return {name: values[name] for name in names}
 
 
 @contextmanager
 def open_mat73(path: Path, *names: str) -> Iterator[h5py.File]:
-    """Open a v7.3 file; the axes of its arrays are reversed. Raises RequestError if a named variable is missing."""
-    with opened(path, RequestError, "; download it again") as file:
+    """Open a v7.3 file; the axes of its arrays are reversed. Raises as `read_mat`."""
+    if not path.exists():
+        raise RequestError(f"{path}: no such file")
+    with opened(path, RunError, "; download it again") as file:
         if missing := [name for name in names if name not in file]:
-            raise RequestError(f"{path}: missing variables: {', '.join(missing)}")
+            raise RunError(f"{path}: missing variables: {', '.join(missing)}")
         yield file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrb.errors import RequestError
+from hmrb.errors import RunError
 
 CASTAGNOLI = 0x82F63B78  # reflected CRC-32C polynomial
 MOST_BYTES = 1 << 30  # of a record, which is read whole; those of InstaVariety have 1 MB
@@ -31,7 +31,7 @@ class TFRecord:
 
 
 def records(path: Path) -> Iterator[TFRecord]:
-    """Iterate over the records of a file by their lengths. Raises RequestError if the file is truncated."""
+    """Iterate over the records of a file by their lengths. Raises RunError if the file is truncated."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         at = number = 0
@@ -40,9 +40,9 @@ def records(path: Path) -> Iterator[TFRecord]:
             header = file.read(HEADER)
             length, checksum = struct.unpack("<QI", header) if len(header) == HEADER else (size, 0)
             if length > MOST_BYTES and _masked(_crc(header[:8])) == checksum:
-                raise RequestError(f"{path}: record {number} has {length:,} bytes; the limit is {MOST_BYTES:,}")
+                raise RunError(f"{path}: record {number} has {length:,} bytes; the limit is {MOST_BYTES:,}")
             if _masked(_crc(header[:8])) != checksum or at + HEADER + length + FOOTER > size:
-                raise RequestError(f"{path}: not a TFRecord file, or truncated after {number} records")
+                raise RunError(f"{path}: not a TFRecord file, or truncated after {number} records")
             yield TFRecord(path, number, at + HEADER, length)
             at += HEADER + length + FOOTER
             number += 1
@@ -61,7 +61,7 @@ def read_example(record: TFRecord) -> dict[str, Feature]:
             for parts in [dict(_fields(entry))]
         }
     except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
-        raise RequestError(f"{record.path}: record {record.number} is not a tf.train.Example ({error})") from None
+        raise RunError(f"{record.path}: record {record.number} is not a tf.train.Example ({error})") from None
 
 
 def _feature(data: memoryview) -> Feature:

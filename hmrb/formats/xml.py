@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 MAX_BYTES = 16 << 20  # the files that converters read are far smaller
 
@@ -19,7 +19,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
 def read_xml(path: Path) -> ElementTree.Element:
     """Parse a file and return its root element.
 
-    Raises RequestError if the file is missing, malformed, larger than MAX_BYTES or has a DOCTYPE.
+    Raises RequestError if the file is missing, RunError if it is malformed, larger than MAX_BYTES or has a DOCTYPE.
     """
     try:
         with open(path, "rb") as file:
@@ -27,8 +27,10 @@ def read_xml(path: Path) -> ElementTree.Element:
         if len(data) > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES} bytes")
         return ElementTree.fromstring(data, ElementTree.XMLParser(target=_NoDoctype()))
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such file") from None
     except OSError as error:
         reason = error.strerror or str(error)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         reason = str(error)
-    raise RequestError(f"{path}: cannot be read as XML: {reason}")
+    raise RunError(f"{path}: cannot be read as XML: {reason}")

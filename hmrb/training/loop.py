@@ -36,7 +36,7 @@ from hmrb.data.loader import (
     stream_seed,
     train_loader,
 )  # fmt: skip
-from hmrb.data.shard import Shard, open_shard
+from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.evaluate import evaluate_model
 from hmrb.evaluation.protocols import SELECTED, Benchmark, find_benchmark
@@ -70,7 +70,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     """Train to the end of the spec, from the run's last checkpoint if any. Raises Stopped on SIGTERM and SIGINT."""
     # ---- data and body
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
-    shas = {name: marked_sha(shard, store) for name, shard in shards.items()}
+    shas = {shard.info.label: marked_sha(shard, store) for shard in shards.values()}
     body = load_body(experiment.body, store=store).to(world.device)
     optim, speed = experiment.optim, experiment.speed
     steps_per_epoch = max(epoch_len(shards, experiment.data) // optim.batch, 1)
@@ -254,7 +254,7 @@ def _restore(
         logger.say(found.damage)
     load_weights_into(learner.to_evaluate, checkpoint, str(run.folder))
     now = {name: shard.info.sha for name, shard in shards.items()}
-    before = {name: sha.removesuffix(NOT_VERIFIED) for name, sha in checkpoint.shards.items()}
+    before = {plain_name(label): sha.removesuffix(NOT_VERIFIED) for label, sha in checkpoint.shards.items()}
     if before != now or checkpoint.body["sha"] != body.sha:
         raise RequestError(
             f"{run.folder}: the run was trained with shards {before} and body {checkpoint.body['sha']},"

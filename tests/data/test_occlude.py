@@ -290,8 +290,8 @@ def broken_box(root: Path) -> None:
 @pytest.mark.parametrize(
     ("breaks", "kind", "message"),
     [
-        (broken_doctype, RequestError, "2007_000001.xml: cannot be read as XML: it has a DOCTYPE"),
-        (broken_xml, RequestError, "2007_000001.xml: cannot be read as XML: no element found"),
+        (broken_doctype, RunError, "2007_000001.xml: cannot be read as XML: it has a DOCTYPE"),
+        (broken_xml, RunError, "2007_000001.xml: cannot be read as XML: no element found"),
         (broken_mask, RunError, "2007_000001.png: image cannot be decoded"),
         (broken_box, RunError, "2007_000001.xml: object 1 has no bounding box"),
     ],

@@ -11,13 +11,13 @@ from hmrb.store import Store
 
 
 def photos_of(parts: Sequence[SplitPlan], split: str) -> list[Photo]:
-    """All photos of a split."""
+    """All photos of a split that have people."""
     photos = []
     for part in pick_parts(parts, split):
         for item in part.items:
             for photo in part.read(item):
                 assert isinstance(photo, Photo)
-                photos.append(photo)
+                photos += [photo] if photo.people else []
     return photos
 
 
@@ -30,5 +30,5 @@ def made(name: str, folder: Path, *, compat: bool = False) -> ShardInfo:
     """The first shard converted from the tree in `folder`/raw, in a store next to it."""
     store = Store(folder / "home")
     source = CONVERTERS[name]
-    parts = source.plan(Raw(folder / "raw", compat, store))
+    parts = source.plan(Raw(folder / "raw", compat, store, name=name))
     return convert(source, parts, store, ConversionOptions(made_by="a test", compat=compat), ProgressReporter())[0]

@@ -6,8 +6,7 @@ import json
 import os
 import pickle
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hmrb
+from hmrb.data.convert.people import Tally
 from hmrb.data.convert.writer import guard
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError, RunError
@@ -28,14 +28,15 @@ CODE = ("data", "formats", "records.py", "skeleton.py", "bodykind.py")  # what a
 class BlockReport:
     """What a block holds, written after it, even after an empty one.
 
-    `sha` is of its file, "" if nobody is in it. `missing` are its unreadable images; `left_out` counts people by
-    reason.
+    `sha` is of its file, "" if nobody is in it. `missing` are its unreadable images; `left_out` and `doubtful` count
+    people by reason.
     """
 
     people: int
     sha: str
     missing: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    doubtful: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -121,9 +122,13 @@ def code_sha() -> str:
     return whole.hexdigest()[:16]
 
 
-def reasons(reports: dict[int, BlockReport]) -> Counter[str]:
-    """How many people were left out, by reason."""
-    return sum((Counter(report.left_out) for report in reports.values()), Counter())
+def tally_of(reports: Iterable[BlockReport]) -> Tally:
+    """How many people were left out or are doubtful, by reason."""
+    tally = Tally()
+    for report in reports:
+        tally.left_out.update(report.left_out)
+        tally.doubtful.update(report.doubtful)
+    return tally
 
 
 def _keep_only(folder: Path, said: str) -> None:

@@ -10,7 +10,7 @@ import yaml
 from hmrb.errors import RequestError
 from hmrb.lookup import find
 
-Role = Literal["train", "test", "auxiliary", "embedded", "extra"]
+Role = Literal["train", "test", "auxiliary", "embedded", "extra", "own"]
 Origin = Literal["real", "synthetic", "composite"]
 Place = Literal["indoor", "outdoor", "mixed", "unknown"]
 Annotation = Literal["keypoints2d", "keypoints3d", "smpl", "smplx", "masks", "depth", "normals"]
@@ -33,10 +33,10 @@ class Size:
 class Dataset:
     """One catalogue row. Specs refer to it by `slug`; `aliases` are other common names.
 
-    `role`: training set, test set, auxiliary to another dataset, embedded in hmrb, or extra (a config of the study
-    names it, without a published number). `parent` is the dataset that the images come from. `skeleton` is the
-    skeleton of its annotations. `study_file` is the study's annotation file. `published_pa_mpjpe_mm` is the error on
-    3DPW-test of the study's ResNet-50 HMR trained on this dataset alone.
+    `role`: training set, test set, auxiliary to another dataset, embedded in hmrb, extra (a config of the study names
+    it, without a published number), or own: of a user's shard, no row of the catalogue. `parent` is the dataset that
+    the images come from. `skeleton` is the skeleton of its annotations. `study_file` is the study's annotation file.
+    `published_pa_mpjpe_mm` is the error on 3DPW-test of the study's ResNet-50 HMR trained on this dataset alone.
     """
 
     slug: str
@@ -88,7 +88,9 @@ def train_set(name: str) -> Dataset:
 def _rows() -> dict[str, Dataset]:
     path = Path(__file__).with_suffix(".yaml")
     sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {slug: _row(slug, role, fields) for role in ROLES for slug, fields in sections[role].items()}
+    return {
+        slug: _row(slug, role, fields) for role in ROLES if role in sections for slug, fields in sections[role].items()
+    }
 
 
 def _row(slug: str, role: Role, fields: Mapping[str, Any]) -> Dataset:

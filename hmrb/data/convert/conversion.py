@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,12 +31,12 @@ from hmrb.data.convert.blocks import (
     folder_of,
     open_blocks,
     read_report,
-    reasons,
+    tally_of,
     whole_blocks,
     write_report,
 )
 from hmrb.data.convert.pack import Packing
-from hmrb.data.convert.people import check_share, packed, summary
+from hmrb.data.convert.people import Tally, check_missing, check_share, packed, summary
 from hmrb.data.convert.raw import Raw as Raw
 from hmrb.data.convert.writer import Block, guard, join
 from hmrb.data.shard import ShardInfo
@@ -47,6 +46,7 @@ from hmrb.records import Photo, Sample
 from hmrb.store import Store
 
 BLOCK_PHOTOS = 128
+RESUME = ". Finished blocks are kept; run the command again to resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ class SplitPlan:
     """One split to convert: `read` turns each of `items` into photos and can run in any process.
 
     `photos_each` is the approximate number of photos per item. A block is held in memory, so it has fewer items if
-    they are long.
+    they are long. `left_out` counts people that the plan itself leaves out because their labels are faulty, by reason.
     """
 
     split: str
     items: Sequence[Any]
     read: Callable[[Any], Iterable[Photo | Sample]]
     photos_each: int = 1
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class Converter:
     """How to convert a dataset. `plan` lists its splits from a Raw folder, or without input if `makes_itself`.
 
     Shown to users: `tree`, the exact layout of the raw files; `traps`, common mistakes; and `study`, what
-    `--compat study` changes ("" if nothing). `benchmarks` are the splits that keep the original images. `known` are
-    the published numbers of people by split.
+    `--compat study` changes ("" if nothing). `study_fails` are the checks of hmrb verify that these changes fail.
+    `benchmarks` are the splits that keep the original images. `known` are the published numbers of people by split.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Converter:
     tree: str = ""
     traps: tuple[str, ...] = ()
     study: str = ""
+    study_fails: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     known: dict[str, int] = field(default_factory=dict)
     makes_itself: bool = False
@@ -168,12 +170,14 @@ def _convert(
     with open_blocks(path, _identity(part, about, making, size)) as folder:
         for number, count, report in _each(work, jobs, making.workers, path, part.read):
             reports[number] = report
-            _check_missing(path, reports, making.missing_limit)
+            check_missing(str(path), _missing(reports), making.missing_limit, RESUME)
             for _ in range(count):
                 ticker.done(number)
-        left_out, people = reasons(reports), sum(report.people for report in reports.values())
-        check_share(str(path), left_out, people, making.missing_limit)
-        for line in (*(f"left out: {line}" for line in _missing(reports)), *summary("left out", left_out)):
+        tally, people = tally_of(reports.values()), sum(report.people for report in reports.values())
+        tally.left_out.update(part.left_out)
+        check_share(str(path), tally, people, making.missing_limit)
+        told = (*summary("left out", tally.left_out), *summary("kept, but doubtful", tally.doubtful))
+        for line in (*(f"left out: {line}" for line in _missing(reports)), *told):
             ticker.say(line)
         if not people:
             raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
@@ -193,15 +197,6 @@ def _identity(part: SplitPlan, about: dict[str, Any], making: ConversionOptions,
 
 def _missing(reports: dict[int, BlockReport]) -> list[str]:
     return [line for _, report in sorted(reports.items()) for line in report.missing]
-
-
-def _check_missing(path: Path, reports: dict[int, BlockReport], limit: int) -> None:
-    problems = _missing(reports)
-    if len(problems) > limit:
-        raise RunError(
-            f"{path}: {len(problems)} images cannot be read, --allow-missing allows {limit}:"
-            f" {'; '.join(problems[:3])}. Finished blocks are kept; run the command again to resume"
-        )
 
 
 def usable_cores() -> int:
@@ -232,13 +227,13 @@ def _write_block(
         return number, len(items), done
     block = Block(about, about["dataset"])
     missing: list[str] = []
-    left_out: Counter[str] = Counter()
+    tally = Tally()
     for index, item in enumerate(items):
         for order, made in enumerate(read(item)):
             if not selection.keeps(made.name, start + index + order):
                 continue
             try:
-                for sample in packed(made, packing, left_out):
+                for sample in packed(made, packing, tally):
                     block.add(sample)
             except UnreadablePicture as error:
                 missing.append(str(error))
@@ -247,7 +242,8 @@ def _write_block(
         file = block_file(folder, number)
         if block.num_people:
             block.write(file)
-        report = BlockReport(block.num_people, file_sha(file) if block.num_people else "", missing, dict(left_out))
+        sha = file_sha(file) if block.num_people else ""
+        report = BlockReport(block.num_people, sha, missing, dict(tally.left_out), dict(tally.doubtful))
         write_report(folder, number, report)
         return report
 
@@ -266,8 +262,7 @@ def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callab
         yield from pool.map(work, jobs)
     except BrokenProcessPool:
         raise RunError(
-            f"{path}: a worker process was killed; if it ran out of memory, use fewer --workers."
-            " Finished blocks are kept; run the command again to resume"
+            f"{path}: a worker process was killed; if it ran out of memory, use fewer --workers{RESUME}"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -303,7 +298,7 @@ def estimate(part: SplitPlan, making: ConversionOptions, num_items: int = 4, num
     for item in looked:
         for made in islice(part.read(item), num_photos):
             try:
-                samples += packed(made, making.packing, Counter())
+                samples += packed(made, making.packing, Tally())
             except UnreadablePicture:
                 continue
     seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items

@@ -1,15 +1,17 @@
 """Convert packed annotation files of other projects to shards."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from hmrb.data.convert.catalogue import DATASETS, dataset
+from hmrb.data.convert.blocks import file_sha
 from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
-from hmrb.data.convert.pack import pack
+from hmrb.data.convert.own import shard_name
 from hmrb.data.convert.packed_fields import Notes
 from hmrb.data.convert.packed_files import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
-from hmrb.data.convert.people import OUTSIDE, check_share, is_labelled, summary
+from hmrb.data.convert.people import Tally, check_share, is_labelled, packed, summary
+from hmrb.data.convert.raw import raw_file
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
@@ -32,34 +34,37 @@ def repack(
     making: ConversionOptions,
     ticker: ProgressReporter,
 ) -> ShardInfo:
-    """Write the shard of a dataset's split from a packed file. Raises RequestError for invalid options."""
-    slug = dataset(name).slug
-    known = {row_split for row in DATASETS.values() for owner, row_split in row.shards if owner == slug}
-    if split not in known:
-        raise RequestError(f"{slug} has no split '{split}'; it has {', '.join(sorted(known))}")
+    """Write the shard of a split from a packed file: of a dataset of the catalogue, or of the user's own.
+
+    Raises RequestError for invalid options, RunError for a damaged file.
+    """
+    slug, own = shard_name(name, split)
     if making.compat:
         raise RequestError(f"{kind}: --compat applies to raw files only and has no effect here")
-    read, notes = reader(kind, file, images), Notes()
+    read, notes = reader(kind, file, images), Notes(missing_limit=making.missing_limit)
+    if not file.exists():
+        raise RequestError(f"{file}: no such file")
     packing = making.packing if split == "train" else ORIGINAL
     path = store.shard(slug, split)
     ticker.part(path, 0)
     with ShardWriter(
         path, dataset=slug, split=split, skeleton=TRAINING_SKELETON, body="smpl", made_by=making.made_by,
-        pictures=packing.name, selection=making.selection.name,
-    ) as writer:  # fmt: skip
+        pictures=packing.name, selection=making.selection.name, source=_source(kind, file, own),
+    ) as writer, raw_file(file):  # fmt: skip
         people = labelled = 0
+        tally = Tally(notes.left_out)
         for number, row in enumerate(read(notes=notes)):
             ticker.done(row)
             people, labelled = people + 1, labelled + is_labelled(row)
             if making.selection.keeps(row.name, number):
-                samples = pack(_photo(row), packing)
-                notes.left_out.update([] if samples else [OUTSIDE])
-                for sample in samples:
+                for sample in packed(_photo(row), packing, tally):
                     writer.add(sample)
         if people and not labelled:
             raise RunError(f"{file}: none of its {people} people has a label. {_keys(kind, file)}")
-        check_share(str(file), notes.left_out, people, making.missing_limit)
-    for line in (*summary("left out", notes.left_out), *summary("changed", notes.changed)):
+        check_share(str(file), tally, people, making.missing_limit)
+    told = (*summary("left out", tally.left_out), *summary("kept, but doubtful", tally.doubtful))
+    missing = (f"left out: {problem}" for problem in notes.missing.values())
+    for line in (*missing, *told, *summary("changed", notes.changed)):
         ticker.say(line)
     return writer.info
 
@@ -80,6 +85,12 @@ def reader(kind: str, file: Path, images: Path | None) -> Callable[..., Iterator
     if images is None or not images.is_dir():
         raise RequestError(f"{kind}: --images DIR must be the folder that the file's image names are relative to")
     return partial(read, file, pictures_in(images))
+
+
+def _source(kind: str, file: Path, own: bool) -> str:
+    """The shard's attribute `source`: what it was packed from."""
+    name = re.sub(r"[^ -~]", "?", file.name)
+    return f"{'own' if own else 'packed'}: {name}, {kind.replace('-', '_')}, sha {file_sha(file)}"
 
 
 def _photo(sample: Sample) -> Photo:

@@ -3,7 +3,7 @@
 Thresholds are wide: checks compare medians over a dataset, not single people.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +56,14 @@ def skipped(name: str, detail: str) -> Check:
     return Check(name, "skipped", detail)
 
 
+def too_few(name: str, counts: Mapping[str, int]) -> Check:
+    """A check without enough people. `counts` says how many have what it needs: only 4 with 3D joints; 8 are needed."""
+    there = [f"{count} with {what}" for what, count in counts.items() if count]
+    if not there:
+        return skipped(name, f"nobody with {' or '.join(counts)}")
+    return skipped(name, f"only {', '.join(there)}; {ENOUGH} are needed")
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """People of a shard in the training skeleton; `body54` are the joints of the posed bodies, in metres."""
@@ -101,7 +109,7 @@ def box_fit(labels: Labels) -> Check:
     seen = labels.keypoints2d[..., 2] > 0
     enough = seen.sum(1) >= 6
     if enough.sum() < ENOUGH:
-        return skipped("box_fit", f"only {enough.sum()} people have 6 labelled joints in the image")
+        return too_few("box_fit", {"6 labelled joints in the image": int(enough.sum())})
     points, box = labels.keypoints2d[enough, :, :2], labels.box[enough]
     center, side = box[:, None, :2] + box[:, None, 2:] / 2, box[:, 2:].max(1)[:, None]
     inside = (np.abs(points - center) <= 0.6 * side[..., None]).all(2)
@@ -119,14 +127,15 @@ def box_fit(labels: Labels) -> Check:
 
 def bone_lengths(labels: Labels) -> Check:
     """Limb lengths in metres are plausible for people."""
-    lengths = {}
+    lengths, most = {}, 0
     for bone, (start, end, _, _) in BONES.items():
         found = [_distance(labels.keypoints3d, J[f"{side}_{start}"], J[f"{side}_{end}"]) for side in ("left", "right")]
         both = np.concatenate(found)
+        most = max(most, len(both))
         if len(both) >= ENOUGH:
             lengths[bone] = float(np.median(both))
     if not lengths:
-        return skipped("bone_lengths", "no limbs with 3D joints")
+        return too_few("bone_lengths", {"3D limbs": most})
     said = ", ".join(f"{bone} {length:.3g} m" for bone, length in lengths.items())
     odd = [bone for bone, length in lengths.items() if not BONES[bone][2] <= length <= BONES[bone][3]]
     if not odd:
@@ -151,7 +160,7 @@ def upright(labels: Labels) -> Check:
             said.append(f"{name}: {'up' if down < 0 else 'down'} by {abs(down):.2f}")
             bad += [name] if down > -0.3 else []
     if not said:
-        return skipped("upright", "no 3D joints and no bodies")
+        return too_few("upright", {"3D hips and shoulders": int(has.sum()), "a body": int(labels.has_body.sum())})
     if bad:
         return wrong("upright", f"{', '.join(said)}: {' and '.join(bad)} are not in the camera frame (y down)")
     return ok("upright", ", ".join(said))
@@ -185,7 +194,7 @@ def left_right(labels: Labels) -> Check:
         said.append(f"{100 * share:.0f} % of people with a visible face have their left side at the image's right")
         bad |= share < 0.5
     if not said:
-        return skipped("left_right", "neither 3D legs nor faces to tell left from right")
+        return too_few("left_right", {"3D legs": len(votes), "a visible face": int(face.sum())})
     if bad:
         return wrong("left_right", f"{', '.join(said)}: left and right are swapped, or an axis is mirrored")
     return ok("left_right", ", ".join(said))
@@ -193,7 +202,7 @@ def left_right(labels: Labels) -> Check:
 
 def projection(labels: Labels) -> Check:
     """3D joints and the joints of bodies project onto the 2D joints."""
-    said, bad = [], []
+    said, bad, both = [], [], {}
     sides = {"3D joints": labels.keypoints3d}
     if labels.body54 is not None:
         sides["bodies"] = np.concatenate([labels.body54, labels.has_body[:, None, None].repeat(54, 1)], 2)
@@ -207,6 +216,7 @@ def projection(labels: Labels) -> Check:
                 "upside down": three * np.array([1, -1, -1, 1]),
             }.items()
         }
+        both[f"2D joints and {name}"] = len(errors["as they are"])
         if len(errors["as they are"]) < ENOUGH:
             continue
         medians = {kind: float(np.median(error)) for kind, error in errors.items()}
@@ -215,7 +225,7 @@ def projection(labels: Labels) -> Check:
         if medians["as they are"] > 0.12 or medians[best] < 0.6 * medians["as they are"] - 0.01:
             bad.append(f"{name} {best}: {100 * medians[best]:.1f} %" if best != "as they are" else f"{name} do not fit")
     if not said:
-        return skipped("projection", "no people with both 2D and 3D joints")
+        return too_few("projection", both or {"2D and 3D joints": 0})
     return wrong("projection", f"{', '.join(said)}; {', '.join(bad)}") if bad else ok("projection", ", ".join(said))
 
 
@@ -229,7 +239,7 @@ def body_joints(labels: Labels) -> Check:
     three = labels.keypoints3d[:, limbs]
     has = labels.has_body & (three[..., 3] > 0).all(1)
     if has.sum() < ENOUGH:
-        return skipped("body_joints", "no people with a body and 3D limbs")
+        return too_few("body_joints", {"a body and all 3D limbs": int(has.sum())})
     truth, body = (_centered(points[has]) for points in (three[..., :3], labels.body54[:, limbs]))
     miss = float(np.median(np.linalg.norm(truth - body, axis=2).mean(1)))
     aligned = align_similarity(torch.from_numpy(body), torch.from_numpy(truth)).numpy()

@@ -1,5 +1,6 @@
 """Pack a dataset's photos into the images of a shard: the original bytes, or the regions that training can use."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from hmrb.data.convert.sizes import MOSTLY_OUTSIDE, check_size, is_mostly_outside
 from hmrb.data.shard import region_of
 from hmrb.formats.pictures import decoded, read_picture
 from hmrb.records import Person, Photo, Sample
@@ -43,8 +45,12 @@ class Packing:
         return {"pictures": self.name, **region_of(self.name)}
 
 
-def pack(photo: Photo, packing: Packing) -> list[Sample]:
-    """Pack a photo: one sample with image for each person. Raises UnreadablePicture."""
+def pack(photo: Photo, packing: Packing, doubtful: Counter[str] | None = None) -> list[Sample]:
+    """Pack a photo: one sample with image for each person.
+
+    Raises UnreadablePicture, also for an image of another size than stated. Where no size is stated, people with most
+    keypoints outside the image are kept and counted in `doubtful`.
+    """
     if not photo.people:
         return []
     if photo.file is None and photo.pixels is None and not photo.data:
@@ -52,11 +58,13 @@ def pack(photo: Photo, packing: Packing) -> list[Sample]:
     data = _bytes(photo)
     if packing.kind == "original" and data and not photo.mirrored:
         size = _size(data, photo.name)
+        _compare(photo, size, doubtful)
         return [_sample(person, data, photo.name, np.array([0, 0, 1.0]), size) for person in photo.people]
     pixels = photo.pixels if photo.pixels is not None else decoded(data, photo.name)
     if photo.mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     size = (pixels.shape[1], pixels.shape[0])
+    _compare(photo, size, doubtful)
     if packing.kind == "original":
         is_frame = photo.pixels is not None
         data = _encode(pixels, ".jpg", FRAME_QUALITY) if is_frame else _encode(pixels, ".png")
@@ -150,6 +158,13 @@ def _sample(person: Person, jpeg: bytes, name: str, origin: np.ndarray, photo_px
         pose=person.pose, betas=person.betas, transl=person.transl, has_body=person.has_body, gender=person.gender,
         columns=person.columns, extra=person.extra,
     )  # fmt: skip
+
+
+def _compare(photo: Photo, size: tuple[int, int], doubtful: Counter[str] | None) -> None:
+    if photo.stated_px is not None:
+        check_size(photo.name, size, photo.stated_px)
+    elif doubtful is not None and (count := sum(is_mostly_outside(one.keypoints2d, size) for one in photo.people)):
+        doubtful[MOSTLY_OUTSIDE] += count
 
 
 def _bytes(photo: Photo) -> bytes:

@@ -1,7 +1,7 @@
 """Fields of packed annotation files: rows of known shape, people from them, and what is left out, counted."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from hmrb.bodykind import SMPL_KIND
-from hmrb.data.convert.people import fault_of
-from hmrb.errors import RequestError
+from hmrb.data.convert.people import check_missing, fault_of
+from hmrb.errors import RunError
 from hmrb.formats.npz import Npz
+from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Sample, without_unlabelled
 from hmrb.skeleton import remap
 
@@ -27,16 +28,32 @@ MORE_SHAPE = "has more than 10 shape numbers: not the plain SMPL, kept without a
 Shape = tuple[int, ...]
 
 
-class PackedError(RequestError):
-    """An annotation file that violates its format, or one of its images that cannot be read."""
+class PackedError(RunError):
+    """An annotation file that violates its format."""
 
 
 @dataclass
 class Notes:
-    """How many people a reader left out, and how many it changed, by reason."""
+    """How many people a reader left out, and how many it changed, by reason; and the images that cannot be used.
+
+    More of these than `missing_limit` end the reading.
+    """
 
     left_out: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
+    missing: dict[str, str] = field(default_factory=dict)
+    missing_limit: int = 0
+
+    def picture(self, source: Path, name: str, read: Callable[[], bytes]) -> bytes:
+        """The bytes of an image; empty, and noted, if it cannot be used. Raises RunError if too many cannot."""
+        if name in self.missing:
+            return b""
+        try:
+            return read()
+        except UnreadablePicture as error:
+            self.missing[name] = str(error)
+            check_missing(str(source), list(self.missing.values()), self.missing_limit)
+            return b""
 
 
 def person_of(
@@ -52,7 +69,10 @@ def person_of(
     gender: str,
     notes: Notes,
 ) -> Iterator[Sample]:
-    """The person, unless its labels cannot be used. A body that is not SMPL's is kept under `extra/smpl/` alone."""
+    """The person, unless its labels or its image cannot be used (empty `jpeg`).
+
+    A body that is not SMPL's is kept under `extra/smpl/` alone.
+    """
     body = [_numbers(name, part).ravel() for part in (pose, betas, transl)]
     sizes, wanted = [len(part) for part in body], [SMPL_KIND.pose_numbers, SMPL_KIND.num_betas, 3]
     if sizes[::2] != wanted[::2] or sizes[1] < wanted[1]:
@@ -80,6 +100,8 @@ def person_of(
         gender=gender,
         extra=extra if sizes[1] > wanted[1] else {},
     )
+    if not jpeg:
+        return
     if fault := fault_of(person):
         notes.left_out[fault] += 1
     else:

@@ -7,6 +7,7 @@ and bounding boxes follow the file's own rule. Pickled objects go through the al
 import io
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,10 @@ from hmrb.data.convert.packed_fields import (
     rows_of,
     square_around,
 )
-from hmrb.errors import RunError
 from hmrb.formats.inside import inside
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import load_pickle
-from hmrb.formats.pictures import UnreadablePicture, decoded, read_picture
+from hmrb.formats.pictures import decoded, read_picture
 from hmrb.lookup import find
 from hmrb.records import Sample
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
@@ -47,13 +47,10 @@ Pictures = Callable[[str], bytes]
 
 
 def pictures_in(folder: Path) -> Pictures:
-    """Return a function that reads an image below `folder` by name, as JPEG bytes."""
+    """Return a function that reads an image below `folder` by name, as JPEG bytes. It raises UnreadablePicture."""
 
     def read(name: str) -> bytes:
-        try:
-            data = read_picture(inside(folder, name))
-        except RunError as error:
-            raise PackedError(str(error)) from None
+        data = read_picture(inside(folder, name))
         return data if data.startswith(b"\xff\xd8") else _as_jpeg(data, str(folder / name), turned=False)
 
     return read
@@ -79,7 +76,8 @@ def read_human_data(
         boxes = rows_of(file, "bbox_xywh", count, (4,), (5,))
         for row, name in enumerate(names):
             box, body = next(boxes)[:4], (poses[row], betas[row], transl[row], bool(next(has_smpl)))
-            yield from person_of(name, pictures(name), box, next(two), next(three), *body, genders[row], notes)
+            jpeg = notes.picture(path, name, partial(pictures, name))
+            yield from person_of(name, jpeg, box, next(two), next(three), *body, genders[row], notes)
 
 
 def read_spin(
@@ -102,7 +100,7 @@ def read_spin(
             marks = np.concatenate([next(openpose), next(parts)])
             yield from person_of(
                 name,
-                pictures(name),
+                notes.picture(path, name, partial(pictures, name)),
                 square_around(next(centers), next(scales)),
                 mapped_points(marks, "smpl_49", skeleton),
                 mapped_points(next(three), "smpl_24", skeleton),
@@ -136,9 +134,9 @@ def read_bedlam(
         for name in names:
             pose, shape, marked = next(poses), next(betas), next(points)
             is_smpl = len(pose) == SMPL_KIND.pose_numbers
-            jpeg = pictures(name)
-            if "closeup" in name:  # stored rotated; the labels are for the upright image
-                jpeg = _as_jpeg(jpeg, name, turned=True)
+            # Close-ups are stored rotated; the labels are for the upright image.
+            upright = partial(_upright, pictures) if "closeup" in name else pictures
+            jpeg = notes.picture(path, name, partial(upright, name))
             yield from person_of(
                 name,
                 jpeg,
@@ -162,7 +160,9 @@ def read_4dhumans(path: Path, skeleton: str = TRAINING_SKELETON, notes: Notes | 
         picture = next((members[kind] for kind in ("jpg", "jpeg", "png") if kind in members), None)
         if picture is None or "data.pyd" not in members:
             raise PackedError(f"{path}: '{key}' has {', '.join(kinds)}; a person needs jpg and data.pyd")
-        jpeg = picture if picture.startswith(b"\xff\xd8") else _as_jpeg(picture, f"{path}: {key}", turned=False)
+        is_jpeg = picture.startswith(b"\xff\xd8")
+        made = partial(bytes, picture) if is_jpeg else partial(_as_jpeg, picture, f"{path}: {key}", turned=False)
+        jpeg = notes.picture(path, key, made)
         for person in load_pickle(io.BytesIO(members["data.pyd"]), f"{path}: {key}.data.pyd"):
             yield from _person_4dhumans(f"{path}: {key}", key, jpeg, person, skeleton, notes)
 
@@ -284,12 +284,13 @@ def _gtkps(path: Path, file: Npz) -> str:
     return GTKPS[count]
 
 
+def _upright(pictures: Pictures, name: str) -> bytes:
+    return _as_jpeg(pictures(name), name, turned=True)
+
+
 def _as_jpeg(data: bytes, source: str, turned: bool) -> bytes:
-    """Encode an image as JPEG; `turned` rotates it by 90 degrees clockwise."""
-    try:
-        picture = cv2.cvtColor(decoded(data, source), cv2.COLOR_RGB2BGR)
-    except UnreadablePicture as error:
-        raise PackedError(str(error)) from None
+    """Encode an image as JPEG; `turned` rotates it by 90 degrees clockwise. Raises UnreadablePicture."""
+    picture = cv2.cvtColor(decoded(data, source), cv2.COLOR_RGB2BGR)
     if turned:
         picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
     encoded: bytes = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

@@ -1,7 +1,8 @@
 """People whose labels cannot be used: they are left out of a shard and counted."""
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +12,18 @@ from hmrb.records import Person, Photo, Sample
 
 OUTSIDE = "the box is outside the image"
 MOST_PX = 1e6  # of a box's numbers; boxes of people cut by the edge of a photo exceed it a few times
+AS_IN_THE_STUDY = "a keypoint, labelled or not, is outside the image (as in the study)"
+BY_DESIGN = (OUTSIDE, AS_IN_THE_STUDY)  # reasons that do not count against the limit
 LIMIT = 0.05  # share of people with such labels above which a conversion fails
+FEW = 1  # people; that many are no share
+
+
+@dataclass(slots=True)
+class Tally:
+    """Numbers of people by reason: those who are left out, and those who are kept with doubtful labels."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
 
 
 def fault_of(person: Person, has_picture: bool = True) -> str:
@@ -31,13 +43,15 @@ def fault_of(person: Person, has_picture: bool = True) -> str:
     return ""
 
 
-def packed(made: Photo | Sample, packing: Packing, left_out: Counter[str]) -> list[Sample]:
-    """The people of a photo, or a finished one, that can be used; the others are counted in `left_out`."""
+def packed(made: Photo | Sample, packing: Packing, tally: Tally) -> list[Sample]:
+    """The people of a photo, or a finished one, that can be used; the others are counted."""
+    left_out = tally.left_out
     if isinstance(made, Sample):
         return [one for one in (made,) if _is_usable(one, bool(made.jpeg), left_out)]
+    left_out.update(made.left_out)
     has_picture = bool(made.data or made.file or made.pixels is not None)
     usable = tuple(person for person in made.people if _is_usable(person, has_picture, left_out))
-    samples = pack(replace(made, people=usable), packing)
+    samples = pack(replace(made, people=usable), packing, tally.doubtful)
     if len(samples) < len(usable):
         left_out[OUTSIDE] += len(usable) - len(samples)
     return samples
@@ -54,20 +68,36 @@ def is_labelled(person: Person) -> bool:
     return person.has_body or any((points[:, -1] > 0).any() for points in (person.keypoints2d, person.keypoints3d))
 
 
-def check_share(label: str, left_out: Counter[str], kept: int, allowed: int) -> None:
-    """Raises RunError if more people cannot be used than `allowed` and than LIMIT of them all.
+def check_share(label: str, tally: Tally, kept: int, allowed: int) -> None:
+    """Raises RunError if more people cannot be used, or are doubtful, than `allowed` and than LIMIT of them all.
 
-    People outside their image do not count: small regions and cut images leave them out by design.
+    Reasons of BY_DESIGN do not count: small regions and cut images leave out people outside their image.
     """
-    count = left_out.total() - left_out[OUTSIDE]
+    count = tally.left_out.total() - sum(tally.left_out[reason] for reason in BY_DESIGN)
     people = kept + count
-    if count > max(allowed, LIMIT * people):
+    if count > max(allowed, FEW, LIMIT * people):
         raise RunError(
             f"{label}: {count} of {people} people cannot be used, more than {LIMIT:.0%}:"
-            f" {'; '.join(summary('left out', left_out))}. Correct the labels, or set --allow-missing {count}"
+            f" {'; '.join(summary('left out', tally.left_out))}. Correct the labels, or set --allow-missing {count}"
+        )
+    doubts = tally.doubtful.total()
+    if doubts > max(allowed, FEW, LIMIT * people):
+        raise RunError(
+            f"{label}: {'; '.join(summary('doubtful', tally.doubtful))}, more than {LIMIT:.0%} of {people}. Are the"
+            " images resized, or from another release than the labels? Use the images that the labels were made for,"
+            f" or set --allow-missing {doubts} to keep these people"
         )
 
 
-def summary(word: str, counts: Counter[str]) -> list[str]:
+def check_missing(label: str, problems: Sequence[str], allowed: int, advice: str = "") -> None:
+    """Raises RunError if more images cannot be used than `allowed`."""
+    if len(problems) > allowed:
+        raise RunError(
+            f"{label}: {len(problems)} images cannot be used, --allow-missing allows {allowed}:"
+            f" {'; '.join(problems[:3])}{advice}"
+        )
+
+
+def summary(word: str, counts: Mapping[str, int]) -> list[str]:
     """The counts in words, most first."""
-    return [f"{word}: {count} people: {reason}" for reason, count in counts.most_common()]
+    return [f"{word}: {count} people: {reason}" for reason, count in Counter(counts).most_common()]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.data.convert.label_checks import ENOUGH, LIMBS, Check, Labels, ok, skipped, wrong
+from hmrb.data.convert.label_checks import ENOUGH, LIMBS, Check, Labels, ok, skipped, too_few, wrong
 from hmrb.formats.pictures import UnreadablePicture, decoded
 
 
@@ -18,7 +18,7 @@ def pixel_grid(labels: Labels) -> Check:
     points = _in_photo(labels, own[..., :2])[seen]
     limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
     if len(points) < ENOUGH:
-        return skipped("pixel_grid", "no labelled joints in images")
+        return skipped("pixel_grid", f"{len(points)} labelled joints in images; {ENOUGH} are needed")
     if (np.abs(points - points.round()) < 0.02).mean() < 0.9:
         return skipped("pixel_grid", "coordinates are not integers")
     at_zero, at_size = int((points.round() == 0).any(1).sum()), int((points.round() == limits).any(1).sum())
@@ -57,7 +57,7 @@ def picture_fits(labels: Labels, looked: int = 200) -> Check:
     here, there, mirror = np.array(found).reshape(-1, 3).T
     gain, loss = _finite(here - there), _finite(here - mirror)
     if len(gain) < ENOUGH:
-        return skipped("picture_fits", "too few people with limbs in an image")
+        return too_few("picture_fits", {"3 limbs in an image": len(gain)})
     said = f"limbs have a contrast of {np.nanmean(here):.1f} levels, other places {np.nanmean(there):.1f}"
     if len(loss) >= ENOUGH and _sure(-loss):
         return wrong("picture_fits", f"{said}, mirrored places {np.nanmean(mirror):.1f}: images are mirrored")

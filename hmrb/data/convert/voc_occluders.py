@@ -26,7 +26,7 @@ PASCAL_SHRINK = 0.5
 def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
     """Write the segmented VOC 2012 objects that are not people, truncated or difficult; returns their number.
 
-    Raises RequestError for a folder that is not VOC's or an annotation that is not valid XML, RunError for an
+    Raises RequestError for a folder that is not VOC's, RunError for an annotation that is not valid XML or an
     unreadable image or a missing bounding box.
     """
     root = _voc_folder(voc_root)

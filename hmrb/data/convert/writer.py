@@ -140,11 +140,12 @@ class ShardWriter:
         pictures: str = "original",
         selection: str = "",
         compat: str = "",
+        source: str = "",
     ) -> None:
         self.path = path
         self._about = {
             "dataset": dataset, "split": split, "skeleton": skeleton, "body": body, "made_by": made_by,
-            "pictures": pictures, "selection": selection, "compat": compat, **region_of(pictures),
+            "pictures": pictures, "selection": selection, "compat": compat, "source": source, **region_of(pictures),
         }  # fmt: skip
         self._block = Block(self._about, str(path))
         self._blocks: list[Path] = []

@@ -21,7 +21,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
@@ -76,6 +77,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     tables = {
         split: visible((raw.root / "camera_dataframe_smpl").glob(f"{name}_*_withjv.pkl"))
         for split, name in FOLDERS.items()
+        if raw.wants(split)
     }
     if not any(tables.values()):
         raw.some("camera_dataframe_smpl/*_withjv.pkl")
@@ -151,10 +153,11 @@ def _turn(degrees: float, axis: int) -> np.ndarray:
 
 
 def _pictures(path: Path, folder: str, there: dict[str, str]) -> Iterator[Picture]:
-    table = read_frame(path, LONGEST)
+    with raw_file(path):
+        table = read_frame(path, LONGEST)
     needed = ("imgPath", "X", "Y", "Z", "Yaw", "gender", "isValid", "gt_path_smpl", "gt_joints_2d", "gt_joints_3d")
     if missing := [key for key in needed if key not in table]:
-        raise RequestError(f"{path}: missing columns: {', '.join(missing)}; is it the SMPL version with joints?")
+        raise RunError(f"{path}: missing columns: {', '.join(missing)}; is it the SMPL version with joints?")
     for row, named in enumerate(table["imgPath"]):
         large = str(named).replace("\\", "/").rsplit("/", 1)[-1].replace(SMALL, "")
         small = large.replace(".png", f"{SMALL}.png")
@@ -171,11 +174,11 @@ def _scan(path: Path, table: dict[str, list[Any]], row: int, number: int) -> Sca
         try:
             return table[key][row][number]
         except (TypeError, IndexError):
-            raise RequestError(f"{path}: {key} of row {row} is missing for some people in the image") from None
+            raise RunError(f"{path}: {key} of row {row} is missing for some people in the image") from None
 
     joints = [np.array(told(f"gt_joints_{n}d"), np.float32) for n in (2, 3)]
     if [one.shape for one in joints] != [(JOINTS, 2), (JOINTS, 3)]:
-        raise RequestError(
+        raise RunError(
             f"{path}: joints of row {row} have shapes {[one.shape for one in joints]}, the SMPL version has {JOINTS}"
             " joints; the folder camera_dataframe_smpl must contain the tables of the SMPL version"
         )
@@ -201,13 +204,15 @@ def _pickled(name: str) -> str:
 @lru_cache(512)
 def _smpl(path: Path) -> dict[str, np.ndarray]:
     """Read a SMPL fit; cached because scans occur in many images."""
-    fit = read_tensors(path)
+    with raw_file(path):
+        fit = read_tensors(path)
     return {key: _numbers(fit, key, (size,), path) for key, size in SMPL_SIZES.items()} | {"betas": _betas(fit, path)}
 
 
 @lru_cache(512)
 def _smplx(path: Path) -> dict[str, np.ndarray]:
-    fit = read_tensors(path)
+    with raw_file(path):
+        fit = read_tensors(path)
     return {key: _numbers(fit, key, (size,), path) for key, size in SMPLX_SIZES.items()} | {"betas": _betas(fit, path)}
 
 
@@ -220,11 +225,9 @@ def _numbers(fit: Any, key: str, sizes: Sequence[int], path: Path) -> Float[np.n
     try:
         numbers = np.asarray(fit[key], np.float32).ravel()
     except (KeyError, TypeError, ValueError, IndexError):
-        raise RequestError(f"{path}: missing {key}; download it again") from None
+        raise RunError(f"{path}: missing {key}; download it again") from None
     if numbers.size not in sizes or not np.isfinite(numbers).all():
-        raise RequestError(
-            f"{path}: {key} must have {sizes[0]} finite numbers, but has {numbers.size}; download it again"
-        )
+        raise RunError(f"{path}: {key} must have {sizes[0]} finite numbers, but has {numbers.size}; download it again")
     return numbers
 
 
@@ -253,6 +256,7 @@ CONVERTERS = (
         ),
         study="the root's half turn is multiplied from the right, so people face the wrong way; people outside the"
         " image are kept",
+        study_fails=("people_in_picture", "upright", "left_right", "projection", "body_joints"),
         benchmarks=("val",),
     ),
 )

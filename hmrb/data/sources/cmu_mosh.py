@@ -16,7 +16,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import without_pictures
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import read_pickle
@@ -44,16 +45,17 @@ def plan(raw: Raw) -> list[SplitPlan]:
             return [SplitPlan("train", paths, read_amass)]
     raise RequestError(
         f"{raw.root}: contains no neutrMosh/neutrSMPL_CMU/*/*.pkl, {', '.join(PACKED)} or CMU/*/*_poses.npz;"
-        " see hmrb convert-data NAME --explain"
+        f" see hmrb convert-data {raw.name or 'cmu_mosh'} --explain"
     )
 
 
 def read(path: Path) -> Iterator[Photo]:
     """Read every frame of one of HMR's pickles."""
-    table = read_pickle(path)
+    with raw_file(path):
+        table = read_pickle(path)
     key = "poses" if isinstance(table, dict) and "poses" in table else "new_poses"
     if not isinstance(table, dict) or key not in table or "betas" not in table:
-        raise RequestError(f"{path}: missing poses or betas")
+        raise RunError(f"{path}: missing poses or betas")
     poses = _checked(path, key, table[key], SMPL_KIND.pose_numbers)
     betas = _checked(path, "betas", np.atleast_2d(table["betas"]), SMPL_KIND.num_betas)[0]
     return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), range(len(poses)))
@@ -69,18 +71,18 @@ def read_rows(item: tuple[Path, int, int]) -> Iterator[Photo]:
 def read_amass(path: Path) -> Iterator[Photo]:
     """Read an AMASS file at ten frames per second; hands are open."""
     keys = ("poses", "betas", "gender", "mocap_framerate")
-    with Npz(path) as file:
+    with raw_file(path), Npz(path) as file:
         poses, betas, gender, rate = (file.read(key) for key in keys)
     poses = _checked(path, "poses", poses, 156)[:, :SMPLH_SHARED]
     poses = np.concatenate([poses, np.zeros((len(poses), 6), np.float32)], 1)
     betas = _checked(path, "betas", np.atleast_2d(betas), SMPL_KIND.num_betas)[0]
     if not float(rate) > 0:
-        raise RequestError(f"{path}: mocap_framerate is {rate}, expected a positive number")
+        raise RunError(f"{path}: mocap_framerate is {rate}, expected a positive number")
     chosen = np.arange(0, len(poses), max(float(rate) / FPS, 1)).astype(int)
     word = gender.item() if isinstance(gender, np.ndarray) else gender
     word = word.decode() if isinstance(word, bytes) else str(word)
     if word not in GENDERS:
-        raise RequestError(f"{path}: unknown gender '{word}'; known: {', '.join(GENDERS)}")
+        raise RunError(f"{path}: unknown gender '{word}'; known: {', '.join(GENDERS)}")
     return _frames(_name(path), poses, np.broadcast_to(betas, (len(poses), SMPL_KIND.num_betas)), chosen.tolist(), word)
 
 
@@ -109,14 +111,14 @@ def _frames(
 @lru_cache(maxsize=1)
 def _packed(path: Path) -> tuple[Float[np.ndarray, "N P"], Float[np.ndarray, "N S"]]:
     """All poses and shapes, from HumanData's `smpl` or from 4D-Humans' `body_pose`, which includes the root."""
-    with Npz(path) as file:
+    with raw_file(path), Npz(path) as file:
         smpl = file.read("smpl") if "smpl" in file else {key: file.read(key) for key in file.keys if key in _BODY}
     if not isinstance(smpl, dict) or (missing := [key for key in _BODY[1:] if key not in smpl]):
-        raise RequestError(f"{path}: missing {', '.join(missing) if isinstance(smpl, dict) else 'table smpl'}")
+        raise RunError(f"{path}: missing {', '.join(missing) if isinstance(smpl, dict) else 'table smpl'}")
     betas = _checked(path, "betas", smpl["betas"], SMPL_KIND.num_betas)
     parts = [np.reshape(smpl[key], (len(smpl[key]), -1)) for key in _BODY[:2] if key in smpl]
     if len({len(betas), *map(len, parts)}) > 1:
-        raise RequestError(f"{path}: has {len(parts[-1])} poses but {len(betas)} shapes")
+        raise RunError(f"{path}: has {len(parts[-1])} poses but {len(betas)} shapes")
     return _checked(path, "pose", np.concatenate(parts, 1), SMPL_KIND.pose_numbers), betas
 
 
@@ -125,7 +127,7 @@ def _checked(path: Path, key: str, values: Any, width: int) -> Float[np.ndarray,
     array = np.asarray(values)
     is_short = array.ndim != 2 or array.shape[1] < width or (key != "betas" and array.shape[1] != width)
     if is_short or array.dtype.kind not in "fiu":
-        raise RequestError(
+        raise RunError(
             f"{path}: {key} has shape {array.shape} and type {array.dtype}, expected numbers of shape (frames, {width})"
         )
     return array[:, :width].astype(np.float32)

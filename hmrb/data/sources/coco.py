@@ -5,6 +5,7 @@ https://github.com/jin-s13/COCO-WholeBody. CrowdPose: Li et al., CVPR 2019, http
 PoseTrack18: Andriluka et al., CVPR 2018, https://posetrack.net.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,16 @@ from hmrb.data.convert.annotated import (
     entry,
     gather,
     hidden_share,
+    image_of,
+    images_of,
     numbers,
     photo,
     present,
     read_json,
 )
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.sizes import stated_size
+from hmrb.errors import RunError
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
 
@@ -91,18 +95,22 @@ def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
     """Read the labelled images of a PoseTrack sequence; people without a bounding box are left out."""
     table = read_json(path)
     rows = _posetrack_rows(table, path)
-    names = {entry(p, "id", path): _text(p, "file_name", path) for p in entry(table, "images", path)}
+    images = images_of(table, path)
+    left_out: Counter[str] = Counter()
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
             points = _labelled(BODY, person, path)[rows]
-            if person.get("bbox") and _has_limbs(points, {}):
+            if not (person.get("bbox") and _has_limbs(points, {})):
+                continue
+            if picture := image_of(images, person, path, left_out):
                 columns: Columns = {"sequence": path.stem, "track": float(person.get("track_id", -1))}
-                name = entry(names, entry(person, "image_id", path), path)
-                yield name, numbers(person, "bbox", (4,), path), points, columns
+                yield _text(picture, "file_name", path), numbers(person, "bbox", (4,), path), points, columns
 
-    for marked in gather(people()):
+    for marked in gather(people(), {_text(p, "file_name", path): stated_size(p) for p in images.values()}):
         yield from photo(root, marked)
+    if left_out:
+        yield Photo(name=path.stem, people=(), left_out=left_out)
 
 
 def _part(
@@ -117,24 +125,29 @@ def _part(
     """Plan the people of one file that `keeps` accepts. `column` is a field of the image and its column name."""
     folder = raw.need(*folders).relative_to(raw.root).as_posix()
     table = read_json(path)
-    pictures: dict[int, Picture] = {entry(p, "id", path): p for p in entry(table, "images", path)}
+    images = images_of(table, path)
+    left_out: Counter[str] = Counter()
 
     def people() -> Iterator[tuple[str, Any, Points, Columns]]:
         for person in entry(table, "annotations", path):
             codes = numbers(person, "keypoints", (-1,), path)[2::3] if person.get("keypoints") else np.zeros(0)
             if person.get("iscrowd") or not codes.any():
                 continue
-            picture = entry(pictures, entry(person, "image_id", path), path)
+            if not (picture := image_of(images, person, path, left_out)):
+                continue
             points = points_of(person, path)
             if not keeps(points, picture):
                 continue
             columns: Columns = hidden_share(codes > 0, codes == 1)
             if column:
                 columns = {**columns, column[1]: float(entry(picture, column[0], path))}
-            yield f"{folder}/{_text(picture, 'file_name', path)}", numbers(person, "bbox", (4,), path), points, columns
+            yield name_of(picture), numbers(person, "bbox", (4,), path), points, columns
 
-    items: list[AnnotatedPicture] = gather(people())
-    return SplitPlan(split, items, partial(photo, raw.root))
+    def name_of(picture: Picture) -> str:
+        return f"{folder}/{_text(picture, 'file_name', path)}"
+
+    items: list[AnnotatedPicture] = gather(people(), {name_of(p): stated_size(p) for p in images.values()})
+    return SplitPlan(split, items, partial(photo, raw.root), left_out=left_out)
 
 
 def _labelled(count: int, person: Picture, path: Path) -> Points:
@@ -174,7 +187,7 @@ def _posetrack_rows(table: Any, path: Path) -> list[int]:
     theirs = list(entry(entry(entry(table, "categories", path), 0, path), "keypoints", path))
     ours = [POSETRACK_NAMES.get(joint, joint) for joint in SKELETONS["posetrack"].joints]
     if missing := [joint for joint in ours if joint not in theirs]:
-        raise RequestError(f"{path}: missing keypoints {', '.join(missing)}; the file has {', '.join(theirs)}")
+        raise RunError(f"{path}: missing keypoints {', '.join(missing)}; the file has {', '.join(theirs)}")
     return [theirs.index(joint) for joint in ours]
 
 
@@ -220,6 +233,7 @@ CONVERTERS = (
             "hips are mapped to SMPL's joints, as in the study, although they were annotated in images",
         ),
         study="feet, face and hands keep confidences up to 2",
+        study_fails=("confidences",),
         benchmarks=("val",),
     ),
     Converter(

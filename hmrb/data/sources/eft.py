@@ -22,7 +22,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import unreadable
+from hmrb.errors import RunError
 from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
@@ -47,6 +48,7 @@ class Fitted:
 
 def plan(fitted: dict[str, Fitted], raw: Raw) -> list[SplitPlan]:
     """Plan the splits whose files exist. Raises RequestError if no file or no image folder exists."""
+    fitted = {split: one for split, one in fitted.items() if raw.wants(split)}
     there = {split: file for split, one in fitted.items() if (file := _first(raw, one.files)) is not None}
     if not there:
         raw.need(*(name for one in fitted.values() for name in one.files))
@@ -76,7 +78,7 @@ def _by_picture(path: Path) -> list[tuple[str, Fits]]:
     for number, entry in enumerate(_entries(path)):
         name = entry.get("imageName") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
-            raise RequestError(f"{path}: entry {number} of data has no imageName; download the file again")
+            raise RunError(f"{path}: entry {number} of data has no imageName; download the file again")
         rows.setdefault(name.replace("\\", "/"), []).append(_values(entry, path, number))
     return [(name, np.stack(rows.pop(name))) for name in list(rows)]
 
@@ -87,11 +89,9 @@ def _values(entry: dict[str, Any], path: Path, number: int) -> Float[np.ndarray,
         try:
             part = np.asarray(entry[key], np.float32).reshape(shape)
         except (KeyError, TypeError, ValueError):
-            raise RequestError(
-                f"{path}: entry {number} has no {key} of shape {shape}; download the file again"
-            ) from None
+            raise RunError(f"{path}: entry {number} has no {key} of shape {shape}; download the file again") from None
         if not np.isfinite(part).all():
-            raise RequestError(f"{path}: {key} of entry {number} is not finite; download the file again")
+            raise RunError(f"{path}: {key} of entry {number} is not finite; download the file again")
         parts.append(part.ravel())
     return np.concatenate(parts)
 
@@ -103,7 +103,7 @@ def _entries(path: Path) -> Iterator[Any]:
         with open(path, encoding="utf-8") as file:
             text = file.read(READ_CHARS)
             if not (start := re.search(r'"data"\s*:\s*\[', text)):
-                raise RequestError(f"{path}: missing list 'data'; is this a file of EFT fits?")
+                raise RunError(f"{path}: missing list 'data'; is this a file of EFT fits?")
             at = start.end()
             while True:
                 at = _skip(text, at)
@@ -113,14 +113,14 @@ def _entries(path: Path) -> Iterator[Any]:
                     entry, at = decoder.raw_decode(text, at)
                 except json.JSONDecodeError as error:
                     if not (more := file.read(READ_CHARS)):
-                        raise RequestError(
+                        raise RunError(
                             f"{path}: not a JSON file, or truncated ({error.msg}); download it again"
                         ) from None
                     text, at = text[at:] + more, 0
                     continue
                 yield entry
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read ({error})") from None
+        raise unreadable(path, error, "not a text file") from None
 
 
 def _skip(text: str, at: int) -> int:

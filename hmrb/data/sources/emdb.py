@@ -16,7 +16,9 @@ from hmrb.data.convert.annotated import entry, numbers
 from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.sizes import stated_size
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import GENDERS, Person, Photo
 
@@ -27,31 +29,35 @@ FLAG_BYTES = 1 << 8  # longer arrays are skipped while only the flags are read
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan EMDB-1 and EMDB-2 with one item per sequence; a sequence can be in both or in neither."""
     paths = raw.some("*/*/*_data.pkl")
-    chosen: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    chosen: dict[str, list[Path]] = {split: [] for split in SPLITS if raw.wants(split)}
     for path in paths:
-        table = read_pickle(path, longest=FLAG_BYTES)
+        with raw_file(path):
+            table = read_pickle(path, longest=FLAG_BYTES)
         for split, kept in chosen.items():
             if entry(table, split, path):
                 kept.append(path)
     if not any(chosen.values()):
         raise RequestError(
-            f"{raw.root}: none of {len(paths)} sequences belongs to {' or '.join(SPLITS)}; download the others"
+            f"{raw.root}: none of {len(paths)} sequences belongs to {' or '.join(chosen)}; download the others"
         )
     return [SplitPlan(split, kept, partial(read, raw), photos_each=1500) for split, kept in chosen.items() if kept]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
     """Read the good frames of a sequence in which the person has a bounding box."""
-    table = read_pickle(path)
+    with raw_file(path):
+        table = read_pickle(path)
     good = np.asarray(entry(table, "good_frames_mask", path), bool)
     corners = numbers(entry(table, "bboxes", path), "bboxes", (len(good), 4), path)
     good &= (corners[:, 2:] > corners[:, :2]).all(1)
     folder = path.parent.relative_to(raw.root).as_posix()
+    stated_px = stated_size(entry(table, "camera", path))
     people = _people(raw, table, len(good), path)
     for frame, (person, box) in enumerate(zip(people, corners.tolist(), strict=True)):
         if good[frame]:
             name = f"{folder}/images/{frame:05d}.jpg"
-            yield Photo(name=name, people=(person(box=box_corners(*box)),), file=raw.file(name))
+            made = person(box=box_corners(*box))
+            yield Photo(name=name, people=(made,), file=raw.file(name), stated_px=stated_px)
 
 
 def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[Person]]:
@@ -71,7 +77,7 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
     intrinsics = numbers(camera, "intrinsics", (3, 3), path)
     gender = str(entry(table, "gender", path))
     if gender not in GENDERS:
-        raise RequestError(f"{path}: unknown gender '{gender}'; known: {', '.join(GENDERS)}")
+        raise RunError(f"{path}: unknown gender '{gender}'; known: {', '.join(GENDERS)}")
     rest = rest_pelvis(betas, gender, raw.store)
     for frame, view in enumerate(views):
         turn, shift = view[:3, :3], view[:3, 3]

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.raw import raw_file, unreadable
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.files import visible
@@ -85,10 +86,16 @@ def plan(raw: Raw) -> list[SplitPlan]:
     """Plan each split with one item per clip and camera."""
     metadata = raw.root / "metadata.xml"
     cameras = _intrinsics(metadata) if metadata.exists() else {}
+    if mosh := next((folder for folder in _mosh_folders(raw) if folder.is_dir()), None):
+        raw.reads.add(mosh)
     parts = []
     for split, subjects in SUBJECTS.items():
+        if not raw.wants(split):
+            continue
         clips = [clip for number in subjects for clip in _clips(raw, f"S{number}", cameras)]
         clips = [clip for clip in clips if split != "test_p2" or clip.camera == FRONT]
+        if raw.compat and mosh:
+            clips = [clip for clip in clips if _mosh_file(raw, clip)]
         if clips:
             parts.append(SplitPlan(split, clips, partial(read, raw), photos_each=500))
     if not parts:
@@ -164,30 +171,36 @@ def _pictures(raw: Raw, clip: H36MClip, frames: range) -> Iterator[Photo]:
 def _cdf(path: Path, width: int) -> Float[np.ndarray, "F 17 D"]:
     """The 17 joints of every frame."""
     cdflib = needed("cdflib")
-    if not path.exists():
-        raise RequestError(f"{path}: no such file")
     try:
         pose = np.asarray(cdflib.CDF(path).varget("Pose"), np.float64)
     except _DAMAGED as error:
-        raise RequestError(f"{path}: not a CDF file with a Pose, or damaged ({error}); download it again") from None
+        raise unreadable(path, error, "not a CDF file with a Pose, or damaged") from None
     if pose.ndim != 3 or pose.shape[::2] != (1, 32 * width) or not pose.shape[1]:
-        raise RequestError(f"{path}: Pose has shape {pose.shape}, expected (1, frames, {32 * width})")
+        raise RunError(f"{path}: Pose has shape {pose.shape}, expected (1, frames, {32 * width})")
     return pose.reshape(-1, 32, width)[:, JOINTS]
 
 
 def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
     """Poses (axis-angle) of every fifth frame and the shape, in the camera frame except for the root's half turn."""
-    file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
-    folders = (raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh")
-    path = next((folder / file for folder in folders if (folder / file).exists()), None)
+    path = _mosh_file(raw, clip)
     if path is None:
         return None
-    table = read_pickle(path)
+    with raw_file(path):
+        table = read_pickle(path)
     poses, betas = (np.asarray(table.get(key, ()), np.float32) for key in ("new_poses", "betas"))
     if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
         expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
-        raise RequestError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")
+        raise RunError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")
     return poses, betas.ravel()[: SMPL_KIND.num_betas]
+
+
+def _mosh_folders(raw: Raw) -> tuple[Path, ...]:
+    return raw.root / "mosh", raw.root / "h36m_mosh", raw.root.parent / "h36m_mosh"
+
+
+def _mosh_file(raw: Raw, clip: H36MClip) -> Path | None:
+    file = f"{clip.subject}/{clip.action}_cam{CAMERAS.index(clip.camera)}_aligned.pkl"
+    return next((folder / file for folder in _mosh_folders(raw) if (folder / file).exists()), None)
 
 
 def _upright(pose: Float[np.ndarray, " P"]) -> Float[np.ndarray, "R 3"]:
@@ -203,10 +216,10 @@ def _intrinsics(path: Path) -> dict[str, tuple[float, ...]]:
     try:
         numbers = [float(word) for word in words]
     except ValueError as error:
-        raise RequestError(f"{path}: {error}") from None
+        raise RunError(f"{path}: {error}") from None
     first = NUM_SUBJECTS * len(CAMERAS) * EXTRINSICS
     if len(numbers) != first + len(CAMERAS) * INTRINSICS:
-        raise RequestError(f"{path}: w0 has {len(numbers)} numbers, expected {first + len(CAMERAS) * INTRINSICS}")
+        raise RunError(f"{path}: w0 has {len(numbers)} numbers, expected {first + len(CAMERAS) * INTRINSICS}")
     starts = range(first, len(numbers), INTRINSICS)
     return {camera: tuple(numbers[start : start + 4]) for camera, start in zip(CAMERAS, starts, strict=True)}
 
@@ -239,6 +252,7 @@ CONVERTERS = (
             "MoSh's translation is not read and is zero; clips without MoSh have no body",
             "bounding boxes are the boxes of the masks, scaled by 0.9",
         ),
+        study="if there is MoSh, clips without it are left out",
         benchmarks=("test_p1", "test_p2"),
         known={"train": 312188},
     ),

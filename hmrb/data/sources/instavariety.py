@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.pictures import decoded
 from hmrb.formats.tfrecord import Feature, TFRecord, read_example, records
@@ -25,6 +25,7 @@ BODY, FACE, TOES = 14, 5, 6
 
 def plan(splits: tuple[str, ...], raw: Raw) -> list[SplitPlan]:
     """Plan one item per record; a record is the track of one person in a video."""
+    splits = tuple(split for split in splits if raw.wants(split))
     files = {split: visible(raw.root.glob(f"{split}/*.tfrecord")) for split in splits}
     parts = [
         SplitPlan(split, [record for path in paths for record in records(path)], partial(read, split))
@@ -38,7 +39,7 @@ def read(split: str, record: TFRecord) -> Iterator[Photo]:
     """Read the frames of a track in which OpenPose detected any point."""
     features = read_example(record)
     if missing := [key for key in NEEDED if key not in features]:
-        raise RequestError(f"{record.path}: record {record.number} has no {', '.join(missing)}")
+        raise RunError(f"{record.path}: record {record.number} has no {', '.join(missing)}")
     pictures = features["image/encoded"]
     points = _points(record, features)
     columns = {"sequence": _video(record, features)}
@@ -61,9 +62,9 @@ def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarr
             [np.concatenate([body, visible], 1), np.reshape(face, (count, 3, FACE)), toes], 2, dtype=np.float32
         )
     except (ValueError, IndexError, TypeError) as error:
-        raise RequestError(f"{record.path}: record {record.number}: points do not match meta/N ({error})") from None
+        raise RunError(f"{record.path}: record {record.number}: points do not match meta/N ({error})") from None
     if len(features["image/encoded"]) != count:
-        raise RequestError(
+        raise RunError(
             f"{record.path}: record {record.number} has {len(features['image/encoded'])} images for {count} frames"
         )
     points = points.transpose(0, 2, 1)

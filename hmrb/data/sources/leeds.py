@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float
 from hmrb.data.convert.annotated import AnnotatedPicture, Columns, hidden_share, photo
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.people import AS_IN_THE_STUDY
+from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
 from hmrb.formats.pictures import UnreadablePicture, read_pixels
@@ -27,6 +28,9 @@ from hmrb.records import Photo
 POINTS = 14
 # Pixels count from 1 as in MATLAB. No source confirms it for LSP and LSPET, but MPII and Penn, also from MATLAB, do so.
 FIRST_PIXEL = 1.0
+OTHER_RELEASE = (
+    "a keypoint is outside the image: are joints.mat and the images from the same release, and in their original size?"
+)
 
 
 def plan_lsp(raw: Raw) -> list[SplitPlan]:
@@ -36,6 +40,8 @@ def plan_lsp(raw: Raw) -> list[SplitPlan]:
         "train": ("lsp_dataset_original", "", "lsp_dataset"),
         "test": ("lsp_dataset", "", "lsp_dataset_original"),
     }.items():
+        if not raw.wants(split):
+            continue
         path = raw.need(*(f"{folder}/joints.mat".lstrip("/") for folder in folders))
         joints = _joints(path, (3, POINTS)).transpose(2, 1, 0)
         rows = range(len(joints) // 2) if split == "train" else range(len(joints) // 2, len(joints))
@@ -58,15 +64,18 @@ def plan_lspet(raw: Raw) -> list[SplitPlan]:
     for picture in pictures:
         number = int(re.sub(r"\D", "", picture.stem) or 0)
         if not 1 <= number <= len(joints):
-            raise RequestError(f"{picture}: {path} has no row for it, only {len(joints)} rows")
+            raise RunError(f"{picture}: {path} has no row for it, only {len(joints)} rows")
         marks = joints[number - 1]
         seen = (marks[:, 2] > 0) | raw.compat
         items.append(_annotated(raw, picture.relative_to(raw.root).as_posix(), marks, seen, {}))
-    return [_part(raw, "train", items)]
+    return [_part(raw, "train", items, raw.compat)]
 
 
-def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[Photo]:
-    """Read the image if all its person's points are inside it; unreadable images are passed on and reported later."""
+def read(root: Path, first_pixel: float, as_study: bool, marked: AnnotatedPicture) -> Iterator[Photo]:
+    """Read the image if all its person's points are inside it; unreadable images are passed on and reported later.
+
+    In the study's LSP-Extended, points without a label can be outside too: `as_study`.
+    """
     path = root / marked.name
     image = None
     with suppress(UnreadablePicture):
@@ -74,6 +83,8 @@ def read(root: Path, first_pixel: float, marked: AnnotatedPicture) -> Iterator[P
     seen = marked.points[0, marked.points[0, :, 2] > 0, :2] + first_pixel
     if image is None or ((seen >= 0) & (seen <= image.shape[1::-1])).all():
         yield from photo(root, marked)
+    else:
+        yield Photo(name=marked.name, people=(), left_out={AS_IN_THE_STUDY if as_study else OTHER_RELEASE: 1})
 
 
 def _annotated(
@@ -84,9 +95,10 @@ def _annotated(
     return AnnotatedPicture(name, box_around(points, seen=seen)[None], points[None], (columns,))
 
 
-def _part(raw: Raw, split: str, items: Sequence[AnnotatedPicture]) -> SplitPlan:
+def _part(raw: Raw, split: str, items: Sequence[AnnotatedPicture], as_study: bool = False) -> SplitPlan:
     """Plan a split with all people whose bounding box is not empty."""
-    return SplitPlan(split, [item for item in items if item.boxes[0, 2:].all()], partial(read, raw.root, _first(raw)))
+    kept = [item for item in items if item.boxes[0, 2:].all()]
+    return SplitPlan(split, kept, partial(read, raw.root, _first(raw), as_study))
 
 
 def _first(raw: Raw) -> float:
@@ -96,7 +108,7 @@ def _first(raw: Raw) -> float:
 def _joints(path: Path, axes: tuple[int, int]) -> np.ndarray:
     joints: np.ndarray = np.asarray(read_mat(path, "joints")["joints"], np.float32)
     if joints.ndim != 3 or joints.shape[:2] != axes:
-        raise RequestError(
+        raise RunError(
             f"{path}: joints has shape {joints.shape}, expected {(*axes, 'N')}: LSP has (3, 14, N), LSPET (14, 3, N)"
         )
     return joints
@@ -121,6 +133,7 @@ CONVERTERS = (
             "the first half is the training set; people with points outside the image are left out",
         ),
         study="pixels count from 1",
+        study_fails=("pixel_grid",),
         benchmarks=("test",),
     ),
     Converter(
@@ -141,5 +154,6 @@ CONVERTERS = (
             "unlabelled points are used in the loss and the bounding box, and people with one outside the image are"
             " left out: of the first 400 people 141 remain, versus 399 without --compat study; pixels count from 1"
         ),
+        study_fails=("box_fit", "pixel_grid", "picture_fits"),
     ),
 )

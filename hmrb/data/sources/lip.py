@@ -15,7 +15,8 @@ from jaxtyping import Float
 from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import unreadable
+from hmrb.errors import RunError
 
 POINTS = 16
 FEWEST = 5  # minimum number of visible points per person, as in the study
@@ -39,7 +40,7 @@ def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4
         try:
             marks = np.array([float(cell or "nan") for cell in cells]).reshape(POINTS, 3)
         except ValueError:
-            raise RequestError(f"{path}: line {line} is not an image name and {3 * POINTS} numbers") from None
+            raise RunError(f"{path}: line {line} is not an image name and {3 * POINTS} numbers") from None
         labelled = np.isfinite(marks).all(1)
         visible = labelled & (marks[:, 2] == 0)
         if visible.sum() >= FEWEST:
@@ -53,7 +54,7 @@ def _rows(path: Path) -> list[list[str]]:
         with open(path, newline="", encoding="utf-8") as file:
             return [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path}: cannot be read as CSV ({error}); download it again") from None
+        raise unreadable(path, error, "cannot be read as CSV") from None
 
 
 CONVERTERS = (

@@ -43,14 +43,14 @@ def plan(raw: Raw) -> list[SplitPlan]:
     tests = _numbered(raw.root.glob("mpi_inf_3dhp_test_set/TS*/annot_data.mat")) or _numbered(
         raw.root.glob("TS*/annot_data.mat")
     )
-    sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat"))
+    sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat")) if raw.wants("train") else []
     parts = (
         [SplitPlan("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
     )
-    parts += [SplitPlan("test", tests, partial(read_test, raw), photos_each=500)] if tests else []
+    parts += [SplitPlan("test", tests, partial(read_test, raw), photos_each=500)] if tests and raw.wants("test") else []
     if not parts:
         raw.some("S*/Seq*/annot.mat")
-        raise RequestError(f"{raw.root}: has annot.mat, but no images or videos of any camera; see --explain")
+        raise RequestError(f"{raw.root}: has annot.mat, but no images or videos of any camera{raw.advice}")
     return parts
 
 
@@ -78,7 +78,7 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
     shapes = [array.shape for array in (two, three, universal)]
     frames = len(two)
     if shapes != [(frames, 1, 17, width) for width in (2, 3, 3)] or {valid.size, activity.size} != {frames}:
-        raise RequestError(f"{path}: annotations have shapes {shapes} and {valid.size} flags for {frames} frames")
+        raise RunError(f"{path}: annotations have shapes {shapes} and {valid.size} flags for {frames} frames")
     for frame in np.flatnonzero(np.ravel(valid)):
         pixels = two[frame, 0]
         if raw.compat and not _are_inside(pixels):
@@ -131,16 +131,19 @@ def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
             good = np.array([_are_inside(points) for points in two[: _count(raw, clip)]], bool)
             frames = np.flatnonzero(good)[-inside % EVERY :: EVERY]
             inside += int(good.sum())
+            if len(frames) and intrinsics and camera not in intrinsics:
+                raise RunError(f"{path.with_name('camera.calibration')}: has no camera {camera}; download it again")
             if len(frames):
                 clips.append(replace(clip, frames=frames, intrinsics=intrinsics.get(camera, MISSING)))
     return clips
 
 
 def _count(raw: Raw, clip: MpiInf3dhpClip) -> int:
-    """Number of frames for which an image exists."""
+    """Number of the last frame for which an image exists; images in between may have been removed."""
     for folder, _ in _layouts(clip):
         if (raw.root / folder).is_dir():
-            return len(visible((raw.root / folder).glob("*.jpg")))
+            names = (re.search(r"(\d+)$", path.stem) for path in visible((raw.root / folder).glob("*.jpg")))
+            return max((int(found[1]) for found in names if found), default=0)
     path = raw.root / _video(clip)
     return video.count_frames(path) if path.exists() else 0
 
@@ -151,11 +154,11 @@ def _annotations(path: Path) -> tuple[np.ndarray, np.ndarray]:
     table = read_mat(path, "annot2", "annot3")
     cells = tuple(np.ravel(table[name]) for name in ("annot2", "annot3"))
     if any(len(part) <= max(CAMERAS) for part in cells):
-        raise RequestError(f"{path}: annotations have {[len(part) for part in cells]} cameras, expected 14")
+        raise RunError(f"{path}: annotations have {[len(part) for part in cells]} cameras, expected 14")
     for camera in CAMERAS:
         shapes = [np.shape(part[camera]) for part in cells]
         if shapes != [(len(cells[0][camera]), 28 * width) for width in (2, 3)]:
-            raise RequestError(f"{path}: camera {camera} has shapes {shapes}, expected (frames, 56) and (frames, 84)")
+            raise RunError(f"{path}: camera {camera} has shapes {shapes}, expected (frames, 56) and (frames, 84)")
     return cells[0], cells[1]
 
 

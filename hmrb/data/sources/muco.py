@@ -5,7 +5,8 @@ Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPer
 Bodies: SMPLify-X fits of Moon and Lee's I2L-MeshNet, ECCV 2020.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from hmrb.bodykind import SMPL_KIND
-from hmrb.data.convert.annotated import entry, numbers, read_json
+from hmrb.data.convert.annotated import entry, image_of, images_of, numbers, read_json
 from hmrb.data.convert.boxes import with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
 
@@ -33,9 +35,10 @@ ENDS = np.cumsum([int(np.prod(shape)) for shape in ROW.values()])
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Some images: names, fx, fy, cx, cy (N, 4), numbers of people, and one row of numbers per person."""
+    """Some images: names, stated sizes, fx, fy, cx, cy (N, 4), numbers of people, and one row of numbers per person."""
 
     names: tuple[str, ...]
+    sizes: tuple[tuple[int, int] | None, ...]
     intrinsics: np.ndarray
     counts: np.ndarray
     people: np.ndarray
@@ -52,35 +55,32 @@ def plan(half: str, raw: Raw) -> list[SplitPlan]:
     if folder is None:
         raise RequestError(f"{raw.root}: contains no augmented_set or unaugmented_set, nor do data and images")
     table = read_json(path)
-    images = {
-        entry(image, "id", path): image
-        for image in entry(table, "images", path)
-        if half in ("", _half(entry(image, "file_name", path)))
-    }
+    images = images_of(table, path)
     people: dict[Any, list[np.ndarray]] = {}
+    left_out: Counter[str] = Counter()
     for annotation in entry(table, "annotations", path):
-        number, picture = entry(annotation, "id", path), entry(annotation, "image_id", path)
-        if str(number) not in fits or picture not in images:
+        number, image = entry(annotation, "id", path), image_of(images, annotation, path, left_out)
+        if str(number) not in fits or image is None or half not in ("", _half(entry(image, "file_name", path))):
             continue
         row = _row(annotation, LABELLED, f"{path}: {number}")
         if row[ENDS[2] + PELVIS]:
-            people.setdefault(picture, []).append(np.concatenate([row, fits[str(number)]]))
+            people.setdefault(image["id"], []).append(np.concatenate([row, fits[str(number)]]))
     kept = [(images[number], rows) for number, rows in people.items()]
     prefix = folder.relative_to(raw.root)
     items = [_pictures(path, kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
     if not items:
         raise RequestError(f"{path}: no person in {half or 'either'} half has a fit and a visible pelvis")
-    return [SplitPlan("train", items, partial(read, raw), photos_each=PICTURES)]
+    return [SplitPlan("train", items, partial(read, raw), PICTURES, left_out)]
 
 
 def read(raw: Raw, pictures: Pictures) -> Iterator[Photo]:
     """Read the images and the people in them who have a body."""
     rows = np.split(pictures.people, np.cumsum(pictures.counts)[:-1])
-    for name, intrinsics, people in zip(pictures.names, pictures.intrinsics, rows, strict=True):
+    each = zip(pictures.names, pictures.sizes, pictures.intrinsics, rows, strict=True)
+    for name, stated_px, intrinsics, rows_here in each:
         about = {"half": _half(name)}
-        yield Photo(
-            name=name, people=tuple(_person(raw, row, intrinsics, about) for row in people), file=raw.file(name)
-        )
+        people = tuple(_person(raw, row, intrinsics, about) for row in rows_here)
+        yield Photo(name=name, people=people, file=raw.file(name), stated_px=stated_px)
 
 
 def _person(raw: Raw, row: np.ndarray, intrinsics: np.ndarray, about: dict[str, str]) -> Person:
@@ -102,9 +102,10 @@ def _person(raw: Raw, row: np.ndarray, intrinsics: np.ndarray, about: dict[str, 
     )
 
 
-def _pictures(path: Path, found: list[tuple[dict[str, Any], list[np.ndarray]]], prefix: Path) -> Pictures:
+def _pictures(path: Path, found: list[tuple[Mapping[str, Any], list[np.ndarray]]], prefix: Path) -> Pictures:
     return Pictures(
         names=tuple((prefix / image["file_name"]).as_posix() for image, _ in found),
+        sizes=tuple(stated_size(image) for image, _ in found),
         intrinsics=np.stack([np.concatenate([numbers(image, key, (2,), path) for key in "fc"]) for image, _ in found]),
         counts=np.array([len(rows) for _, rows in found]),
         people=np.concatenate([rows for _, rows in found]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError, RunError
+from hmrb.errors import RunError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
 
@@ -31,7 +31,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
     """Read the images of a sequence, numbered from 0, and their valid people."""
     annotations = read_mat(path, "annotations")["annotations"]
-    hidden = _hidden(path.with_name("occlusion.mat"), annotations.shape)
+    hidden = np.zeros(annotations.shape)
+    if not raw.compat and (labels := path.with_name("occlusion.mat")).exists():
+        hidden = _hidden(labels, annotations.shape)
     for frame, row in enumerate(annotations):
         people = []
         for number, cell in enumerate(row):
@@ -57,24 +59,25 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
 
 
 def _hidden(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Fraction of hidden joints by frame and person; zeros if there is no file."""
-    if not path.exists():
-        return np.zeros(shape)
-    labels = read_mat(path, "occlusion_labels")["occlusion_labels"]
-    if labels.shape != shape:
-        raise RunError(f"{path}: occlusion_labels has {labels.shape} frames and people, but annot.mat has {shape}")
-    return np.array(
-        [[np.mean(np.asarray(cell, np.float64)) if np.size(cell) else 0.0 for cell in row] for row in labels]
-    )
+    """Fraction of hidden joints by frame and person."""
+    try:
+        labels = read_mat(path, "occlusion_labels")["occlusion_labels"]
+        if labels.shape != shape:
+            raise RunError(f"{path}: occlusion_labels has {labels.shape} frames and people, but annot.mat has {shape}")
+        return np.array(
+            [[np.mean(np.asarray(cell, float)) if np.size(cell) else 0.0 for cell in row] for row in labels]
+        )
+    except (RunError, TypeError, ValueError) as error:
+        raise RunError(f"{error}. This file is optional: without it, the column occlusion is 0") from None
 
 
 def _numbers(path: Path, cell: Any, key: str) -> np.ndarray:
     try:
         value = np.asarray(cell[key][0, 0], np.float64)
     except (ValueError, IndexError, TypeError):
-        raise RequestError(f"{path}: a cell of annotations has no {key}") from None
+        raise RunError(f"{path}: a cell of annotations has no {key}") from None
     if value.shape != SHAPES[key]:
-        raise RequestError(f"{path}: {key} has shape {value.shape}, expected {SHAPES[key]}")
+        raise RunError(f"{path}: {key} has shape {value.shape}, expected {SHAPES[key]}")
     return value
 
 
@@ -98,6 +101,7 @@ CONVERTERS = (
             "images are numbered from 0, like annotations",
             "hidden joints keep confidence 1; the column occlusion is the fraction of hidden joints",
         ),
-        study="3D points are univ_annot3",
+        study="3D points are univ_annot3; occlusion.mat is not read",
+        study_fails=("projection",),
     ),
 )

@@ -9,7 +9,6 @@ smplx/camera_translation transform to the camera frame; PROX's fits are in the c
 translation: `transl` is zero.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,11 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
+from hmrb.data.convert.annotated import read_json
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
 from hmrb.formats.pickles import read_pickle
@@ -39,19 +40,21 @@ Shapes = dict[str, int]
 def plan_mtp(raw: Raw) -> list[SplitPlan]:
     """Plan train and val by the release's list; the image folders are searched once."""
     path = raw.need("train_val_split.json", "mtp/train_val_split.json")
-    folder, lists = path.parent, _json(path)
+    folder, lists = path.parent, read_json(path)
     found = {file.stem: file.relative_to(folder).as_posix() for file in visible((folder / "images").rglob("*.*"))}
-    meta = _json(folder / "subject_meta.json") if (folder / "subject_meta.json").exists() else {}
+    meta = read_json(folder / "subject_meta.json") if (folder / "subject_meta.json").exists() else {}
     parts = []
     for split in ("train", "val"):
         ids = lists.get(split, []) if isinstance(lists, Mapping) else []
-        if ids:
+        if ids and raw.wants(split):
             items = [(found.get(key, _expected(path, key)), _gender(meta.get(key))) for key in ids]
-            fits = (inside(folder, _beside(name, KINDS[2], ".pkl")) for name, _ in items)
+            fits = [inside(folder, _beside(name, KINDS[2], ".pkl")) for name, _ in items]
             shapes = NEEDED_BY_MTP | _shapes(next(filter(Path.exists, fits), None))
+            if raw.compat and not all(map(Path.exists, fits)):
+                shapes = {}  # the study reads no SMPL-X
             parts.append(SplitPlan(split, items, partial(read_mtp, folder, shapes, raw.compat)))
     if not parts:
-        raise RequestError(f"{path}: contains neither train nor val; download it again")
+        raise RunError(f"{path}: contains neither train nor val; download it again")
     return parts
 
 
@@ -65,7 +68,7 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
     people = _detected(keypoints)
     if not people:
         return
-    fit, extra = read_pickle(smpl), _fit(smplx, shapes)
+    fit, extra = _pickle(smpl), _fit(smplx, shapes) if shapes else {}
     pose = _numbers(fit, "pose", SMPL_KIND.pose_numbers, smpl).reshape(SMPL_KIND.num_joints, 3).copy()
     if not compat:
         pose[0] = rotvec(extra["camera_rotation"].reshape(3, 3) @ rotmat(extra["global_orient"]))
@@ -110,6 +113,8 @@ def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recor
             continue
         fit = fits / recording / "results" / file.stem / "000.pkl" if fits else None
         has_fit = fit is not None and fit.exists()
+        if compat and fits and not has_fit:
+            continue
         extra = _fit(fit, shapes) if fit and has_fit else {key: np.zeros(size) for key, size in shapes.items()}
         person = Person(
             box=box_around(people[0], seen=people[0][:, 2] > 0),
@@ -123,9 +128,9 @@ def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recor
 def _detected(path: Path) -> list[Points]:
     """OpenPose's people with at least one detected point."""
     try:
-        found = [np.asarray(one["pose_keypoints_2d"], np.float32).reshape(25, 3) for one in _json(path)["people"]]
+        found = [np.asarray(one["pose_keypoints_2d"], np.float32).reshape(25, 3) for one in read_json(path)["people"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise RequestError(f"{path}: not a list of people with OpenPose's 25 keypoints ({error})") from None
+        raise RunError(f"{path}: not a list of people with OpenPose's 25 keypoints ({error})") from None
     return [points for points in found if (points[:, 2] > 0).any()]
 
 
@@ -151,7 +156,7 @@ def _expected(path: Path, key: Any) -> str:
     """Expected path of the image with an id of the list; the part is the id's second component."""
     pieces = str(key).split("_")
     if len(pieces) < 2:
-        raise RequestError(f"{path}: '{key}' is not an image id; its second component must name the part")
+        raise RunError(f"{path}: '{key}' is not an image id; its second component must name the part")
     return f"images/{pieces[1]}/{key}.png"
 
 
@@ -167,31 +172,29 @@ def _gender(meta: Any) -> str:
 
 def _shapes(path: Path | None) -> Shapes:
     """Names and sizes of the numeric values in the first fit; all fits should have the same."""
-    content = read_pickle(path) if path else {}
+    content = _pickle(path) if path else {}
     arrays = {key: np.asarray(value) for key, value in sorted(content.items()) if value is not None}
     return {key: array.size for key, array in arrays.items() if array.dtype.kind in "fiu"}
 
 
 def _fit(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
-    content = read_pickle(path)
+    content = _pickle(path)
     return {key: _numbers(content, key, size, path) for key, size in shapes.items()}
+
+
+def _pickle(path: Path) -> Any:
+    with raw_file(path):
+        return read_pickle(path)
 
 
 def _numbers(content: Any, key: str, size: int, path: Path) -> Float[np.ndarray, " N"]:
     try:
         numbers = np.asarray(content[key], np.float32).ravel()
     except (KeyError, TypeError, ValueError):
-        raise RequestError(f"{path}: missing {key}; download it again") from None
+        raise RunError(f"{path}: missing {key}; download it again") from None
     if numbers.shape != (size,) or not np.isfinite(numbers).all():
-        raise RequestError(f"{path}: {key} must have {size} finite numbers, but has {numbers.size}; download it again")
+        raise RunError(f"{path}: {key} must have {size} finite numbers, but has {numbers.size}; download it again")
     return numbers
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"{path}: cannot be read as JSON ({error}); download it again") from None
 
 
 CONVERTERS = (
@@ -214,7 +217,9 @@ CONVERTERS = (
             "OpenPose also detects other people: the person nearest the image centre is the fitted one.",
             "OpenPose's hips, neck and mid-hip are mapped to the annotated points of the same names.",
         ),
-        study="the root is the SMPL fit's, and the person is the first in OpenPose's list",
+        study="the root is the SMPL fit's, and the person is the first in OpenPose's list; SMPL-X fits are stored only"
+        " if everybody has one",
+        study_fails=("upright", "projection"),
         benchmarks=("val",),
     ),
     Converter(
@@ -236,6 +241,7 @@ CONVERTERS = (
             "Frames without a fit have zeros instead; column has_smplx marks the frames with a fit.",
             "Recordings have 30 frames per second: --every 30 keeps one per second.",
         ),
-        study="images stay mirrored relative to their labels",
+        study="images stay mirrored relative to their labels; if there are fits, frames without one are left out",
+        study_fails=("picture_fits",),
     ),
 )

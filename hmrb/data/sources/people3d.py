@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import unreadable
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
@@ -24,7 +25,8 @@ from hmrb.records import Person, Photo
 POINTS = 67
 METRES = 0.1  # per file unit
 FOCAL_PX = 700.0
-MIDDLE_PX = (320.0, 240.0)  # of 640 x 480
+SIZE = (640, 480)
+MIDDLE_PX = (SIZE[0] / 2, SIZE[1] / 2)
 # Largest mean error of an accepted camera. Measured on 60 posed bodies at 3.6 and 5 metres: at most 0.41 if pixels are
 # rounded to integers, at most 0.34 if the focal length is 5 % off, and at least 0.94 if the world is mirrored.
 WORST_PX = 0.8
@@ -63,7 +65,7 @@ def read(root: Path, compat: bool, folder: str) -> Iterator[Photo]:
                 "camera": camera, "camera_error_px": error,
             },
         )  # fmt: skip
-        yield Photo(name=path.relative_to(root).as_posix(), people=(person,), file=path)
+        yield Photo(name=path.relative_to(root).as_posix(), people=(person,), file=path, stated_px=SIZE)
 
 
 def _in_camera(
@@ -86,12 +88,10 @@ def _skeleton(root: Path, folder: str, picture: Path) -> tuple[Float[np.ndarray,
     path = inside(root, f"skeleton/{folder.partition('/')[2]}/{picture.stem}.txt")
     try:
         rows = np.array(path.read_text().split(), np.float64).reshape(POINTS, -1)
-    except OSError as error:
-        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError:
-        raise RequestError(f"{path}: not {POINTS} rows of numbers") from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error, f"not {POINTS} rows of numbers") from None
     if rows.shape[1] < 5 or not np.isfinite(rows).all():
-        raise RequestError(f"{path}: not {POINTS} rows of two pixel and three 3D coordinates")
+        raise RunError(f"{path}: not {POINTS} rows of two pixel and three 3D coordinates")
     return np.ascontiguousarray(rows[:, :2]), METRES * rows[:, -3:]
 
 
@@ -100,7 +100,7 @@ def _check(raw: Raw, folder: str) -> None:
     picture = raw.some(f"{folder}/*/*.jpg")[0]
     _, error = _in_camera(*_skeleton(raw.root, folder, picture))
     if error > WORST_PX:
-        raise RequestError(
+        raise RunError(
             f"{raw.root}/skeleton: in {folder} the first two columns are not a projection of the last three:"
             f" {error:.1f} pixels off with a focal length of {FOCAL_PX:.0f}. --compat study ignores 3D points"
         )

@@ -15,7 +15,8 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, moved, turned
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Person, Photo
@@ -28,15 +29,17 @@ PER_FRAME = {"poses": (SMPL_KIND.pose_numbers,), "trans": (3,), "poses2d": (3, 1
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan each split with one item per sequence."""
     folder = raw.need("sequenceFiles")
-    found = {split: visible((folder / name).glob("*.pkl")) for split, name in FOLDERS.items()}
+    found = {split: visible((folder / name).glob("*.pkl")) for split, name in FOLDERS.items() if raw.wants(split)}
     if not any(found.values()):
-        raw.some("sequenceFiles/train/*.pkl")
+        raw.some(f"sequenceFiles/{FOLDERS[next(iter(found))]}/*.pkl")
     return [SplitPlan(split, paths, partial(read, raw), photos_each=800) for split, paths in found.items() if paths]
 
 
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
     """Read the images of a sequence that have a detected person with a valid camera pose."""
-    table = _checked(read_pickle(path), path)
+    with raw_file(path):
+        content = read_pickle(path)
+    table = _checked(content, path)
     name, cameras = str(table["sequence"]), np.asarray(table["cam_poses"], np.float64)
     for frame in range(len(cameras)):
         people = [
@@ -75,24 +78,22 @@ def _person(raw: Raw, table: dict[str, Any], number: int, frame: int) -> Person 
 
 
 def _checked(table: Any, path: Path) -> dict[str, Any]:
-    """Check that all fields exist and that their lengths match the sequence. Raises RequestError."""
+    """Check that all fields exist and that their lengths match the sequence. Raises RunError."""
     needed = (*PER_FRAME, "betas", "genders", "cam_poses", "cam_intrinsics", "sequence")
     if not isinstance(table, dict) or (missing := [key for key in needed if key not in table]):
-        raise RequestError(f"{path}: {'missing ' + ', '.join(missing) if isinstance(table, dict) else 'not a dict'}")
+        raise RunError(f"{path}: {'missing ' + ', '.join(missing) if isinstance(table, dict) else 'not a dict'}")
     frames, people = len(table["cam_poses"]), len(table["poses"])
     shapes = {key: (frames, *shape) for key, shape in PER_FRAME.items()}
     for key in (*PER_FRAME, "betas", "genders"):
         if len(table[key]) != people:
-            raise RequestError(f"{path}: {key} has {len(table[key])} people, but poses has {people}")
+            raise RunError(f"{path}: {key} has {len(table[key])} people, but poses has {people}")
         for value in table[key] if key in shapes else ():
             if np.shape(value) != shapes[key]:
-                raise RequestError(
-                    f"{path}: {key} has shape {np.shape(value)}, expected {shapes[key]} for {frames} frames"
-                )
+                raise RunError(f"{path}: {key} has shape {np.shape(value)}, expected {shapes[key]} for {frames} frames")
     if np.shape(table["cam_poses"]) != (frames, 4, 4):
-        raise RequestError(f"{path}: cam_poses has shape {np.shape(table['cam_poses'])}, expected ({frames}, 4, 4)")
+        raise RunError(f"{path}: cam_poses has shape {np.shape(table['cam_poses'])}, expected ({frames}, 4, 4)")
     if odd := [word for word in table["genders"] if word not in GENDERS]:
-        raise RequestError(f"{path}: unknown gender '{odd[0]}'; known: {', '.join(GENDERS)}")
+        raise RunError(f"{path}: unknown gender '{odd[0]}'; known: {', '.join(GENDERS)}")
     return table
 
 

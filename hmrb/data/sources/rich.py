@@ -19,10 +19,12 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.body.expressive import load_smplx, smpl_joint_rows
+from hmrb.body.official import find_body
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError
+from hmrb.data.convert.raw import raw_file
+from hmrb.errors import RunError
 from hmrb.formats.npz import Npz
 from hmrb.records import Person, Photo
 
@@ -54,7 +56,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for name, person in _people(labels):
         pictures.setdefault(name, []).append(person)
     folder = raw.need("test", "images/test").parent
-    rows = smpl_joint_rows(matrix, raw.store)
+    find_body(raw.store.bodies / "smpl", "neutral")  # a missing body is no damage of the matrix
+    with raw_file(matrix):
+        rows = smpl_joint_rows(matrix, raw.store)
     return [SplitPlan("test", list(pictures.items()), partial(read, raw.root, folder, bodies, rows))]
 
 
@@ -77,16 +81,17 @@ def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "R V"],
 
 
 def _joints(path: Path, rows: Float[np.ndarray, "R V"], person: LabelledPerson) -> Float[np.ndarray, "R 4"]:
-    vertices = load_smplx(path).vertices(person.pose[None], person.betas[None])[0]
+    with raw_file(path):
+        vertices = load_smplx(path).vertices(person.pose[None], person.betas[None])[0]
     if len(vertices) != rows.shape[1]:
-        raise RequestError(f"{path}: has {len(vertices)} vertices, but the matrix to SMPL is for {rows.shape[1]}")
+        raise RunError(f"{path}: has {len(vertices)} vertices, but the matrix to SMPL is for {rows.shape[1]}")
     joints = rows @ vertices
     return with_confidence(from_root(joints, joints[0]))
 
 
 def _people(path: Path) -> Iterator[tuple[str, LabelledPerson]]:
     """The people in the file's order, each with its image name."""
-    with Npz(path) as file:
+    with raw_file(path), Npz(path) as file:
         names = [name.decode() if isinstance(name, bytes) else str(name) for name in file.read("imgname")]
         centers, poses, betas = (
             _numbers(file, key, len(names), size) for key, size in (("center", 2), ("pose_cam", POSE), ("shape", BETAS))
@@ -94,11 +99,11 @@ def _people(path: Path) -> Iterator[tuple[str, LabelledPerson]]:
         scales = _numbers(file, "scale", len(names), 1)
         genders = np.asarray(file.read("gender")).astype(str).ravel()
     if len(genders) != len(names):
-        raise RequestError(f"{path}: gender has {len(genders)} people, but imgname has {len(names)}")
+        raise RunError(f"{path}: gender has {len(genders)} people, but imgname has {len(names)}")
     for row, name in enumerate(names):
         _shot(name, f"{path}: ")
         if genders[row] not in GENDERS:
-            raise RequestError(f"{path}: unknown gender '{genders[row]}'; known: {', '.join(GENDERS)}")
+            raise RunError(f"{path}: unknown gender '{genders[row]}'; known: {', '.join(GENDERS)}")
         box = box_centered(centers[row], float(scales[row].max()))
         yield name, LabelledPerson(box, GENDERS[genders[row]], poses[row], betas[row])
 
@@ -108,7 +113,7 @@ def _numbers(file: Npz, key: str, count: int, least: int) -> Any:
     array = np.asarray(file.read(key))
     width = array[:1].size
     if len(array) != count or width < least or array.dtype.kind not in "fiu":
-        raise RequestError(f"{file.path}: {key} has shape {array.shape}, expected ({count}, {least})")
+        raise RunError(f"{file.path}: {key} has shape {array.shape}, expected ({count}, {least})")
     rows = array.reshape(count, width).astype(np.float32)
     return rows if key == "scale" else np.ascontiguousarray(rows[:, :least])
 
@@ -116,7 +121,7 @@ def _numbers(file: Npz, key: str, count: int, least: int) -> Any:
 def _shot(name: str, source: str = "") -> tuple[str, int, int]:
     """Recording, camera and frame from an image name."""
     if not (match := NAME.fullmatch(name)):
-        raise RequestError(f"{source}image name '{name}' is not like test/RECORDING/cam_03/00004_03.jpeg")
+        raise RunError(f"{source}image name '{name}' is not like test/RECORDING/cam_03/00004_03.jpeg")
     return match[1], int(match[2]), int(match[3])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.raw import raw_file
 from hmrb.data.sources.mpi_inf_3dhp import MpiInf3dhpClip, pictures
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz
@@ -50,7 +51,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for row, name in enumerate(names):
         match = NAME.fullmatch(name)
         if not match:
-            raise RequestError(f"{path}: image name '{name}' is not like S1/Seq1/video_0/000001.jpg or as in SPIN")
+            raise RunError(f"{path}: image name '{name}' is not like S1/Seq1/video_0/000001.jpg or as in SPIN")
         clips.setdefault((match[1], int(match[2])), []).append((int(match[3]) - 1, row))
     items = []
     for (sequence, camera), found in clips.items():
@@ -86,7 +87,7 @@ def read(raw: Raw, rows: Rows) -> Iterator[Photo]:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    with Npz(path) as file:
+    with raw_file(path), Npz(path) as file:
         names = [name.decode() if isinstance(name, bytes) else str(name) for name in file.rows("imgname")]
         arrays = {}
         for key, width in WIDTHS.items():
@@ -102,7 +103,7 @@ def _bodies(raw: Raw, points: Path, count: int) -> dict[str, np.ndarray]:
         path = next((raw.root / (folder + name) for folder in FOLDERS if (raw.root / (folder + name)).exists()), None)
         if path is None:
             continue
-        with Npz(path) as file:
+        with raw_file(path), Npz(path) as file:
             if keys[0] not in file:
                 continue
             pose, betas, good = (np.asarray(file.read(key)) for key in keys)

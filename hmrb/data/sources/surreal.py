@@ -16,7 +16,7 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
@@ -44,7 +44,7 @@ def plan(raw: Raw) -> list[SplitPlan]:
         folders = (raw.root / place / split / RUN for place in ("", "cmu", "data/cmu"))
         paths = [path for folder in folders for path in visible(folder.glob("*/*_info.mat"))]
         paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
-        if paths:
+        if paths and raw.wants(split):
             parts.append(SplitPlan(split, paths, partial(read, raw), photos_each=100))
     if not parts:
         raw.some(f"train/{RUN}/*/*_info.mat")
@@ -55,13 +55,14 @@ def plan(raw: Raw) -> list[SplitPlan]:
 def read(raw: Raw, path: Path) -> Iterator[Photo]:
     """Read a clip's frames, marked for mirroring, with labels for the mirrored images."""
     clip = _clip(path)
-    people = [_study(clip, t) if raw.compat else _person(raw, clip, t) for t in range(clip["pose"].shape[1])]
+    found = [_study(clip, t) if raw.compat else _person(raw, clip, t) for t in range(clip["pose"].shape[1])]
     name = path.name.removesuffix("_info.mat")
     about = {"sequence": name}
-    for photo, person in zip(_pictures(raw, path.with_name(name), len(people)), people, strict=True):
+    for photo, person in zip(_pictures(raw, path.with_name(name), len(found)), found, strict=True):
         inside = (person.keypoints2d[:, :2] >= 0) & (person.keypoints2d[:, :2] < (WIDTH, HEIGHT))
         if raw.compat or inside.all(1).any():
-            yield replace(photo, people=(replace(person, columns=about),), mirrored=not raw.compat)
+            people = (replace(person, columns=about),)
+            yield replace(photo, people=people, mirrored=not raw.compat, stated_px=(WIDTH, HEIGHT))
 
 
 def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
@@ -124,9 +125,9 @@ def _clip(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
         try:
             clip[key] = np.asarray(table[key], np.float64).reshape(*shape, frames)
         except (ValueError, TypeError):
-            raise RequestError(f"{path}: {key} has shape {np.shape(table[key])}, expected {(*shape, frames)}") from None
+            raise RunError(f"{path}: {key} has shape {np.shape(table[key])}, expected {(*shape, frames)}") from None
     if not np.isin(clip["gender"], (0, 1)).all():
-        raise RequestError(f"{path}: gender has values other than 0 (female) and 1 (male)")
+        raise RunError(f"{path}: gender has values other than 0 (female) and 1 (male)")
     return clip
 
 
@@ -158,6 +159,7 @@ CONVERTERS = (
         ),
         study="images are not mirrored back, but pose and 3D points are mirrored, in the world frame and without the"
         " root's rotations; malformed subjects and empty frames are kept",
+        study_fails=("people_in_picture", "upright", "left_right", "projection", "body_joints"),
         benchmarks=("val", "test"),
     ),
 )

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import Box, box_mask
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.errors import RequestError, RunError
+from hmrb.data.convert.raw import raw_file, unreadable
+from hmrb.errors import RunError
 from hmrb.formats.inside import inside
 from hmrb.formats.npz import read_npy
 from hmrb.formats.pickles import read_pickle
@@ -33,16 +34,27 @@ SIZES = {"pose": SMPL_KIND.pose_numbers, "betas": SMPL_KIND.num_betas, "t": 3, "
 
 def plan(raw: Raw) -> list[SplitPlan]:
     """Plan train, val and test by the release's lists; with `raw.compat`, train is trainval, as in the study."""
-    folder = raw.need("up-3d/train.txt", "up-3d/trainval.txt", "train.txt", "trainval.txt", "up-3d/test.txt").parent
     lists = {"train": "trainval" if raw.compat else "train", "val": "val", "test": "test"}
-    there = {split: path for split, name in lists.items() if (path := folder / f"{name}.txt").exists()}
-    return [SplitPlan(split, _bases(path), partial(read, folder)) for split, path in there.items()]
+    lists = {split: f"{name}.txt" for split, name in lists.items() if raw.wants(split)}
+    folder = raw.need(*(f"{place}{name}" for place in ("up-3d/", "") for name in lists.values())).parent
+    parts = []
+    for split, name in lists.items():
+        if (path := folder / name).exists():
+            bases = _bases(path)
+            # The study does not read the crops: without them there is no camera.
+            has_camera = not raw.compat or all(_crop(folder, base).exists() for base in bases)
+            parts.append(SplitPlan(split, bases, partial(read, folder, has_camera)))
+    return parts
 
 
-def read(folder: Path, base: str) -> Iterator[Photo]:
+def read(folder: Path, has_camera: bool, base: str) -> Iterator[Photo]:
     """Read one image with its single person."""
     name = f"{base}{PICTURE}"
-    yield Photo(name=name, people=(_person(folder, base),), file=folder / name)
+    yield Photo(name=name, people=(_person(folder, has_camera, base),), file=folder / name)
+
+
+def _crop(folder: Path, base: str) -> Path:
+    return folder / f"{base}_fit_crop_info.txt"
 
 
 def _bases(path: Path) -> list[str]:
@@ -51,13 +63,13 @@ def _bases(path: Path) -> list[str]:
     for line in filter(None, map(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines())):
         base = line.removeprefix("/").removesuffix(PICTURE)
         if base == line.removeprefix("/"):
-            raise RequestError(f"{path}: '{line}' is not an image name; lines must be like /00000{PICTURE}")
+            raise RunError(f"{path}: '{line}' is not an image name; lines must be like /00000{PICTURE}")
         inside(path.parent, base)
         bases.append(base)
     return bases
 
 
-def _person(folder: Path, base: str) -> Person:
+def _person(folder: Path, has_camera: bool, base: str) -> Person:
     fit, path = _fit(folder / f"{base}_body.pkl"), folder / f"{base}_joints.npy"
     points = _joints(path)
     points[points[:, 2] <= 0] = 0
@@ -72,30 +84,32 @@ def _person(folder: Path, base: str) -> Person:
             "quality": _word(folder / f"{base}_quality_info.txt"),
             "dataset": _word(folder / f"{base}_dataset_info.txt"),
         },
-        extra={"up3d/camera": _camera(folder / f"{base}_fit_crop_info.txt", float(fit["f"][0]))},
+        extra={"up3d/camera": _camera(_crop(folder, base), float(fit["f"][0]))} if has_camera else {},
     )
 
 
 def _fit(path: Path) -> dict[str, np.ndarray]:
-    content: Any = read_pickle(path)
+    with raw_file(path):
+        content: Any = read_pickle(path)
     fit = {}
     for key, size in SIZES.items():
         try:
             fit[key] = np.asarray(content[key], np.float32).ravel()
         except (KeyError, TypeError, ValueError):
-            raise RequestError(f"{path}: missing {key}; download it again") from None
+            raise RunError(f"{path}: missing {key}; download it again") from None
         if fit[key].shape != (size,):
-            raise RequestError(f"{path}: {key} has {fit[key].size} numbers, expected {size}")
+            raise RunError(f"{path}: {key} has {fit[key].size} numbers, expected {size}")
     if fit["rt"].any():
-        raise RequestError(f"{path}: the camera is rotated (rt), but no fit of the release has a rotated camera")
+        raise RunError(f"{path}: the camera is rotated (rt), but no fit of the release has a rotated camera")
     return fit
 
 
 def _joints(path: Path) -> Float[np.ndarray, "14 3"]:
     """LSP's points in pixels with the stored confidence."""
-    rows = read_npy(path)
+    with raw_file(path):
+        rows = read_npy(path)
     if rows.shape != (3, 14):
-        raise RequestError(f"{path}: shape {rows.shape}, expected (3, 14)")
+        raise RunError(f"{path}: shape {rows.shape}, expected (3, 14)")
     return np.ascontiguousarray(rows.T, np.float32)
 
 
@@ -117,7 +131,7 @@ def _camera(path: Path, focal_px: float) -> Float[np.ndarray, "3"]:
         height, width, top, bottom, left, right = (float(n) for n in path.read_text(encoding="utf-8").split())
         factor = (height / (bottom - top) + width / (right - left)) / 2
     except (OSError, ValueError, ZeroDivisionError) as error:
-        raise RequestError(f"{path}: does not contain the six numbers of a crop ({error})") from None
+        raise unreadable(path, error, "does not contain the six numbers of a crop") from None
     return np.array([focal_px / factor, width / 2 / factor + left, height / 2 / factor + top], np.float32)
 
 
@@ -146,7 +160,7 @@ CONVERTERS = (
             "Images are from LSP, LSP-Extended and MPII and may include people of their test sets.",
             "Fits marked medium in quality_info are included; column `quality` has the mark.",
         ),
-        study="train is trainval.txt, so val is trained on",
+        study="train is trainval.txt, so val is trained on; fit_crop_info is optional",
         benchmarks=("val", "test"),
     ),
 )

@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Photo], Photo], str]] = {
     "corners read as sizes": (each(corners_as_sizes), "box_fit"),
     "pixels from 1": (each(from_one), "pixel_grid"),
     "no number": (each(lambda p: replace(p, betas=p.betas * np.float32("nan"))), "finite"),
-    "visibility codes": (each(lambda p: replace(p, keypoints2d=p.keypoints2d * np.float32([1, 1, 2]))), "finite"),
+    "visibility codes": (each(lambda p: replace(p, keypoints2d=p.keypoints2d * np.float32([1, 1, 2]))), "confidences"),
     "people elsewhere": (each(lambda p: replace(p, box=p.box + np.float32([900, 0, 0, 0]))), "people_in_picture"),
 }
 

@@ -16,7 +16,7 @@ from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Ra
 from hmrb.data.shard import Shard
 from hmrb.data.sources import CONVERTERS
 from hmrb.data.sources.agora import frame_of
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.pandas_pickles import read_frame, read_tensors
 from hmrb.formats.pickles import PickleError
 from hmrb.geometry import rotvec_to_rotmat
@@ -201,18 +201,18 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     table = tmp_path / "camera_dataframe_smpl/train_0_withjv.pkl"
     frame = pd.read_pickle(table)
     frame.drop(columns=["Yaw", "isValid"]).to_pickle(table)
-    with pytest.raises(RequestError, match=r"train_0_withjv\.pkl: missing columns: Yaw, isValid"):
+    with pytest.raises(RunError, match=r"train_0_withjv\.pkl: missing columns: Yaw, isValid"):
         SOURCE.plan(Raw(tmp_path))
     short = frame.copy()
     short["gender"] = [row[:2] for row in frame["gender"]]
     short.to_pickle(table)
-    with pytest.raises(RequestError, match="gender of row 0 is missing for some people in the image"):
+    with pytest.raises(RunError, match="gender of row 0 is missing for some people in the image"):
         SOURCE.plan(Raw(tmp_path))
     wide = frame.copy()
     wide["gt_joints_3d"] = [[np.zeros((127, 3))] * 4] * 3
     wide.to_pickle(table)
     with pytest.raises(
-        RequestError, match=r"joints of row 0 have shapes .*127.*the folder camera_dataframe_smpl must contain"
+        RunError, match=r"joints of row 0 have shapes .*127.*the folder camera_dataframe_smpl must contain"
     ):
         SOURCE.plan(Raw(tmp_path))
 
@@ -221,10 +221,10 @@ def test_a_damaged_fit_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     fit = tmp_path / "smpl_gt/set_0/00000_scan.pkl"
     fit.write_bytes(pickle.dumps({"root_pose": torch.zeros(1, 4)}))
-    with pytest.raises(RequestError, match=r"00000_scan\.pkl: root_pose must have 3 finite numbers, but has 4"):
+    with pytest.raises(RunError, match=r"00000_scan\.pkl: root_pose must have 3 finite numbers, but has 4"):
         photos(tmp_path)
     fit.write_bytes(pickle.dumps({"body_pose": torch.zeros(1, 69)}))
-    with pytest.raises(RequestError, match=r"00000_scan\.pkl: missing root_pose; download it again"):
+    with pytest.raises(RunError, match=r"00000_scan\.pkl: missing root_pose; download it again"):
         photos(tmp_path)
 
 

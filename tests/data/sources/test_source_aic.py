@@ -11,7 +11,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.aic import plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 FORMATS = pytest.mark.parametrize("write", [aic.write, aic.write_coco])
 HALF_PIXEL = 0.51  # the trees round to integer pixels
@@ -64,13 +64,13 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     del table[3]["human_annotations"]["human1"]
     path.write_text(json.dumps(table))
     with pytest.raises(
-        RequestError,
+        RunError,
         match="keypoint_train_annotations_20170909.json: missing 'human1'; is this the dataset's original file",
     ):
         plan(Raw(tmp_path))
     table[2]["keypoint_annotations"]["human1"].pop()
     path.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match="20170909.json: 'human1' is not an array of 14 x 3 numbers"):
+    with pytest.raises(RunError, match="20170909.json: 'human1' is not an array of 14 x 3 numbers"):
         plan(Raw(tmp_path))
 
 

@@ -11,7 +11,7 @@ from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Ra
 from hmrb.data.shard import Shard
 from hmrb.data.sources import cmu_mosh
 from hmrb.data.sources.cmu_mosh import CONVERTERS, plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.records import Photo
 from hmrb.store import Store
 
@@ -98,7 +98,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         ({"poses": np.zeros((3, 72)), "betas": np.zeros(5)}, r"betas has shape \(1, 5\)"),
     ):
         save_python2(path, table)
-        with pytest.raises(RequestError, match=f"01_01.pkl: {said}"):
+        with pytest.raises(RunError, match=f"01_01.pkl: {said}"):
             photos(tmp_path)
     path.unlink()
     betas = np.zeros((2, 10))
@@ -108,5 +108,5 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         ({"betas": betas, "body_pose": np.zeros((3, 24, 3))}, "has 3 poses but 2 shapes"),
     ):
         np.savez(tmp_path / "cmu_mosh.npz", smpl=np.array(smpl, object))
-        with pytest.raises(RequestError, match=f"cmu_mosh.npz: {said}"):
+        with pytest.raises(RunError, match=f"cmu_mosh.npz: {said}"):
             plan(Raw(tmp_path))

@@ -142,9 +142,7 @@ def test_posetrack_s_points_are_found_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people_of(plan_posetrack(Raw(tmp_path)), "train")[0].keypoints2d, straight)
     table["categories"][0]["keypoints"][0] = "tail"
     path.write_text(json.dumps(table))
-    with pytest.raises(
-        RequestError, match="000000_bonn_train.json: missing keypoints right_ankle; the file has tail, "
-    ):
+    with pytest.raises(RunError, match="000000_bonn_train.json: missing keypoints right_ankle; the file has tail, "):
         photos_of(plan_posetrack(Raw(tmp_path)), "train")
 
 
@@ -155,15 +153,15 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     path = tmp_path / "annotations/person_keypoints_train2014.json"
     whole = path.read_text()
     path.write_text(whole[:1000])
-    with pytest.raises(RequestError, match="person_keypoints_train2014.json: not a JSON file, or truncated"):
+    with pytest.raises(RunError, match="person_keypoints_train2014.json: not a JSON file, or truncated"):
         plan_coco(Raw(tmp_path))
     path.write_text(whole.replace('"bbox"', '"box"'))
     with pytest.raises(
-        RequestError, match="person_keypoints_train2014.json: missing 'bbox'; is this the dataset's original file"
+        RunError, match="person_keypoints_train2014.json: missing 'bbox'; is this the dataset's original file"
     ):
         plan_coco(Raw(tmp_path))
     path.write_text(whole.replace('"keypoints": [', '"keypoints": [1, ', 1))
-    with pytest.raises(RequestError, match="'keypoints' is not an array of 17 x 3 numbers"):
+    with pytest.raises(RunError, match="'keypoints' is not an array of 17 x 3 numbers"):
         plan_coco(Raw(tmp_path))
 
 

@@ -142,7 +142,7 @@ def test_a_split_whose_file_is_missing_is_left_out(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"contains no eft/COCO2014-All-ver01\.json or .*COCO2014-Val-ver10\.json;"):
+    with pytest.raises(RequestError, match=r"contains no eft/COCO2014-All-ver01\.json or .*COCO2014-Val-ver10\.json"):
         CONVERTERS["eft_coco"].plan(Raw(tmp_path))
     write(tmp_path, FILES["eft_coco"]["val"])
     (tmp_path / "coco/val2014").rename(tmp_path / "coco/val2017")
@@ -165,7 +165,7 @@ def test_an_entry_that_is_none_is_named(change: dict[str, object], message: str,
     table = json.loads(file.read_text())
     table["data"][0] |= change
     file.write_text(json.dumps(table))
-    with pytest.raises(RequestError, match=message):
+    with pytest.raises(RunError, match=message):
         CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
 
 
@@ -173,10 +173,10 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     write(tmp_path, LSPET, count=2)
     file = tmp_path / LSPET.path
     file.write_text(file.read_text()[:-2000])
-    with pytest.raises(RequestError, match=r"LSPet_train_ver10\.json: not a JSON file, or truncated"):
+    with pytest.raises(RunError, match=r"LSPet_train_ver10\.json: not a JSON file, or truncated"):
         CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
     file.write_text("[]")
-    with pytest.raises(RequestError, match=r"missing list 'data'; is this a file of EFT fits\?"):
+    with pytest.raises(RunError, match=r"missing list 'data'; is this a file of EFT fits\?"):
         CONVERTERS["eft_lspet"].plan(Raw(tmp_path))
 
 

@@ -15,7 +15,7 @@ from hmrb.data.convert.boxes import rotmat
 from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
 from hmrb.data.sources.emdb import CONVERTERS, plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 SOURCE = CONVERTERS[0]
 KEPT = [frame for frame in range(made.FRAMES) if frame not in (made.BAD, made.BOXLESS)]
@@ -104,7 +104,7 @@ def test_converting_keeps_the_pictures_bytes_and_the_sequence(raw: Raw, tmp_path
     ],
 )
 def test_a_sequence_out_of_step_is_named(raw: Raw, values: dict[str, Any], said: str) -> None:
-    with pytest.raises(RequestError) as refusal:
+    with pytest.raises(RunError) as refusal:
         photos_of(plan(changed(raw, **values)), "emdb1")
     assert said in str(refusal.value)
     assert "P0_00_outdoor_climb_data.pkl" in str(refusal.value)
@@ -115,7 +115,7 @@ def test_what_is_missing_is_said(raw: Raw, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"contains no \*/\*/\*_data.pkl"):
         plan(Raw(tmp_path / "empty"))
     with pytest.raises(
-        RequestError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"
+        RunError, match="P0_00_outdoor_climb_data.pkl: missing 'emdb1'; is this the dataset's original file"
     ):
         plan(changed(raw, emdb1=None))
     for sequence in list(made.SEQUENCES)[:3]:
@@ -126,5 +126,5 @@ def test_what_is_missing_is_said(raw: Raw, tmp_path: Path) -> None:
 
 def test_a_sequence_that_is_code_is_not_run(raw: Raw) -> None:
     made.file_of(raw.root, "P0_00_outdoor_climb").write_bytes(pickle.dumps(print))
-    with pytest.raises(RequestError, match="asks for .*print"):
+    with pytest.raises(RunError, match="asks for .*print"):
         plan(raw)

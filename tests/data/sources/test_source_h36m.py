@@ -114,7 +114,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     flat = tmp_path / "S1/MyPoseFeatures/D2_Positions/Directions 1.60457274.cdf"
     whole = flat.read_bytes()
     flat.write_bytes(whole[:60])
-    with pytest.raises(RequestError, match=r"D2_Positions/Directions 1.60457274.cdf: not a CDF file with a Pose"):
+    with pytest.raises(RunError, match=r"D2_Positions/Directions 1.60457274.cdf: not a CDF file with a Pose"):
         photos(tmp_path)
     made.save_cdf(flat, np.zeros((7, 64)))
     with pytest.raises(RunError, match="7 frames in 2D and 11 in 3D"):
@@ -132,8 +132,8 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
 def test_metadata_with_a_doctype_is_refused(tmp_path: Path) -> None:
     made.write(tmp_path, "S1", "Directions 1", made.FRONT)
     made.write_metadata(tmp_path / "metadata.xml", '<!DOCTYPE m [<!ENTITY a "b">]>')
-    with pytest.raises(RequestError, match="metadata.xml: cannot be read as XML: it has a DOCTYPE"):
+    with pytest.raises(RunError, match="metadata.xml: cannot be read as XML: it has a DOCTYPE"):
         plan(Raw(tmp_path))
     (tmp_path / "metadata.xml").write_text("<metadata><w0>[1 2]</w0></metadata>")
-    with pytest.raises(RequestError, match="w0 has 2 numbers, expected 300"):
+    with pytest.raises(RunError, match="w0 has 2 numbers, expected 300"):
         plan(Raw(tmp_path))

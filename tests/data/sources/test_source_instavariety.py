@@ -12,7 +12,7 @@ from raw.tfrecord import write_records
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources import CONVERTERS
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.tfrecord import _crc, _masked, read_example, records
 from hmrb.skeleton import SKELETONS
 
@@ -42,13 +42,13 @@ def test_a_file_that_is_cut_short_or_another_is_refused(tmp_path: Path) -> None:
     write_records(path, [FEATURES, FEATURES])
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    with pytest.raises(RequestError, match="toy.tfrecord: not a TFRecord file, or truncated after 1 records"):
+    with pytest.raises(RunError, match="toy.tfrecord: not a TFRecord file, or truncated after 1 records"):
         list(records(path))
     path.write_bytes(b"\x05" + whole[1:])
-    with pytest.raises(RequestError, match="not a TFRecord file, or truncated after 0 records"):
+    with pytest.raises(RunError, match="not a TFRecord file, or truncated after 0 records"):
         list(records(path))
     path.write_bytes(whole[:12] + b"\xff" * (len(whole) - 12))
-    with pytest.raises(RequestError, match="toy.tfrecord: record 0 is not a tf.train.Example"):
+    with pytest.raises(RunError, match="toy.tfrecord: record 0 is not a tf.train.Example"):
         read_example(next(records(path)))
 
 
@@ -108,17 +108,17 @@ def test_splits_are_folders(tmp_path: Path) -> None:
 def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
     path = tmp_path / "train/a.tfrecord"
     write_records(path, [{"meta/N": np.array([2]), "image/encoded": [b""]}])
-    with pytest.raises(RequestError, match="a.tfrecord: record 0 has no image/xys, image/visibilities, image/face_pts"):
+    with pytest.raises(RunError, match="a.tfrecord: record 0 has no image/xys, image/visibilities, image/face_pts"):
         photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     features = {
         "meta/N": np.array([2]), "image/encoded": [b""], "image/xys": np.zeros(56, np.float32),
         "image/visibilities": np.zeros(28, int), "image/face_pts": np.zeros(30, np.float32),
     }  # fmt: skip
     write_records(path, [features])
-    with pytest.raises(RequestError, match="a.tfrecord: record 0 has 1 images for 2 frames"):
+    with pytest.raises(RunError, match="a.tfrecord: record 0 has 1 images for 2 frames"):
         photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
     write_records(path, [features | {"image/face_pts": np.zeros(29, np.float32)}])
-    with pytest.raises(RequestError, match="a.tfrecord: record 0: points do not match meta/N"):
+    with pytest.raises(RunError, match="a.tfrecord: record 0: points do not match meta/N"):
         photos_of(CONVERTERS["vlog"].plan(Raw(tmp_path)), "train")
 
 

@@ -9,7 +9,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.leeds import plan_lsp, plan_lspet
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 HALF_PIXEL = 0.006  # the trees round to hundredths
 
@@ -76,13 +76,13 @@ def test_compat_counts_every_point_and_from_1(tmp_path: Path) -> None:
 
 def test_the_other_set_s_file_is_refused(tmp_path: Path) -> None:
     leeds.write_lsp(tmp_path / "lsp")
-    with pytest.raises(RequestError, match=r"joints has shape \(3, 14, 28\), expected \(14, 3, 'N'\)"):
+    with pytest.raises(RunError, match=r"joints has shape \(3, 14, 28\), expected \(14, 3, 'N'\)"):
         plan_lspet(Raw(tmp_path / "lsp"))
     with pytest.raises(RequestError, match="contains no lsp_dataset_original/joints.mat or joints.mat or lsp_dataset/"):
         plan_lsp(Raw(tmp_path))
     leeds.write_lspet(tmp_path)
     (tmp_path / "im00014.png").rename(tmp_path / "im00140.png")
-    with pytest.raises(RequestError, match="im00140.png: .*joints.mat has no row for it, only 14 rows"):
+    with pytest.raises(RunError, match="im00140.png: .*joints.mat has no row for it, only 14 rows"):
         plan_lspet(Raw(tmp_path))
 
 

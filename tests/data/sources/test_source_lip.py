@@ -9,7 +9,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.lip import plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 HALF_PIXEL = 0.51  # the tree rounds to whole pixels
 
@@ -47,7 +47,7 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     assert [part.split for part in plan(Raw(tmp_path))] == ["val"]
     path = tmp_path / "lip_val_set.csv"
     path.write_text("name,x,y,v\n" + path.read_text())
-    with pytest.raises(RequestError, match="lip_val_set.csv: line 1 is not an image name and 48 numbers"):
+    with pytest.raises(RunError, match="lip_val_set.csv: line 1 is not an image name and 48 numbers"):
         plan(Raw(tmp_path))
 
 

@@ -122,11 +122,11 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     ):
         mpi_inf_3dhp._annotations.cache_clear()
         scipy.io.savemat(path, damage)
-        with pytest.raises(RequestError, match=f"annot.mat: {said}"):
+        with pytest.raises(RunError, match=f"annot.mat: {said}"):
             photos(tmp_path)
     mpi_inf_3dhp._annotations.cache_clear()
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(RequestError, match="annot.mat: not a MATLAB file up to v7"):
+    with pytest.raises(RunError, match="annot.mat: not a MATLAB file up to v7"):
         photos(tmp_path)
 
 
@@ -225,5 +225,5 @@ def test_spin_s_files_out_of_step_are_named(tmp_path: Path) -> None:
     table |= {"pose": np.zeros((24, 72)), "shape": np.zeros((24, 10)), "has_smpl": np.ones(24)}
     table["imgname"][0] = "../../etc/passwd.jpg"
     np.savez(tmp_path / "mpi_inf_3dhp_train.npz", **table)
-    with pytest.raises(RequestError, match="image name '../../etc/passwd.jpg' is not like"):
+    with pytest.raises(RunError, match="image name '../../etc/passwd.jpg' is not like"):
         spin_photos(tmp_path)

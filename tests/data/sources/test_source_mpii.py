@@ -11,7 +11,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.mpii import plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 FORMATS = pytest.mark.parametrize("write", [mpii.write, mpii.write_mat])
 HALF_PIXEL = 0.51  # the trees round to integer pixels
@@ -60,16 +60,16 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     mpii.write_mat(tmp_path)
     path = tmp_path / "mpii_human_pose_v1_u12_1.mat"
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(RequestError, match="mpii_human_pose_v1_u12_1.mat: not a MATLAB file up to v7, or truncated"):
+    with pytest.raises(RunError, match="mpii_human_pose_v1_u12_1.mat: not a MATLAB file up to v7, or truncated"):
         plan(Raw(tmp_path))
     mpii.write(tmp_path)
     with h5py.File(tmp_path / "train.h5", "a") as file:
         del file["scale"]
-    with pytest.raises(RequestError, match="train.h5: has no scale; download it again"):
+    with pytest.raises(RunError, match="train.h5: has no scale; download it again"):
         plan(Raw(tmp_path))
     with h5py.File(tmp_path / "train.h5", "a") as file:
         file["scale"] = np.ones(3)
-    with pytest.raises(RequestError, match="imgname, center, scale, part, visible have 15, 15, 3, 15, 15 rows"):
+    with pytest.raises(RunError, match="imgname, center, scale, part, visible have 15, 15, 3, 15, 15 rows"):
         plan(Raw(tmp_path))
 
 

@@ -89,16 +89,16 @@ def test_what_muco_lacks_is_named(tmp_path: Path) -> None:
     fits = tmp_path / "smpl_param.json"
     whole = json.loads(fits.read_text())
     fits.write_text(json.dumps(whole | {"0": {"pose": [0] * 71, "shape": [0] * 10, "trans": [0] * 3}}))
-    with pytest.raises(RequestError, match="smpl_param.json: 0: 'pose' is not an array of 24 x 3 numbers"):
+    with pytest.raises(RunError, match="smpl_param.json: 0: 'pose' is not an array of 24 x 3 numbers"):
         photos(tmp_path)
     fits.write_text(json.dumps(whole)[:100])
-    with pytest.raises(RequestError, match=r"smpl_param.json: not a JSON file, or truncated"):
+    with pytest.raises(RunError, match=r"smpl_param.json: not a JSON file, or truncated"):
         photos(tmp_path)
     fits.write_text(json.dumps({}))
     with pytest.raises(RequestError, match="no person in either half has a fit"):
         photos(tmp_path)
     (tmp_path / "MuCo-3DHP.json").write_text('{"images": []}')
-    with pytest.raises(RequestError, match="missing 'annotations'; is this the dataset's original file"):
+    with pytest.raises(RunError, match="missing 'annotations'; is this the dataset's original file"):
         photos(tmp_path)
 
 
@@ -158,5 +158,5 @@ def test_what_mupots_lacks_is_named(tmp_path: Path) -> None:
         cells[0, 0] = cell
         (folder / "occlusion.mat").unlink(missing_ok=True)
         scipy.io.savemat(folder / "annot.mat", {"annotations": cells})
-        with pytest.raises(RequestError, match=said):
+        with pytest.raises(RunError, match=said):
             photos(tmp_path, "mupots3d")

@@ -10,7 +10,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources import ochuman as source
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 HALF_PIXEL = 0.006  # the tree rounds to hundredths
 
@@ -69,7 +69,7 @@ def test_points_are_found_by_their_names(tmp_path: Path) -> None:
     table["keypoint_names"][2] = "muzzle"
     path.write_text(json.dumps(table))
     with pytest.raises(
-        RequestError, match="ochuman.json: missing keypoints nose; the file has left_eye, right_eye, muzzle"
+        RunError, match="ochuman.json: missing keypoints nose; the file has left_eye, right_eye, muzzle"
     ):
         source.plan(Raw(tmp_path))
 
@@ -78,9 +78,7 @@ def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="contains no ochuman.json"):
         source.plan(Raw(tmp_path))
     (tmp_path / "ochuman.json").write_text('{"images": []}')
-    with pytest.raises(
-        RequestError, match="ochuman.json: missing 'keypoint_names'; is this the dataset's original file"
-    ):
+    with pytest.raises(RunError, match="ochuman.json: missing 'keypoint_names'; is this the dataset's original file"):
         source.plan(Raw(tmp_path))
 
 

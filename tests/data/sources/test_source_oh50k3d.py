@@ -77,10 +77,10 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     ):
         record = {key: value for key, value in (whole["00003"] | change).items() if value is not None}
         path.write_text(json.dumps(whole | {"00003": record}))
-        with pytest.raises(RequestError, match=f"annots.json: 00003: {said}"):
+        with pytest.raises(RunError, match=f"annots.json: 00003: {said}"):
             plan(Raw(tmp_path))
     path.write_text(json.dumps(whole)[:50])
-    with pytest.raises(RequestError, match="annots.json: not a JSON file, or truncated"):
+    with pytest.raises(RunError, match="annots.json: not a JSON file, or truncated"):
         plan(Raw(tmp_path))
     whole["00003"]["img_path"] = "..\\..\\..\\etc\\passwd"
     path.write_text(json.dumps(whole))

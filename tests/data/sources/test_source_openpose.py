@@ -201,7 +201,7 @@ def test_a_damaged_file_is_named(file: str, content: dict[str, object], message:
     write_mtp(tmp_path)
     data = json.dumps(content).encode() if file.endswith(".json") else pickle.dumps(content, protocol=2)
     (tmp_path / file).write_bytes(data)
-    with pytest.raises(RequestError, match=message) as error:
+    with pytest.raises(RunError, match=message) as error:
         photos("mtp", tmp_path)
     assert Path(file).name in str(error.value)
 

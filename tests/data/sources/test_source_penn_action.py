@@ -9,7 +9,7 @@ from raw.sources import made, people_of, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.penn_action import plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.skeleton import SKELETONS
 
 HALF_PIXEL = 1e-3  # float32 of a few hundred pixels
@@ -62,12 +62,10 @@ def test_what_a_broken_file_lacks_is_said(tmp_path: Path) -> None:
     path = tmp_path / "labels/0001.mat"
     table = {"train": 1, "x": np.ones((3, 13)), "y": np.ones((3, 13)), "action": "run", "pose": "front"}
     savemat(str(path), table)
-    with pytest.raises(RequestError, match="0001.mat: missing variables: visibility"):
+    with pytest.raises(RunError, match="0001.mat: missing variables: visibility"):
         photos_of(plan(Raw(tmp_path)), "train")
     savemat(str(path), table | {"visibility": np.ones((2, 13))})
-    with pytest.raises(
-        RequestError, match=r"0001.mat: x, y and visibility have shapes \(3, 13\), \(3, 13\), \(2, 13\)"
-    ):
+    with pytest.raises(RunError, match=r"0001.mat: x, y and visibility have shapes \(3, 13\), \(3, 13\), \(2, 13\)"):
         photos_of(plan(Raw(tmp_path)), "train")
 
 

@@ -9,7 +9,7 @@ from raw.sources import made, photos_of
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.sources.people3d import plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 HUNDREDTHS = 1e-4  # the tree has four digits of pixels and of decimetres
 MILLIMETRE = 1e-3  # error of a camera fitted to these rounded numbers, from three metres on
@@ -69,7 +69,7 @@ def test_a_world_that_no_camera_fits_is_refused_at_once(tmp_path: Path) -> None:
     people3d.write(tmp_path)
     _spoil(tmp_path / "skeleton/man33/02_04_jump/camera01/0001.txt")
     with pytest.raises(
-        RequestError, match="the first two columns are not a projection of the last three: [0-9.]+ pixels off"
+        RunError, match="the first two columns are not a projection of the last three: [0-9.]+ pixels off"
     ):
         plan(Raw(tmp_path))
 
@@ -80,10 +80,10 @@ def test_what_a_broken_tree_lacks_is_said(tmp_path: Path) -> None:
     people3d.write(tmp_path)
     path = tmp_path / "skeleton/man33/02_04_jump/camera01/0002.txt"
     path.write_text(path.read_text()[:500])
-    with pytest.raises(RequestError, match="0002.txt: not 67 rows of numbers"):
+    with pytest.raises(RunError, match="0002.txt: not 67 rows of numbers"):
         photos_of(plan(Raw(tmp_path)), "train")
     path.unlink()
-    with pytest.raises(RequestError, match="0002.txt: cannot be read"):
+    with pytest.raises(RequestError, match="0002.txt: no such file"):
         photos_of(plan(Raw(tmp_path)), "train")
     (tmp_path / "rgb/man33").rename(tmp_path / "rgb/child")
     with pytest.raises(RequestError, match="a character's name is like woman01 or man01, not child"):

@@ -13,7 +13,7 @@ from hmrb.data.convert.boxes import rotmat
 from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
 from hmrb.data.sources.pw3d import CONVERTERS, plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.pickles import read_pickle
 from hmrb.records import Photo
 from hmrb.skeleton import SKELETONS
@@ -111,7 +111,7 @@ def test_a_sequence_out_of_step_is_named(tmp_path: Path, change: dict[str, objec
     path = tmp_path / "sequenceFiles/train/train_walk_00.pkl"
     table = read_pickle(path) | change
     save_python2(path, {key: value for key, value in table.items() if value is not None})
-    with pytest.raises(RequestError) as refusal:
+    with pytest.raises(RunError) as refusal:
         photos(Raw(tmp_path))
     assert said in str(refusal.value)
     assert "train_walk_00.pkl" in str(refusal.value)
@@ -120,5 +120,5 @@ def test_a_sequence_out_of_step_is_named(tmp_path: Path, change: dict[str, objec
 def test_a_sequence_that_is_code_is_not_run(tmp_path: Path) -> None:
     made.write(tmp_path)
     (tmp_path / "sequenceFiles/train/train_walk_00.pkl").write_bytes(pickle.dumps(print, protocol=2))
-    with pytest.raises(RequestError, match="asks for .*print"):
+    with pytest.raises(RunError, match="asks for .*print"):
         photos(Raw(tmp_path))

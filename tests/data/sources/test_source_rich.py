@@ -15,7 +15,7 @@ from hmrb.data.convert.boxes import rotmat
 from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.shard import Shard
 from hmrb.data.sources.rich import CONVERTERS, plan
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 EVERYBODY = [person for number in range(len(made.SHOTS)) for person in made.cast(number)]
 
@@ -111,7 +111,7 @@ def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
 )
 def test_labels_out_of_step_are_named(raw: Raw, values: dict[str, Any], said: str) -> None:
     changed(raw.root / "rich_test.npz", **values)
-    with pytest.raises(RequestError) as refusal:
+    with pytest.raises(RunError) as refusal:
         plan(raw)
     assert said in str(refusal.value)
     assert "rich_test.npz" in str(refusal.value)
@@ -123,10 +123,10 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
         plan(bare)
     path = raw.root / "smplx2smpl.pkl"
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:, :20]}))
-    with pytest.raises(RequestError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
+    with pytest.raises(RunError, match=r"SMPLX_FEMALE.npz: has 24 vertices, but the matrix to SMPL is for 20"):
         photos_of(plan(raw), "test")
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:100]}))
-    with pytest.raises(RequestError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
+    with pytest.raises(RunError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
         plan(raw)
     path.write_bytes(pickle.dumps({"matrix": made.matrix()}))
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"

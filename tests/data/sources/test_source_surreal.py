@@ -110,12 +110,12 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
         ({"gender": np.full((5, 1), 2)}, "gender has values other than 0"),
     ):
         scipy.io.savemat(path, whole | change)
-        with pytest.raises(RequestError, match=f"01_01_c0001_info.mat: {said}"):
+        with pytest.raises(RunError, match=f"01_01_c0001_info.mat: {said}"):
             photos(Raw(tmp_path))
     scipy.io.savemat(path, {key: value for key, value in whole.items() if key != "zrot"})
-    with pytest.raises(RequestError, match="missing variables: zrot"):
+    with pytest.raises(RunError, match="missing variables: zrot"):
         photos(Raw(tmp_path))
     scipy.io.savemat(path, whole)
     (folder / "01_01_c0001.mp4").write_bytes(b"no video")
-    with pytest.raises(RunError, match=r"images cannot be read.*01_01_c0001.mp4/000000: image cannot be decoded"):
+    with pytest.raises(RunError, match=r"images cannot be used.*01_01_c0001.mp4/000000: image cannot be decoded"):
         convert(SOURCE, plan(Raw(tmp_path)), Store(tmp_path / "home"), ConversionOptions("a test"), ProgressReporter())

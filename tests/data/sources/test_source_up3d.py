@@ -113,16 +113,16 @@ def _spoil(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("betas", RequestError, r"00000_body\.pkl: missing betas; download it again"),
-        ("pose", RequestError, r"00000_body\.pkl: pose has 69 numbers, expected 72"),
-        ("rt", RequestError, r"the camera is rotated \(rt\)"),
-        ("joints", RequestError, r"00000_joints\.npy: shape \(2, 14\), expected \(3, 14\)"),
-        ("cut", RequestError, r"00000_joints\.npy: not a readable \.npy file of numbers"),
-        ("crop", RequestError, r"00000_fit_crop_info\.txt: does not contain the six numbers of a crop"),
+        ("betas", RunError, r"00000_body\.pkl: missing betas; download it again"),
+        ("pose", RunError, r"00000_body\.pkl: pose has 69 numbers, expected 72"),
+        ("rt", RunError, r"the camera is rotated \(rt\)"),
+        ("joints", RunError, r"00000_joints\.npy: shape \(2, 14\), expected \(3, 14\)"),
+        ("cut", RunError, r"00000_joints\.npy: not a readable \.npy file of numbers"),
+        ("crop", RunError, r"00000_fit_crop_info\.txt: does not contain the six numbers of a crop"),
         ("render", RunError, r"00000_render_light\.png: image cannot be (read|decoded)"),
         (
             "list",
-            RequestError,
+            RunError,
             r"train\.txt: '/00000_image\.jpg' is not an image name; lines must be like /00000_image\.png",
         ),
         ("climb", RunError, "which is outside this folder; rejected"),

@@ -57,7 +57,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def planned(slug: str, root: Path, store: Store, compat: bool = False) -> tuple[Converter, list[SplitPlan]]:
     TREES[slug](root)
     source = CONVERTERS[slug]
-    return source, source.plan(Raw(root, compat, store))
+    return source, source.plan(Raw(root, compat, store, name=slug))
 
 
 def checked(source: Converter, part: SplitPlan, store: Store, whole: bool = False) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_what_macos_leaves_beside_files_is_not_data(slug: str, tmp_path: Path, s
     for path in [path for path in (tmp_path / "raw").rglob("*") if path.is_file()]:
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7 icon")
         path.with_name(".DS_Store").write_bytes(b"\0\0\0\1Bud1")
-    parts = CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store))
+    parts = CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store, name=slug))
     assert {part.split: len(part.items) for part in parts} == before
     photo = next(iter(parts[0].read(parts[0].items[0])))
     assert photo.name
@@ -194,8 +194,8 @@ def test_a_fault_is_named(slug: str, tmp_path: Path, store: Store) -> None:
 @every_tree
 def test_an_empty_folder_is_refused_with_what_should_be_in_it(slug: str, tmp_path: Path, store: Store) -> None:
     (tmp_path / "raw").mkdir()
-    with pytest.raises(RequestError, match="contains no .*; see hmrb convert-data"):
-        CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store))
+    with pytest.raises(RequestError, match=f"contains no .*; see hmrb convert-data {slug} --explain"):
+        CONVERTERS[slug].plan(Raw(tmp_path / "raw", False, store, name=slug))
 
 
 @every_tree

@@ -87,7 +87,8 @@ OTHERS = {
     "instavariety.BODY": 14, "instavariety.FACE": 5, "instavariety.TOES": 6, "leeds.POINTS": 14, "lip.POINTS": 16,
     "mpi_inf_3dhp.MISSING": (0.0, 0.0, 0.0, 0.0), "mpii.POINTS": 16, "muco.PICTURES": 200,
     "oh50k3d.UNITS": 7.0, "oh50k3d.PEOPLE": 200, "people3d.POINTS": 67, "people3d.METRES": 0.1,
-    "people3d.FOCAL_PX": 700.0, "people3d.MIDDLE_PX": (320.0, 240.0), "rich.POSE": 66, "rich.BETAS": 10,
+    "people3d.FOCAL_PX": 700.0, "people3d.MIDDLE_PX": (320.0, 240.0),
+    "people3d.SIZE": (640, 480), "rich.POSE": 66, "rich.BETAS": 10,
     "eft.NUM_VALUES": 2 + 1 + 3 + 10 + 216 + 147,
     "synthetic.TRAIN_PEOPLE": 10_000, "synthetic.TEST_PEOPLE": 500,
 }  # fmt: skip

@@ -1,0 +1,55 @@
+"""What hmrb convert-data prints: a dataset's card, the estimate of a conversion, a finished shard."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hmrb.data.convert.conversion import ConversionOptions, SplitPlan
+    from hmrb.data.shard import ShardInfo
+
+
+def print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
+    """Prints a shard's people, size and hash, and where its contact sheet is."""
+    from hmrb.data.convert.contact_sheet import contact_sheet
+
+    size = path.stat().st_size / 1e6
+    console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
+    if info.num_images > 1:
+        console.print(f"  contact sheet: {contact_sheet(path)}", soft_wrap=True, highlight=False)
+    console.print(f"  to check it: hmrb verify {path}", soft_wrap=True, highlight=False)
+
+
+def print_estimate(parts: "Sequence[SplitPlan]", making: "ConversionOptions") -> None:
+    """Prints the number of items, and the time and size estimated from a few items of each part."""
+    from hmrb.data.convert.conversion import estimate
+
+    for part in parts:
+        about = estimate(part, making)
+        print(
+            f"{part.split}: {len(part.items)} items, about {about.people:.0f} people, {about.bytes / 1e6:.0f} MB,"
+            f" {_minutes(about.seconds / making.workers)} in {making.workers} processes"
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return "less than a minute" if seconds < 60 else f"{seconds / 60:.0f} min"
+
+
+def explain_dataset(slug: str) -> None:
+    """Prints where to get a dataset, its files and its pitfalls."""
+    from hmrb.data.convert.catalogue import DATASETS
+    from hmrb.data.sources import CONVERTERS
+
+    row = DATASETS[slug]
+    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\ndownload: {row.homepage} ({row.access}); {row.licence}")
+    source = CONVERTERS.get(slug)
+    if source is None:
+        print("hmrb has no converter for it yet.")
+        return
+    print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
+    print("\n".join(f"- {trap}" for trap in source.traps))
+    if source.study:
+        print(f"\n--compat study: {source.study}")

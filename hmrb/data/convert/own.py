@@ -1,0 +1,89 @@
+"""Names of datasets that are not in the catalogue: the shards that users pack from files of their own."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmrb.data.convert.catalogue import ALIASES, DATASETS, Dataset, Size, dataset, train_set
+from hmrb.errors import RequestError
+from hmrb.lookup import UnknownName, did_you_mean
+from hmrb.store import Store
+
+if TYPE_CHECKING:
+    from hmrb.data.shard import ShardInfo
+
+OWN_NAME = re.compile(r"[a-z0-9_-]+")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name can be a user's: not in the catalogue, and of a-z, 0-9, _ and -."""
+    return bool(OWN_NAME.fullmatch(name)) and name.replace("-", "_") not in {*DATASETS, *ALIASES}
+
+
+def shard_name(name: str, split: str) -> tuple[str, bool]:
+    """The dataset that a shard of packed data is named after, and whether it is the user's own; `-` becomes `_`.
+
+    Raises RequestError if a name or the split is not allowed.
+    """
+    if is_own(name):
+        if not OWN_NAME.fullmatch(split):
+            raise RequestError(f"--split {split}: the name of a split has the letters a-z, digits, _ and -")
+        return name.replace("-", "_"), True
+    if not OWN_NAME.fullmatch(name):
+        raise RequestError(
+            f"--as {name}: not a dataset of the catalogue{did_you_mean(name, DATASETS)}; a name of your own has the"
+            " letters a-z, digits, _ and -"
+        )
+    slug = dataset(name).slug
+    known = {row_split for row in DATASETS.values() for owner, row_split in row.shards if owner == slug}
+    if split not in known:
+        raise RequestError(f"{slug} has no split '{split}'; it has {', '.join(sorted(known))}")
+    return slug, False
+
+
+def trainable(name: str, store: Store) -> None:
+    """Raises RequestError if `name` is neither a training set of the catalogue nor a shard in the store."""
+    if is_own(name):
+        if store.shard(name.replace("-", "_"), "train").is_file():
+            return
+        raise UnknownName(
+            f"no dataset named '{name}'.{did_you_mean(name, DATASETS)} hmrb list-datasets lists the catalogue; data of"
+            f" your own: hmrb convert-data spin --file FILE --images DIR --as {name}"
+        )
+    train_set(name)
+
+
+def own_shards(store: Store) -> list[Path]:
+    """The shards in the store whose file names are not of the catalogue."""
+    known = {store.shard(owner, split) for row in DATASETS.values() for owner, split in row.shards}
+    return [path for path in sorted((store.root / "shards").glob("[!.]*.h5")) if path not in known and _is_main(path)]
+
+
+def own_datasets(store: Store) -> list[Dataset]:
+    """The user's datasets with shards in the store, as rows like the catalogue's."""
+    if not (paths := own_shards(store)):
+        return []
+    from hmrb.data.shard import Shard  # HDF5 only if there is something to read
+
+    splits: dict[str, list[ShardInfo]] = {}
+    for path in paths:
+        with suppress(RequestError):  # hmrb verify says what is wrong with it
+            info = Shard(path).info
+            if path == store.shard(info.dataset, info.split):
+                splits.setdefault(info.dataset, []).append(info)
+    return [_row(name, infos) for name, infos in splits.items()]
+
+
+def _row(name: str, infos: "list[ShardInfo]") -> Dataset:
+    return Dataset(
+        slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
+        size=Size(sum(info.num_people for info in infos), "people", "verified"), licence="unknown",
+        homepage="", access="own", skeleton=infos[0].skeleton,
+        splits=tuple(info.split for info in infos), note="; ".join(info.source for info in infos),
+    )  # fmt: skip
+
+
+def _is_main(path: Path) -> bool:
+    """Whether a file is a shard, not the images of one."""
+    return not re.search(r"\.pictures-\d+$", path.stem)
