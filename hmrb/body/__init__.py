@@ -115,8 +115,7 @@ class SMPL(nn.Module):
         self._keep("weights", _padded(torch.from_numpy(file.weights).T))
         # Joints are linear in betas, so they are regressed once here instead of from every shaped mesh.
         self._keep("rest_joints", regressor @ template)
-        joint_shapedirs = torch.einsum("jv,vck->jck", regressor, shapedirs)
-        self._keep("joint_shapedirs", joint_shapedirs.permute(2, 0, 1).flatten(1).contiguous())
+        self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
         self._bends = file.posedirs is not None
         one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
         self._keep_rows(self.kind.keypoints, np.concatenate([one_hot, file.extra_regressor]))
@@ -138,7 +137,9 @@ class SMPL(nn.Module):
     def forward(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"], part: str = "") -> Mesh:
         """Pose the mesh; if `part` is a skeleton's name, only the vertices that its joints depend on."""
         template, directions, weights = (getattr(self, name) for name in self._planes(part))
-        joints = torch.addmm(self.rest_joints.flatten(), betas, self.joint_shapedirs).unflatten(1, (-1, 3))
+        joints = torch.addmm(self.rest_joints.flatten(), betas, self.joint_shapedirs.flatten(0, 1).T).unflatten(
+            1, (-1, 3)
+        )
         chain, moves = self._tree(rotmats, joints)
         shape_and_pose = betas
         if self._bends:

@@ -56,7 +56,7 @@ def test_a_record_of_gigabytes_is_refused_by_its_header(tmp_path: Path) -> None:
     path = tmp_path / "toy.tfrecord"
     length = struct.pack("<Q", 2 << 30)
     path.write_bytes(length + struct.pack("<I", _masked(_crc(length))))
-    with pytest.raises(RequestError, match=r"record 0 has 2,147,483,648 bytes; the limit is 1,073,741,824"):
+    with pytest.raises(RunError, match=r"record 0 has 2,147,483,648 bytes; the limit is 1,073,741,824"):
         list(records(path))
 
 
