@@ -23,6 +23,7 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
+from hmrb.formats.files import short_sha
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
@@ -181,7 +182,7 @@ def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, optio
 def _of_file(path: Path, body: str) -> Provenance:
     return Provenance(
         experiment=path.stem,
-        checkpoint={"path": path.name, "sha": file_sha(path), "step": 0},
+        checkpoint={"path": path.name, "sha": short_sha(path), "step": 0},
         chosen_by=f"unknown: predictions in {path.name}",
         body={"name": body, "sha": "unknown"},
         trained_on={},
@@ -207,7 +208,7 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
         experiment=experiment.name,
         checkpoint={
             "path": f"{path.absolute().parent.name}/{path.name}",  # a record tells nobody the folders of a machine
-            "sha": file_sha(path),
+            "sha": short_sha(path),
             "step": checkpoint.step,
             "hmrb": checkpoint.code_version,
         },
@@ -235,14 +236,6 @@ def machine(world: World, people: int, seconds: float, precision: Precision = "f
         seconds=round(seconds, 2),
         images_per_s=round(people / seconds, 1),
     )
-
-
-def file_sha(path: Path) -> str:
-    """16 hex digits of a file's SHA-256."""
-    import hashlib
-
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:

@@ -1,8 +1,11 @@
-"""What a file is, by its first bytes, and why it cannot be opened: the words of every reader's message."""
+"""What a file is, by its first bytes, why it cannot be opened, in the words of every message, and atomic writes."""
 
 import errno
+import hashlib
+import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 LOOKED_BYTES = 1024
@@ -104,3 +107,22 @@ def instead(path: Path, *expected: str) -> str:
     """`; it is an HTML page`, for the end of a message; empty if the first bytes show nothing else than `expected`."""
     found = what_it_is(path)
     return f"; it is {found}" if found and found not in expected else ""
+
+
+def put_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file atomically: temporary name, then rename. Raises OSError; whatever interrupts it leaves no part."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def short_sha(path: Path) -> str:
+    """16 hex digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

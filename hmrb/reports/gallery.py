@@ -1,9 +1,7 @@
 """Draws people of a benchmark: the photo, the predicted mesh over it, and the mesh from the side."""
 
 import base64
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import BETTER, UNITS
+from hmrb.formats.files import put_file
 from hmrb.geometry import FOCAL_PX, camera_translation
 
 TILE_PX = 256
@@ -57,7 +56,15 @@ def overlay(
 
 def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     """Renders a mesh turned by 90 degrees about the camera's vertical axis: seen from the picture's right."""
-    turned = np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1)
+    return _from(body, np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1), size)
+
+
+def from_above(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Renders a mesh seen from above, the photo's camera below the tile."""
+    return _from(body, np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1), size)
+
+
+def _from(body: SMPL, turned: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     low, high = turned.min(0), turned.max(0)
     distance = 2 * FOCAL_PX / size  # about the distance of the overlay: almost no perspective
     turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
@@ -148,13 +155,8 @@ def ranked_by(scores: Scores) -> str:
 
 
 def put(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file atomically: temporary name, then rename."""
-    part = path.with_name(f".{path.name}.part")
+    """Writes a file of a report atomically. Raises RunError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        os.replace(part, path)
+        put_file(path, write)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise RunError(f"{path}: could not write the report ({error.strerror or error})") from None

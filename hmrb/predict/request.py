@@ -1,0 +1,121 @@
+"""A whole request: every picture predicted, its files written, and an account of everybody."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hmrb.errors import RequestError, RunError
+from hmrb.predict.cameras import UNASKED, AskedCamera
+from hmrb.predict.engine import BATCH, Finder, predict_pictures
+from hmrb.predict.inputs import Inputs
+from hmrb.predict.network import Network
+from hmrb.predict.outputs import OutputFolder
+from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox
+from hmrb.predict.wanted import Wanted
+
+SHOWN = 20  # problems that the last message lists
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictRequest:
+    """Pictures, the network that looks at them, what to write; `find` finds people (None: they are given, or whole)."""
+
+    inputs: Inputs
+    network: Network
+    wanted: Wanted
+    find: Finder | None = None
+    asked: AskedCamera = UNASKED
+    batch: int = BATCH
+
+    def said(self) -> list[str]:
+        """What the request does, in lines."""
+        network, is_whole = self.network, self.find is None and self.inputs.needs_boxes
+        margins = [WHOLE_MARGIN] if is_whole else self.inputs.margins(network.rule.margin)
+        crops = "; or ".join(network.rule.said(margin) for margin in margins)
+        return [*network.notes, f"{network.name} on {network.device}, {network.precision}; crop: {crops}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of a request: counts, the files, what could not be done, and what is worth knowing."""
+
+    pictures: int
+    people: int
+    empty: int
+    files: tuple[str, ...]
+    cameras: dict[str, int]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The account in lines."""
+        nobody = f", {self.empty} of them without people" if self.empty else ""
+        cameras = [f"camera of {count} people: {said}" for said, count in sorted(self.cameras.items())]
+        return [f"{self.people} people in {self.pictures} pictures{nobody}", *cameras, *self.files]
+
+    def json(self) -> str:
+        """The account as JSON."""
+        return json.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}, indent=1)
+
+    def check(self) -> None:
+        """Raises RunError with what could not be done."""
+        if self.problems:
+            more = f"\nand {len(self.problems) - SHOWN} more" if len(self.problems) > SHOWN else ""
+            listed = "\n".join(self.problems[:SHOWN])
+            raise RunError(f"{len(self.problems)} pictures or boxes were left out:\n{listed}{more}")
+
+
+def predict_into(
+    folder: Path,
+    request: PredictRequest,
+    done: Callable[[object], None] = lambda picture: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Account:
+    """Predict all pictures and write the results to `folder`. Calls `done` per picture, `say` with notes.
+
+    Raises RunError if a file cannot be written; the files of pictures before it are whole.
+    """
+    out = OutputFolder(folder, request.wanted)
+    problems: list[str] = []
+    notes: list[str] = []
+    cameras: dict[str, int] = {}
+    seen = empty = 0
+    keep = request.wanted.overlay
+    find, asked, batch = request.find, request.asked, request.batch
+    for result in predict_pictures(request.inputs.pictures, request.network, find, asked, batch, keep):
+        problems += result.problems
+        for note in result.notes:
+            say(note)
+        notes += result.notes
+        if result.people is not None:
+            seen, empty = seen + 1, empty + (not len(result.people))
+            for said in result.people.camera_from:
+                cameras[said] = cameras.get(said, 0) + 1
+            out.add(result.people, result.rows)
+        done(result.source)
+    if seen:
+        out.finish(request.inputs.is_one_shard)
+    return Account(seen, out.num_people, empty, tuple(out.summary()), cameras, tuple(problems), tuple(notes))
+
+
+def finder_named(name: str | None) -> Finder:
+    """The detector of this name, or the default one. Raises RequestError."""
+    try:
+        detectors = import_module("hmrb.detect")
+    except ImportError:
+        raise RequestError(
+            "this hmrb has no detector; say where the people are: --box x,y,w,h, a list, or --whole"
+        ) from None
+    detector = detectors.load_detector(*([name] if name else []))
+
+    def find(picture: UInt8[np.ndarray, "H W 3"]) -> list[GivenBox]:
+        found = detector(picture)
+        boxes, scores = found.boxes.tolist(), found.scores.tolist()
+        return [GivenBox((box[0], box[1], box[2], box[3]), score) for box, score in zip(boxes, scores, strict=True)]
+
+    return find
