@@ -60,7 +60,7 @@ def predict(
         raise RequestError("--box, --detect and --whole are three ways to say where the people are; give one")
     check_folder(out)
     asked, store = AskedCamera(focal, fov), Store.default()
-    found = read_inputs(inputs, store, images)
+    found = read_inputs(inputs, store, images).taken_with(asked)
     wanted = Wanted.of(overlay, mesh, found.is_data)
     if box:
         found = with_boxes(found, box)
@@ -72,7 +72,7 @@ def predict(
 
     network = load_network(checkpoint, device, precision, store)
     finder = finder_named(detector) if found.needs_boxes and not whole else None
-    request = PredictRequest(found, network, wanted, finder, asked, batch)
+    request = PredictRequest(found, network, wanted, finder, batch)
     if json_:
         summary = predict_into(out, request)
         typer.echo(summary.json())

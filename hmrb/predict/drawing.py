@@ -44,7 +44,7 @@ def views(people: People) -> UInt8[np.ndarray, "H W 3"]:
         x, y, side = people.square[i].tolist()
         zoom = TILE_PX / side
         matrix = np.array([[zoom, 0, TILE_PX / 2 - zoom * x], [0, zoom, TILE_PX / 2 - zoom * y]])
-        crop = np.asarray(cv2.warpAffine(pixels, matrix, (TILE_PX, TILE_PX), flags=cv2.INTER_AREA))
+        crop = np.asarray(cv2.warpAffine(pixels, matrix, (TILE_PX, TILE_PX), flags=cv2.INTER_AREA, borderValue=PAPER))
         camera, colour = people.crop_camera, COLOURS[i % len(COLOURS)]
         center = matrix[:, :2] @ camera.center_px[i] + matrix[:, 2]
         placed = (people.vertices[i] + camera.transl[i]).astype(np.float32)

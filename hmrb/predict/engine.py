@@ -14,7 +14,7 @@ from hmrb.data.warp import square_matrix
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.models.crops import CropRule
-from hmrb.predict.cameras import UNASKED, AskedCamera, Intrinsics, camera_of, middle
+from hmrb.predict.cameras import Intrinsics, middle
 from hmrb.predict.network import Network
 from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, OpenedPicture, PictureSource, box_problem, open_picture
@@ -61,7 +61,6 @@ def predict_pictures(
     sources: Iterable[PictureSource],
     network: Network,
     find: Finder | None = None,
-    asked: AskedCamera = UNASKED,
     batch: int = BATCH,
     keep_pixels: bool = True,
 ) -> Iterator[PictureResult]:
@@ -73,7 +72,7 @@ def predict_pictures(
     waiting: deque[_Waiting] = deque()
     queue: deque[tuple[_Waiting, PersonCrop]] = deque()
     for source in sources:
-        entry = _opened(source, network.rule, find, asked)
+        entry = _opened(source, network.rule, find)
         waiting.append(entry)
         queue.extend((entry, crop) for crop in entry.crops)
         while len(queue) >= batch:
@@ -84,8 +83,9 @@ def predict_pictures(
     yield from _done(waiting, network, keep_pixels)
 
 
-def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule, camera: Intrinsics | None) -> PersonCrop:
+def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule) -> PersonCrop:
     """Cut a person out of a picture by the model's rule, as evaluation does."""
+    camera = opened.camera
     square = rule.square(given.box, margin)
     matrix = square_matrix(np.array(square[:2]), square[2], rule.image_px)
     size = (rule.image_px, rule.image_px)
@@ -109,7 +109,7 @@ def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Co
     )
 
 
-def _opened(source: PictureSource, rule: CropRule, find: Finder | None, asked: AskedCamera) -> _Waiting:
+def _opened(source: PictureSource, rule: CropRule, find: Finder | None) -> _Waiting:
     try:
         opened = open_picture(source)
     except UnreadablePicture as error:
@@ -121,13 +121,12 @@ def _opened(source: PictureSource, rule: CropRule, find: Finder | None, asked: A
     elif boxes is None:
         assert find is not None
         boxes = tuple(find(opened.pixels))
-    camera = camera_of(asked, source.camera, opened.exif, width, height)
     problems, crops = [], []
     for given in boxes:
         if problem := box_problem(given.box, width, height):
             problems.append(f"{source.name}: {problem}")
         else:
-            crops.append(cut(opened, given, margin, rule, camera))
+            crops.append(cut(opened, given, margin, rule))
     notes = opened.notes if boxes else (*opened.notes, f"{source.name}: nobody found")
     return _Waiting(PictureResult(source, None, problems=tuple(problems), notes=notes), opened, crops)
 

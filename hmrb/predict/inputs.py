@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from hmrb.data.checksums import check_once
+from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.files import HDF5, visible, what_it_is
 from hmrb.formats.pictures import read_picture
 from hmrb.lookup import did_you_mean
+from hmrb.predict.cameras import AskedCamera
 from hmrb.predict.datasets import shard_pictures, tar_pictures
 from hmrb.predict.lists import csv_pictures, json_pictures, parquet_pictures
 from hmrb.predict.pictures import GivenBox, PictureSource, box_problem
@@ -57,6 +60,10 @@ class Inputs:
         pictures = [replace(picture, boxes=None, margin=None) for picture in self.pictures]
         return replace(self, pictures=pictures, is_one_shard=False)
 
+    def taken_with(self, asked: AskedCamera) -> "Inputs":
+        """The same pictures with what the user says of the camera."""
+        return replace(self, pictures=[replace(picture, asked=asked) for picture in self.pictures])
+
     def margins(self, own: float) -> list[float]:
         """The widths of the squares relative to their boxes; `own` is the method's."""
         return sorted({picture.margin or own for picture in self.pictures})
@@ -75,6 +82,8 @@ def read_inputs(words: Sequence[str], store: Store, images: Path | None = None) 
         kinds += [kind] * len(paths)
         for path in paths:
             found, said = READERS[kind](path, images)
+            if kind == "shard":
+                check_once(Shard(path), store)
             pictures += found
             notes += said
     if not pictures:

@@ -1,7 +1,7 @@
 """A network ready to predict: its checkpoint, device, precision, crop rule, and the body that poses its people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from hmrb.batch import Conditioning, Prediction
 from hmrb.body import SMPL, load_body
 from hmrb.body.official import BodyError
 from hmrb.bodykind import kind_of
-from hmrb.checkpoint import UNKNOWN_BODY, load_weights_into
+from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import normalised
 from hmrb.errors import RequestError
 from hmrb.lookup import find
@@ -29,13 +29,20 @@ PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp1
 class Network:
     """A model in evaluation mode. `body` is None if its files are not here; `notes` then says so."""
 
-    name: str
+    path: Path
+    checkpoint: Checkpoint
+    """Its weights are in `model` alone."""
     model: HMR
     body_name: str
     body: SMPL | None
     device: torch.device
     precision: Precision
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The run's folder and the file's name."""
+        return f"{self.path.absolute().parent.name}/{self.path.name}"
 
     @property
     def rule(self) -> CropRule:
@@ -81,8 +88,8 @@ def load_network(path: Path, device: str = "auto", precision: str = "fp32", stor
         model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, str(path))
     model.eval()
-    name = f"{found.path.absolute().parent.name}/{found.path.name}"
-    return Network(name, model, experiment.body, body, chosen, half, tuple(notes))
+    kept = replace(checkpoint, model={}, training={"knobs": checkpoint.training.get("knobs", {})})
+    return Network(found.path, kept, model, experiment.body, body, chosen, half, tuple(notes))
 
 
 def device_named(name: str) -> torch.device:

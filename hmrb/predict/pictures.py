@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from hmrb.formats.exif import Exif, is_animated, read_exif
 from hmrb.formats.pictures import UnreadablePicture, decoded
-from hmrb.predict.cameras import Intrinsics
+from hmrb.predict.cameras import UNASKED, AskedCamera, Intrinsics, camera_of
 
 WHOLE_MARGIN = 1.0  # of a box that is the whole picture: its square is all that there is to see
 
@@ -27,17 +27,18 @@ class GivenBox:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureSource:
-    """A picture that is asked for: its name in results, its bytes, its people's boxes (None: to be found).
+    """A picture that is asked for: its name in results, its bytes or pixels, its people's boxes (None: to be found).
 
     `is_stored_as_is`: a data set's picture, whose labels ignore EXIF. `margin` is the square's in a data set (None: the
-    method's). `camera` is the data set's.
+    method's). `asked` is what the user says of the camera, `camera` what the data set says.
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | UInt8[np.ndarray, "H W 3"]]
     boxes: tuple[GivenBox, ...] | None = None
     is_stored_as_is: bool = False
     margin: float | None = None
+    asked: AskedCamera = UNASKED
     camera: Intrinsics | None = None
 
 
@@ -51,6 +52,11 @@ class OpenedPicture:
     notes: tuple[str, ...] = ()
 
     @property
+    def camera(self) -> Intrinsics | None:
+        """The picture's camera, if anybody knows it."""
+        return camera_of(self.source.asked, self.source.camera, self.exif, *self.size_px)
+
+    @property
     def size_px(self) -> tuple[int, int]:
         """Width and height."""
         height, width = self.pixels.shape[:2]
@@ -58,8 +64,15 @@ class OpenedPicture:
 
 
 def open_picture(source: PictureSource) -> OpenedPicture:
-    """Read and decode a picture. Raises UnreadablePicture."""
+    """Read and decode a picture. Raises UnreadablePicture, also for pixels that are not RGB of 8 bits."""
     data = source.read()
+    if isinstance(data, np.ndarray):
+        if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or not data.size:
+            raise UnreadablePicture(
+                f"{source.name}: an array of type {data.dtype} and shape {data.shape} is no picture; give RGB pixels,"
+                " uint8 of shape (height, width, 3)"
+            )
+        return OpenedPicture(source, data, Exif(1, {}))
     if not data:
         raise UnreadablePicture(f"{source.name}: image cannot be decoded: it is an empty file")
     exif = Exif(1, {}) if source.is_stored_as_is else read_exif(data)

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmrb.errors import RequestError, RunError
-from hmrb.predict.cameras import UNASKED, AskedCamera
 from hmrb.predict.engine import BATCH, Finder, predict_pictures
 from hmrb.predict.inputs import Inputs
 from hmrb.predict.network import Network
@@ -29,7 +28,6 @@ class PredictRequest:
     network: Network
     wanted: Wanted
     find: Finder | None = None
-    asked: AskedCamera = UNASKED
     batch: int = BATCH
 
     def said(self) -> list[str]:
@@ -86,8 +84,8 @@ def predict_into(
     cameras: dict[str, int] = {}
     seen = empty = 0
     keep = request.wanted.overlay
-    find, asked, batch = request.find, request.asked, request.batch
-    for result in predict_pictures(request.inputs.pictures, request.network, find, asked, batch, keep):
+    pictures, network = request.inputs.pictures, request.network
+    for result in predict_pictures(pictures, network, request.find, request.batch, keep):
         problems += result.problems
         for note in result.notes:
             say(note)
