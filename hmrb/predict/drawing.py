@@ -19,13 +19,12 @@ COLOURS = (  # RGB of the first people, light enough to be shaded and far apart 
 )  # fmt: skip
 
 
-def overlay(people: People) -> UInt8[np.ndarray, "H W 3"]:
-    """The bodies of one picture over it, through the picture's camera, the nearest on top; edges are smooth.
+def overlay(people: People, camera: Pinholes) -> UInt8[np.ndarray, "H W 3"]:
+    """The bodies of one picture over it, through a camera per person, the nearest on top; edges are smooth.
 
     Several people get their number. Raises RequestError if there is no body or the pixels were not kept.
     """
     drawn, zoom = _enlarged(_pixels(people))
-    camera = people.picture_camera
     # Where each person has the focal length of the crop rule, depths have no common unit: size tells who is nearer.
     order = np.argsort(-camera.transl[:, 2] / camera.focal_px, kind="stable").tolist()
     for i in order:

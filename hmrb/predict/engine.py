@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cv2
@@ -19,6 +20,7 @@ from hmrb.predict.network import Network
 from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, OpenedPicture, PictureSource, box_problem, open_picture
 
+THREADS, AHEAD = 2, 4  # that decode, and pictures that wait decoded
 BATCH = 64  # people together, as evaluation looks at them
 Finder = Callable[[UInt8[np.ndarray, "H W 3"]], list[GivenBox]]
 """Finds the people of a picture whose boxes nobody gave."""
@@ -71,8 +73,8 @@ def predict_pictures(
     """
     waiting: deque[_Waiting] = deque()
     queue: deque[tuple[_Waiting, PersonCrop]] = deque()
-    for source in sources:
-        entry = _opened(source, network.rule, find)
+    for opened in _ahead(sources):
+        entry = _cut_out(opened, network.rule, find)
         waiting.append(entry)
         queue.extend((entry, crop) for crop in entry.crops)
         while len(queue) >= batch:
@@ -109,11 +111,32 @@ def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Co
     )
 
 
-def _opened(source: PictureSource, rule: CropRule, find: Finder | None) -> _Waiting:
+def _ahead(sources: Iterable[PictureSource]) -> Iterator[OpenedPicture | PictureResult]:
+    """The opened pictures in order, read and decoded in threads while the network computes; those it cannot open."""
+    pool = ThreadPoolExecutor(THREADS)
+    coming: deque[Future[OpenedPicture | PictureResult]] = deque()
     try:
-        opened = open_picture(source)
+        for source in sources:
+            coming.append(pool.submit(_try_open, source))
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _try_open(source: PictureSource) -> OpenedPicture | PictureResult:
+    try:
+        return open_picture(source)
     except UnreadablePicture as error:
-        return _Waiting(PictureResult(source, None, problems=(str(error),)))
+        return PictureResult(source, None, problems=(str(error),))
+
+
+def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder | None) -> _Waiting:
+    if isinstance(opened, PictureResult):
+        return _Waiting(opened)
+    source = opened.source
     width, height = opened.size_px
     margin, boxes = source.margin or rule.margin, source.boxes
     if boxes is None and find is None:

@@ -37,7 +37,7 @@ class OutputFolder:
         stem = self.folder / self._stem(people.pictures[0].name)
         has_body = people.body is not None and len(people) > 0
         if self.wanted.overlay and has_body:
-            self._jpeg(_beside(stem, "_overlay.jpg"), overlay(people))
+            self._jpeg(_beside(stem, "_overlay.jpg"), overlay(people, people.picture_camera))
             self._jpeg(_beside(stem, "_views.jpg"), views(people))
         if self.wanted.parameters:
             text = json.dumps(tree_of(people), allow_nan=False) + "\n"

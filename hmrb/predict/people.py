@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -127,11 +127,15 @@ class People:
         """The same joints in pixels of the picture, through the picture's camera."""
         return self.picture_camera.project(self.joints(skeleton)).astype(np.float32)
 
-    def draw(self, picture: int = 0) -> UInt8[np.ndarray, "H W 3"]:
-        """The bodies over their picture, the nearest on top. Raises RequestError without body or pixels."""
+    def draw(self, picture: int = 0, through: Literal["picture", "crop"] = "picture") -> UInt8[np.ndarray, "H W 3"]:
+        """The bodies over their picture, the nearest on top, 640 to 1280 px wide or high.
+
+        `through` the picture's camera, or each person's own `crop_camera`. Raises RequestError without body or pixels.
+        """
         from hmrb.predict.drawing import overlay  # which imports this module
 
-        return overlay(self.of(picture))
+        some = self.of(picture)
+        return overlay(some, some.picture_camera if through == "picture" else some.crop_camera)
 
     def save_obj(self, path: str | Path, person: int = 0) -> None:
         """Write one person's mesh as Wavefront .obj: metres, y up, about the body's own origin. Raises RunError."""
