@@ -57,12 +57,35 @@ def read_exif(data: bytes) -> Exif:
 
 
 def is_animated(data: bytes) -> bool:
-    """Whether a GIF, PNG or WebP has several frames, by its header."""
+    """Whether a GIF, PNG or WebP has several frames."""
     if data[:4] == b"GIF8":
-        return data.count(b"\x21\xf9\x04") > 1  # one graphic control block per frame
+        return _has_two_frames(data)
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return b"acTL" in data[: data.find(b"IDAT")]
     return data[:4] == b"RIFF" and data[12:16] == b"VP8X" and bool(data[20] & 2)
+
+
+def _has_two_frames(data: bytes) -> bool:
+    """Walks a GIF's blocks up to its second image."""
+
+    def table(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+    images = 0
+    try:
+        at = 13 + table(data[10])
+        while images < 2 and data[at] in (0x21, 0x2C):
+            if data[at] == 0x2C:
+                images += 1
+                at += 11 + table(data[at + 9])
+            else:
+                at += 2
+            while data[at]:  # sub-blocks
+                at += 1 + data[at]
+            at += 1
+    except IndexError:
+        pass
+    return images > 1
 
 
 def _block(data: bytes) -> bytes:
