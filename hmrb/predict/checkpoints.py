@@ -9,6 +9,7 @@ from hmrb.checkpoint import (
     UNKNOWN_BODY,
     Checkpoint,
     DamagedCheckpoint,
+    ForeignCheckpoint,
     Run,
     code_version,
     load_checkpoint,
@@ -66,7 +67,7 @@ def find_checkpoint(path: Path, store: Store) -> FoundCheckpoint:
         path = run.best if run.best.exists() else run.last
     try:
         return FoundCheckpoint(load_checkpoint(path), path)
-    except DamagedCheckpoint as error:
+    except (DamagedCheckpoint, ForeignCheckpoint) as error:
         refusal = str(error)
     cached = store.root / "models" / "imported" / f"{short_sha(path)}.pt"
     if cached.exists():

@@ -11,6 +11,7 @@ from hmrb.predict.people import People
 from hmrb.reports.gallery import LABEL_PX, PAPER, TILE_PX, from_above, from_the_side
 
 SMALLEST_PX, LARGEST_PX = 640, 1280  # of the longer side of an overlay: small photos are enlarged, large ones reduced
+ALPHA = 0.85  # of the bodies
 MOST_ROWS = 64  # people on a sheet of views
 INK = (20, 20, 20)
 COLOURS = (  # RGB of the first people, light enough to be shaded and far apart also for the colour-blind (Okabe, Ito)
@@ -24,11 +25,13 @@ def overlay(people: People, camera: Pinholes) -> UInt8[np.ndarray, "H W 3"]:
 
     Several people get their number. Raises RequestError if there is no body or the pixels were not kept.
     """
-    drawn, zoom = _enlarged(_pixels(people))
+    photo, zoom = _enlarged(_pixels(people))
     # Where each person has the focal length of the crop rule, depths have no common unit: size tells who is nearer.
     order = np.argsort(-camera.transl[:, 2] / camera.focal_px, kind="stable").tolist()
+    solid = photo
     for i in order:
-        drawn = _over(drawn, people, camera, i, zoom)
+        solid = _over(solid, people, camera, i, zoom)
+    drawn = np.asarray(cv2.addWeighted(solid, ALPHA, photo, 1 - ALPHA, 0))  # the photo shows through, nobody behind
     for i in order if len(people) > 1 else ():
         x, y, width, _ = (people.box[i] * zoom).tolist()
         _number(drawn, i + 1, (x + width / 2, y), COLOURS[i % len(COLOURS)])
@@ -87,7 +90,7 @@ def _over(
     center = (camera.center_px[i] + 0.5) * zoom[:2] - 0.5
     focal, at = float(camera.focal_px[i] * zoom[0]), (float(center[0]), float(center[1]))
     colour = COLOURS[i % len(COLOURS)]
-    return shade_mesh(drawn, placed.astype(np.float32), people.faces, focal=focal, center=at, colour=colour)
+    return shade_mesh(drawn, placed.astype(np.float32), people.faces, focal=focal, center=at, colour=colour, alpha=1)
 
 
 def _number(

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from conftest import tiny_tree
 
+from hmrb.body import SMPL, load_body
 from hmrb.bodykind import SMPL_KIND
 from hmrb.predict.people import People, ShownPicture
 
@@ -62,12 +64,16 @@ def saved_by_pillow(mode: str, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@cache
+def open_body() -> SMPL:
+    return load_body("open")
+
+
 def people(count: int = 2, **changes: Any) -> People:
     """Made-up people of the open body before a picture of 640 x 480 px."""
-    from hmrb.body import load_body
-    from hmrb.geometry import rotvec_to_rotmat
-
     import torch
+
+    from hmrb.geometry import rotvec_to_rotmat
 
     rng = np.random.default_rng(0)
     pose = rng.normal(0, 0.2, (count, 24, 3))
@@ -88,7 +94,7 @@ def people(count: int = 2, **changes: Any) -> People:
         "camera_from": ("rule of the method",) * count,
         "image_px": 224,
         "body_name": "open",
-        "body": load_body("open"),
+        "body": open_body(),
     }
     return People(**facts | changes)
 
@@ -97,7 +103,6 @@ def untrained(path: Path, **changes: Any) -> Path:
     """A checkpoint with the initial weights of the tiny spec's model; the camera differs from person to person."""
     import torch
 
-    from hmrb.body import load_body
     from hmrb.checkpoint import Checkpoint, save_checkpoint
     from hmrb.models.hmr import build_model
     from hmrb.spec import parse_experiment
@@ -105,7 +110,7 @@ def untrained(path: Path, **changes: Any) -> Path:
     experiment = parse_experiment(tiny_tree() | changes, "tiny")
     torch.manual_seed(0)
     model = build_model(experiment.model)
-    sha = load_body("open").sha if experiment.body == "open" else "unknown"
+    sha = open_body().sha if experiment.body == "open" else "unknown"
     content = Checkpoint(
         spec=experiment.model_dump_json(), model=model.state_dict(), training={}, step=1,
         body={"name": experiment.body, "sha": sha}, shards={}, chosen_by="a test", score=None, code_version="",

@@ -85,8 +85,13 @@ def test_who_knows_the_camera_best_is_believed() -> None:
     assert wide.focal_px == pytest.approx(320)
 
 
-@pytest.mark.parametrize("wrong", [{"focal_px": 0.0}, {"focal_px": -3.0}, {"focal_px": math.nan}, {"focal_px": math.inf},
-                                   {"fov_deg": 180.0}, {"fov_deg": math.nan}, {"focal_px": 9.0, "fov_deg": 9.0}])  # fmt: skip
+WRONG: list[dict[str, float]] = [
+    {"focal_px": 0.0}, {"focal_px": -3.0}, {"focal_px": math.nan}, {"focal_px": math.inf}, {"fov_deg": 180.0},
+    {"fov_deg": math.nan}, {"focal_px": 9.0, "fov_deg": 9.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_impossible_cameras_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(RequestError):
         AskedCamera(**wrong)
