@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, BodyKind
@@ -40,8 +40,10 @@ from hmrb.run import machine, provenance_of, run_experiment
 from hmrb.spec import load_experiment, parse_experiment
 from hmrb.store import Store
 
-Picture = UInt8[np.ndarray, "H W 3"] | str | Path
-Boxes = Float[np.ndarray, "N 4"] | Sequence[Sequence[float]]
+Picture = np.ndarray | str | Path
+"""RGB pixels (uint8, H W 3), or the path of a photo."""
+Boxes = np.ndarray | Sequence[Sequence[float]]
+"""The people of a picture (N 4): x, y, width, height in its pixels."""
 CropsToBodies = Callable[[UInt8[np.ndarray, "N S S 3"]], Mapping[str, Any]]
 """From RGB crops to `rotmats` (N 24 3 3), `betas` (N 10) and `camera` (N 3: scale, x, y of the crop)."""
 
@@ -55,7 +57,7 @@ class Predictor:
     def __call__(
         self,
         pictures: Picture | Sequence[Picture],
-        boxes: Boxes | Sequence[Boxes | None] | Literal["detect", "whole"] = "detect",
+        boxes: Boxes | Sequence[Boxes | None] | str = "detect",
         *,
         focal_px: float | Sequence[float | None] | None = None,
         batch: int = BATCH,
