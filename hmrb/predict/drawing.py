@@ -11,6 +11,7 @@ from hmrb.predict.people import People
 from hmrb.reports.gallery import LABEL_PX, PAPER, TILE_PX, from_above, from_the_side
 
 SMALLEST_PX, LARGEST_PX = 640, 1280  # of the longer side of an overlay: small photos are enlarged, large ones reduced
+MOVED = 0.01  # mean distance of vertices; 2 px of a crop of 224
 ALPHA = 0.85  # of the bodies
 MOST_ROWS = 64  # people on a sheet of views
 INK = (20, 20, 20)
@@ -36,6 +37,23 @@ def overlay(people: People, camera: Pinholes) -> UInt8[np.ndarray, "H W 3"]:
         x, y, width, _ = (people.box[i] * zoom).tolist()
         _number(drawn, i + 1, (x + width / 2, y), COLOURS[i % len(COLOURS)])
     return drawn
+
+
+def camera_to_draw(people: People) -> tuple[Pinholes, str]:
+    """The camera for the overlay of one picture, and a note if it is not the picture's.
+
+    A network that sees only crops puts the body over the person in its own camera. A short focal length moves it away;
+    by more than MOVED of the square, everybody is drawn through their own camera.
+    """
+    own, picture = people.crop_camera, people.picture_camera
+    moved = np.linalg.norm(picture.project(people.vertices) - own.project(people.vertices), axis=2).mean(1)
+    share = float((moved / people.square[:, 2]).max(initial=0))
+    if share <= MOVED:
+        return picture, ""
+    return own, (
+        f"{people.pictures[0].name}: drawn through each person's own camera; the picture's ({people.camera_from[0]})"
+        f" moves bodies by up to {share:.1%} of their square"
+    )
 
 
 def views(people: People) -> UInt8[np.ndarray, "H W 3"]:

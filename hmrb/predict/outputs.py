@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from hmrb.predict.drawing import overlay, views
+from hmrb.predict.drawing import camera_to_draw, overlay, views
 from hmrb.predict.people import People, joined, save, save_arrays
 from hmrb.predict.tables import table_of, tree_of
 from hmrb.predict.wanted import ALL, Wanted
@@ -30,14 +30,19 @@ class OutputFolder:
     _everybody: list[People] = field(default_factory=list)
     _rows: list[int] = field(default_factory=list)
 
-    def add(self, people: People, rows: Sequence[int]) -> None:
-        """Write the files of one picture: NAME_overlay.jpg, NAME_views.jpg, NAME.json, NAME.npz, NAME_1.obj, ..."""
+    def add(self, people: People, rows: Sequence[int]) -> str:
+        """Write the files of one picture: NAME_overlay.jpg, NAME_views.jpg, NAME.json, NAME.npz, NAME_1.obj, ...
+
+        Returns what is worth saying about them.
+        """
+        note = ""
         self._everybody.append(replace(people, pictures=tuple(replace(one, pixels=None) for one in people.pictures)))
         self._rows += rows
         stem = self.folder / self._stem(people.pictures[0].name)
         has_body = people.body is not None and len(people) > 0
         if self.wanted.overlay and has_body:
-            self._jpeg(_beside(stem, "_overlay.jpg"), overlay(people, people.picture_camera))
+            camera, note = camera_to_draw(people)
+            self._jpeg(_beside(stem, "_overlay.jpg"), overlay(people, camera))
             self._jpeg(_beside(stem, "_views.jpg"), views(people))
         if self.wanted.parameters:
             text = json.dumps(tree_of(people), allow_nan=False) + "\n"
@@ -48,6 +53,7 @@ class OutputFolder:
                 path = _beside(stem, f"_{number + 1}.{kind}")
                 (people.save_obj if kind == "obj" else people.save_glb)(path, number)
                 self.written.append(path)
+        return note
 
     def finish(self, with_rows: bool) -> None:
         """Write predictions.npz with everybody, for `hmrb eval --from-predictions`."""

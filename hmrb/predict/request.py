@@ -87,14 +87,15 @@ def predict_into(
     pictures, network = request.inputs.pictures, request.network
     for result in predict_pictures(pictures, network, request.find, request.batch, keep):
         problems += result.problems
-        for note in result.notes:
-            say(note)
-        notes += result.notes
+        said = list(result.notes)
         if result.people is not None:
             seen, empty = seen + 1, empty + (not len(result.people))
-            for said in result.people.camera_from:
-                cameras[said] = cameras.get(said, 0) + 1
-            out.add(result.people, result.rows)
+            for source in result.people.camera_from:
+                cameras[source] = cameras.get(source, 0) + 1
+            said += filter(None, [out.add(result.people, result.rows)])
+        for note in said:
+            say(note)
+        notes += said
         done(result.source)
     if seen:
         out.finish(request.inputs.is_one_shard)

@@ -13,7 +13,7 @@ from photos import people
 from hmrb.body import load_body
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
-from hmrb.predict.drawing import LARGEST_PX, MOST_ROWS, SMALLEST_PX, views
+from hmrb.predict.drawing import LARGEST_PX, MOST_ROWS, MOVED, SMALLEST_PX, camera_to_draw, views
 from hmrb.predict.outputs import OutputFolder
 from hmrb.predict.people import UPRIGHT, ShownPicture, joined
 from hmrb.predict.wanted import Wanted, check_folder, parse_meshes
@@ -119,6 +119,18 @@ def test_the_nearest_person_is_on_top() -> None:
     assert not np.array_equal(first[middle], second[middle])  # the same body in its own colour
     alone = both[0].draw()
     assert not np.array_equal(first[middle], alone[middle])
+
+
+def test_a_camera_that_moves_the_bodies_is_not_drawn_through_and_that_is_said() -> None:
+    camera, note = camera_to_draw(people(2))
+    assert (camera.focal_px == people(2).focal_px).all()
+    assert note == ""
+    near = people(2, focal_px=np.full(2, 400, np.float32), camera_from=("EXIF FocalLengthIn35mmFilm",) * 2)
+    camera, note = camera_to_draw(near)
+    np.testing.assert_array_equal(camera.transl, near.crop_camera.transl)
+    assert "drawn through each person's own camera; the picture's (EXIF FocalLengthIn35mmFilm) moves bodies" in note
+    away = near.picture_camera.project(near.vertices) - near.crop_camera.project(near.vertices)
+    assert (np.linalg.norm(away, axis=2).mean(1) / near.square[:, 2]).max() > MOVED
 
 
 def test_a_sheet_of_many_people_says_who_is_missing() -> None:
