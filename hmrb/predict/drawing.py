@@ -70,7 +70,9 @@ def views(people: People) -> UInt8[np.ndarray, "H W 3"]:
         placed = (people.vertices[i] + camera.transl[i]).astype(np.float32)
         focal, at = float(camera.focal_px[i]) * zoom, (float(center[0]), float(center[1]))
         over = shade_mesh(crop, placed, people.faces, focal=focal, center=at, colour=colour)
-        side_on, above = (look(people.body, people.vertices[i], TILE_PX) for look in (from_the_side, from_above))
+        side_on, above = (
+            look(people.body, people.vertices[i], TILE_PX, colour) for look in (from_the_side, from_above)
+        )
         rows.append(np.concatenate([crop, over, side_on, above], 1))
         words = f"{i + 1}: photo, body, from the side, from above"
         if i + 1 == MOST_ROWS < len(people):

@@ -21,6 +21,7 @@ from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, OpenedPicture, PictureSource, box_problem, open_picture
 
 THREADS, AHEAD = 2, 4  # that decode, and pictures that wait decoded
+HELD_BYTES = 1 << 29  # of pixels; 14 photos of 12 million pixels
 BATCH = 64  # people together, as evaluation looks at them
 Finder = Callable[[UInt8[np.ndarray, "H W 3"]], list[GivenBox]]
 """Finds the people of a picture whose boxes nobody gave."""
@@ -51,10 +52,10 @@ class PictureResult:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A picture whose crops are not all predicted yet."""
+    """A picture whose crops are not all predicted yet; `shown` is None if it could not be opened."""
 
     result: PictureResult
-    opened: OpenedPicture | None = None
+    shown: ShownPicture | None = None
     crops: list[PersonCrop] = field(default_factory=list)
     predicted: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
@@ -68,21 +69,23 @@ def predict_pictures(
 ) -> Iterator[PictureResult]:
     """The results of pictures, in order, each as soon as its people are predicted.
 
-    Pictures without boxes are given to `find`; without it they are one person's, as a whole. Memory holds the pictures
-    of one batch. Raises RunError if a prediction is not finite.
+    Pictures without boxes are given to `find`; without it they are one person's, as a whole. With `keep_pixels`, memory
+    holds the pictures of a batch; of more than HELD_BYTES, fewer people are predicted together. Raises RunError if a
+    prediction is not finite.
     """
     waiting: deque[_Waiting] = deque()
     queue: deque[tuple[_Waiting, PersonCrop]] = deque()
     for opened in _ahead(sources):
-        entry = _cut_out(opened, network.rule, find)
+        entry = _cut_out(opened, network.rule, find, keep_pixels)
         waiting.append(entry)
         queue.extend((entry, crop) for crop in entry.crops)
-        while len(queue) >= batch:
-            _predict([queue.popleft() for _ in range(batch)], network)
-        yield from _done(waiting, network, keep_pixels)
+        is_much = sum(map(_held, waiting)) > HELD_BYTES
+        while len(queue) >= batch or (queue and is_much):
+            _predict([queue.popleft() for _ in range(min(batch, len(queue)))], network)
+        yield from _done(waiting, network)
     if queue:
         _predict(list(queue), network)
-    yield from _done(waiting, network, keep_pixels)
+    yield from _done(waiting, network)
 
 
 def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule) -> PersonCrop:
@@ -133,7 +136,12 @@ def _try_open(source: PictureSource) -> OpenedPicture | PictureResult:
         return PictureResult(source, None, problems=(str(error),))
 
 
-def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder | None) -> _Waiting:
+def _held(entry: _Waiting) -> int:
+    pixels = entry.shown.pixels if entry.shown else None
+    return 0 if pixels is None else pixels.nbytes
+
+
+def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder | None, keep_pixels: bool) -> _Waiting:
     if isinstance(opened, PictureResult):
         return _Waiting(opened)
     source = opened.source
@@ -150,13 +158,14 @@ def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder
             problems.append(f"{source.name}: {problem}")
         else:
             crops.append(cut(opened, given, margin, rule))
+    shown = ShownPicture(source.name, opened.size_px, opened.pixels if keep_pixels else None)
     notes = opened.notes if boxes else (*opened.notes, f"{source.name}: nobody found")
-    return _Waiting(PictureResult(source, None, problems=tuple(problems), notes=notes), opened, crops)
+    return _Waiting(PictureResult(source, None, problems=tuple(problems), notes=notes), shown, crops)
 
 
 def _predict(some: list[tuple[_Waiting, PersonCrop]], network: Network) -> None:
     crops = [crop for _, crop in some]
-    sizes = [entry.opened.size_px for entry, _ in some if entry.opened]
+    sizes = [entry.shown.size_px for entry, _ in some if entry.shown]
     found: Prediction = network.regress([crop.pixels for crop in crops], conditioning_of(crops, sizes))
     finite = torch.stack([part.flatten(1).isfinite().all(1) for part in found.tensors]).all(0)
     if not finite.all():
@@ -166,20 +175,20 @@ def _predict(some: list[tuple[_Waiting, PersonCrop]], network: Network) -> None:
         entry.predicted.append((parts[0], parts[1], parts[2]))
 
 
-def _done(waiting: "deque[_Waiting]", network: Network, keep_pixels: bool) -> Iterator[PictureResult]:
+def _done(waiting: "deque[_Waiting]", network: Network) -> Iterator[PictureResult]:
     while waiting and len(waiting[0].predicted) == len(waiting[0].crops):
-        yield _result(waiting.popleft(), network, keep_pixels)
+        yield _result(waiting.popleft(), network)
 
 
-def _result(entry: _Waiting, network: Network, keep_pixels: bool) -> PictureResult:
-    if entry.opened is None:
+def _result(entry: _Waiting, network: Network) -> PictureResult:
+    if entry.shown is None:
         return entry.result
     crops, source, kind = entry.crops, entry.result.source, network.model.kind
     rotmats, betas, camera = (torch.stack(parts) for parts in zip(*entry.predicted, strict=True)) if crops else (
         torch.zeros(0, kind.num_joints, 3, 3), torch.zeros(0, kind.num_betas), torch.zeros(0, 3)
     )  # fmt: skip
     people = People(
-        pictures=(ShownPicture(source.name, entry.opened.size_px, entry.opened.pixels if keep_pixels else None),),
+        pictures=(entry.shown,),
         picture=np.zeros(len(crops), np.int64),
         box=np.array([crop.given.box for crop in crops], np.float32).reshape(-1, 4),
         score=np.array([crop.given.score for crop in crops], np.float32),

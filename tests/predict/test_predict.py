@@ -310,3 +310,25 @@ def test_paths_are_checked_without_torch(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "no such" in done.stderr
         assert "heavy: []" in done.stdout
+
+
+def test_many_large_photos_are_not_held_at_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hmrb.predict import engine
+    from hmrb.predict.network import load_network
+    from hmrb.predict.pictures import PictureSource
+
+    network, together = load_network(model, "cpu"), []
+    regress = type(network).regress
+    monkeypatch.setattr(
+        type(network), "regress", lambda self, crops, about: together.append(len(crops)) or regress(self, crops, about)
+    )
+    monkeypatch.setattr(engine, "HELD_BYTES", 3 * noise().nbytes)
+    sources = [PictureSource(f"{i}.jpg", jpeg) for i in range(10)]
+    kept = list(engine.predict_pictures(sources, network))
+    assert together == [4, 4, 2]
+    together.clear()
+    loose = list(engine.predict_pictures(sources, network, keep_pixels=False))
+    assert together == [10]
+    assert [result.source.name for result in kept] == [result.source.name for result in loose]
+    assert kept[0].people is not None
+    assert kept[0].people.pictures[0].pixels is not None
