@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
 
 from hmrb.formats.exif import Exif, is_animated, read_exif
+from hmrb.formats.files import reason
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.predict.cameras import UNASKED, AskedCamera, Intrinsics, camera_of
 
@@ -98,11 +98,7 @@ def in_tar(path: Path, start: int, size: int) -> bytes:
     """The bytes of a member of a tar file. Raises UnreadablePicture."""
     try:
         with open(path, "rb") as file:
-            return _at(file, start, size)
+            file.seek(start)
+            return file.read(size)
     except OSError as error:
-        raise UnreadablePicture(f"{path}: image cannot be read: {error.strerror}") from None
-
-
-def _at(file: IO[bytes], start: int, size: int) -> bytes:
-    file.seek(start)
-    return file.read(size)
+        raise UnreadablePicture(f"{path}: image cannot be read: {reason(error)}") from None

@@ -92,6 +92,8 @@ def predict_into(
             seen, empty = seen + 1, empty + (not len(result.people))
             for source in result.people.camera_from:
                 cameras[source] = cameras.get(source, 0) + 1
+            if lost := int((result.people.camera[:, 0] <= 0).sum()):
+                said.append(f"{result.source.name}: {lost} people with a camera of scale 0 or less, in no overlay")
             said += filter(None, [out.add(result.people, result.rows)])
         for note in said:
             say(note)

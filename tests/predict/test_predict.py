@@ -332,3 +332,21 @@ def test_many_large_photos_are_not_held_at_once(model: Path, monkeypatch: pytest
     assert [result.source.name for result in kept] == [result.source.name for result in loose]
     assert kept[0].people is not None
     assert kept[0].people.pictures[0].pixels is not None
+
+
+def test_people_behind_the_camera_are_counted(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hmrb.batch import Prediction
+    from hmrb.predict.network import Network
+
+    regress = Network.regress
+
+    def turned(self: Network, crops, about) -> Prediction:  # type: ignore[no-untyped-def]
+        found = regress(self, crops, about)
+        return Prediction(found.rotmats, found.betas, -found.camera.abs())
+
+    monkeypatch.setattr(Network, "regress", turned)
+    (tmp_path / PHOTO).write_bytes(jpeg())
+    done = predict(model, tmp_path / PHOTO, "-o", tmp_path / "out", "--whole")
+    assert done.returncode == 0, done.stderr
+    assert "photo.jpg: 1 people with a camera of scale 0 or less, in no overlay" in done.stdout
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["people"]
