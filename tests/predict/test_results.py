@@ -179,6 +179,7 @@ def test_no_two_pictures_share_files_and_none_leave_the_folder(tmp_path: Path) -
         some = people(1)
         out.add(replace(some, pictures=(replace(some.pictures[0], name=name),)), ())
     assert len(set(out.written)) == len(out.written) == 16
+    assert not (tmp_path / "out" / "predictions.npz").exists()  # it is everybody's
     assert all(path.resolve().is_relative_to((tmp_path / "out").resolve()) for path in out.written)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     out.finish(with_rows=False)
