@@ -75,6 +75,21 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditioning:
+    """Where the crops of a batch come from, for methods that look at more than the crop. Pixels of the pictures.
+
+    The first pixel's centre is 0. `box` is x, y, width, height; `picture_px` width, height; `crop` maps a picture to
+    the crop. Where `has_intrinsics` is false, `intrinsics` are those of the method's rule and nobody's measurement.
+    """
+
+    box: Float[Tensor, "B 4"]
+    picture_px: Float[Tensor, "B 2"]
+    crop: Float[Tensor, "B 2 3"]
+    intrinsics: Float[Tensor, "B 3 3"]
+    has_intrinsics: Bool[Tensor, " B"]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A model's output for a batch: parent-relative rotations (root first), shape, weak-perspective camera."""
 

@@ -78,6 +78,33 @@ def project(points: Float[Tensor, "B J 3"], camera: Float[Tensor, "B 3"], image_
     return FOCAL_PX * moved[..., :2] / moved[..., 2:]
 
 
+def crop_center(square: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B 2"]:
+    """Where `project`'s origin, the middle of the crop's pixels, lies in the picture, px. `square`: centre x, y, side.
+
+    The crop's pixels have their middle at (image_px - 1) / 2, and the square's centre is mapped to image_px / 2.
+    """
+    return square[:, :2] - square[:, 2:] / (2 * image_px)
+
+
+def picture_translation(
+    camera: Float[Tensor, "B 3"],
+    square: Float[Tensor, "B 3"],
+    image_px: int,
+    focal_px: Float[Tensor, " B"],
+    center_px: Float[Tensor, "B 2"],
+) -> Float[Tensor, "B 3"]:
+    """The crop's weak-perspective camera (scale, tx, ty) as a translation in metres before the picture's camera.
+
+    The usual conversion (CLIFF, ECCV 2022). `square` is the crop's centre x, y and side in picture pixels, `center_px`
+    the picture's principal point. Points at the depth of the body's origin are projected where the crop's camera puts
+    them; others differ by the perspective, about their distance from the principal point times their depth over tz.
+    """
+    scale, shift = camera[:, 0], camera[:, 1:]
+    depth = 2 * focal_px / (square[:, 2] * scale + 1e-9)
+    aside = (crop_center(square, image_px) - center_px) * (depth / focal_px)[:, None]
+    return torch.cat([shift + aside, depth[:, None]], 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Similarity:
     """Similarity transforms: a point x maps to scale * rotation @ x + translation (float64)."""

@@ -13,7 +13,7 @@ from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard, plain_name
-from hmrb.errors import RequestError, RunError
+from hmrb.errors import RequestError
 from hmrb.evaluation.breakdown import check_column, slices
 from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metric_table import TITLES
@@ -23,7 +23,7 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
-from hmrb.formats.files import reason
+from hmrb.formats.files import short_sha
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
@@ -182,7 +182,7 @@ def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, optio
 def _of_file(path: Path, body: str) -> Provenance:
     return Provenance(
         experiment=path.stem,
-        checkpoint={"path": path.name, "sha": file_sha(path), "step": 0},
+        checkpoint={"path": path.name, "sha": short_sha(path), "step": 0},
         chosen_by=f"unknown: predictions in {path.name}",
         body={"name": body, "sha": "unknown"},
         trained_on={},
@@ -208,7 +208,7 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
         experiment=experiment.name,
         checkpoint={
             "path": f"{path.absolute().parent.name}/{path.name}",  # a record tells nobody the folders of a machine
-            "sha": file_sha(path),
+            "sha": short_sha(path),
             "step": checkpoint.step,
             "hmrb": checkpoint.code_version,
         },
@@ -238,17 +238,6 @@ def machine(world: World, people: int, seconds: float, precision: Precision = "f
         seconds=round(seconds, 2),
         images_per_s=round(people / seconds, 1),
     )
-
-
-def file_sha(path: Path) -> str:
-    """16 hex digits of a file's SHA-256. Raises RunError if it can't be read."""
-    import hashlib
-
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise RunError(f"{path}: {reason(error)}") from None
 
 
 def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int, UInt8
 NEAR_M = 0.05  # triangles with a nearer corner are dropped; there is no clipping
 CHUNK = 1 << 21  # candidate samples per batch; limits memory to about 100 MB when the camera is very close
 SUPERSAMPLE = 2  # 2x2 samples per pixel smooth the edges; 3x3 takes twice as long for little gain
-LARGE_PX = 1 << 20  # meshes with a larger bounding box are drawn without supersampling, for speed
+LARGE_PX = 1 << 21  # meshes with a larger bounding box are drawn without supersampling, for speed
+MESH_COLOUR = (0.65, 0.75, 0.98)  # RGB
 KEY_LIGHT = (-0.45, -0.6, -0.66)  # direction to the light in `shade_mesh`: above and left of the camera
 KEY, AMBIENT = 0.62, 0.42  # their sum is just above 1, so that surfaces facing the light keep their colour
 
@@ -160,7 +161,7 @@ def shade_mesh(
     *,
     focal: float,
     center: tuple[float, float],
-    colour: tuple[float, float, float] = (0.65, 0.75, 0.98),
+    colour: tuple[float, float, float] = MESH_COLOUR,
     alpha: float = 0.85,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw a shaded mesh over an image. Vertices: camera frame, metres; focal and centre: px; colour: RGB 0..1.

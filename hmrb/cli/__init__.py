@@ -15,6 +15,7 @@ from hmrb.cli.list_benches import list_benches
 from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
+from hmrb.cli.predict import predict
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command("eval")(eval_)
+app.command()(predict)
 app.command()(flops)
 app.command()(compare)
 app.command()(report)

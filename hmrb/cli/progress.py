@@ -36,11 +36,11 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
             task = progress.tasks[-1]
             # The average since the start: items come in blocks.
             speed = (task.completed + 1) / max(task.elapsed or 0.0, 1e-3)
-            progress.update(task.id, advance=1, rate=f"{speed:.0f} {what}/s, left")
+            progress.update(task.id, advance=1, rate=f"{_rate(speed)} {what}/s, left")
             if not console.is_terminal and task.total and task.completed % max(task.total // 10, 1) == 0:
                 left = f", {(task.total - task.completed) / speed:.0f} s left" if task.completed < task.total else ""
                 console.print(
-                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {speed:.0f} {what}/s{left}",
+                    f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {_rate(speed)} {what}/s{left}",
                     highlight=False,
                 )
 
@@ -49,3 +49,7 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield console, Bar()
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}"

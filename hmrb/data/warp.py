@@ -31,9 +31,15 @@ def mirror(view: View) -> View:
 
 def crop_matrix(view: View, size: int) -> Float[np.ndarray, "2 3"]:
     """Affine matrix from the (mirrored) image to the crop; it maps the square's centre to (size/2, size/2)."""
-    zoom = size / view.side
-    turn = zoom * _turn(-view.rotation)
-    shift = size / 2 - turn @ view.center
+    return square_matrix(view.center, view.side, size, view.rotation)
+
+
+def square_matrix(
+    center: Float[np.ndarray, "2"], side: float, size: int, rotation: float = 0.0
+) -> Float[np.ndarray, "2 3"]:
+    """Affine matrix from an image to the crop of a square, `size` px wide."""
+    turn = size / side * _turn(-rotation)
+    shift = size / 2 - turn @ center
     return np.concatenate([turn, shift[:, None]], 1)
 
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, RunError
 
 LOOKED_BYTES = 1024
 HDF5, ZIP, PICKLE = "an HDF5 file", "a zip archive", "a pickle"
@@ -142,3 +142,12 @@ def check_sha256(path: Path, start: str, advice: str) -> None:
         raise RequestError(f"{path}: {reason(error)}; {advice}") from None
     if not found.startswith(start):
         raise RequestError(f"{path}: its SHA-256 begins with {found[: len(start)]}, not with {start}; {advice}")
+
+
+def short_sha(path: Path) -> str:
+    """16 hex digits of a file's SHA-256. Raises RunError if it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise RunError(f"{path}: {reason(error)}") from None

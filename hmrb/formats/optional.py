@@ -6,11 +6,11 @@ from types import ModuleType
 from hmrb.errors import RequestError
 
 
-def needed(module: str) -> ModuleType:
+def needed(module: str, install: str = "'hmrb[convert]'") -> ModuleType:
     """Import an optional module. Raises RequestError with the install command if it is missing."""
     try:
         return import_module(module)
     except ImportError:
         raise RequestError(
-            f"{module} is required to read these files but is not installed; run: pip install 'hmrb[convert]'"
+            f"{module} is required to read these files but is not installed; run: pip install {install}"
         ) from None

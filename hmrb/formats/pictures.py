@@ -1,4 +1,4 @@
-"""Decode images into pixel arrays: one decoder for all, which ignores EXIF orientation and refuses giant images."""
+"""Decode images into pixel arrays: one decoder for all, which refuses giant images and turns none unless asked to."""
 
 import os
 import stat
@@ -24,8 +24,11 @@ class UnreadablePicture(RunError):
     """An image that is missing, truncated or cannot be decoded."""
 
 
-def decoded(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Decode an image to RGB pixels. Raises UnreadablePicture with a message that starts with `label`."""
+def decoded(data: bytes, label: str, *, orientation: int = 1) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode an image to RGB pixels. Raises UnreadablePicture with a message that starts with `label`.
+
+    `orientation` is EXIF's: 1 leaves the stored pixels as they are, as in datasets, whose labels are for these.
+    """
     width, height = header_size(data)
     if width * height > MOST_PIXELS:
         raise UnreadablePicture(
@@ -41,7 +44,18 @@ def decoded(data: bytes, label: str) -> UInt8[np.ndarray, "H W 3"]:
         raise UnreadablePicture(f"{label}: image cannot be decoded{said}")
     if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
         raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
-    return np.asarray(image)
+    return upright(np.asarray(image), orientation)
+
+
+def upright(image: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "Y X 3"]:
+    """Turn and mirror pixels that were stored in an EXIF orientation (1 to 8); any other number changes nothing."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def read_picture(path: Path) -> bytes:

@@ -7,10 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hmrb.batch import Prediction
+from hmrb.batch import Conditioning, Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
+from hmrb.models.crops import CropRule
 from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
@@ -33,6 +34,7 @@ class HMR(nn.Module):
         self.head = find("head", spec.head.name, HEADS)(num_features, spec.head, kind)
         self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn = spec.freeze_bn
+        self.crop_rule, self.kind = CropRule(spec.image_px), kind
         self.train()
 
     def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
@@ -46,6 +48,10 @@ class HMR(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             prediction: Prediction = self.head(features.float(), keys)
         return prediction
+
+    def infer(self, image: Float[Tensor, "B 3 H W"], conditioning: Conditioning) -> Prediction:
+        """Predict the body in crops that `crop_rule` cut. HMR looks at nothing but the crop."""
+        return self(image)
 
     def train(self, mode: bool = True) -> "HMR":
         """As in any module, except that frozen BatchNorm stays in evaluation mode."""

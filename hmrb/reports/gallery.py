@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from hmrb.body import SMPL
-from hmrb.body.render import shade_mesh, write_obj
+from hmrb.body.render import MESH_COLOUR, shade_mesh, write_obj
 from hmrb.data.loader import read_view
 from hmrb.data.warp import crop_matrix
 from hmrb.errors import RunError
@@ -54,15 +54,33 @@ def overlay(
     return shade_mesh(image, vertices, body.faces, focal=focal, center=(size / 2, size / 2))
 
 
-def from_the_side(body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+def from_the_side(
+    body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int, colour: tuple[float, float, float] = MESH_COLOUR
+) -> UInt8[np.ndarray, "size size 3"]:
     """Renders a mesh turned by 90 degrees about the camera's vertical axis: seen from the picture's right."""
     turned = np.stack([vertices[:, 2], vertices[:, 1], -vertices[:, 0]], 1)
+    return _on_paper(body, turned, float(np.ptp(turned[:, :2], 0).max()), size, colour)
+
+
+def from_above(
+    body: SMPL, vertices: Float[np.ndarray, "V 3"], size: int, colour: tuple[float, float, float] = MESH_COLOUR
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Renders a mesh seen from above, the photo's camera below the tile, as large as from the side."""
+    turned = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)
+    return _on_paper(body, turned, float(np.ptp(turned, 0).max()), size, colour)
+
+
+def _on_paper(
+    body: SMPL, turned: Float[np.ndarray, "V 3"], extent: float, size: int, colour: tuple[float, float, float]
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Renders a mesh; `extent` metres fill SIDE_FILL of the tile."""
     low, high = turned.min(0), turned.max(0)
     distance = 2 * FOCAL_PX / size  # about the distance of the overlay: almost no perspective
     turned += np.array([0, 0, distance], np.float32) - (low + high) / 2
-    focal = SIDE_FILL * size * distance / float((high - low)[:2].max())
+    focal = SIDE_FILL * size * distance / extent
     paper = np.full((size, size, 3), PAPER, np.uint8)
-    return shade_mesh(paper, turned, body.faces, focal=focal, center=(size / 2, size / 2), alpha=1)
+    middle = (size / 2, size / 2)
+    return shade_mesh(paper, turned, body.faces, focal=focal, center=middle, colour=colour, alpha=1)
 
 
 def draw_people(folder: Path, body: SMPL, scores: Scores, image_px: int) -> dict[str, list[DrawnPerson]]:
@@ -147,7 +165,7 @@ def ranked_by(scores: Scores) -> str:
 
 
 def put(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file atomically: temporary name, then rename."""
+    """Writes a file of a report atomically. Raises RunError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:

@@ -1,0 +1,89 @@
+"""How far bodies move between the crop's camera and the picture's: the table of docs/predict.md.
+
+`python benchmarks/picture_camera.py`: 100 rendered people's poses in the middle of crops of 224 px, whose square lies
+aside of the picture's middle; distances of all vertices in pixels of the crop. With the path of a predictions.npz: of
+its people, in pixels of their pictures, by the method's rule.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from hmrb.body import load_body
+from hmrb.formats.exif import FULL_FRAME_MM
+from hmrb.geometry import rotvec_to_rotmat
+from hmrb.predict.people import People, ShownPicture
+from hmrb.synthetic.people import render_person
+
+COUNT, IMAGE_PX, SCALE = 100, 224, 0.9
+WIDTH, HEIGHT = 4000, 3000
+CASES = ((1500, 0), (1500, 600), (1500, 1200), (600, 0), (600, 850), (600, 1700))  # side of the square, px aside
+PHONE_MM = 26  # of a phone's main camera, as 35 mm film
+
+
+def placed(side: float, aside: float) -> People:
+    """The people in squares of this side, `aside` px to the right of the picture's middle."""
+    body = load_body("open")
+    truth = [render_person(body, "easy", "test", 0, index) for index in range(COUNT)]
+    center = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    square = np.array([center[0] + aside, center[1], side], np.float32)
+    return People(
+        pictures=(ShownPicture("made up", (WIDTH, HEIGHT)),),
+        picture=np.zeros(COUNT, np.int64),
+        box=np.zeros((COUNT, 4), np.float32),
+        score=np.ones(COUNT, np.float32),
+        square=np.tile(square, (COUNT, 1)),
+        rotmats=rotvec_to_rotmat(torch.from_numpy(np.stack([one.pose for one in truth]))).numpy(),
+        betas=np.stack([one.betas for one in truth]),
+        camera=np.tile(np.array([SCALE, 0, 0], np.float32), (COUNT, 1)),
+        focal_px=np.full(COUNT, 5000 * side / IMAGE_PX, np.float32),
+        center_px=np.tile(center.astype(np.float32), (COUNT, 1)),
+        camera_from=("rule of the method",) * COUNT,
+        image_px=IMAGE_PX,
+        body_name="open",
+        body=body,
+    )
+
+
+def moved_px(people: People) -> tuple[float, float]:
+    """Mean and largest distance of vertices between the two cameras, in pixels of the crop."""
+    own, picture = (camera.project(people.vertices) for camera in (people.crop_camera, people.picture_camera))
+    away = np.linalg.norm(picture - own, axis=2) * IMAGE_PX / people.square[:, 2:]
+    return float(away.mean()), float(away.max())
+
+
+def predicted(table: Mapping[str, np.ndarray]) -> People:
+    """The people of a predictions.npz, with the camera of the method's rule. The body is the open one."""
+    size, count, px = table["picture_px"], len(table["box"]), int(table["image_px"][0])
+    parts = {name: table[name] for name in ("box", "score", "square", "rotmats", "betas", "camera")}
+    return People(
+        pictures=tuple(ShownPicture("", (width, height)) for width, height in size.tolist()),
+        picture=np.arange(count),
+        focal_px=5000 * table["square"][:, 2] / px,
+        center_px=((size - 1) / 2).astype(np.float32),
+        camera_from=("rule of the method",) * count,
+        image_px=px,
+        body_name="open",
+        body=load_body("open"),
+        **parts,
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        with np.load(sys.argv[1], allow_pickle=False) as arrays:
+            people = predicted(dict(arrays))
+        ways = [camera.project(people.vertices) for camera in (people.crop_camera, people.picture_camera)]
+        print(f"{len(people)} people, largest: {np.linalg.norm(ways[0] - ways[1], axis=2).max():.3f} px of the picture")
+        sys.exit()
+    phone = np.full(COUNT, PHONE_MM / FULL_FRAME_MM * math.hypot(WIDTH, HEIGHT), np.float32)
+    print("| square, px | aside, px | rule: mean | rule: largest | phone: mean | phone: largest |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    for side, aside in CASES:
+        by_rule = placed(side, aside)
+        numbers = (*moved_px(by_rule), *moved_px(replace(by_rule, focal_px=phone)))
+        print(f"| {side} | {aside} | " + " | ".join(f"{number:.2f}" for number in numbers) + " |")

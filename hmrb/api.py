@@ -1,0 +1,283 @@
+"""The Python API, offered lazily by `import hmrb`. See docs/python_api.md."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, overload
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from hmrb.batch import Prediction
+from hmrb.bodykind import CAMERA, BodyKind
+from hmrb.check import name_problems, resolve
+from hmrb.checkpoint import UNKNOWN_BODY, hold, open_run
+from hmrb.data.checksums import check_once, is_verified
+from hmrb.data.loader import bench_loader
+from hmrb.data.shard import Shard
+from hmrb.data.shard import open_shard as open_shard_file
+from hmrb.errors import RequestError, RunError
+from hmrb.evaluation.evaluate import Scores, evaluate_model, open_benchmark
+from hmrb.evaluation.evaluate import evaluate as evaluate_predictor
+from hmrb.evaluation.protocols import Benchmark, find_benchmark
+from hmrb.evaluation.records import Provenance, Record
+from hmrb.evaluation.saving import save_scores
+from hmrb.evaluation.scoring import Bodies
+from hmrb.formats.pictures import decoded, read_picture
+from hmrb.parallel.world import World
+from hmrb.predict.cameras import AskedCamera
+from hmrb.predict.engine import BATCH, predict_pictures
+from hmrb.predict.network import Network, device_named, load_network
+from hmrb.predict.people import People as People
+from hmrb.predict.people import joined
+from hmrb.predict.pictures import GivenBox, PictureSource
+from hmrb.predict.request import finder_named
+from hmrb.preflight import file_problems
+from hmrb.records import Sample
+from hmrb.run import machine, provenance_of, run_experiment
+from hmrb.spec import load_experiment, parse_experiment
+from hmrb.store import Store
+
+Picture = np.ndarray | str | Path
+"""RGB pixels (uint8, H W 3), or the path of a photo."""
+Boxes = np.ndarray | Sequence[Sequence[float]]
+"""The people of a picture (N 4): x, y, width, height in its pixels."""
+CropsToBodies = Callable[[UInt8[np.ndarray, "N S S 3"]], Mapping[str, Any]]
+"""From RGB crops to `rotmats` (N 24 3 3), `betas` (N 10) and `camera` (N 3: scale, x, y of the crop)."""
+
+
+class Predictor:
+    """A network that takes pictures and gives people. `load` makes it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def __call__(
+        self,
+        pictures: Picture | Sequence[Picture],
+        boxes: Boxes | Sequence[Boxes | None] | str = "detect",
+        *,
+        focal_px: float | Sequence[float | None] | None = None,
+        batch: int = BATCH,
+        detector: str | None = None,
+    ) -> People:
+        """The people of one or many pictures of any size, in one result.
+
+        A picture is an array of RGB pixels (uint8, H W 3) or a path. `boxes` are x, y, width, height in pixels of the
+        picture: N 4 for one picture, a list of such arrays for many (None: find them); `detect` finds the people,
+        `whole` takes each picture for one person. `focal_px` is the focal length in pixels, for all or per picture;
+        without it, EXIF's or the method's rule. Raises RequestError or RunError for the first picture or box that
+        cannot be used.
+        """
+        many = [pictures] if isinstance(pictures, np.ndarray | str | Path) else list(pictures)
+        if not many:
+            raise RequestError("no pictures: give an array, a path, or a list of them")
+        given = _boxes_of(boxes, len(many), is_one=isinstance(pictures, np.ndarray | str | Path))
+        focal = list(focal_px) if isinstance(focal_px, Sequence) else [focal_px] * len(many)
+        if len(focal) != len(many):
+            raise RequestError(f"{len(focal)} focal lengths for {len(many)} pictures; give one, or one per picture")
+        sources = [
+            PictureSource(_named(picture, number), _reader(picture), box, asked=AskedCamera(of))
+            for number, (picture, box, of) in enumerate(zip(many, given, focal, strict=True))
+        ]
+        to_find = not isinstance(boxes, str) or boxes == "detect"
+        find = finder_named(detector) if to_find and any(box is None for box in given) else None
+        parts = []
+        for result in predict_pictures(sources, self.network, find, batch):
+            if result.problems or result.people is None:
+                raise RunError("\n".join(result.problems))
+            parts.append(result.people)
+        return joined(parts)
+
+
+def load(checkpoint: str | Path, *, device: str = "auto", precision: str = "fp32") -> Predictor:
+    """The model of a run's folder, a checkpoint, or another project's file that `hmrb import-checkpoint` reads.
+
+    A name without a file is a run in `runs`. `device` is auto, cpu, cuda or cuda:1; `precision` fp32, bf16 or fp16.
+    Raises RequestError.
+    """
+    path = Path(checkpoint)
+    if not path.exists() and (Path("runs") / path).is_dir():
+        path = Path("runs") / path
+    if not path.exists():
+        raise RequestError(f"{checkpoint}: no such checkpoint or run, nor is it a run in {Path('runs').absolute()}")
+    return Predictor(load_network(path, device, precision))
+
+
+def evaluate(
+    predictor: Predictor | CropsToBodies,
+    benchmark: str,
+    *,
+    out: str | Path | None = None,
+    body: str | None = None,
+    image_px: int = 224,
+    name: str = "callable",
+) -> Record:
+    """Score a predictor, or a function of crops, on a benchmark; returns the record that `hmrb eval` writes.
+
+    With `out`, the record and the people's errors are written to `out`/eval. `body`, `image_px` and `name` are those of
+    a function: the body of its poses (default: the benchmark's), the width of its crops, its name in the record.
+    Raises RequestError if a file is missing, RunError if a prediction is not finite.
+    """
+    row, store, start = find_benchmark(benchmark), Store.default(), time.perf_counter()
+    if isinstance(predictor, Predictor):
+        network = predictor.network
+        world = World(0, 1, network.device)
+        shard = open_benchmark(row, network.body_name, store)
+        check_once(shard, store)
+        bodies = Bodies.load(network.body_name, row, store, world.device)
+        if network.checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
+            raise RequestError(f"{benchmark}: the predictor's body is not the body here")
+        px = network.rule.image_px
+        scores = evaluate_model(network.model, row, shard, bodies, world, px, precision=network.precision)
+        source, precision = provenance_of(network.checkpoint, network.path, row), network.precision
+    else:
+        world, precision = World(0, 1, torch.device("cpu")), "fp32"
+        shard = open_shard_file(store.shard(row.dataset, row.split), row.dataset)
+        check_once(shard, store)
+        scores = _scores_of_function(predictor, shard, body or shard.info.body, row, image_px, store, world)
+        source = _unknown(name, body or shard.info.body)
+    made = machine(world, len(scores.people.rows), time.perf_counter() - start, precision)
+    with TemporaryDirectory() as nowhere:
+        folder = Path(out) if out is not None else Path(nowhere)
+        return save_scores(scores, folder / "eval", source, made, verified=is_verified(shard, store))
+
+
+class Samples(Sequence[Sample]):
+    """The people of a shard as a sequence of samples: labels, and the encoded image; each is read when it is used."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    @overload
+    def __getitem__(self, which: int) -> Sample: ...
+    @overload
+    def __getitem__(self, which: slice) -> "list[Sample]": ...
+    def __getitem__(self, which: int | slice) -> "Sample | list[Sample]":
+        """Person `which`; a slice gives a list."""
+        if isinstance(which, slice):
+            return [self.shard.read(row) for row in range(len(self))[which]]
+        return self.shard.read(range(len(self))[which])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.shard.read(row) for row in range(len(self)))
+
+    def picture(self, which: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The RGB pixels of a person's image. Raises UnreadablePicture."""
+        row = range(len(self))[which]
+        return decoded(self.shard.jpeg(row), f"{self.shard.path}: {self.shard.name(row)}")
+
+
+def open_shard(name: str, split: str) -> Samples:
+    """One split of a dataset in the store: `open_shard("3dpw", "test")`. Raises RequestError if it is missing."""
+    return Samples(open_shard_file(Store.default().shard(name.replace("-", "_"), split), name))
+
+
+def train(
+    spec: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Train the model of a spec (a YAML file, or its content) in this process, evaluate it, and write its report.
+
+    Returns the run's folder, `runs/NAME` unless `out` names another; `overrides` are those of `hmrb train --set`.
+    Several processes or machines: `hmrb train`. Raises RequestError with every problem before anything is written.
+    """
+    if isinstance(spec, Mapping):
+        if overrides:
+            raise RequestError("overrides are for a spec's file; change the content of the mapping instead")
+        experiment, label = parse_experiment(dict(spec), "the spec"), "the spec"
+    else:
+        experiment, label = load_experiment(Path(spec), tuple(overrides)), str(spec)
+    if problems := [f"{label}: {problem}" for problem in name_problems(experiment, 1)]:
+        raise RequestError("\n".join(problems))
+    experiment, store = resolve(experiment), Store.default()
+    if problems := file_problems(experiment, store):
+        raise RequestError("\n".join(problems))
+    folder = Path(out) if out is not None else Path("runs") / experiment.name
+    run = open_run(folder, experiment, resume)
+    with hold(folder):
+        run_experiment(experiment, run, store, World(0, 1, device_named(device)))
+    return folder
+
+
+def _boxes_of(boxes: Any, count: int, is_one: bool) -> "list[tuple[GivenBox, ...] | None]":
+    """The boxes of each picture. Raises RequestError."""
+    if isinstance(boxes, str):
+        if boxes not in ("detect", "whole"):
+            raise RequestError(f"boxes='{boxes}': give arrays of boxes, 'detect' or 'whole'")
+        return [None] * count
+    per_picture = [boxes] if is_one else list(boxes)
+    if len(per_picture) != count:
+        raise RequestError(f"boxes of {len(per_picture)} pictures for {count} pictures; give N 4 per picture, or None")
+    out: list[tuple[GivenBox, ...] | None] = []
+    for number, some in enumerate(per_picture):
+        if some is None:
+            out.append(None)
+            continue
+        array = np.asarray(some, np.float64)
+        array = array[None] if array.shape == (4,) else array
+        if array.ndim != 2 or array.shape[1] != 4:
+            raise RequestError(f"boxes of picture {number} have shape {array.shape}, expected (people, 4): x, y, w, h")
+        out.append(tuple(GivenBox((x, y, width, height)) for x, y, width, height in array.tolist()))
+    return out
+
+
+def _named(picture: Picture, number: int) -> str:
+    return f"picture {number}" if isinstance(picture, np.ndarray) else Path(picture).name
+
+
+def _reader(picture: Picture) -> Callable[[], Any]:
+    return lambda: picture if isinstance(picture, np.ndarray) else read_picture(Path(picture))
+
+
+def _scores_of_function(
+    function: CropsToBodies, shard: Shard, body: str, benchmark: Benchmark, image_px: int, store: Store, world: World
+) -> Scores:
+    bodies = Bodies.load(body, benchmark, store, world.device)
+    kind = bodies.neutral.kind
+    facing = torch.eye(3).repeat(1, kind.num_joints, 1, 1)
+    facing[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # upright before a camera whose y points down
+    still = Prediction(facing, torch.zeros(1, kind.num_betas), torch.tensor([[1.0, 0.0, 0.0]]))
+
+    def predictor(blocks: Sequence[np.ndarray]) -> Iterator[Prediction]:
+        for batch in bench_loader(shard, blocks, image_px, 0, benchmark.box_scale):
+            crops = np.ascontiguousarray(batch.image.permute(0, 2, 3, 1).numpy())
+            yield _prediction(function(crops), len(crops), kind)
+
+    return evaluate_predictor(predictor, still, benchmark, shard, bodies, world, image_px)
+
+
+def _prediction(found: Mapping[str, Any], count: int, kind: BodyKind) -> Prediction:
+    """What a function gave. Raises RunError if something is missing or of another shape."""
+    shapes = {"rotmats": (count, kind.num_joints, 3, 3), "betas": (count, kind.num_betas), "camera": (count, CAMERA)}
+    parts = []
+    for name, shape in shapes.items():
+        if name not in found:
+            raise RunError(f"the function gave no '{name}', only {', '.join(map(str, found)) or 'nothing'}")
+        part = torch.as_tensor(found[name]).detach().cpu().float()
+        if tuple(part.shape) != shape:
+            raise RunError(f"the function gave {name} of shape {tuple(part.shape)}, expected {shape}")
+        parts.append(part)
+    return Prediction(*parts)
+
+
+def _unknown(name: str, body: str) -> Provenance:
+    return Provenance(
+        experiment=name,
+        checkpoint={"path": name, "sha": "unknown", "step": 0},
+        chosen_by="unknown: a function of crops",
+        body={"name": body, "sha": "unknown"},
+        trained_on={},
+        siblings_trained_on=None,
+        spec={"name": name, "seed": 0, "published": []},
+        mean_body="the mean shape in the rest pose",
+    )

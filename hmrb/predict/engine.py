@@ -1,0 +1,207 @@
+"""The loop: pictures are opened, people found and cut, crops predicted in full batches, results given by picture."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from hmrb.batch import Conditioning, Prediction
+from hmrb.data.warp import square_matrix
+from hmrb.errors import RunError
+from hmrb.formats.pictures import UnreadablePicture
+from hmrb.models.crops import CropRule
+from hmrb.predict.cameras import Intrinsics, middle
+from hmrb.predict.network import Network
+from hmrb.predict.people import People, ShownPicture
+from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, OpenedPicture, PictureSource, box_problem, open_picture
+
+THREADS, AHEAD = 2, 4  # that decode, and pictures that wait decoded
+HELD_BYTES = 1 << 29  # of pixels; 14 photos of 12 million pixels
+BATCH = 64  # people together, as evaluation looks at them
+Finder = Callable[[UInt8[np.ndarray, "H W 3"]], list[GivenBox]]
+"""Finds the people of a picture whose boxes nobody gave."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonCrop:
+    """What the network sees of a person, and where it comes from."""
+
+    pixels: UInt8[np.ndarray, "S S 3"]
+    given: GivenBox
+    square: tuple[float, float, float]
+    matrix: Float[np.ndarray, "2 3"]
+    camera: Intrinsics
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureResult:
+    """The people of a picture, and what went wrong: the picture itself (`people` is None) or some of its boxes."""
+
+    source: PictureSource
+    people: People | None
+    rows: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A picture whose crops are not all predicted yet; `shown` is None if it could not be opened."""
+
+    result: PictureResult
+    shown: ShownPicture | None = None
+    crops: list[PersonCrop] = field(default_factory=list)
+    predicted: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+
+def predict_pictures(
+    sources: Iterable[PictureSource],
+    network: Network,
+    find: Finder | None = None,
+    batch: int = BATCH,
+    keep_pixels: bool = True,
+) -> Iterator[PictureResult]:
+    """The results of pictures, in order, each as soon as its people are predicted.
+
+    Pictures without boxes are given to `find`; without it they are one person's, as a whole. With `keep_pixels`, memory
+    holds the pictures of a batch; of more than HELD_BYTES, fewer people are predicted together. Raises RunError if a
+    prediction is not finite.
+    """
+    waiting: deque[_Waiting] = deque()
+    queue: deque[tuple[_Waiting, PersonCrop]] = deque()
+    for opened in _ahead(sources):
+        entry = _cut_out(opened, network.rule, find, keep_pixels)
+        waiting.append(entry)
+        queue.extend((entry, crop) for crop in entry.crops)
+        is_much = sum(map(_held, waiting)) > HELD_BYTES
+        while len(queue) >= batch or (queue and is_much):
+            _predict([queue.popleft() for _ in range(min(batch, len(queue)))], network)
+        yield from _done(waiting, network)
+    if queue:
+        _predict(list(queue), network)
+    yield from _done(waiting, network)
+
+
+def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule) -> PersonCrop:
+    """Cut a person out of a picture by the model's rule, as evaluation does."""
+    camera = opened.camera
+    square = rule.square(given.box, margin)
+    matrix = square_matrix(np.array(square[:2]), square[2], rule.image_px)
+    size = (rule.image_px, rule.image_px)
+    pixels = np.asarray(cv2.warpAffine(opened.pixels, matrix, size, flags=cv2.INTER_LINEAR))
+    by_rule = Intrinsics(rule.focal_of(square[2]), middle(*opened.size_px), "rule of the method")
+    return PersonCrop(pixels, given, square, matrix, camera or by_rule, camera is not None)
+
+
+def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Conditioning:
+    """What methods may know about crops of pictures of these sizes."""
+
+    def matrix(camera: Intrinsics) -> list[list[float]]:
+        return [[camera.focal_px, 0, camera.center_px[0]], [0, camera.focal_px, camera.center_px[1]], [0, 0, 1]]
+
+    return Conditioning(
+        box=torch.tensor([crop.given.box for crop in crops], dtype=torch.float32),
+        picture_px=torch.tensor(sizes, dtype=torch.float32),
+        crop=torch.from_numpy(np.stack([crop.matrix for crop in crops]).astype(np.float32)),
+        intrinsics=torch.tensor([matrix(crop.camera) for crop in crops], dtype=torch.float32),
+        has_intrinsics=torch.tensor([crop.is_known for crop in crops]),
+    )
+
+
+def _ahead(sources: Iterable[PictureSource]) -> Iterator[OpenedPicture | PictureResult]:
+    """The opened pictures in order, read and decoded in threads while the network computes; those it cannot open."""
+    pool = ThreadPoolExecutor(THREADS)
+    coming: deque[Future[OpenedPicture | PictureResult]] = deque()
+    try:
+        for source in sources:
+            coming.append(pool.submit(_try_open, source))
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _try_open(source: PictureSource) -> OpenedPicture | PictureResult:
+    try:
+        return open_picture(source)
+    except UnreadablePicture as error:
+        return PictureResult(source, None, problems=(str(error),))
+
+
+def _held(entry: _Waiting) -> int:
+    pixels = entry.shown.pixels if entry.shown else None
+    return 0 if pixels is None else pixels.nbytes
+
+
+def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder | None, keep_pixels: bool) -> _Waiting:
+    if isinstance(opened, PictureResult):
+        return _Waiting(opened)
+    source = opened.source
+    width, height = opened.size_px
+    margin, boxes = source.margin or rule.margin, source.boxes
+    if boxes is None and find is None:
+        margin, boxes = WHOLE_MARGIN, (GivenBox((0.0, 0.0, float(width), float(height))),)
+    elif boxes is None:
+        assert find is not None
+        boxes = tuple(find(opened.pixels))
+    problems, crops = [], []
+    for given in boxes:
+        if problem := box_problem(given.box, width, height):
+            problems.append(f"{source.name}: {problem}")
+        else:
+            crops.append(cut(opened, given, margin, rule))
+    shown = ShownPicture(source.name, opened.size_px, opened.pixels if keep_pixels else None)
+    notes = opened.notes if boxes else (*opened.notes, f"{source.name}: nobody found")
+    return _Waiting(PictureResult(source, None, problems=tuple(problems), notes=notes), shown, crops)
+
+
+def _predict(some: list[tuple[_Waiting, PersonCrop]], network: Network) -> None:
+    crops = [crop for _, crop in some]
+    sizes = [entry.shown.size_px for entry, _ in some if entry.shown]
+    found: Prediction = network.regress([crop.pixels for crop in crops], conditioning_of(crops, sizes))
+    finite = torch.stack([part.flatten(1).isfinite().all(1) for part in found.tensors]).all(0)
+    if not finite.all():
+        entry, crop = some[int((~finite).nonzero()[0])]
+        raise RunError(f"{entry.result.source.name}: the prediction for box {crop.given.box} is not finite")
+    for (entry, _), *parts in zip(some, *found.tensors, strict=True):
+        entry.predicted.append((parts[0], parts[1], parts[2]))
+
+
+def _done(waiting: "deque[_Waiting]", network: Network) -> Iterator[PictureResult]:
+    while waiting and len(waiting[0].predicted) == len(waiting[0].crops):
+        yield _result(waiting.popleft(), network)
+
+
+def _result(entry: _Waiting, network: Network) -> PictureResult:
+    if entry.shown is None:
+        return entry.result
+    crops, source, kind = entry.crops, entry.result.source, network.model.kind
+    rotmats, betas, camera = (torch.stack(parts) for parts in zip(*entry.predicted, strict=True)) if crops else (
+        torch.zeros(0, kind.num_joints, 3, 3), torch.zeros(0, kind.num_betas), torch.zeros(0, 3)
+    )  # fmt: skip
+    people = People(
+        pictures=(entry.shown,),
+        picture=np.zeros(len(crops), np.int64),
+        box=np.array([crop.given.box for crop in crops], np.float32).reshape(-1, 4),
+        score=np.array([crop.given.score for crop in crops], np.float32),
+        square=np.array([crop.square for crop in crops], np.float32).reshape(-1, 3),
+        rotmats=rotmats.numpy(),
+        betas=betas.numpy(),
+        camera=camera.numpy(),
+        focal_px=np.array([crop.camera.focal_px for crop in crops], np.float32),
+        center_px=np.array([crop.camera.center_px for crop in crops], np.float32).reshape(-1, 2),
+        camera_from=tuple(crop.camera.said for crop in crops),
+        image_px=network.rule.image_px,
+        body_name=network.body_name,
+        body=network.body,
+    )
+    rows = tuple(crop.given.row for crop in crops if crop.given.row is not None)
+    return PictureResult(source, people, rows, entry.result.problems, entry.result.notes)

@@ -1,0 +1,189 @@
+"""Turns the words of a request into pictures: photos, folders, globs, lists, detections, shards, tar files."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from hmrb.data.checksums import check_once
+from hmrb.data.shard import Shard
+from hmrb.errors import RequestError
+from hmrb.formats.files import HDF5, visible, what_it_is
+from hmrb.formats.pictures import read_picture
+from hmrb.lookup import did_you_mean
+from hmrb.predict.cameras import AskedCamera
+from hmrb.predict.datasets import shard_pictures, tar_pictures
+from hmrb.predict.lists import csv_pictures, json_pictures, parquet_pictures
+from hmrb.predict.pictures import GivenBox, PictureSource, box_problem
+from hmrb.store import Store
+
+PHOTOS = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".avif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """The pictures of a request, and what is worth saying about how they were read.
+
+    `is_one_shard`: all people are rows of one shard. `is_data`: shards and tar files alone.
+    """
+
+    pictures: list[PictureSource]
+    notes: tuple[str, ...] = ()
+    is_one_shard: bool = False
+    is_data: bool = False
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether the people of a picture have to be found."""
+        return any(picture.boxes is None for picture in self.pictures)
+
+    def without_boxes(self) -> "Inputs":
+        """The same pictures, whose people have to be found, or are taken as a whole."""
+        pictures = [replace(picture, boxes=None, margin=None) for picture in self.pictures]
+        return replace(self, pictures=pictures, is_one_shard=False)
+
+    def taken_with(self, asked: AskedCamera) -> "Inputs":
+        """The same pictures with what the user says of the camera."""
+        return replace(self, pictures=[replace(picture, asked=asked) for picture in self.pictures])
+
+    def margins(self, own: float) -> list[float]:
+        """The widths of the squares relative to their boxes; `own` is the method's."""
+        return sorted({picture.margin or own for picture in self.pictures})
+
+
+def read_inputs(words: Sequence[str], store: Store, images: Path | None = None) -> Inputs:
+    """All pictures that the words name, in order. Raises RequestError with the first word that names none.
+
+    `images` is the folder that the paths of lists are relative to, if it is not the list's own.
+    """
+    pictures: list[PictureSource] = []
+    notes: list[str] = []
+    kinds: list[str] = []
+    for word in words:
+        kind, paths = _kind(word, store)
+        kinds += [kind] * len(paths)
+        for path in paths:
+            found, said = READERS[kind](path, images)
+            if kind == "shard":
+                check_once(Shard(path), store)
+            pictures += found
+            notes += said
+    if not pictures:
+        raise RequestError(f"{' '.join(words)}: no pictures there")
+    is_data = set(kinds) <= {"shard", "tar"}
+    return Inputs(_named_once(pictures), tuple(notes), kinds == ["shard"], is_data)
+
+
+def with_boxes(inputs: Inputs, boxes: Sequence[str]) -> Inputs:
+    """The one photo of a request with the boxes of the command line. Raises RequestError."""
+    if len(inputs.pictures) != 1:
+        raise RequestError(
+            f"--box gives the people of one photo, but there are {len(inputs.pictures)}; give a list in CSV"
+            " (path,x,y,w,h) instead"
+        )
+    given = tuple(GivenBox(parse_box(text)) for text in boxes)
+    return replace(inputs, pictures=[replace(inputs.pictures[0], boxes=given)])
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """`x,y,width,height` as numbers. Raises RequestError."""
+    try:
+        x, y, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        raise RequestError(
+            f"--box {text}: give four numbers, x,y,width,height in pixels: --box 120,40,200,420"
+        ) from None
+    if problem := box_problem((x, y, width, height)):
+        raise RequestError(f"--box: {problem}")
+    return x, y, width, height
+
+
+def _kind(word: str, store: Store) -> tuple[str, list[Path]]:
+    """What a word names, and its files."""
+    path = Path(word)
+    if path.is_dir():
+        return "folder", [path]
+    if path.exists():
+        return KINDS.get(path.suffix.lower(), "shard" if what_it_is(path) == HDF5 else "photo"), [path]
+    if glob.has_magic(word):
+        matches = visible(Path(name) for name in glob.glob(word, recursive=True))
+        files = [match for match in matches if match.is_file()]
+        if not files:
+            raise RequestError(f"{word}: no file matches")
+        return "photo", files
+    shards = {shard.stem: shard for shard in sorted((store.root / "shards").glob("*.h5"))}
+    name = word.replace("-", "_")
+    if name in shards:
+        return "shard", [shards[name]]
+    hint = did_you_mean(name, shards) if os.sep not in word and not path.suffix else ""
+    raise RequestError(f"{word}: no such file or folder, and no shard of that name in {store.root / 'shards'}.{hint}")
+
+
+Read = tuple[list[PictureSource], list[str]]
+
+
+def _photo(path: Path, images: Path | None) -> Read:
+    return [PictureSource(_name(path), partial(read_picture, path))], []
+
+
+def _folder(path: Path, images: Path | None) -> Read:
+    """All photos below a folder, and the number of other files."""
+    files = visible(file for file in path.rglob("*") if file.is_file())
+    photos = [file for file in files if file.suffix.lower() in PHOTOS]
+    others = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in PHOTOS)
+    if not photos:
+        raise RequestError(f"{path}: a folder without photos ({', '.join(PHOTOS)}); it has {len(files)} other files")
+    said = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+    notes = [f"{path}: {len(photos)} photos; other files are left out: {said}"] if others else []
+    names = [(Path(path.resolve().name) / file.relative_to(path)).as_posix() for file in photos]
+    return [PictureSource(n, partial(read_picture, file)) for n, file in zip(names, photos, strict=True)], notes
+
+
+def _name(path: Path) -> str:
+    """A picture's name in results: its path as given, without what leads out of a folder."""
+    parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
+    return "/".join(parts) if not path.is_absolute() else path.name
+
+
+def _named_once(pictures: list[PictureSource]) -> list[PictureSource]:
+    """Each file once, and each name once: other pictures of one name get a number. A shard's names stay."""
+    out, taken = [], Counter[str]()
+    for picture in pictures:
+        if picture.is_stored_as_is:
+            out.append(picture)
+            continue
+        taken[picture.name] += 1
+        again = taken[picture.name] - 1
+        stem, dot, suffix = picture.name.rpartition(".")
+        out.append(replace(picture, name=f"{stem}~{again}{dot}{suffix}") if again else picture)
+    return out
+
+
+KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json", ".h5": "shard", ".tar": "tar"}
+READERS: dict[str, Callable[[Path, Path | None], Read]] = {
+    "photo": _photo,
+    "folder": _folder,
+    "csv": csv_pictures,
+    "parquet": parquet_pictures,
+    "json": json_pictures,
+    "shard": shard_pictures,
+    "tar": tar_pictures,
+}

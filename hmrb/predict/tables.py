@@ -1,0 +1,81 @@
+"""People as the arrays of an .npz and as JSON: the names, shapes and units of docs/predict.md."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hmrb.predict.people import People
+from hmrb.skeleton import SKELETONS
+
+
+def table_of(people: People, rows: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of people, under the names that `hmrb eval --from-predictions` knows. `rows`: theirs in a shard."""
+    names = [people.pictures[picture] for picture in people.picture.tolist()]
+    table = {
+        "name": np.array([picture.name for picture in names], np.str_),
+        "picture_px": np.array([picture.size_px for picture in names], np.int32).reshape(-1, 2),
+        "box": people.box,
+        "score": people.score,
+        "square": people.square,
+        "rotmats": people.rotmats,
+        "betas": people.betas,
+        "camera": people.camera,
+        "transl": people.transl,
+        "focal_px": people.focal_px,
+        "center_px": people.center_px,
+        "camera_from": np.array(people.camera_from, np.str_),
+        "image_px": np.full(len(people), people.image_px, np.int32),
+        "body": np.full(len(people), people.body_name),
+    }
+    if rows is not None:
+        table["row"] = np.array(rows, np.int64)
+    if people.body is not None and len(people):
+        skeleton = people.body.kind.keypoints
+        table |= {
+            "joints_m": people.joints() + people.transl[:, None],
+            "joints_px": people.joints2d(),
+            "joint_names": np.array(SKELETONS[skeleton].joints, np.str_),
+        }
+    return table
+
+
+def tree_of(people: People) -> dict[str, Any]:
+    """The people of one picture as a tree for JSON."""
+    picture = people.pictures[0]
+    has_body = people.body is not None and len(people)
+    skeleton = people.body.kind.keypoints if people.body is not None else ""
+    placed = people.joints() + people.transl[:, None] if has_body else None
+    pixels = people.joints2d() if has_body else None
+    own = people.crop_camera
+    tree: dict[str, Any] = {
+        "picture": picture.name,
+        "size_px": list(picture.size_px),
+        "body": people.body_name,
+        "image_px": people.image_px,
+        "units": "metres, radians, pixels; x right, y down, z forward; the first pixel's centre is 0",
+        "joint_names": list(SKELETONS[skeleton].joints) if has_body else [],
+        "people": [],
+    }
+    for i in range(len(people)):
+        person = {
+            "box": people.box[i].tolist(),
+            "score": float(people.score[i]),
+            "square": people.square[i].tolist(),
+            "pose": people.rotvecs[i].tolist(),
+            "betas": people.betas[i].tolist(),
+            "camera": people.camera[i].tolist(),
+            "camera_from": people.camera_from[i],
+            "focal_px": float(people.focal_px[i]),
+            "center_px": people.center_px[i].tolist(),
+            "transl": people.transl[i].tolist(),
+            "crop_camera": {
+                "focal_px": float(own.focal_px[i]),
+                "center_px": own.center_px[i].tolist(),
+                "transl": own.transl[i].tolist(),
+            },
+        }
+        if placed is not None and pixels is not None:
+            person |= {"joints_m": placed[i].tolist(), "joints_px": pixels[i].tolist()}
+        tree["people"].append(person)
+    return tree
