@@ -189,7 +189,7 @@ FAULTS = (
         (LOADER,),
     ),
     Fault(
-        "a mean shape that knows no shares", "hmrb/data/loader.py",
+        "a mean shape that knows no shares", "hmrb/data/labelled_bodies.py",
         "betas += mix[name] * torch", "betas += torch",
         (LOADER,),
     ),
@@ -201,12 +201,12 @@ FAULTS = (
     # losses and steps
     Fault(
         "key points scaled by the whole width", "hmrb/training/losses.py",
-        "2 * label[..., :2] / (size - 1) - 1", "2 * label[..., :2] / size - 1",
+        "label[..., :2] * to_crop - 1", "label[..., :2] * 2 / size - 1",
         (LOSSES,),
     ),
     Fault(
         "a made-up body is to score 0.1", "hmrb/training/losses.py",
-        "return (scores**2).mean()", "return ((scores - 0.1) ** 2).mean()",
+        "scores.new_zeros(()).expand_as", "(scores.new_zeros(()) + 0.1).expand_as",
         (LOSSES, GRADIENTS),
     ),
     Fault(
@@ -253,12 +253,12 @@ FAULTS = (
     ),
     Fault(
         "one dropout mask for both layers", "hmrb/models/head.py",
-        "share, keys, 2 * step + 1)", "share, keys, 2 * step)",
+        "hidden * drops[2 * step + 1]", "hidden * drops[2 * step]",
         (MODELS,), MODELS,
     ),
     Fault(
         "dropout without scaling up", "hmrb/models/dropout.py",
-        "values * is_kept / (1 - share)", "values * is_kept",
+        "(is_kept / (1 - share)).split", "is_kept.float().split",
         (MODELS,),
     ),
     # geometry and skeletons
