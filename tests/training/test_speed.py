@@ -3,6 +3,7 @@
 import gzip
 import json
 import platform
+import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -20,10 +21,12 @@ from hmrb.errors import RequestError
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
+from hmrb.training.adversary import real_bodies
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.logger import Logger
 from hmrb.training.profile import RANGES, profiled
 from hmrb.training.step import train_step
+from hmrb.training.utilisation import Utilisation
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -46,7 +49,7 @@ def run(
     if state:
         learner.load(deepcopy(state))
     losses = Losses(spec.losses, load_body("open"))
-    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0)
+    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0, real_bodies(spec, shards, store))
     loader = train_loader(dataset, StepDraws(4, 0, steps, 0, 1), 0)
     totals = []
     for step, batch in enumerate(on_device(loader, ALONE.device, spec.speed.channels_last)):
@@ -160,9 +163,12 @@ def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path:
         def say(self, line: str) -> None:
             said.append(line)
 
-    with profiled(3, tmp_path, ALONE, Listening()) as profiler:
-        run(experiment(), tiny_store, steps=8, profiler=profiler)
-    lines = (tmp_path / "profile" / "summary.txt").read_text().splitlines()
+    spec = experiment()
+    with profiled(3, tmp_path, ALONE, Listening(), Utilisation.of(spec, ALONE)) as profiler:
+        run(spec, tiny_store, steps=8, profiler=profiler)
+    table, _, rate = (tmp_path / "profile" / "summary.txt").read_text().partition("\n\n")
+    assert re.fullmatch(r"\d+ images/s\n", rate)
+    lines = table.splitlines()
     shares = {line[:30].strip(): float(line.split()[-1].rstrip("%")) for line in lines[1:]}
     within = [name for name in RANGES if name != "data wait"]  # measured by the training loop
     assert set(shares) == {*within, "everything else", "a step"}
