@@ -4,10 +4,10 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import Any
 
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 PREFIX = "hmrb: "  # of the names that record_function gives phases
 RUNTIME = ("cu", "hip")  # calls of the driver: cudaLaunchKernel, cudaMemcpyAsync, cuLaunchKernel, hipLaunchKernel
@@ -78,7 +78,7 @@ class Timeline:
         one: between which phases the device had nothing to do, and where the host was for most of that time."""
         lengths: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
         busy = list(self._busy())
-        for (_, start, _, before), (stop, _, after, _) in zip(busy, busy[1:], strict=False):
+        for (_, start, _, before), (stop, _, after, _) in pairwise(busy):
             lengths[before, after, self._host_during(start, stop)].append(stop - start)
         ranked = sorted(lengths.items(), key=lambda item: -sum(item[1]))
         return [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment
