@@ -30,7 +30,7 @@ from hmrb.batch import Batch, Prediction
 from hmrb.body import load_body
 from hmrb.checkpoint import load_checkpoint
 from hmrb.data.convert.writer import ShardWriter
-from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
+from hmrb.data.loader import StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
 from hmrb.evaluation.evaluate import evaluate, evaluate_checkpoint, network_predictor
 from hmrb.evaluation.protocols import find_benchmark
@@ -42,7 +42,7 @@ from hmrb.parallel.world import World, keep_memory
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.loop import Meter
 from hmrb.training.losses import Losses
@@ -108,9 +108,7 @@ def steps(spec: Experiment, path: Path, watch: Callable[[Learner], None] = lambd
     learner, losses = build_learner(spec, shards, Store.default(), ALONE), Losses(spec.losses, load_body("open"))
     watch(learner)
     meter, many = Meter(ALONE), 10_000
-    real = real_bodies(spec, shards, Store.default())
-    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0, real)
-    loader = train_loader(dataset, StepDraws(spec.optim.batch, 0, many, 0, 1), 0)
+    loader = train_loader(draw_dataset(spec, shards, Store.default()), StepDraws(spec.optim.batch, 0, many, 0, 1), 0)
     batches = on_device(meter.waits(loader), ALONE.device, spec.speed.channels_last)
     for step in range(many):
         begun = time.process_time()

@@ -5,6 +5,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,13 @@ import torch
 from hmrb.batch import Batch
 from hmrb.body import load_body
 from hmrb.data.convert.writer import ShardWriter
-from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
+from hmrb.data.loader import StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard, open_shard
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, SpeedSpec, load_experiment, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
@@ -151,7 +153,7 @@ def quickstart(setup: Setup, *overrides: str) -> Experiment:
 def batches_of(setup: Setup, spec: Experiment, shard: Shard, workers: int, pin_memory: bool) -> Iterator[Batch]:
     """Batches of a run's draws on the host, without end."""
     shards = {"synthetic": shard}
-    dataset = DrawDataset(shards, spec.data, spec.model.image_px, spec.seed, real_bodies(spec, shards, setup.store))
+    dataset = draw_dataset(spec, shards, setup.store)
     return iter(train_loader(dataset, StepDraws(spec.optim.batch, 0, MANY, 0, 1), workers, pin_memory))
 
 
@@ -170,6 +172,8 @@ class Stepper:
         self.setup, self.spec, self.step = setup, spec, 0
         self.learner: Learner = build_learner(spec, {"synthetic": shard}, setup.store, setup.world)
         self.losses = Losses(spec.losses, load_body("open").to(setup.device))
+        if spec.speed.compile and find_spec("hmrb.training.compiling"):  # else build_learner compiles the backbone
+            import_module("hmrb.training.compiling").compile_parts(self.learner, self.losses, setup.world)
 
     def on_device(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches as the training loop moves them."""

@@ -27,14 +27,16 @@ from gpu_setup import (
     synthetic_shard,
 )
 
+import hmrb.evaluation.evaluate
 from hmrb.batch import Batch
 from hmrb.data.loader import normalised
-from hmrb.evaluation.evaluate import evaluate_model
-from hmrb.evaluation.protocols import find_benchmark
+from hmrb.data.shard import Shard
+from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
-from hmrb.models.hmr import computing_in
-from hmrb.spec import ModelSpec
+from hmrb.models.hmr import HMR, computing_in
+from hmrb.spec import ModelSpec, Precision
 from hmrb.training.utilisation import Utilisation
 
 MODELS = {
@@ -193,15 +195,25 @@ def evaluation(setup: Setup, found: Findings) -> None:
     spec = study(setup, "mini" if setup.tiny else "resnet50", setup.size(64, 4), "fp32")
     model = Stepper(setup, spec, shard).learner.model
     bodies = Bodies.load("open", benchmark, setup.store, setup.device)
-    for precision in ("bf16", "fp32"):
+    precisions: tuple[Precision, ...] = ("bf16", "fp32")
+    for precision in precisions:
         start = time.perf_counter()
-        scores = evaluate_model(
-            model, benchmark, shard, bodies, setup.world, spec.model.image_px,
-            workers=setup.workers, precision=precision,
-        )  # fmt: skip
+        scores = scored(setup, model, benchmark, shard, bodies, precision)
         frames = len(scores.people.rows)
         found.add(evaluation_name(precision), frames / (time.perf_counter() - start), "frames/s")
     found.add("evaluation, people", frames)
+
+
+def scored(
+    setup: Setup, model: HMR, benchmark: Benchmark, shard: Shard, bodies: Bodies, precision: Precision
+) -> Scores:
+    """`evaluate_model` with all cores loading, of an hmrb whose evaluation has a Feed or of an earlier one."""
+    module: Any = hmrb.evaluation.evaluate
+    side, world, workers = setup.size(224, 32), setup.world, setup.workers
+    if hasattr(module, "Feed"):
+        feed = module.Feed(benchmark, shard, side, setup.device, workers)
+        return module.evaluate_model(model, feed, bodies, world, precision)
+    return module.evaluate_model(model, benchmark, shard, bodies, world, side, workers, precision)
 
 
 def whole_quickstart(setup: Setup, found: Findings) -> None:

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hmrb.batch import BodyParams, Prediction
 from hmrb.bodykind import kind_of
 from hmrb.data.labelled_bodies import RealBodies, bodiless
-from hmrb.data.loader import mixture, stream_seed
+from hmrb.data.loader import DrawDataset, mixture, stream_seed
 from hmrb.data.shard import Shard, open_shard
 from hmrb.models.discriminator import Discriminator
 from hmrb.parallel.world import World
@@ -57,6 +57,12 @@ def real_bodies(experiment: Experiment, shards: Mapping[str, Shard], store: Stor
     named = {spec.poses: open_shard(store.shard(spec.poses, "train"), spec.poses)}
     alone = experiment.data.model_copy(update={"mix": {spec.poses: 1.0}})
     return RealBodies(named, mixture(named, alone, seed))  # with all bodies: asked for by name
+
+
+def draw_dataset(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> DrawDataset:
+    """What a spec trains on: people and, with an adversary, real bodies."""
+    real = real_bodies(experiment, shards, store)
+    return DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed, real)
 
 
 def build_adversary(experiment: Experiment, world: World) -> Adversary | None:

@@ -1,7 +1,10 @@
 """What the tests of a card share: the one reason to skip them, and a tiny run on the card."""
 
 import copy
+import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,18 @@ from conftest import tiny_tree
 
 from hmrb.batch import Batch
 from hmrb.body import load_body
-from hmrb.data.loader import DrawDataset, StepDraws, on_device, train_loader
+from hmrb.data.loader import StepDraws, on_device, train_loader
 from hmrb.data.shard import open_shard
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, SpeedSpec, parse_experiment
 from hmrb.store import Store
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
 
+if torch.cuda.is_available():  # torch asks for it once, at the first product of a process
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 CARD = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use"),
@@ -51,11 +56,12 @@ class Tiny:
         self.learner: Learner = build_learner(spec, self.shards, store, self.world)
         self.losses = Losses(spec.losses, load_body("open").to(device))
         self.step = 0
+        if spec.speed.compile and find_spec("hmrb.training.compiling"):  # else build_learner compiles the backbone
+            import_module("hmrb.training.compiling").compile_parts(self.learner, self.losses, self.world)
 
     def batches(self, stop: int) -> list[Batch]:
         """The batches from the next step on, on the device."""
-        real = real_bodies(self.spec, self.shards, self.store)
-        dataset = DrawDataset(self.shards, self.spec.data, self.spec.model.image_px, 0, real)
+        dataset = draw_dataset(self.spec, self.shards, self.store)
         draws, speed = StepDraws(self.spec.optim.batch, self.step, stop, 0, 1), self.spec.speed
         pinned = speed.pin_memory and self.world.device.type == "cuda"
         loader = train_loader(dataset, draws, 0, pinned)

@@ -32,10 +32,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[float]
     ],
     ids=lambda knob: "-".join(f"{name}-{value}" for name, value in knob.items()) or "defaults",
 )  # fmt: skip
-def test_a_setting_keeps_the_losses_of_the_cpu(
-    on_cpu: tuple[Store, list[float]], knob: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+def test_a_setting_keeps_the_losses_of_the_cpu(on_cpu: tuple[Store, list[float]], knob: dict[str, Any]) -> None:
     store, expected = on_cpu
     there = Tiny(store, tiny(**knob))
     try:
@@ -89,10 +86,7 @@ def test_the_scaler_goes_on_where_it_was(on_cpu: tuple[Store, list[float]]) -> N
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_resumed_run_has_the_same_weights(
-    on_cpu: tuple[Store, list[float]], precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+def test_a_resumed_run_has_the_same_weights(on_cpu: tuple[Store, list[float]], precision: str) -> None:
     spec = tiny(precision, deterministic=True)
     try:
         run = Tiny(on_cpu[0], spec)

@@ -21,7 +21,7 @@ from hmrb.errors import RequestError
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, parse_experiment
 from hmrb.store import Store
-from hmrb.training.adversary import real_bodies
+from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.logger import Logger
 from hmrb.training.profile import RANGES, profiled
@@ -49,7 +49,7 @@ def run(
     if state:
         learner.load(deepcopy(state))
     losses = Losses(spec.losses, load_body("open"))
-    dataset = DrawDataset(shards, spec.data, spec.model.image_px, 0, real_bodies(spec, shards, store))
+    dataset = draw_dataset(spec, shards, store)
     loader = train_loader(dataset, StepDraws(4, 0, steps, 0, 1), 0)
     totals = []
     for step, batch in enumerate(on_device(loader, ALONE.device, spec.speed.channels_last)):
