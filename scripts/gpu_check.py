@@ -42,13 +42,13 @@ class Section:
 
 
 SECTIONS = {
-    "quickstart": Section(gpu_speed.whole_quickstart, 100),  # first: it renders the people that others use
-    "tests": Section(gpu_right.run_tests, 75),
-    "curve": Section(gpu_right.curve, 35),
+    "quickstart": Section(gpu_speed.whole_quickstart, 90),  # first: it renders the people that others use
+    "tests": Section(gpu_right.run_tests, 110),
+    "curve": Section(gpu_right.curve, 30),
     "waits": Section(gpu_right.waits, 20),
     "precisions": Section(gpu_right.precisions, 20),
-    "evaluation": Section(gpu_speed.evaluation, 35),
-    "failures": Section(gpu_right.failures, 50),
+    "evaluation": Section(gpu_speed.evaluation, 30),
+    "failures": Section(gpu_right.failures, 45),
     "training": Section(gpu_speed.training, 0),
 }
 

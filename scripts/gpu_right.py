@@ -39,6 +39,7 @@ from hmrb.models.hmr import HMR, computing_in
 from hmrb.spec import Experiment
 from hmrb.training.failures import explained
 
+TESTS_S = 105
 CURVE_STEPS = 40
 OOM_BATCH = 64  # of ResNet-50 in fp32 at 224 px: several GB of feature maps, of which 1 GB is granted
 CURVE_AGREES = 1e-2  # relative: processes of a CPU differ by 1e-4 after 60 steps by order of summation (docs/scale.md)
@@ -47,17 +48,19 @@ PREDICTION_AGREES_MM = 0.1  # fp32 on a card against fp32 on the CPU
 
 def run_tests(setup: Setup, found: Findings) -> None:
     """(a) `pytest -m gpu`, without plugins that the machine may lack."""
-    words = [sys.executable, "-m", "pytest", "-o", "addopts=", "-m", "gpu", "-q", "-p", "no:cacheprovider", "tests/gpu"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    counts = dict.fromkeys(("passed", "failed", "error", "skipped"), 0)
-    for number, word in re.findall(r"(\d+) (passed|failed|error|skipped)", done.stdout[-500:]):
-        counts[word] = int(number)
-    for word, number in counts.items():
-        found.add(word, number, "tests", None if word in ("passed", "skipped") else number == 0)
-    if done.returncode:
-        failed = "; ".join(re.findall(r"^(?:FAILED|ERROR).*", done.stdout, re.M)) or done.stderr.strip()[-500:]
+    words = [sys.executable, "-m", "pytest", "-o", "addopts=", "-m", "gpu", "-v", "-p", "no:cacheprovider", "tests/gpu"]
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=3600 if setup.tiny else TESTS_S)
+        out, said, is_whole = done.stdout, done.stderr, done.returncode == 0
+    except subprocess.TimeoutExpired as late:
+        out, said, is_whole = (late.stdout or b"").decode(errors="replace"), f"late: ended after {TESTS_S} s", False
+    counts = Counter(re.findall(r"^tests/\S.* (PASSED|FAILED|ERROR|SKIPPED)", out, re.M))
+    for word in ("PASSED", "FAILED", "ERROR", "SKIPPED"):
+        found.add(word.lower(), counts[word], "tests", counts[word] == 0 if word in ("FAILED", "ERROR") else None)
+    if not is_whole:
+        failed = "; ".join(re.findall(r"^(?:FAILED|ERROR) .*", out, re.M)) or said.strip()[-500:]
         found.add("what failed", failed, good=False)
-        print(done.stdout[-8000:], file=sys.stderr)
+        print(out[-8000:], file=sys.stderr)
 
 
 def curve(setup: Setup, found: Findings) -> None:

@@ -61,7 +61,7 @@ class Setup:
 
     @property
     def workers(self) -> int:
-        """Loading processes: all cores but those of the training process and its loss of a card's attention."""
+        """Loading processes: one per core, except two that the training process keeps busy."""
         return 0 if self.tiny else max(len(os.sched_getaffinity(0)) - 2, 1)
 
     def synchronise(self) -> None:

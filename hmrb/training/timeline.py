@@ -46,10 +46,11 @@ class Timeline:
         host = list(_innermost(ranges))
         starts = [span.start for span in host]
         # Ids of calls and of operators are counted apart, so only calls of the driver may lend theirs.
-        launches = {event.id: event.time_range.start for event in on_host if event.name.startswith(RUNTIME)}
+        calls = [event for event in on_host if event.name.startswith(RUNTIME) and "::" not in event.name]
+        launches = {event.id: event.time_range.start for event in calls}
 
         def phase(event: Any) -> str:
-            if "nccl" in event.name.lower():
+            if "allreduce" in event.name.lower():
                 return ALL_REDUCE
             at = launches.get(event.id)
             index = bisect_right(starts, at) - 1 if at is not None else -1
