@@ -1,13 +1,14 @@
-"""Regenerates the tables in README.md and docs/small.md from the records in docs/results.
+"""Regenerates the tables in README.md, docs/small.md and docs/scale.md from the records in docs/results.
 
 Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->`, and
-`<!-- /table -->`. A test fails if a table is stale.
+`<!-- /table -->`. A test fails if a table is stale. Those of docs/scale.md are made by gpu_table.py.
 """
 
 import re
 import shlex
 from pathlib import Path
 
+import gpu_table
 from typer.testing import CliRunner
 
 from hmrb.cli import app
@@ -32,3 +33,4 @@ def filled(text: str) -> str:
 if __name__ == "__main__":
     for page in PAGES:
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    gpu_table.PAGE.write_text(gpu_table.filled(gpu_table.PAGE.read_text(encoding="utf-8")), encoding="utf-8")

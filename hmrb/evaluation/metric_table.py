@@ -59,3 +59,12 @@ UNITS: dict[str, str] = {
 }
 BETTER: dict[str, Better] = {name: METRIC_TABLE[name].better if name in METRIC_TABLE else "lower" for name in TITLES}
 BETTER |= dict.fromkeys(PCK2D, "higher")
+
+PACE = {
+    "images_per_s": "images per second",
+    "data_wait": "share of time spent waiting for data",
+    "mfu": "MFU, share of the card's peak FLOP/s",
+    "peak_gb": "peak memory of the GPU, GB",
+    "lr": "learning rate",
+}
+"""What the lines of a log state besides losses, with the titles of the report's charts."""

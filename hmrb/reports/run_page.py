@@ -22,7 +22,7 @@ from rich.text import Text
 from hmrb.body import load_body
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.intervals import interval_text
-from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
+from hmrb.evaluation.metric_table import BETTER, PACE, TITLES, UNITS
 from hmrb.evaluation.records import Number, Record
 from hmrb.reports.gallery import SLICED, draw_people, put, ranked_by
 from hmrb.spec import Experiment, dump_experiment
@@ -36,7 +36,6 @@ MARGIN = 0.08  # free space above the values, as a share of their range
 BINS = 32
 TAIL = 99.5  # percentile of errors at which the histogram ends
 HISTOGRAMS = ("pa_mpjpe", "mpjpe")
-PACE = {"images_per_s": "images per second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
-from hmrb.evaluation.metric_table import TITLES, UNITS
+from hmrb.evaluation.metric_table import PACE, TITLES, UNITS
 from hmrb.formats.writing import replacing
 
 
@@ -28,7 +28,7 @@ class Logger:
         """Called before the first step, with the active settings of the spec's `speed`."""
 
     def step(self, step: int, facts: Mapping[str, float]) -> None:
-        """Called every few steps: mean losses since the last call, images_per_s, data_wait (share), lr, epoch."""
+        """Called every few steps: mean losses since the last call, epoch, and those facts of PACE that are known."""
 
     def scored(self, step: int, scores: Scores) -> None:
         """Called after each evaluation on a benchmark."""
@@ -66,9 +66,10 @@ class RunLogger(Logger):
         """Writes a line to the log and updates the bar."""
         self._write({"step": step, **facts})
         self._draw("train", facts, step)
-        losses = {k: v for k, v in facts.items() if k not in ("images_per_s", "data_wait", "lr", "epoch")}
+        losses = {k: v for k, v in facts.items() if k not in (*PACE, "epoch")}
+        used = f"  MFU {100 * facts['mfu']:.0f} %" if "mfu" in facts else ""
         line = (
-            f"epoch {facts['epoch']:.1f}  step {step}  {facts['images_per_s']:.0f} images/s"
+            f"epoch {facts['epoch']:.1f}  step {step}  {facts['images_per_s']:.0f} images/s{used}"
             f"  data wait {100 * facts['data_wait']:.0f} %  " + "  ".join(f"{k} {v:.3g}" for k, v in losses.items())
         )
         self._progress.update(self._task, completed=step, facts=line)

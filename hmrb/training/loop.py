@@ -52,6 +52,7 @@ from hmrb.training.losses import Losses
 from hmrb.training.profile import profiled
 from hmrb.training.retention import CheckpointRetention
 from hmrb.training.step import train_step
+from hmrb.training.utilisation import Utilisation
 
 LOG_EVERY = 20  # steps per line of the log
 CHECKPOINT = 1  # sent by rank 0 if a checkpoint is due; smaller than the numbers of stop signals
@@ -95,7 +96,10 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     unreadable: set[str] = set()
     last = None
     logger.knobs(step, learner.knobs)
-    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, logger) as profiler:
+    use = Utilisation.of(experiment, world)
+    if use.problem:
+        logger.say(use.problem)
+    with Signals() as signals, profiled(speed.profile_steps, run.folder, world, logger, use) as profiler:
         loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
         for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, logger)
@@ -110,7 +114,7 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
             meter.add(terms, len(batch.row))
             if step % LOG_EVERY == 0 or step == total:
                 facts = meter.facts() | {"lr": learner.optimiser.param_groups[0]["lr"], "epoch": step / steps_per_epoch}
-                logger.step(step, facts)
+                logger.step(step, facts | use.facts(facts["images_per_s"]))
             ends_epoch = step % steps_per_epoch == 0
             asked = stop_flag.number()
             with meter.paused():

@@ -1,21 +1,24 @@
-"""Profile a few steps of a run with torch's profiler: writes traces and a table of time shares."""
+"""Profile a few steps of a run with torch's profiler: writes traces, a table of time by phase and the idle gaps."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from hmrb.parallel.world import World
 from hmrb.training.logger import Logger
+from hmrb.training.timeline import ALL_REDUCE, REST, Timeline
+from hmrb.training.utilisation import Utilisation
 
 SETTLING = 4  # warm-up steps before profiling, in which caches fill and threads and workers start
+NUM_GAPS = 3
 RANGES = (
     "data wait", "host to device", "counts", "forward", "SMPL", "losses", "adversary",
     "backward of losses and SMPL", "backward", "finite", "optimiser",
 )  # fmt: skip
-INSIDE = {"losses": "SMPL"}  # outer range: inner range, whose time is subtracted from the outer one
 
 
 class Profiler:
@@ -28,9 +31,9 @@ class Profiler:
 class StepProfiler(Profiler):
     """Profiles `steps` steps; writes a trace per rank and rank 0's table to `folder`."""
 
-    def __init__(self, steps: int, folder: Path, world: World, logger: Logger) -> None:
-        self._steps, self._folder, self._world, self._logger = steps, folder, world, logger
-        self._start, self._seen = 0.0, 0
+    def __init__(self, steps: int, folder: Path, world: World, logger: Logger, use: Utilisation) -> None:
+        self._steps, self._folder, self._world, self._logger, self._use = steps, folder, world, logger, use
+        self._start, self._seconds, self._seen = 0.0, 0.0, 0
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (world.device.type == "cuda")
         self.torch = profile(
             activities=activities,
@@ -39,58 +42,64 @@ class StepProfiler(Profiler):
         )
 
     def step(self) -> None:
-        """Called after each step; starts timing after SETTLING steps."""
+        """Called after each step; times the steps after SETTLING, without what the profiler does at their end."""
         self._seen += 1
         if self._seen == SETTLING:
-            self._start = time.perf_counter()
+            self._start = self._now()
+        if self._seen == SETTLING + self._steps:
+            self._seconds = (self._now() - self._start) / self._steps
         self.torch.step()
 
+    def _now(self) -> float:
+        """The time at which the device has finished what the host has queued."""
+        if self._world.device.type == "cuda":
+            torch.cuda.synchronize(self._world.device)
+        return time.perf_counter()
+
     def _write(self, done: profile) -> None:
-        seconds = (time.perf_counter() - self._start) / self._steps
         self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / f"trace-{self._world.rank}.json.gz"
         done.export_chrome_trace(str(trace))
-        if self._world.is_main:
-            table = "\n".join(shares(done, seconds, self._steps, self._world.device.type == "cuda"))
+        if self._world.is_main and self._seconds:
+            on_gpu = self._world.device.type == "cuda"
+            lines = shares(Timeline.of(done.events()), self._seconds, self._steps, on_gpu)
+            table = "\n".join([*lines, "", *self._use.lines(self._seconds)])
             (self._folder / "summary.txt").write_text(table + "\n")
             self._logger.say(f"{table}\ntrace: {trace} (chrome://tracing, ui.perfetto.dev)")
 
 
-def shares(done: profile, seconds: float, steps: int, on_gpu: bool) -> list[str]:
-    """One line per range: ms per step and share of the step's `seconds`; on a GPU also the time of its kernels.
+def shares(timeline: Timeline, seconds: float, steps: int, on_gpu: bool) -> list[str]:
+    """One line per phase: the host's ms per step and share of the step's `seconds`.
 
-    All-reduce runs in parallel with the backward pass, so its time is not part of the sum.
+    On a GPU also the ms of its work by the phase that launched it, each once, and the largest idle gaps. All-reduce
+    runs beside the backward pass, so its time is not part of the sum.
     """
-    cpu: dict[str, float] = {}
-    gpu: dict[str, float] = {}
-    for event in done.key_averages():
-        name = event.key.removeprefix("hmrb: ")
-        if any(word in event.key for word in ("gloo:all_reduce", "nccl:all_reduce")):
-            name = "all-reduce (beside backward)"
-        cpu[name] = cpu.get(name, 0.0) + event.cpu_time_total / 1e3 / steps
-        gpu[name] = gpu.get(name, 0.0) + event.device_time_total / 1e3 / steps
-    for outer, inner in INSIDE.items():
-        cpu[outer], gpu[outer] = cpu[outer] - cpu.get(inner, 0.0), gpu[outer] - gpu.get(inner, 0.0)
     total = seconds * 1e3
-    known = [name for name in RANGES if name in cpu]
-    rest = {"everything else": total - sum(cpu[name] for name in known), "a step": total}
-    rows = {name: cpu[name] for name in known} | rest
-    if "all-reduce (beside backward)" in cpu:
-        rows["all-reduce (beside backward)"] = cpu["all-reduce (beside backward)"]
-    beside = [f"{gpu.get(name, 0.0):10.2f}" if on_gpu else "" for name in rows]
+    host, device = timeline.host_ms(steps), timeline.device_ms(steps)
+    known = [name for name in RANGES if name in host]
+    rows = {name: host[name] for name in known}
+    rows |= {REST: total - sum(rows.values()), "a step": total}
+    if ALL_REDUCE in host or ALL_REDUCE in device:
+        rows[ALL_REDUCE] = host.get(ALL_REDUCE, 0.0)
+    device["a step"] = busy = timeline.busy_ms(steps)
+    beside = [f"{device.get(name, 0.0):10.2f}" if on_gpu else "" for name in rows]
     head = f"{'':30}{'ms':>10}{'share':>9}{'GPU ms' if on_gpu else '':>10}".rstrip()
     lines = [
         f"{name:30}{ms:10.2f}{ms / total:9.1%}{extra}" for (name, ms), extra in zip(rows.items(), beside, strict=True)
     ]
-    return [head, *lines]
+    if not on_gpu:
+        return [head, *lines]
+    idle = [f"the GPU computes or copies in {busy:.2f} of {total:.2f} ms ({busy / total:.1%}); its largest idle gaps:"]
+    idle += [f"  {line}" for line in timeline.gaps(steps)[:NUM_GAPS]]
+    return [head, *lines, "", *idle]
 
 
 @contextmanager
-def profiled(steps: int, folder: Path, world: World, logger: Logger) -> Iterator[Profiler]:
+def profiled(steps: int, folder: Path, world: World, logger: Logger, use: Utilisation) -> Iterator[Profiler]:
     """Profile `steps` steps inside the context and write to `folder`/profile; does nothing if `steps` is 0."""
     if not steps:
         yield Profiler()
         return
-    profiler = StepProfiler(steps, folder / "profile", world, logger)
+    profiler = StepProfiler(steps, folder / "profile", world, logger, use)
     with profiler.torch:
         yield profiler

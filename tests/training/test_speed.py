@@ -3,6 +3,7 @@
 import gzip
 import json
 import platform
+import re
 import subprocess
 import sys
 from copy import deepcopy
@@ -25,6 +26,7 @@ from hmrb.training.learner import Learner, build_learner
 from hmrb.training.logger import Logger
 from hmrb.training.profile import RANGES, profiled
 from hmrb.training.step import train_step
+from hmrb.training.utilisation import Utilisation
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -161,9 +163,12 @@ def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path:
         def say(self, line: str) -> None:
             said.append(line)
 
-    with profiled(3, tmp_path, ALONE, Listening()) as profiler:
-        run(experiment(), tiny_store, steps=8, profiler=profiler)
-    lines = (tmp_path / "profile" / "summary.txt").read_text().splitlines()
+    spec = experiment()
+    with profiled(3, tmp_path, ALONE, Listening(), Utilisation.of(spec, ALONE)) as profiler:
+        run(spec, tiny_store, steps=8, profiler=profiler)
+    table, _, rate = (tmp_path / "profile" / "summary.txt").read_text().partition("\n\n")
+    assert re.fullmatch(r"\d+ images/s\n", rate)
+    lines = table.splitlines()
     shares = {line[:30].strip(): float(line.split()[-1].rstrip("%")) for line in lines[1:]}
     within = [name for name in RANGES if name != "data wait"]  # measured by the training loop
     assert set(shares) == {*within, "everything else", "a step"}
