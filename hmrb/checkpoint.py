@@ -42,6 +42,10 @@ class DamagedCheckpoint(CheckpointError):
     """A file that is damaged or not an hmrb checkpoint."""
 
 
+class ForeignCheckpoint(CheckpointError):
+    """A file of tensors that hmrb did not write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Everything needed to resume a run exactly, plus the provenance of its weights.
@@ -239,7 +243,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise DamagedCheckpoint(refusal) from None
         raise CheckpointError(f"{path}: {reason(error)}") from None
     if given != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: checkpoint format {given}; this hmrb reads format {FORMAT_VERSION}")
+        kind = CheckpointError if "format" in content else ForeignCheckpoint
+        raise kind(f"{path}: checkpoint format {given}; this hmrb reads format {FORMAT_VERSION}")
     if content.keys() != Checkpoint.__dataclass_fields__.keys():
         raise DamagedCheckpoint(refusal)
     if wrong := [name for name, value in content.items() if not _fits(name, value)]:

@@ -23,7 +23,7 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
-from hmrb.formats.files import reason
+from hmrb.formats.files import reason, sha256_of
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
@@ -240,11 +240,8 @@ def machine(world: World, people: int, seconds: float, precision: Precision = "f
 
 def file_sha(path: Path) -> str:
     """16 hex digits of a file's SHA-256. Raises RunError if it can't be read."""
-    import hashlib
-
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return sha256_of(path)[:16]
     except OSError as error:
         raise RunError(f"{path}: {reason(error)}") from None
 
