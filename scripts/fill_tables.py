@@ -1,7 +1,7 @@
-"""Regenerates the tables in README.md and docs/small.md from the records in docs/results.
+"""Regenerates the tables in README.md and docs/small.md from the records in docs/results, and docs/models.md's.
 
-Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->`, and
-`<!-- /table -->`. A test fails if a table is stale.
+Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->` or
+`<!-- hmrb list-models ... -->`, and `<!-- /table -->`. A test fails if a table is stale.
 """
 
 import re
@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from hmrb.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md")
-TABLE = re.compile(r"(<!-- hmrb (report [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md", ROOT / "docs" / "models.md")
+TABLE = re.compile(r"(<!-- hmrb ((?:report|list-models) [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
 
 
 def filled(text: str) -> str:

@@ -89,7 +89,8 @@ class ZooModel(SpecModel):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of its file in the store's models/, the published one first."""
-        return (*filter(None, [self.file]), *(f"{self.name}{suffix}" for suffix in SUFFIXES))
+        own = (f"{self.name}{suffix}" for suffix in SUFFIXES)
+        return tuple(dict.fromkeys([*([self.file] if self.file else []), *own]))
 
     def here(self, store: Store) -> Path | None:
         """Its file in the store: by name, else by hash among the files that no row names. Does not check the hash."""

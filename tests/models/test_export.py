@@ -61,7 +61,9 @@ def test_an_onnx_file_predicts_as_torch_does_for_any_number_of_people(tmp_path: 
             want = model(pictures(count))
             mesh = load_body("open")(want.rotmats, want.betas)
         wanted = (want.rotmats, want.betas, want.camera, mesh.vertices, mesh.chain)
-        for name, theirs, ours in zip(names, session.run(None, {"image": pictures(count).numpy()}), wanted, strict=True):
+        for name, theirs, ours in zip(
+            names, session.run(None, {"image": pictures(count).numpy()}), wanted, strict=True
+        ):
             np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-4, err_msg=name)
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["mean"]) == [0.485, 0.456, 0.406]
