@@ -204,23 +204,25 @@ def eval_(
         if json_:
             _print_json(records)
         return
+    asked_for = tuple(str(word) for word in (checkpoint, *others))
+    if out and len(asked_for) > 1:
+        raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
+    if not names and not check and not all(map(_zoo_row, asked_for)):
+        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
+    benchmarks = _chosen(names, asked, store) if names else []
+
     from functools import partial
 
     from hmrb.finding import find_model
 
-    asked_for = tuple(str(word) for word in (checkpoint, *others))
     paths = tuple(find_model(word, store, partial(typer.echo, err=True)) for word in asked_for)
-    if out and len(paths) > 1:
-        raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-    expected = _all_expected(asked_for, paths) if check else []
-    names = names or list(dict.fromkeys(row.benchmark for row in expected))
-    if not names:
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
+    expected = _all_expected(asked_for, paths) if check or not names else []
+    benchmarks = benchmarks or _chosen(list(dict.fromkeys(row.benchmark for row in expected)), asked, store)
 
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    scoring = Scoring(asked_for, paths, tuple(_chosen(names, asked, store)), options, out, store, check, tuple(asked))
+    scoring = Scoring(asked_for, paths, tuple(benchmarks), options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
@@ -302,7 +304,9 @@ def _all_expected(words: Sequence[str], paths: Sequence[Path]) -> "list[Expected
     rows = {word: _expected(word, path) for word, path in zip(words, paths, strict=True)}
     for word, found in rows.items():
         if not found and _zoo_row(word):
-            raise RequestError(f"--check: no number of {word} is published under a protocol of hmrb; omit --check")
+            raise RequestError(
+                f"no number of {word} is published under a protocol of hmrb; use --bench, without --check"
+            )
         if not found:
             raise RequestError(f"--check: the spec of {word} expects no number; add rows to its `expected:`")
     return [row for found in rows.values() for row in found]

@@ -103,7 +103,7 @@ def test_check_compares_with_the_published_numbers(store: Store, monkeypatch: py
     said = f"synthetic PA-MPJPE {value + 0.6:g} ± 0.5", "doubtful: third-party list of results"
     refused(done, "results differ from the expected numbers", *said, code=1)
     with_row(monkeypatch, published=())
-    refused(hmrb("eval", "spin", "--check", home=store.root), "--check: no number of spin is published")
+    refused(hmrb("eval", "spin", "--check", home=store.root), "no number of spin is published")
 
 
 def test_a_file_is_found_by_its_hash_under_another_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +126,10 @@ def test_what_is_not_here_says_where_it_is_obtained(tmp_path: Path) -> None:
     refused(hmrb("eval", "hmr2b", home=home), said, "licence: code MIT; weights not stated", "--from-predictions")
     done = hmrb("eval", "study-resnet50-mix5-coco-l1", home=home)
     refused(done, f"put it at {home}/models/study_resnet50_mix5_coco_l1.pt")
-    refused(hmrb("eval", "study-resnet50-mix5-coco-11", home=home), "Did you mean 'study_resnet50_mix5_coco_l1'")
-    refused(hmrb("eval", "gone.pt", home=home), "gone.pt: no such checkpoint")
+    refused(
+        hmrb("eval", "study-resnet50-mix5-coco-11", "3dpw", home=home), "Did you mean 'study_resnet50_mix5_coco_l1'"
+    )
+    refused(hmrb("eval", "gone.pt", "3dpw", home=home), "gone.pt: no such checkpoint")
     refused(hmrb("list-models", "--here", home=home), "none of 59 models was ever downloaded here")
     assert not home.exists()
 
