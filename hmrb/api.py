@@ -93,16 +93,14 @@ class Predictor:
 
 
 def load(checkpoint: str | Path, *, device: str = "auto", precision: str = "fp32") -> Predictor:
-    """The model of a run's folder, a checkpoint, or another project's file that `hmrb import-checkpoint` reads.
+    """The model of a run's folder, a checkpoint, another project's file, or a name of `hmrb list-models`.
 
-    A name without a file is a run in `runs`. `device` is auto, cpu, cuda or cuda:1; `precision` fp32, bf16 or fp16.
-    Raises RequestError.
+    A name without a file is a run in `runs` first. `device` is auto, cpu, cuda or cuda:1; `precision` fp32, bf16 or
+    fp16. Raises RequestError.
     """
     path = Path(checkpoint)
     if not path.exists() and (Path("runs") / path).is_dir():
         path = Path("runs") / path
-    if not path.exists():
-        raise RequestError(f"{checkpoint}: no such checkpoint or run, nor is it a run in {Path('runs').absolute()}")
     return Predictor(load_network(path, device, precision))
 
 

@@ -1,4 +1,4 @@
-"""Paths of shards, body models, weights and occluders."""
+"""Paths of shards, body models, weights, models and occluders."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder with shards/, bodies/, weights/ and occluders/. `$HMRB_HOME`, or ~/.cache/hmrb."""
+    """A folder with shards/, bodies/, weights/, models/ and occluders/. `$HMRB_HOME`, or ~/.cache/hmrb."""
 
     root: Path
 
@@ -26,6 +26,16 @@ class Store:
     def weights(self) -> Path:
         """Pretrained weights of backbones."""
         return self.root / "weights"
+
+    @property
+    def models(self) -> Path:
+        """Complete models of other projects, under the names that they were published with."""
+        return self.root / "models"
+
+    @property
+    def imported(self) -> Path:
+        """The same as hmrb checkpoints, each named after the hash of the original file."""
+        return self.models / "imported"
 
     @property
     def pascal(self) -> Path:

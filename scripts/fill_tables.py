@@ -1,7 +1,8 @@
 """Regenerates the tables in README.md, docs/small.md and docs/scale.md from the records in docs/results.
 
-Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->`, and
-`<!-- /table -->`. A test fails if a table is stale. Those of docs/scale.md are made by gpu_table.py.
+Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->` or
+`<!-- hmrb list-models ... -->` (docs/models.md), and `<!-- /table -->`. A test fails if a table is stale. Those of
+docs/scale.md are made by gpu_table.py.
 """
 
 import re
@@ -14,8 +15,8 @@ from typer.testing import CliRunner
 from hmrb.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md")
-TABLE = re.compile(r"(<!-- hmrb (report [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md", ROOT / "docs" / "models.md")
+TABLE = re.compile(r"(<!-- hmrb ((?:report|list-models) [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
 
 
 def filled(text: str) -> str:

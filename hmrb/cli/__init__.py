@@ -9,10 +9,12 @@ import typer
 from hmrb.cli.compare import compare
 from hmrb.cli.convert_data import convert_data
 from hmrb.cli.eval import eval_
+from hmrb.cli.export import export
 from hmrb.cli.flops import flops
 from hmrb.cli.import_checkpoint import import_checkpoint
 from hmrb.cli.list_benches import list_benches
 from hmrb.cli.list_datasets import list_datasets
+from hmrb.cli.list_models import list_models
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
 from hmrb.cli.predict import predict
@@ -42,8 +44,10 @@ app.command("convert-data")(convert_data)
 app.command()(verify)
 app.command("list-benches")(list_benches)
 app.command("list-datasets")(list_datasets)
+app.command("list-models")(list_models)
 app.command("show-augment")(show_augment)
 app.command("import-checkpoint")(import_checkpoint)
+app.command()(export)
 
 
 def _print_version(asked: bool) -> bool:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from hmrb.cli.many import Command
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.evaluation.records import Record
+    from hmrb.models.zoo import ZooModel
     from hmrb.parallel.world import World
     from hmrb.run import EvalOptions
+    from hmrb.spec import Expected
     from hmrb.store import Store
 
 ALL_PRESENT = "all-present"
@@ -24,8 +26,12 @@ ALL_PRESENT = "all-present"
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """An evaluation job: checkpoints on benchmarks. Results go to `out`, or to each checkpoint's folder."""
+    """An evaluation job: checkpoints on benchmarks. Results go to `out`, or to each checkpoint's folder.
 
+    `words` are the checkpoints as they were asked for: paths, and names of the model zoo.
+    """
+
+    words: tuple[str, ...]
     paths: "tuple[Path, ...]"
     benchmarks: "tuple[Benchmark, ...]"
     options: "EvalOptions"
@@ -56,7 +62,6 @@ class Scoring:
 
     def run(self, world: "World") -> None:
         """Evaluates. With `check`, raises RunError if a result differs from the number that a spec expects."""
-        from hmrb.checkpoint import load_checkpoint
         from hmrb.errors import RunError
         from hmrb.parallel.world import keep_memory
         from hmrb.run import score_checkpoint, unmet
@@ -64,26 +69,37 @@ class Scoring:
         if world.device.type == "cpu":
             keep_memory()
         records, problems = [], []
-        for path in self.paths:
-            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.options)
+        for word, path in zip(self.words, self.paths, strict=True):
+            folder = self.folder_of(path)
+            found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options)
             records += found
             if self.check and world.is_main:
-                problems += unmet(load_checkpoint(path).experiment().expected, found)
+                problems += unmet(_expected(word, path), found)
         if not world.is_main:
             return
         if self.options.quiet:
             _print_json(records)
         elif len(self.paths) > 1:
-            _print_means(self.paths, self.benchmarks)
+            _print_means([self.folder_of(path) for path in self.paths], self.benchmarks)
         if problems:
-            raise RunError("results differ from the numbers that the spec expects:\n" + "\n".join(problems))
+            raise RunError("results differ from the expected numbers:\n" + "\n".join(problems))
+        if self.check and not self.options.quiet:
+            typer.echo(f"as expected: {', '.join(_said(row) for row in _all_expected(self.words, self.paths))}")
+
+    def folder_of(self, path: Path) -> Path:
+        """Where the results of a checkpoint go."""
+        from hmrb.finding import results_folder
+
+        return self.out or results_folder(path, self.store)
 
     def command(self, processes: "Processes") -> "Command":
         """The same job as a command line."""
         from hmrb.cli.many import Command
 
-        folder, options = (self.out or self.paths[0].parent).absolute(), self.options
-        words = ["eval", *(str(path.absolute()) for path in self.paths), *processes.words()]
+        folder, options = self.folder_of(self.paths[0]).absolute(), self.options
+        both = zip(self.words, self.paths, strict=True)
+        named = (word if _zoo_row(word) else str(path.absolute()) for word, path in both)
+        words = ["eval", *named, *processes.words()]
         words += ["--out", str(folder)] if self.out else []
         words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in options.by]
         words += [f"--metrics={name}" for name in self.metrics]
@@ -95,7 +111,8 @@ class Scoring:
 
 def eval_(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A checkpoint, or a run's folder.", show_default=False)
+        Path | None,
+        typer.Argument(help="A checkpoint, a run's folder, or a name of hmrb list-models.", show_default=False),
     ] = None,
     more: Annotated[
         list[str],
@@ -131,7 +148,8 @@ def eval_(
     ] = "fp32",
     lean: Annotated[bool, typer.Option("--lean", help="Save each person's errors but not the predictions.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail if a result differs from the number that the spec expects.")
+        bool,
+        typer.Option("--check", help="Fail if a result differs from the expected or published number."),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the records, as JSON.")] = False,
     gpus: Gpus = None,
@@ -186,25 +204,32 @@ def eval_(
         if json_:
             _print_json(records)
         return
-    paths = tuple(_file(path) for path in (checkpoint, *others))
-    if out and len(paths) > 1:
+    asked_for = tuple(str(word) for word in (checkpoint, *others))
+    if out and len(asked_for) > 1:
         raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-    if check and not names:
-        names = _expected(paths)
-    if not names:
+    if not names and not check and not all(map(_zoo_row, asked_for)):
         raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
+    benchmarks = _chosen(names, asked, store) if names else []
+
+    from functools import partial
+
+    from hmrb.finding import find_model
+
+    paths = tuple(find_model(word, store, partial(typer.echo, err=True)) for word in asked_for)
+    expected = _all_expected(asked_for, paths) if check or not names else []
+    benchmarks = benchmarks or _chosen(list(dict.fromkeys(row.benchmark for row in expected)), asked, store)
 
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), options, out, store, check, tuple(asked))
+    scoring = Scoring(asked_for, paths, tuple(benchmarks), options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
     processes = plan_nodes(gpus, cpu_procs)
     submission = request(processes, 0, partition, time, sbatch, 1)
     scoring.prepare()
-    submit([scoring.command(processes)], submission, (out or paths[0].parent).absolute() / "slurm", follow)
+    submit([scoring.command(processes)], submission, scoring.folder_of(paths[0]).absolute() / "slurm", follow)
 
 
 def _print_json(records: "Sequence[Record]") -> None:
@@ -213,25 +238,17 @@ def _print_json(records: "Sequence[Record]") -> None:
     typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
 
 
-def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
+def _print_means(folders: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
     """Prints one row per experiment: mean, standard deviation over seeds, interval."""
     from hmrb.cli.report import show
     from hmrb.evaluation.records import read_results
     from hmrb.reports.tables import compare
 
     for benchmark in benchmarks:
-        results = read_results([path.parent / "eval" / f"{benchmark.file_stem}.json" for path in paths])
+        results = read_results([folder / "eval" / f"{benchmark.file_stem}.json" for folder in folders])
         for metric in results[0].errors:
             for table in compare(results, metric, None):
                 show(table)
-
-
-def _file(path: Path) -> Path:
-    """The checkpoint at a path; for a run's folder, its best checkpoint, else its last."""
-    from hmrb.checkpoint import Run
-
-    run = Run(path)
-    return (run.best if run.best.exists() else run.last) if path.is_dir() else path
 
 
 def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
@@ -257,7 +274,7 @@ def _is_path(word: str) -> bool:
     key, path = word.replace("-", "_"), Path(word)
     if key in {*BENCHMARKS, *ALIASES, *GROUPS, ALL_PRESENT.replace("-", "_")}:
         return False
-    if path.exists():
+    if path.exists() or _zoo_row(word):
         return True
     families = {name.partition("/")[0] for name in BENCHMARKS}
     if path.suffix == ".pt" or ("/" in word and key.partition("/")[0] not in families):
@@ -272,16 +289,40 @@ def _known() -> str:
     return f"Known: {known}; hmrb list-benches lists more"
 
 
-def _expected(checkpoints: Sequence[Path]) -> list[str]:
-    """The benchmarks in the `expected:` rows of the checkpoints' specs."""
+def _expected(word: str, path: Path) -> "Sequence[Expected]":
+    """The numbers that a zoo's model has published, or the `expected:` rows of a checkpoint's spec."""
     from hmrb.checkpoint import load_checkpoint
+
+    row = _zoo_row(word)
+    return row.expected if row else load_checkpoint(path).experiment().expected
+
+
+def _all_expected(words: Sequence[str], paths: Sequence[Path]) -> "list[Expected]":
+    """The expected numbers of all checkpoints. Raises RequestError if one has none."""
     from hmrb.errors import RequestError
 
-    expected = {path: load_checkpoint(path).experiment().expected for path in checkpoints}
-    for path, rows in expected.items():
-        if not rows:
-            raise RequestError(f"--check: the spec of {path} expects no number; add rows to its `expected:`")
-    return list(dict.fromkeys(row.benchmark for rows in expected.values() for row in rows))
+    rows = {word: _expected(word, path) for word, path in zip(words, paths, strict=True)}
+    for word, found in rows.items():
+        if not found and _zoo_row(word):
+            raise RequestError(
+                f"no number of {word} is published under a protocol of hmrb; use --bench, without --check"
+            )
+        if not found:
+            raise RequestError(f"--check: the spec of {word} expects no number; add rows to its `expected:`")
+    return [row for found in rows.values() for row in found]
+
+
+def _said(row: "Expected") -> str:
+    from hmrb.evaluation.metric_table import TITLES
+
+    return f"{row.benchmark} {TITLES[row.metric]} {row.value:g} ± {row.tolerance:g}"
+
+
+def _zoo_row(word: str) -> "ZooModel | None":
+    """The row of the model zoo that a word means; a path that exists comes before a name."""
+    from hmrb.models.zoo import find_row
+
+    return None if Path(word).exists() else find_row(word)
 
 
 def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":

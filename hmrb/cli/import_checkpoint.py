@@ -18,7 +18,7 @@ def import_checkpoint(
     """Import another project's checkpoint. Reads the study's, mmhuman3d's and SPIN's, for use with hmrb eval."""
     from hmrb.checkpoint import save_checkpoint
     from hmrb.errors import RequestError
-    from hmrb.predict.checkpoints import imported_checkpoint
+    from hmrb.finding import imported_checkpoint
 
     if out.exists():
         raise RequestError(f"{out} already exists; choose another name with --out")

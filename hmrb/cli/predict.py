@@ -49,13 +49,16 @@ def predict(
 ) -> None:
     """Predict the people of photos: parameters, overlays, meshes. See docs/predict.md."""
     from hmrb.errors import RequestError
+    from hmrb.models.zoo import find_row, near
     from hmrb.predict.cameras import AskedCamera
     from hmrb.predict.inputs import read_inputs, with_boxes
     from hmrb.predict.wanted import Wanted, check_folder
     from hmrb.store import Store
 
-    if not checkpoint.exists():
-        raise RequestError(f"{checkpoint}: no such checkpoint or run")
+    if not checkpoint.exists() and not find_row(str(checkpoint)):
+        raise RequestError(
+            f"{checkpoint}: no such checkpoint, run or model.{near(str(checkpoint))} hmrb list-models lists the names"
+        )
     if sum((bool(box), detect, whole)) > 1:
         raise RequestError("--box, --detect and --whole are three ways to say where the people are; give one")
     check_folder(out)

@@ -133,11 +133,16 @@ def instead(path: Path, *expected: str) -> str:
     return f"; it is {found}" if found and found not in expected else ""
 
 
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, hexadecimal. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_sha256(path: Path, start: str, advice: str) -> None:
     """Raises RequestError unless the file's SHA-256 begins with `start` (hexadecimal); `advice` ends its message."""
     try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError as error:
         raise RequestError(f"{path}: {reason(error)}; {advice}") from None
     if not found.startswith(start):
@@ -147,7 +152,6 @@ def check_sha256(path: Path, start: str, advice: str) -> None:
 def short_sha(path: Path) -> str:
     """16 hex digits of a file's SHA-256. Raises RunError if it can't be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return sha256_of(path)[:16]
     except OSError as error:
         raise RunError(f"{path}: {reason(error)}") from None

@@ -36,7 +36,7 @@ class IterativeHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
-        body = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1).expand(len(features), -1)
+        body = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1).expand(features.shape[0], -1)
         decoders = Decoders(self)
         drops = _drops(self, keys, 2 * self.steps, self.fc1.out_features)
         for step in range(self.steps):

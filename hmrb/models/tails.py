@@ -44,7 +44,7 @@ class Runs(Mean):
 
     def forward(self, network: Any, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
         """Compute features of images."""
-        return self.map(network, image).reshape(len(image), STUDY_ROWS, -1).mean(2)
+        return self.map(network, image).reshape(image.shape[0], STUDY_ROWS, -1).mean(2)
 
 
 class Upsampled(Runs):

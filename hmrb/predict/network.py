@@ -12,13 +12,13 @@ from hmrb.batch import Conditioning, Prediction
 from hmrb.body import SMPL, load_body
 from hmrb.body.official import BodyError
 from hmrb.bodykind import kind_of
-from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
+from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_checkpoint, load_weights_into
 from hmrb.data.loader import normalised
 from hmrb.errors import RequestError
+from hmrb.finding import find_model
 from hmrb.lookup import find
 from hmrb.models.crops import CropRule
 from hmrb.models.hmr import HMR, build_model, computing_in
-from hmrb.predict.checkpoints import find_checkpoint
 from hmrb.spec import Precision
 from hmrb.store import Store
 
@@ -61,17 +61,19 @@ class Network:
         return Prediction(*(part.float().cpu() for part in found.tensors))
 
 
-def load_network(path: Path, device: str = "auto", precision: str = "fp32", store: Store | None = None) -> Network:
-    """The network of a run, a checkpoint or another project's file. Raises RequestError.
+def load_network(
+    word: str | Path, device: str = "auto", precision: str = "fp32", store: Store | None = None
+) -> Network:
+    """The network of a run, a checkpoint, another project's file or a name of the model zoo. Raises RequestError.
 
     Without the body's licensed files it predicts parameters only; a body other than the checkpoint's is refused.
     """
     store = store or Store.default()
     chosen, half = device_named(device), find("precision", precision, PRECISIONS)
-    found = find_checkpoint(path, store)
-    checkpoint = found.checkpoint
+    notes: list[str] = []
+    path = find_model(word, store, notes.append)
+    checkpoint = load_checkpoint(path)
     experiment = checkpoint.experiment()
-    notes = [found.note] if found.note else []
     body: SMPL | None = None
     try:
         body = load_body(experiment.body, store=store)
@@ -89,7 +91,7 @@ def load_network(path: Path, device: str = "auto", precision: str = "fp32", stor
     load_weights_into(model, checkpoint, str(path))
     model.eval()
     kept = replace(checkpoint, model={}, training={"knobs": checkpoint.training.get("knobs", {})})
-    return Network(found.path, kept, model, experiment.body, body, chosen, half, tuple(notes))
+    return Network(path, kept, model, experiment.body, body, chosen, half, tuple(notes))
 
 
 def device_named(name: str) -> torch.device:

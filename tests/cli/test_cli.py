@@ -309,7 +309,7 @@ def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, t
 
     refused(
         hmrb("eval", saved(1.0), "--check", home=tiny_store.root),
-        "results differ from the numbers that the spec expects",
+        "results differ from the expected numbers",
         code=1,
     )
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=tiny_store.root)

@@ -1,4 +1,4 @@
-"""The tables in README.md and docs/small.md match `hmrb report` on the records in the repository."""
+"""The tables in README.md and docs match `hmrb report` on the records in the repository, and `hmrb list-models`."""
 
 import sys
 from pathlib import Path
@@ -14,4 +14,6 @@ def test_tables_are_those_of_the_records(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert TABLE.search(text)
     assert filled(text) == text, "stale: python scripts/fill_tables.py"
-    assert filled(text.replace("| 0", "| 1")) == text  # edits by hand are overwritten
+    assert (
+        filled(text.replace("| 0", "| 1").replace("PA-MPJPE 4", "PA-MPJPE 3")) == text
+    )  # edits by hand are overwritten

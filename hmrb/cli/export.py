@@ -1,0 +1,28 @@
+"""hmrb export: writes a checkpoint as ONNX or as a torch.export program."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint, a run's folder, or a name of hmrb list-models.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(help="The file to write: NAME.onnx or NAME.pt2.", show_default=False)],
+    body: Annotated[
+        bool, typer.Option("--body", help="Also pose the checkpoint's body: outputs vertices and joints.")
+    ] = False,
+) -> None:
+    """Export a model to ONNX or torch.export, compared with torch before it is written. ONNX needs hmrb[export]."""
+    from functools import partial
+
+    from hmrb.export import export_checkpoint
+    from hmrb.finding import find_model
+    from hmrb.store import Store
+
+    store = Store.default()
+    path = find_model(checkpoint, store, partial(typer.echo, err=True))
+    for line in export_checkpoint(path, out, store, body).lines():
+        typer.echo(line)
