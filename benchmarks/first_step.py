@@ -82,7 +82,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
         logger.start(0, 1, 1)
     mark()
     dataset = DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed)
-    loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), experiment.data.workers)
+    loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), learner.knobs["workers"])
     (batch,) = on_device(loader, world.device)
     mark()
     float(train_step(learner, losses, batch, 0, experiment.optim, world)["total"])

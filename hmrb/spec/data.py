@@ -36,6 +36,15 @@ def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
     return mix
 
 
+WORKERS_GPU = 6  # a GPU at 2,500 images/s needs 4 at 643 (docs/scale.md), half as many again with pixel augmentations
+WORKERS_CPU = 4
+
+
+def auto_workers(cores: float, on_gpu: bool) -> int:
+    """Loading processes for a process with this many cores to itself, at least 1."""
+    return int(max(min(WORKERS_GPU if on_gpu else WORKERS_CPU, cores), 1))
+
+
 LabelKind = Literal["keypoints2d", "keypoints3d", "body"]
 
 
@@ -52,7 +61,12 @@ class DataSpec(SpecModel):
     """Labels to ignore in training, by dataset."""
     epoch_len: Positive | None = None
     """Draws per epoch; by default the size of the largest dataset of the mix, as in the study."""
-    workers: Annotated[int, Field(ge=0)] = 4
-    """Loading processes per training process; 0 loads in the training process."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Loading processes per training process; 0 loads in the training process. By default 6
+    per GPU or 4 on a CPU, if there are as many cores."""
     unreadable_limit: Annotated[int, Field(ge=0)] = 0
     """Number of unreadable pictures that a process may replace with other draws before the run fails."""
+
+    def workers_for(self, cores: float, on_gpu: bool) -> int:
+        """Loading processes of a training process that has this many cores to itself."""
+        return auto_workers(cores, on_gpu) if self.workers is None else self.workers

@@ -12,6 +12,10 @@ from hmrb.spec.fields import SpecModel
 from hmrb.spec.model import STUDY_LOSSES, AdversarySpec, LossTerm, ModelSpec
 from hmrb.spec.optim import OptimSpec, SpeedSpec
 
+ADDED = {"optim.decay": "all"}
+"""Fields that older specs lack, and what they did. A recipe leaves them out while they have this value, so that older
+hashes, records and checkpoints stay comparable."""
+
 
 class Experiment(SpecModel):
     """Everything that determines a run's results, and the numbers to compare them with."""
@@ -33,7 +37,12 @@ class Experiment(SpecModel):
     def recipe(self) -> dict[str, Any]:
         """The fields that determine the run's results, as plain values: no file, speed or reference-number settings."""
         left_out: dict[str, Any] = dict.fromkeys(("checkpoints", "speed", "published", "expected"), True)
-        return self.model_dump(mode="json", exclude=left_out | {"data": {"workers"}})
+        tree = self.model_dump(mode="json", exclude=left_out | {"data": {"workers"}})
+        for key, before in ADDED.items():
+            table, field = key.split(".")
+            if tree[table][field] == before:
+                del tree[table][field]
+        return tree
 
     def sha(self) -> str:
         """12 hex digits of the recipe's hash: equal for equal runs."""

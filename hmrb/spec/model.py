@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hmrb.spec.fields import Positive, Rate, Share, SpecModel, Weight
 
@@ -16,6 +16,14 @@ class HeadSpec(SpecModel):
     steps: Positive = 3
     hidden: Annotated[int, Field(gt=0, le=MOST_HIDDEN)] = 1024
     dropout: Share = 0.5
+
+
+def _on_or_off(value: object) -> object:
+    """YAML reads `on` and `off` as booleans, a command line may not."""
+    known = {True: True, False: False, "on": True, "off": False, "auto": "auto"}
+    if not isinstance(value, bool | int | str) or value not in known:
+        raise ValueError("must be auto, on or off")
+    return known[value]
 
 
 class ModelSpec(SpecModel):
@@ -33,7 +41,9 @@ class ModelSpec(SpecModel):
     image_px: Positive = 224
     mean: Literal["file", "labels"] = "file"
     """The regressor's initial body: from smpl_mean_params.npz, or the mean of the training labels."""
-    sync_bn: bool = True
+    sync_bn: Annotated[bool | Literal["auto"], BeforeValidator(_on_or_off)] = True
+    """On several GPUs: BatchNorm's statistics are over all of them, at the cost of two exchanges per layer and step.
+    `auto` does so if a GPU sees fewer than 16 pictures at a time."""
     freeze_bn: bool = False
     """Keeps BatchNorm's initial statistics, so a picture's features do not depend on the rest of its batch."""
 

@@ -27,6 +27,8 @@ class OptimSpec(SpecModel):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Rate | None = None
     """Maximum gradient norm; by default gradients are not clipped."""
+    decay: Literal["all", "matrices"] = "all"
+    """What `weight_decay` applies to: all weights, as in the study, or not norms, biases, position tables, tokens."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, which are then evaluated and saved as the model; 0 disables averaging."""
     precision: Precision = "fp32"
@@ -39,6 +41,12 @@ class OptimSpec(SpecModel):
         if isinstance(value, dict) and value.get("accumulate") == 1:
             return {key: field for key, field in value.items() if key != "accumulate"}
         return value
+
+    @model_validator(mode="after")
+    def _decays_something(self) -> "OptimSpec":
+        if self.decay != "all" and not self.weight_decay:
+            raise ValueError(f"decay: {self.decay} would have no effect: weight_decay is 0")
+        return self
 
     @model_validator(mode="after")
     def _schedule_has_its_steps(self) -> "OptimSpec":
@@ -61,7 +69,7 @@ class SpeedSpec(SpecModel):
     fused: bool = True
     """Uses the fused optimiser, which updates all weights in one kernel."""
     compile: bool = False
-    """Compiles the backbone with torch.compile, where that works."""
+    """Compiles backbone, head, body and losses with torch.compile, each where that works."""
     checkpointing: bool = False
     """Recomputes the backbone's feature maps in the backward pass instead of keeping them: less memory, about one more
     forward pass of time. BatchNorm that is not frozen counts each batch twice in its statistics."""
@@ -71,6 +79,14 @@ class SpeedSpec(SpecModel):
     """On a GPU: allocates batches in page-locked memory, for asynchronous copies."""
     prefetch: bool = True
     """On a GPU: copies the next batch while the current one is computed."""
+    tf32: bool = True
+    """On a GPU: networks in fp32 multiply in TF32, which is faster and keeps 10 bits of each factor's mantissa. Bodies
+    and losses do not."""
+    deterministic: bool = False
+    """Uses only algorithms that give the same digits in every run on this machine; fails if there is none. Slower."""
+    cudnn_benchmark: bool = True
+    """On a GPU: tries the algorithms of each convolution in the first steps and uses the fastest. Not with
+    `deterministic`, because the choice may differ between runs."""
     profile_steps: Annotated[int, Field(ge=0)] = 0
     """Number of steps to profile, after the first few; `--profile` sets it."""
 

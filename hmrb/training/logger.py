@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,9 @@ from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import TITLES, UNITS
 from hmrb.formats.writing import replacing
+from hmrb.training.meter import Shares
+
+NO_LOSSES = ("images_per_s", "data_wait", "device_share", "device_lag", "lr", "epoch")
 
 
 class Logger:
@@ -28,10 +32,13 @@ class Logger:
         """Called before the first step, with the active settings of the spec's `speed`."""
 
     def step(self, step: int, facts: Mapping[str, float]) -> None:
-        """Called every few steps: mean losses since the last call, images_per_s, data_wait (share), lr, epoch."""
+        """Called every few steps: mean losses since the last call, images_per_s, lr, epoch and the shares of time."""
 
     def scored(self, step: int, scores: Scores) -> None:
         """Called after each evaluation on a benchmark."""
+
+    def limited(self, step: int, shares: Shares) -> None:
+        """Called at the end of the run."""
 
     def say(self, line: str) -> None:
         """Shows a message to the user."""
@@ -66,7 +73,7 @@ class RunLogger(Logger):
         """Writes a line to the log and updates the bar."""
         self._write({"step": step, **facts})
         self._draw("train", facts, step)
-        losses = {k: v for k, v in facts.items() if k not in ("images_per_s", "data_wait", "lr", "epoch")}
+        losses = {k: v for k, v in facts.items() if k not in NO_LOSSES}
         line = (
             f"epoch {facts['epoch']:.1f}  step {step}  {facts['images_per_s']:.0f} images/s"
             f"  data wait {100 * facts['data_wait']:.0f} %  " + "  ".join(f"{k} {v:.3g}" for k, v in losses.items())
@@ -84,6 +91,11 @@ class RunLogger(Logger):
         self._draw(scores.benchmark.name, means, step)
         listed = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
         self.say(f"step {step}  {scores.benchmark.name}: {listed}")
+
+    def limited(self, step: int, shares: Shares) -> None:
+        """Writes a line to the log and to the console."""
+        self._write({"step": step, "limit": shares.limit, **asdict(shares)})
+        self.say(shares.line())
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""

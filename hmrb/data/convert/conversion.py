@@ -204,11 +204,6 @@ def _check_missing(path: Path, reports: dict[int, BlockReport], limit: int) -> N
         )
 
 
-def usable_cores() -> int:
-    """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0))
-
-
 def pick_parts(parts: Sequence[SplitPlan], split: str | None) -> list[SplitPlan]:
     """All parts, or only those of one split. Raises RequestError with the available splits if it does not exist."""
     chosen = [part for part in parts if split in (None, part.split)]
