@@ -44,7 +44,8 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
     world.barrier()
     path = world.from_first(lambda: run.best if run.best.exists() else run.last)
     benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
-    score_checkpoint(path, benchmarks, store, world, run.folder)
+    workers = 0 if experiment.data.workers == 0 else None
+    score_checkpoint(path, benchmarks, store, world, run.folder, EvalOptions(workers=workers))
 
 
 def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:

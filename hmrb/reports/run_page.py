@@ -36,7 +36,13 @@ MARGIN = 0.08  # free space above the values, as a share of their range
 BINS = 32
 TAIL = 99.5  # percentile of errors at which the histogram ends
 HISTOGRAMS = ("pa_mpjpe", "mpjpe")
-PACE = {"images_per_s": "images per second", "data_wait": "share of time spent waiting for data", "lr": "learning rate"}
+PACE = {
+    "images_per_s": "images per second",
+    "data_wait": "share of time spent waiting for data",
+    "device_share": "share of time in steps on the device",
+    "device_lag": "share of time that the device ended steps after the host",
+    "lr": "learning rate",
+}
 
 
 @dataclass(frozen=True, slots=True)

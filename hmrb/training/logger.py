@@ -94,7 +94,7 @@ class RunLogger(Logger):
 
     def limited(self, step: int, shares: Shares) -> None:
         """Writes a line to the log and to the console."""
-        self._write({"step": step, "limit": shares.limit, **asdict(shares)})
+        self._write({"step": step, "limit": {"by": shares.limit, **asdict(shares)}})
         self.say(shares.line())
 
     def say(self, line: str) -> None:

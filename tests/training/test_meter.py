@@ -93,4 +93,5 @@ def test_the_limit_is_said_and_logged(tmp_path: Path, capsys: pytest.CaptureFixt
         logger.limited(10, Shares(0.4, 0.6, 0.6))
     assert "40% waited for data" in capsys.readouterr().out
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
-    assert line == {"step": 10, "limit": "loader", "data_wait": 0.4, "device_share": 0.6, "device_lag": 0.6}
+    shares = {"data_wait": 0.4, "device_share": 0.6, "device_lag": 0.6}
+    assert line == {"step": 10, "limit": {"by": "loader", **shares}}
