@@ -261,7 +261,7 @@ def join_group(rank: int, size: int, device: torch.device) -> None:
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         return
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if store.add(f"gpu/{attempt}/{socket.gethostname()}/{gpu_id(device)}", 1) > 1:
+    if store.add(f"gpu/{attempt}/{gpu_id(device)}", 1) > 1:
         raise RequestError(
             f"process {rank}: another process has the same GPU, {gpu_id(device)}; NCCL needs one for each, and counts"
             f" instances of MIG on one GPU as one. {FEWER}"
@@ -272,11 +272,11 @@ def join_group(rank: int, size: int, device: torch.device) -> None:
 
 
 def gpu_id(device: torch.device) -> str:
-    """The PCI address of a GPU, by which NCCL knows it; instances of MIG share that of their GPU."""
+    """What NCCL tells GPUs apart by: instances of MIG on one GPU have names of their own, but one PCI address."""
     about: Any = torch.cuda.get_device_properties(device)
-    if not hasattr(about, "pci_bus_id"):  # older torch
-        return str(about.uuid)
-    return f"{about.pci_domain_id:04x}:{about.pci_bus_id:02x}:{about.pci_device_id:02x}"
+    if "MIG-" in os.environ.get("CUDA_VISIBLE_DEVICES", "") and hasattr(about, "pci_bus_id"):  # not in older torch
+        return f"{socket.gethostname()} {about.pci_domain_id:04x}:{about.pci_bus_id:02x}:{about.pci_device_id:02x}"
+    return str(about.uuid)
 
 
 def keep_memory() -> bool:

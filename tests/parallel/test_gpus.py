@@ -54,13 +54,13 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return started
 
 
-def of_gpu(bus: int) -> SimpleNamespace:
-    return SimpleNamespace(pci_domain_id=0, pci_bus_id=bus, pci_device_id=0, uuid=f"uuid-{bus}")
+def of_gpu(bus: int, number: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(pci_domain_id=0, pci_bus_id=bus, pci_device_id=0, uuid=f"uuid-{number}")
 
 
 def test_nccl_connects_with_its_device(joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in range(2):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, rank=rank: of_gpu(0x1B + rank))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, rank=rank: of_gpu(0x1B, rank))
         join_group(rank, 2, GPU)
     assert [(group["backend"], group["device_id"], group["rank"]) for group in joined] == [
         ("cpu:gloo,cuda:nccl", GPU, rank) for rank in range(2)
@@ -68,14 +68,24 @@ def test_nccl_connects_with_its_device(joined: list[dict[str, Any]], monkeypatch
 
 
 def test_two_processes_on_one_gpu_are_refused(joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where srun shows every process the same GPU, or two instances of MIG on one."""
+    """As where srun shows every process the same GPU."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: of_gpu(0x1B))
     join_group(0, 2, GPU)
-    with pytest.raises(RequestError, match="process 1: another process has the same GPU, 0000:1b:00"):
+    with pytest.raises(RequestError, match="process 1: another process has the same GPU, uuid-0; NCCL needs"):
         join_group(1, 2, GPU)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # after a restart the processes come again
     join_group(0, 2, GPU)
     assert len(joined) == 2
+
+
+def test_instances_of_mig_on_one_gpu_are_one(joined: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank, bus in enumerate((0x1B, 0x1C, 0x1B)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"MIG-{rank}")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, bus=bus, rank=rank: of_gpu(bus, rank))
+        if rank < 2:
+            join_group(rank, 3, GPU)
+    with pytest.raises(RequestError, match="process 2: another process has the same GPU, .* 0000:1b:00"):
+        join_group(2, 3, GPU)
 
 
 def test_without_gpus_there_is_gloo_alone(joined: list[dict[str, Any]]) -> None:
