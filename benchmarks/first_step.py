@@ -83,7 +83,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
         logger.start(0, 1, 1)
     mark()
     dataset = draw_dataset(experiment, shards, store)
-    loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), experiment.data.workers)
+    loader = train_loader(dataset, StepDraws(experiment.optim.batch, 0, 1, 0, 1), learner.knobs["workers"])
     (batch,) = on_device(loader, world.device)
     mark()
     float(train_step(learner, losses, batch, 0, experiment.optim, world)["total"])

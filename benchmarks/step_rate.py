@@ -32,7 +32,7 @@ from hmrb.checkpoint import load_checkpoint
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.loader import StepDraws, on_device, train_loader
 from hmrb.data.shard import Shard
-from hmrb.evaluation.evaluate import evaluate, evaluate_checkpoint, network_predictor
+from hmrb.evaluation.evaluate import Feed, evaluate, evaluate_checkpoint, network_predictor
 from hmrb.evaluation.protocols import find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
@@ -44,8 +44,8 @@ from hmrb.store import Store
 from hmrb.synthetic.people import render_people
 from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner, set_rates
-from hmrb.training.loop import Meter
 from hmrb.training.losses import Losses
+from hmrb.training.meter import Meter
 from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -197,7 +197,7 @@ def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator
         mean = mean_prediction(model.head, 1)
     while True:
         begun = time.process_time()
-        predictor = network_predictor(predict, benchmark, shard, 224, ALONE.device)
+        predictor = network_predictor(predict, Feed(benchmark, shard, 224, ALONE.device, workers=0))
         evaluate(predictor, mean, benchmark, shard, bodies, ALONE, 224)
         yield time.process_time() - begun
 

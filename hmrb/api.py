@@ -19,7 +19,7 @@ from hmrb.data.loader import bench_loader
 from hmrb.data.shard import Shard
 from hmrb.data.shard import open_shard as open_shard_file
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import Scores, evaluate_model, open_benchmark
+from hmrb.evaluation.evaluate import Feed, Scores, evaluate_model, open_benchmark
 from hmrb.evaluation.evaluate import evaluate as evaluate_predictor
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Provenance, Record
@@ -128,8 +128,8 @@ def evaluate(
         bodies = Bodies.load(network.body_name, row, store, world.device)
         if network.checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
             raise RequestError(f"{benchmark}: the predictor's body is not the body here")
-        px = network.rule.image_px
-        scores = evaluate_model(network.model, row, shard, bodies, world, px, precision=network.precision)
+        feed = Feed(row, shard, network.rule.image_px, world.device)
+        scores = evaluate_model(network.model, feed, bodies, world, network.precision)
         source, precision = provenance_of(network.checkpoint, network.path, row), network.precision
     else:
         world, precision = World(0, 1, torch.device("cpu")), "fp32"

@@ -22,7 +22,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import is_about_the_file, reason, system_error
 from hmrb.formats.writing import replacing
 from hmrb.formats.zips import zip_problem
-from hmrb.spec import Experiment, dump_experiment, parse_experiment
+from hmrb.spec import ADDED, Experiment, dump_experiment, parse_experiment
 
 FORMAT_VERSION = 1
 _BROKEN = (  # what torch raises for files that are damaged or crafted
@@ -340,7 +340,7 @@ def _git(root: Path, *words: str) -> str | None:
 def _differences(before: Experiment, now: Experiment) -> str:
     old, new = _flat(before.recipe()), _flat(now.recipe())
     lines = [
-        f"  {key}: {old.get(key)} in the folder, {new.get(key)} requested"
+        f"  {key}: {old.get(key, ADDED.get(key))} in the folder, {new.get(key, ADDED.get(key))} requested"
         for key in {**old, **new}
         if old.get(key) != new.get(key)
     ]

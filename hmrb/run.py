@@ -24,10 +24,11 @@ from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
 from hmrb.formats.files import short_sha
+from hmrb.models.numerics import check_precision
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
 from hmrb.reports.run_page import print_slices, print_table, write_report
-from hmrb.spec import Expected, Experiment, Precision
+from hmrb.spec import EvalPrecision, Expected, Experiment
 from hmrb.store import Store
 from hmrb.training.logger import Logger, run_logger
 from hmrb.training.loop import train
@@ -43,7 +44,8 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
     world.barrier()
     path = world.from_first(lambda: run.best if run.best.exists() else run.last)
     benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
-    score_checkpoint(path, benchmarks, store, world, run.folder)
+    workers = 0 if experiment.data.workers == 0 else None
+    score_checkpoint(path, benchmarks, store, world, run.folder, EvalOptions(workers=workers))
 
 
 def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:
@@ -68,21 +70,23 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
         raise RequestError("\n".join(dict.fromkeys(problems)))
 
 
-DTYPES: dict[Precision, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPES: dict[EvalPrecision, str] = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """Options of an evaluation: columns to break results down by, size of the sheet of worst people, precision.
 
-    `lean` omits the predictions from the files; `precision` is the network's; `quiet` prints nothing.
+    `lean` omits the predictions from the files; `precision` is the network's; `quiet` prints nothing;
+    `workers` is the number of loading processes per process, None chooses.
     """
 
     by: tuple[str, ...] = ()
     worst: int = 0
     lean: bool = False
-    precision: Precision = "fp32"
+    precision: EvalPrecision = "fp32"
     quiet: bool = False
+    workers: int | None = None
 
 
 def score_checkpoint(
@@ -94,12 +98,13 @@ def score_checkpoint(
     options: EvalOptions = EvalOptions(),
 ) -> list[Record]:
     """Evaluates a checkpoint, writes results and report to `folder` and returns the records."""
+    world.from_first(lambda: check_precision(options.precision, world.device))
     checkpoint = world.from_first(lambda: load_checkpoint(path))
     experiment = checkpoint.experiment()
     scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:
         start = time.perf_counter()
-        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, options.precision)
+        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, options.precision, options.workers)
         seconds = time.perf_counter() - start
         if world.is_main:
             source = provenance_of(checkpoint, path, benchmark)
@@ -223,7 +228,7 @@ def provenance_of(checkpoint: Checkpoint, path: Path, benchmark: Benchmark) -> P
     )
 
 
-def machine(world: World, people: int, seconds: float, precision: Precision = "fp32") -> Machine:
+def machine(world: World, people: int, seconds: float, precision: EvalPrecision = "fp32") -> Machine:
     """The device, versions and throughput of an evaluation."""
     is_cuda = world.device.type == "cuda"
     return Machine(

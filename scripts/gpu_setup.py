@@ -5,8 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from hmrb.spec import Experiment, SpeedSpec, load_experiment, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
 from hmrb.training.adversary import draw_dataset
+from hmrb.training.compiling import compile_parts
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
@@ -172,8 +171,8 @@ class Stepper:
         self.setup, self.spec, self.step = setup, spec, 0
         self.learner: Learner = build_learner(spec, {"synthetic": shard}, setup.store, setup.world)
         self.losses = Losses(spec.losses, load_body("open").to(setup.device))
-        if spec.speed.compile and find_spec("hmrb.training.compiling"):  # else build_learner compiles the backbone
-            import_module("hmrb.training.compiling").compile_parts(self.learner, self.losses, setup.world)
+        if spec.speed.compile:
+            compile_parts(self.learner, self.losses, setup.world)
 
     def on_device(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches as the training loop moves them."""

@@ -27,11 +27,10 @@ from gpu_setup import (
     synthetic_shard,
 )
 
-import hmrb.evaluation.evaluate
 from hmrb.batch import Batch
 from hmrb.data.loader import normalised
 from hmrb.data.shard import Shard
-from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.evaluate import Feed, Scores, evaluate_model
 from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
@@ -207,13 +206,9 @@ def evaluation(setup: Setup, found: Findings) -> None:
 def scored(
     setup: Setup, model: HMR, benchmark: Benchmark, shard: Shard, bodies: Bodies, precision: Precision
 ) -> Scores:
-    """`evaluate_model` with all cores loading, of an hmrb whose evaluation has a Feed or of an earlier one."""
-    module: Any = hmrb.evaluation.evaluate
-    side, world, workers = setup.size(224, 32), setup.world, setup.workers
-    if hasattr(module, "Feed"):
-        feed = module.Feed(benchmark, shard, side, setup.device, workers)
-        return module.evaluate_model(model, feed, bodies, world, precision)
-    return module.evaluate_model(model, benchmark, shard, bodies, world, side, workers, precision)
+    """`evaluate_model` with all cores loading."""
+    feed = Feed(benchmark, shard, setup.size(224, 32), setup.device, setup.workers)
+    return evaluate_model(model, feed, bodies, setup.world, precision)
 
 
 def whole_quickstart(setup: Setup, found: Findings) -> None:

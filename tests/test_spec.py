@@ -162,3 +162,54 @@ def test_a_benchmark_without_pa_mpjpe_does_not_select() -> None:
         "evals.select_on: 'coco_val' has no PA-MPJPE, which selects the checkpoint; choose one of "
     )
     assert "synthetic_val" in problem
+
+
+def test_a_field_added_later_moves_no_hash_while_it_has_its_default() -> None:
+    tree = tiny_tree() | {"optim": tiny_tree()["optim"] | {"weight_decay": 0.05}}
+    plain, spelt, moved = (
+        parse_experiment(tree | {"optim": tree["optim"] | more}, "tiny")
+        for more in ({}, {"decay": "all"}, {"decay": "matrices"})
+    )
+    assert "decay" not in plain.recipe()["optim"]
+    assert plain.sha() == spelt.sha() != moved.sha()
+    assert moved.recipe()["optim"]["decay"] == "matrices"
+
+
+def test_decay_of_nothing_is_refused() -> None:
+    tree = tiny_tree() | {"optim": {"decay": "matrices"}}
+    with pytest.raises(SpecError, match="decay: matrices would have no effect: weight_decay is 0"):
+        parse_experiment(tree, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("on", True), ("off", False), ("true", True), ("'on'", True), ("'off'", False), ("auto", "auto")],
+)
+def test_sync_bn_is_on_off_or_auto(tmp_path: Path, text: str, value: object) -> None:
+    path = written(tmp_path, yaml.safe_dump(tiny_tree()))
+    assert load_experiment(path, (f"model.sync_bn={text}",)).model.sync_bn is value
+
+
+def test_sync_bn_of_another_word_is_one_message(tmp_path: Path) -> None:
+    path = written(tmp_path, yaml.safe_dump(tiny_tree()))
+    with pytest.raises(SpecError) as error:
+        load_experiment(path, ("model.sync_bn=maybe",))
+    assert str(error.value) == f"{path}: model.sync_bn: must be auto, on or off, got 'maybe'"
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "on_gpu", "workers"),
+    [
+        (None, 14, True, 6),
+        (None, 4.5, True, 4),
+        (None, 14, False, 4),
+        (None, 2, False, 2),
+        (None, 0.5, False, 1),
+        (9, 1, True, 9),
+        (0, 8, True, 0),
+    ],
+)
+def test_loading_processes_follow_the_cores(asked: int | None, cores: float, on_gpu: bool, workers: int) -> None:
+    tree = tiny_tree()
+    data = parse_experiment(tree | {"data": tree["data"] | {"workers": asked}}, "tiny").data
+    assert data.workers_for(cores, on_gpu) == workers

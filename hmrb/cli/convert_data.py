@@ -98,8 +98,9 @@ def convert_data(
         _prepare_occluders(raw, store)
         return
 
-    from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter, usable_cores
+    from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter
     from hmrb.data.convert.pack import Packing
+    from hmrb.parallel.cores import usable_cores
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: the only choice is --compat study")
@@ -245,10 +246,11 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
 
 def make_dataset(name: str, store: "Store") -> None:
     """Creates a dataset that needs no raw files, with the defaults of `hmrb convert-data`."""
-    from hmrb.data.convert.conversion import ConversionOptions, usable_cores
+    from hmrb.data.convert.conversion import ConversionOptions
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, preset_of, recipe
+    from hmrb.parallel.cores import usable_cores
 
     source = CONVERTERS[name]
     making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())

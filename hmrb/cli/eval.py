@@ -1,5 +1,6 @@
 """hmrb eval: evaluates checkpoints on benchmarks."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ class Scoring:
         words += ["--check"] * self.check + ["--json"] * options.quiet + ["--lean"] * options.lean
         words += [f"--precision={options.precision}"]
         words += [f"--worst={options.worst}"] * bool(options.worst)
+        words += [] if options.workers is None else [f"--workers={options.workers}"]
         return Command(self.name, tuple(words), folder / "eval.log")
 
 
@@ -144,8 +146,16 @@ def eval_(
     ] = [],  # noqa: B006
     worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the N people with the largest error.")] = 0,
     precision: Annotated[
-        str, typer.Option(help="Precision of the network: fp32, bf16 or fp16. The record states it.")
+        str, typer.Option(help="Precision of the network: fp32, tf32, bf16 or fp16. The record states it.")
     ] = "fp32",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Loading processes per process; 0 loads in the process itself.  [default: by cores and people]",
+            show_default=False,
+        ),
+    ] = None,
     lean: Annotated[bool, typer.Option("--lean", help="Save each person's errors but not the predictions.")] = False,
     check: Annotated[
         bool,
@@ -177,10 +187,10 @@ def eval_(
 
     from hmrb.lookup import find
     from hmrb.run import EvalOptions
-    from hmrb.spec import Precision
+    from hmrb.spec import EvalPrecision, auto_workers
     from hmrb.store import Store
 
-    precisions: dict[str, Precision] = {name: name for name in get_args(Precision)}
+    precisions: dict[str, EvalPrecision] = {name: name for name in get_args(EvalPrecision)}
     store, options = (
         Store.default(),
         EvalOptions(
@@ -189,6 +199,7 @@ def eval_(
             lean,
             find("precision", precision, precisions),
             json_,
+            workers,
         ),
     )
     if checkpoint is None:
@@ -227,7 +238,8 @@ def eval_(
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
     processes = plan_nodes(gpus, cpu_procs)
-    submission = request(processes, 0, partition, time, sbatch, 1)
+    loading = auto_workers(math.inf, on_gpu=True) if processes.use_gpu else 0
+    submission = request(processes, loading if workers is None else workers, partition, time, sbatch, 1)
     scoring.prepare()
     submit([scoring.command(processes)], submission, scoring.folder_of(paths[0]).absolute() / "slurm", follow)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -77,7 +78,7 @@ def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str =
     """Checks the request against this machine; `gpus=None` uses all GPUs. Raises RequestError."""
     import torch
 
-    from hmrb.parallel.world import launched
+    from hmrb.parallel.world import launched, visible_gpus
 
     if launched():
         if nodes > 1:
@@ -89,9 +90,9 @@ def plan_processes(gpus: int | None, cpu_procs: int, nodes: int = 1, rdzv: str =
         raise RequestError(f"--rdzv {rdzv}: set --nodes N, the number of machines that connect there")
     if rdzv and not re.fullmatch(r"[^:\s]+:\d{1,5}", rdzv):
         raise RequestError(f"--rdzv {rdzv}: write it as HOST:PORT, one of the machines and a free port on it")
-    there = torch.cuda.device_count()
+    there = torch.cuda.device_count()  # of CUDA_VISIBLE_DEVICES, if that is set
     if gpus is not None and gpus > there:
-        has = f"has {there}" if there else "has none"
+        has = f"has {visible_gpus(there)}"
         raise RequestError(f"--gpus {gpus}: this machine {has}; use fewer, or --cpu-procs N to train on the CPU")
     count = there if gpus is None else gpus
     return Processes(count, True, nodes, rdzv) if count else Processes(cpu_procs, False, nodes, rdzv)
@@ -127,6 +128,8 @@ def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: 
     from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from hmrb.parallel.world import TIMEOUT
+
     for name in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # our workers print their own errors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -152,8 +155,10 @@ def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: 
         if failure.exitcode > 0:
             return failure.exitcode  # the process printed why
         after = f" after {max_restarts} restarts" if max_restarts else ""
+        by_nccl = f" (NCCL sends it after {TIMEOUT.total_seconds():.0f} s without an answer)"
+        aborted = by_nccl if failure.exitcode == -signal.SIGABRT else ""
         raise RunError(
-            f"process {rank} was killed by signal {-failure.exitcode}{after}; continue with --resume"
+            f"process {rank} was killed by signal {-failure.exitcode}{aborted}{after}; continue with --resume"
         ) from None
     return max(codes.values())
 
@@ -221,6 +226,7 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
     from hmrb.training.failures import known_failure
     from hmrb.training.loop import Stopped
 
+    world: World | None = None
     try:
         world = start_world()
         if not is_prepared and (code := world.from_first(partial(_prepare, job))):
@@ -229,11 +235,11 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
             job.run(world)
         end_world()
     except Stopped as stopped:
-        if world.is_main:
+        if world and world.is_main:
             say(str(stopped))
         return 128 + stopped.signum, True
     except (RequestError, RunError) as error:
-        if not error.is_shared or world.is_main:
+        if not error.is_shared or (world and world.is_main):
             say(str(error))
         return REFUSED if isinstance(error, RequestError) else FAILED, True
     except Exception as error:

@@ -1,5 +1,6 @@
 """hmrb train: trains and evaluates the models of specs and writes their reports, here or under Slurm."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -117,6 +118,9 @@ def train(
     profile: Annotated[
         bool, typer.Option("--profile", help="Profile a few steps: writes a trace and a table of time shares.")
     ] = False,
+    find_batch: Annotated[
+        bool, typer.Option("--find-batch", help="Find the largest speed.device_batch that fits a GPU, then exit.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate the spec, print it with all defaults, then exit.")
     ] = False,
@@ -140,13 +144,22 @@ def train(
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
         return
+    if any(experiment.speed.deterministic for experiment in experiments):
+        from hmrb.models.numerics import reserve_workspace
+
+        reserve_workspace()
     processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
     is_many = len(specs) > 1
+    if find_batch and (is_many or slurm):
+        raise RequestError("--find-batch: takes one spec, on this machine; omit --slurm and the other specs")
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
     if problems := [problem for e in experiments for problem in batch_problems(e, processes.total)]:
         raise RequestError("\n".join(problems))
     store = Store.default()
+    if find_batch:
+        print_device_batch(experiments[0], store, processes)
+        return
     folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
     if max_restarts is None:
         max_restarts = 3 if processes.total > 1 else 0
@@ -156,7 +169,7 @@ def train(
     if not is_many and not slurm:
         launch(processes, trainings[0], max_restarts)
         return
-    workers = max(experiment.data.workers for experiment in experiments)
+    workers = max(e.data.workers_for(math.inf, processes.use_gpu) for e in experiments)
     asked = request(processes, workers, partition, time, sbatch, parallel) if slurm else None
     _prepare_all(trainings, store)
     commands = [training.command(processes) for training in trainings]
@@ -200,6 +213,23 @@ def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
     for name in dict.fromkeys(name for experiment in experiments for name in missing_synthetic(experiment, store)):
         typer.echo(f"dataset '{name}' is missing: creating it (hmrb convert-data {name})")
         make_dataset(name, store)
+
+
+def print_device_batch(experiment: "Experiment", store: "Store", processes: Processes) -> None:
+    """Tries steps of an experiment on this machine's first GPU and prints the largest micro-batch that fits."""
+    if not processes.use_gpu:
+        raise RequestError("--find-batch: needs a GPU; the system ends a process that takes too much of a CPU's memory")
+    import torch
+
+    from hmrb.parallel.world import World
+    from hmrb.preflight import file_problems
+    from hmrb.training.fitting import find_device_batch
+
+    make_missing([experiment], store)
+    if problems := file_problems(experiment, store):
+        raise RequestError("\n".join(problems))
+    world = World(0, 1, torch.device("cuda", torch.cuda.current_device()))
+    typer.echo(find_device_batch(experiment, store, processes.total, world))
 
 
 def _prepare_all(trainings: Sequence[Training], store: "Store") -> None:

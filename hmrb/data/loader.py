@@ -143,13 +143,20 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
 
 
 def bench_loader(
-    shard: Shard, blocks: Sequence[np.ndarray], image_px: int, workers: int, box_scale: float = 1.0
+    shard: Shard,
+    blocks: Sequence[np.ndarray],
+    image_px: int,
+    workers: int,
+    box_scale: float = 1.0,
+    pin_memory: bool = False,
 ) -> DataLoader[Batch]:
-    """A loader of one batch per block of shard rows, in order."""
+    """A loader of one batch per block of shard rows, in order. Its workers live as long as it does, for many passes."""
     return DataLoader(
         RowDataset(shard, image_px, box_scale),
         batch_sampler=[block.tolist() for block in blocks],
         collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
         **_workers(workers),
     )
 

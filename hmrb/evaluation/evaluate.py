@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from hmrb.batch import Batch, Prediction
 from hmrb.bodykind import CAMERA
@@ -21,11 +22,14 @@ from hmrb.evaluation.protocols import Benchmark
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
+from hmrb.models.numerics import products_in
+from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World
 from hmrb.records import GENDERS
-from hmrb.spec import Precision
+from hmrb.spec import EvalPrecision, auto_workers
 from hmrb.store import Store
 
+BLOCKS_PER_WORKER = 4  # starting a loading process takes as long as loading some 300 pictures
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
 Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
 """Returns the predictions for blocks of rows of a shard, in order."""
@@ -148,45 +152,55 @@ def evaluate(
     return _scores(scorer, {name: column.numpy() for name, column in gathered.items()}, people, left_out)
 
 
-def network_predictor(
-    predict: Callable[[Batch], Prediction],
-    benchmark: Benchmark,
-    shard: Shard,
-    image_px: int,
-    device: torch.device,
-    workers: int = 0,
-) -> Predictor:
+@dataclass(slots=True)
+class Feed:
+    """Loads the pictures of a benchmark's blocks and moves them to a device.
+
+    `workers`: loading processes; None chooses by cores and blocks. They are kept for the next pass over these blocks.
+    """
+
+    benchmark: Benchmark
+    shard: Shard
+    image_px: int
+    device: torch.device
+    workers: int | None = None
+    _loader: DataLoader[Batch] | None = None
+
+    def __call__(self, blocks: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """The batches, in order. Every call must ask for the same blocks."""
+        on_gpu = self.device.type == "cuda"
+        if self._loader is None:
+            few = len(blocks) // BLOCKS_PER_WORKER
+            workers = min(auto_workers(cores_per_process(), on_gpu), few) if self.workers is None else self.workers
+            box_scale = self.benchmark.box_scale
+            self._loader = bench_loader(self.shard, blocks, self.image_px, workers, box_scale, pin_memory=on_gpu)
+        return on_device(self._loader, self.device, prefetch=True)
+
+
+def network_predictor(predict: Callable[[Batch], Prediction], feed: Feed) -> Predictor:
     """Predicts from pictures: `predict` maps a batch to bodies."""
 
     def predictor(blocks: Sequence[np.ndarray]) -> Iterator[BodyOrPoints]:
-        for batch in on_device(bench_loader(shard, blocks, image_px, workers, benchmark.box_scale), device):
-            yield predict(batch)
+        yield from map(predict, feed(blocks))
 
     return predictor
 
 
-def evaluate_model(
-    model: HMR,
-    benchmark: Benchmark,
-    shard: Shard,
-    bodies: Bodies,
-    world: World,
-    image_px: int,
-    workers: int = 0,
-    precision: Precision = "fp32",
-) -> Scores:
-    """`evaluate` for a network; keeps its training mode. Poses the body in fp32."""
+def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precision: EvalPrecision = "fp32") -> Scores:
+    """`evaluate` for a network; keeps its training mode. Poses the body, and measures, in full fp32."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
         mean = mean_prediction(model.head, 1)
 
     def predict(batch: Batch) -> Prediction:
-        with computing_in(precision, world.device):
+        with products_in(tf32=precision == "tf32"), computing_in(precision, world.device):
             return model(batch.image)
 
-    predictor = network_predictor(predict, benchmark, shard, image_px, world.device, workers)
-    scores = evaluate(predictor, mean, benchmark, shard, bodies, world, image_px)
+    with products_in(tf32=False):
+        scores = evaluate(
+            network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px
+        )
     model.train(was_training)
     return scores
 
@@ -203,7 +217,12 @@ def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, benchmark: Benchmark, store: Store, world: World, precision: Precision = "fp32"
+    checkpoint: Checkpoint,
+    benchmark: Benchmark,
+    store: Store,
+    world: World,
+    precision: EvalPrecision = "fp32",
+    workers: int | None = None,
 ) -> Scores:
     """Scores a checkpoint on a benchmark, with the body that it was trained with.
 
@@ -219,10 +238,11 @@ def evaluate_checkpoint(
         )
     spec = experiment.model.model_copy(update={"weights": "none"})
     model = build_model(spec, kind=bodies.neutral.kind).to(world.device)
-    if precision != "fp32":  # half precision is fast in this layout alone
+    if precision != "fp32":  # half precision and TF32 are fast in this layout alone
         model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, "the checkpoint")
-    return evaluate_model(model, benchmark, shard, bodies, world, experiment.model.image_px, precision=precision)
+    feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers)
+    return evaluate_model(model, feed, bodies, world, precision)
 
 
 def odd_people(scores: Scores) -> dict[str, int]:

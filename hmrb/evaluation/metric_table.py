@@ -63,6 +63,8 @@ BETTER |= dict.fromkeys(PCK2D, "higher")
 PACE = {
     "images_per_s": "images per second",
     "data_wait": "share of time spent waiting for data",
+    "device_share": "share of time in steps on the device",
+    "device_lag": "share of time that the device ended steps after the host",
     "mfu": "MFU, share of the card's peak FLOP/s",
     "peak_gb": "peak memory of the GPU, GB",
     "lr": "learning rate",

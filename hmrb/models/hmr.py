@@ -15,7 +15,7 @@ from hmrb.models.crops import CropRule
 from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.head import HEADS
 from hmrb.models.weights import initialise
-from hmrb.spec import ModelSpec, Precision
+from hmrb.spec import EvalPrecision, ModelSpec
 from hmrb.store import Store
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +38,7 @@ class HMR(nn.Module):
         self.train()
 
     def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """Predict the body in normalised RGB crops. The regressor always computes in fp32.
+        """Predict the body in normalised RGB crops. The regressor never computes in half precision.
 
         `keys`, one per draw, determine what dropout and stochastic depth leave out; training requires them.
         """
@@ -62,8 +62,8 @@ class HMR(nn.Module):
         return self
 
 
-def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
-    """Autocast context in which backbones compute in this precision; weights stay in fp32."""
+def computing_in(precision: EvalPrecision, device: torch.device) -> torch.autocast:
+    """Autocast context in which backbones compute in half precision, if it is one; weights stay in fp32."""
     return torch.autocast(device.type, HALF.get(precision), enabled=precision in HALF)
 
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 from hmrb.errors import RequestError, RunError
 from hmrb.parallel.heartbeat import PATIENCE_S, Heartbeat
@@ -21,6 +23,7 @@ from hmrb.parallel.heartbeat import PATIENCE_S, Heartbeat
 TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # torch's own, which can't name the missing rank: after ours
 PATIENCE = timedelta(days=1)  # the same while rank 0 renders a dataset for all
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+FEWER = "Start one process per GPU: torchrun --nproc-per-node N, srun --ntasks-per-node N, or hmrb --gpus N"
 FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below Linux's ephemeral ports, 32,768 and up
 
 
@@ -71,7 +74,7 @@ class World:
         """Waits until every process is here."""
         if self.size > 1:
             self.heartbeat.meetings += 1
-            distributed.barrier()
+            distributed.all_reduce(torch.zeros(1))  # distributed.barrier would use the GPU, and NCCL names nobody
 
     def from_first(self, act: Callable[[], Result]) -> Result:
         """Runs `act` on rank 0 and returns its result on every rank, so that all go by one reading of a file.
@@ -218,15 +221,62 @@ def start_world() -> World:
         int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
     )
     use_gpu = torch.cuda.is_available() and os.environ.get("HMRB_DEVICE") != "cpu"
-    # srun may show each process only its own GPU, as number 0.
-    device = torch.device("cuda", local % torch.cuda.device_count()) if use_gpu else torch.device("cpu")
     if use_gpu:
+        device = own_gpu(local, torch.cuda.device_count())
         torch.cuda.set_device(device)
     else:
+        device = torch.device("cpu")
         torch.set_num_threads(1)  # one process per core: more threads would compete for the same cores
     if size > 1 and not distributed.is_initialized():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout=TIMEOUT)
+        join_group(rank, size, device)
     return World(rank, size, device)
+
+
+def own_gpu(local: int, visible: int) -> torch.device:
+    """The GPU of a machine's process `local`. Raises RequestError if the machine shows fewer GPUs than processes."""
+    told = os.environ.get("LOCAL_WORLD_SIZE")  # not by srun, which may show each process only its own GPU, as number 0
+    count = int(told) if told else local + 1
+    if count > visible and (told or visible > 1):
+        error = RequestError(f"{count} processes on this machine, which has {visible_gpus(visible)} GPUs. {FEWER}")
+        error.is_shared = bool(told) and local > 0  # process 0 says it
+        raise error
+    return torch.device("cuda", local if visible > 1 else 0)
+
+
+def visible_gpus(count: int) -> str:
+    """How many GPUs are visible, and the variable that limits them."""
+    limit = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return str(count or "none") + ("" if limit is None else f" (CUDA_VISIBLE_DEVICES={limit})")
+
+
+def join_group(rank: int, size: int, device: torch.device) -> None:
+    """Joins the process group of the launcher's store: gloo for CPU tensors, NCCL for GPU tensors.
+
+    With its device, NCCL connects here, where a failure has a cause, and not in the first step. Raises RequestError
+    if two processes share a GPU, which NCCL does not support.
+    """
+    store, *_ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
+    store.set_timeout(TIMEOUT)
+    if device.type == "cpu":
+        distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        return
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if store.add(f"gpu/{attempt}/{gpu_id(device)}", 1) > 1:
+        raise RequestError(
+            f"process {rank}: another process has the same GPU, {gpu_id(device)}; NCCL needs one for each, and counts"
+            f" instances of MIG on one GPU as one. {FEWER}"
+        )
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl", store=store, rank=rank, world_size=size, timeout=TIMEOUT, device_id=device
+    )
+
+
+def gpu_id(device: torch.device) -> str:
+    """What NCCL tells GPUs apart by: instances of MIG on one GPU have names of their own, but one PCI address."""
+    about: Any = torch.cuda.get_device_properties(device)
+    if "MIG-" in os.environ.get("CUDA_VISIBLE_DEVICES", "") and hasattr(about, "pci_bus_id"):  # not in older torch
+        return f"{socket.gethostname()} {about.pci_domain_id:04x}:{about.pci_bus_id:02x}:{about.pci_device_id:02x}"
+    return str(about.uuid)
 
 
 def keep_memory() -> bool:

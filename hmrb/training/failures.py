@@ -46,6 +46,8 @@ def known_failure(error: BaseException) -> str:
             "a loading worker ran out of shared memory (/dev/shm): start the container with more (docker run"
             " --shm-size=8g), or set data.workers: 0"
         )
+    if "deterministic" in text and "use_deterministic_algorithms" in text:
+        return f"speed.deterministic: {text.splitlines()[0].partition(' You can')[0]} Set it to false for this model"
     if "device-side assert" in text:
         return (
             "an assertion failed on the GPU, and would fail again: usually an index out of range in labels; run once"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -19,11 +19,16 @@ from hmrb.formats.npz import Npz
 from hmrb.models.backbones import keep_no_maps
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
+from hmrb.models.numerics import apply_numerics
+from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World, keep_memory
-from hmrb.spec import Experiment, OptimSpec
+from hmrb.spec import EvalPrecision, Experiment, OptimSpec
 from hmrb.store import Store
 from hmrb.training.adversary import Adversary, build_adversary
 from hmrb.training.average import WeightAverage
+
+SYNC_BELOW = 16  # images per GPU below which BatchNorm's error rises (Wu and He, Group Normalization, 2018, fig. 1)
+TABLES = ("pos_embed", "position_bias", "rel_pos", "_token")  # words in timm's names of position tables and tokens
 
 
 @dataclass
@@ -46,6 +51,12 @@ class Learner:
     def to_evaluate(self) -> HMR:
         """The model with averaged weights, if the run averages them."""
         return cast(HMR, self.average.module) if self.average else self.model
+
+    @property
+    def eval_precision(self) -> EvalPrecision:
+        """The network's precision in training, in which it is also evaluated during training."""
+        precision: EvalPrecision = self.knobs.get("precision", "fp32")
+        return "tf32" if precision == "fp32" and self.knobs.get("tf32") else precision
 
     def state(self) -> dict[str, Any]:
         """All state that a resumed run needs besides the evaluated weights."""
@@ -99,13 +110,12 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         model = model.to(memory_format=torch.channels_last)
     if speed.checkpointing:
         keep_no_maps(model.backbone)
-    sync_bn = world.size > 1 and experiment.model.sync_bn and world.device.type == "cuda"
+    num_micro_batches = speed.micro_batches(optim.batch, world.size)
+    device_batch = optim.batch // world.size // num_micro_batches
+    sync_bn = syncs_bn(experiment.model.sync_bn, device_batch, world)
     if sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     average = average_of(model, optim)
-    why_not = compile_backbone(model) if speed.compile else ""
-    if why_not and world.is_main:
-        print(f"speed.compile: torch.compile does not work here; the backbone runs uncompiled: {why_not}", flush=True)
     wrapped: nn.Module = model
     if world.size > 1:
         # No static graph: DDP can't look into a Prediction, and would exchange no gradients in the first step of a
@@ -114,14 +124,14 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
     scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
     adversary = build_adversary(experiment, world)
-    num_micro_batches = speed.micro_batches(optim.batch, world.size)
     on_gpu = world.device.type == "cuda"
     memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
     knobs = {
         "device": world.device.type, "processes": world.size, "micro_batches": num_micro_batches,
-        "precision": optim.precision, "sync_bn": sync_bn, "workers": experiment.data.workers,
-        **speed.model_dump(exclude={"profile_steps"}),
-        "device_batch": optim.batch // world.size // num_micro_batches, "compile": speed.compile and not why_not,
+        "precision": optim.precision, "sync_bn": sync_bn,
+        "workers": experiment.data.workers_for(cores_per_process(), on_gpu), "decay": optim.decay,
+        **speed.model_dump(exclude={"profile_steps"}), **apply_numerics(speed, world.device),
+        "device_batch": device_batch, "compile": [],
         "keep_memory": memory_is_kept,
         "pin_memory": speed.pin_memory and on_gpu, "prefetch": speed.prefetch and on_gpu,
     }  # fmt: skip
@@ -130,28 +140,38 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     )
 
 
-def compile_backbone(model: HMR) -> str:
-    """Compiles the backbone with torch.compile. Returns why it stays uncompiled, or an empty string."""
-    try:
-        torch.compile(torch.sin)(torch.ones(1, device=next(model.parameters()).device))
-    except (RuntimeError, ImportError, OSError) as error:  # no compiler, no Triton, an unsupported Python
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    torch._dynamo.config.suppress_errors = True  # parts that can't be compiled run uncompiled, with a warning
-    model.backbone.compile()
-    return ""
+def syncs_bn(choice: bool | Literal["auto"], device_batch: int, world: World) -> bool:
+    """Whether BatchNorm's statistics are over all GPUs; `device_batch` is the number of pictures of one at a time."""
+    is_wanted = device_batch < SYNC_BELOW if choice == "auto" else choice
+    return is_wanted and world.size > 1 and world.device.type == "cuda"
 
 
 def optimiser_for(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.optim.Optimizer:
-    """The optimiser of a spec; backbone and head are groups with rates of their own."""
-    groups = [
-        {"params": list(model.backbone.parameters()), "lr": optim.lr},
-        {"params": list(model.head.parameters()), "lr": optim.head_lr or optim.lr},
-    ]
+    """The optimiser of a spec. Backbone and head are groups with rates of their own.
+
+    With `decay: matrices`, each is two groups: the matrices, and what does not decay.
+    """
+    groups: list[dict[str, Any]] = []
+    for part, lr in ((model.backbone, optim.lr), (model.head, optim.head_lr or optim.lr)):
+        weights = dict(part.named_parameters())
+        kept = {} if optim.decay == "all" else {name: w for name, w in weights.items() if not is_matrix(name, w)}
+        groups.append({"params": [w for name, w in weights.items() if name not in kept], "lr": lr})
+        if kept:
+            groups.append({"params": list(kept.values()), "lr": lr, "weight_decay": 0.0})
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimiser = kinds[optim.optimiser](groups, weight_decay=optim.weight_decay, fused=fused)
     for group in optimiser.param_groups:
         group["base_lr"] = group["lr"]
     return optimiser
+
+
+def is_matrix(name: str, weight: Tensor) -> bool:
+    """Whether a weight multiplies features: a matrix or kernel, and no norm, bias, position table or token.
+
+    As in ViT and Swin (Dosovitskiy et al., ICLR 2021; Liu et al., ICCV 2021) and timm's `no_weight_decay`.
+    """
+    leaf = name.rpartition(".")[2]
+    return weight.ndim > 1 and not any(word in leaf for word in TABLES)
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

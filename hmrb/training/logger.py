@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import PACE, TITLES, UNITS
 from hmrb.formats.writing import replacing
+from hmrb.training.meter import Shares
 
 
 class Logger:
@@ -32,6 +34,9 @@ class Logger:
 
     def scored(self, step: int, scores: Scores) -> None:
         """Called after each evaluation on a benchmark."""
+
+    def limited(self, step: int, shares: Shares) -> None:
+        """Called at the end of the run."""
 
     def say(self, line: str) -> None:
         """Shows a message to the user."""
@@ -85,6 +90,11 @@ class RunLogger(Logger):
         self._draw(scores.benchmark.name, means, step)
         listed = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
         self.say(f"step {step}  {scores.benchmark.name}: {listed}")
+
+    def limited(self, step: int, shares: Shares) -> None:
+        """Writes a line to the log and to the console."""
+        self._write({"step": step, "limit": {"by": shares.limit, **asdict(shares)}})
+        self.say(shares.line())
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""

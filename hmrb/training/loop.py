@@ -4,16 +4,11 @@ import json
 import math
 import os
 import signal
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.profiler import record_function
 
 from hmrb.batch import Batch
 from hmrb.body import SMPL, load_body
@@ -38,17 +33,19 @@ from hmrb.data.loader import (
 )  # fmt: skip
 from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import evaluate_model
-from hmrb.evaluation.protocols import SELECTED, Benchmark, find_benchmark
+from hmrb.evaluation.evaluate import Feed, evaluate_model
+from hmrb.evaluation.protocols import SELECTED, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment
 from hmrb.store import Store
 from hmrb.training.adversary import draw_dataset
+from hmrb.training.compiling import compile_parts
 from hmrb.training.failures import explained
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.logger import Logger
 from hmrb.training.losses import Losses
+from hmrb.training.meter import Meter
 from hmrb.training.profile import profiled
 from hmrb.training.retention import CheckpointRetention
 from hmrb.training.step import train_step
@@ -81,6 +78,8 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     torch.manual_seed(stream_seed(experiment.seed, "weights"))
     learner = build_learner(experiment, shards, store, world)
     losses = Losses(experiment.losses, body)
+    if speed.compile:
+        compile_parts(learner, losses, world)
     select = CheckpointSelection.build(experiment, store, world)
     step = 0
     if found := world.from_first(lambda: newest_checkpoint(run)):
@@ -95,20 +94,25 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
     meter = Meter(world)
     unreadable: set[str] = set()
     last = None
-    logger.knobs(step, learner.knobs)
+    knobs = learner.knobs
+    logger.knobs(step, knobs)
     use = Utilisation.of(experiment, world)
     if use.problem:
         logger.say(use.problem)
     with Signals() as signals, profiled(speed.profile_steps, run.folder, world, logger, use) as profiler:
-        loader = train_loader(dataset, draws, experiment.data.workers, learner.knobs["pin_memory"])
+        loader = train_loader(dataset, draws, learner.knobs["workers"], learner.knobs["pin_memory"])
         for batch in on_device(meter.waits(loader), world.device, speed.channels_last, speed.prefetch):
             unreadable = _note_unreadable(unreadable, batch, experiment.data.unreadable_limit, logger)
             set_rates(learner.optimiser, optim, step, steps_per_epoch)
             torch.manual_seed(stream_seed(experiment.seed, f"step {step} of rank {world.rank}"))
             due = CHECKPOINT if world.is_main and retention.is_due else 0
             stop_flag = world.start_max(torch.tensor(signals.received or due))
+            meter.begin()
             with explained(step, len(batch.row) // learner.num_micro_batches):
                 terms = train_step(learner, losses, batch, step, optim, world)
+            if learner.knobs is not knobs:  # a part did not compile
+                knobs = learner.knobs
+                logger.knobs(step, knobs)
             step += 1
             profiler.step()
             meter.add(terms, len(batch.row))
@@ -130,6 +134,8 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
                     world.barrier()
             if asked > CHECKPOINT and step < total:
                 raise Stopped(asked, step, retention.step if world.is_main else step)
+    if shares := meter.shares():
+        logger.limited(step, shares)
     return last or load_checkpoint(run.last)
 
 
@@ -137,13 +143,10 @@ def train(experiment: Experiment, run: Run, store: Store, world: World, logger: 
 class CheckpointSelection:
     """Selects the best checkpoint on a benchmark; holds the best score so far and its step."""
 
-    benchmark: Benchmark
-    shard: Shard
+    feed: Feed
     bodies: Bodies
     world: World
-    image_px: int
     every: int
-    workers: int
     best: float = math.inf
     best_step: int = -1
 
@@ -156,17 +159,15 @@ class CheckpointSelection:
         benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
-        evals, workers = experiment.evals, experiment.data.workers
-        return cls(benchmark, shard, bodies, world, experiment.model.image_px, evals.every, workers)
+        feed = Feed(benchmark, shard, experiment.model.image_px, world.device, experiment.data.workers)
+        return cls(feed, bodies, world, experiment.evals.every)
 
     def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, logger: Logger) -> None:
         """Evaluate the weights every `every` epochs and at the end of the run."""
         if epoch % self.every and not is_end:
             return
         self.world.share(learner.to_evaluate.buffers())  # BatchNorm statistics differ between ranks
-        scores = evaluate_model(
-            learner.to_evaluate, self.benchmark, self.shard, self.bodies, self.world, self.image_px, self.workers
-        )
+        scores = evaluate_model(learner.to_evaluate, self.feed, self.bodies, self.world, learner.eval_precision)
         logger.scored(step, scores)
         if scores.mean("pa_mpjpe") < self.best:
             self.best, self.best_step = scores.mean("pa_mpjpe"), step
@@ -194,52 +195,6 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._got = number
-
-
-class Meter:
-    """Measures mean losses, images per second and the share of time spent waiting for data."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._reset()
-
-    def _reset(self) -> None:
-        self._start, self._waited, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
-        self._sums: dict[str, Tensor] = {}
-
-    def waits(self, batches: Any) -> Iterator[Batch]:
-        """Yields the batches and measures the time spent waiting for them."""
-        source = iter(batches)
-        while True:
-            start = time.perf_counter()
-            with record_function("hmrb: data wait"):
-                batch = next(source, None)
-            self._waited += time.perf_counter() - start
-            if batch is None:
-                return
-            yield batch
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What runs inside (evaluations, checkpoints) does not count as training time."""
-        start = time.perf_counter()
-        yield
-        self._start += time.perf_counter() - start
-
-    def add(self, terms: Mapping[str, Tensor], images: int) -> None:
-        """Adds one step; does not synchronise with the device."""
-        for name, term in terms.items():
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
-        self._images, self._steps = self._images + images, self._steps + 1
-
-    def facts(self) -> dict[str, float]:
-        """Mean losses and throughput of all ranks since the last call, data_wait of this rank; all ranks must call."""
-        totals = self._world.sum(torch.stack(list(self._sums.values()))) / (self._steps * self._world.size)
-        elapsed = time.perf_counter() - self._start
-        out = dict(zip(self._sums, totals.tolist(), strict=True))
-        out |= {"images_per_s": self._world.size * self._images / elapsed, "data_wait": self._waited / elapsed}
-        self._reset()
-        return out
 
 
 def _restore(
@@ -318,7 +273,7 @@ def _checkpoint(
         step=step,
         body={"name": body.name, "sha": body.sha},
         shards=shas,
-        chosen_by=select.benchmark.protocol if select else "none: the last weights",
+        chosen_by=select.feed.benchmark.protocol if select else "none: the last weights",
         score=select.best if select and select.best_step == step else None,
         code_version=code_version(),
         torch_version=str(torch.__version__),

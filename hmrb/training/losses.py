@@ -120,7 +120,12 @@ class Losses:
 
     def __call__(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> dict[str, Float[Tensor, ""]]:
         """Compute each term times its weight; their sum is the loss."""
-        pair = self.pair(prediction, batch, labelled)
+        with record_function("hmrb: SMPL"):
+            pair = self.pair(prediction, batch, labelled)
+        return self.weighted(pair)
+
+    def weighted(self, pair: LossPair) -> dict[str, Float[Tensor, ""]]:
+        """Each term times its weight."""
         out = {}
         for name, term in self.terms.items():
             distance = partial(DISTANCES[term.distance], reduction="none")
@@ -132,14 +137,13 @@ class Losses:
         """Pose prediction and labels; without a term on vertices, only the vertices that the joints depend on."""
         whole_mesh, skeleton = "vertices" in self.terms, self.body.kind.keypoints
         label_vertices = None
-        with record_function("hmrb: SMPL"):
-            if whole_mesh:  # prediction and label in one call: half the launches
-                both = (torch.cat([prediction.rotmats, batch.rotmats]), torch.cat([prediction.betas, batch.betas]))
-                mesh, label_mesh = self.body(*both).split(len(batch.row))
-                label_vertices = label_mesh.vertices.detach()
-            else:
-                mesh = self.body(prediction.rotmats, prediction.betas, skeleton)
-            joints = self.body.joints(mesh, skeleton)
+        if whole_mesh:  # prediction and label in one call: half the launches
+            both = (torch.cat([prediction.rotmats, batch.rotmats]), torch.cat([prediction.betas, batch.betas]))
+            mesh, label_mesh = self.body(*both).split(len(batch.row))
+            label_vertices = label_mesh.vertices.detach()
+        else:
+            mesh = self.body(prediction.rotmats, prediction.betas, skeleton)
+        joints = self.body.joints(mesh, skeleton)
         return LossPair(prediction, joints, mesh, batch, label_vertices, labelled, self.origins, batch.has_body.float())
 
 

@@ -10,6 +10,7 @@ from torch.profiler import record_function
 from hmrb.batch import Batch, Prediction
 from hmrb.errors import RunError
 from hmrb.models.hmr import computing_in
+from hmrb.models.numerics import products_in
 from hmrb.parallel.world import World
 from hmrb.spec import OptimSpec
 from hmrb.training.learner import Learner
@@ -49,14 +50,14 @@ def train_step(
                     if is_last:
                         learner.adversary.optimiser.step()
 
-            with record_function("hmrb: losses"):
+            with record_function("hmrb: losses"), products_in(tf32=False):
                 terms = losses(prediction, micro_batch, LabelCounts.mean_of(label_counts.wait(), count * world.size))
             if learner.adversary:
                 with record_function("hmrb: adversary"):
                     terms["adversarial"] = learner.adversary.loss(prediction)
             total = torch.stack(list(terms.values())).sum()
 
-            with record_function("hmrb: backward of losses and SMPL"):
+            with record_function("hmrb: backward of losses and SMPL"), products_in(tf32=False):
                 learner.scaler.scale(scaled(total, 1 / count)).backward()
             all_terms = {"total": total} | terms | discriminator_terms
             detached = {name: term.detach() for name, term in all_terms.items()}

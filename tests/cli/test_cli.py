@@ -107,7 +107,7 @@ def test_a_spec_that_is_no_yaml(tmp_path: Path) -> None:
 
 def test_eight_gpus_on_a_machine_without(tmp_path: Path) -> None:
     done = hmrb("train", spec_file(tmp_path), "--set", "optim.batch=8", "--gpus", "8", CUDA_VISIBLE_DEVICES="")
-    refused(done, "hmrb: --gpus 8: this machine has none; use fewer, or --cpu-procs N to train on the CPU")
+    refused(done, "hmrb: --gpus 8: this machine has none (CUDA_VISIBLE_DEVICES=); use fewer, or --cpu-procs N to train")
     assert len(done.stderr.splitlines()) == 1
 
 

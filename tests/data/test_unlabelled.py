@@ -18,7 +18,7 @@ from hmrb.data.convert.packed_fields import mapped_points
 from hmrb.data.convert.verify import unlabelled
 from hmrb.data.loader import DrawDataset, StepDraws, train_loader
 from hmrb.data.shard import Shard
-from hmrb.evaluation.evaluate import evaluate, network_predictor
+from hmrb.evaluation.evaluate import Feed, evaluate, network_predictor
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.evaluation.scoring import Bodies
 from hmrb.geometry import rotvec_to_rotmat
@@ -127,7 +127,7 @@ def test_scores_are_equal(benchmark: str, pair: tuple[Shard, Shard], tiny_smpl: 
     for shard in pair:
         guess = network_predictor(
             lambda batch: Prediction(*(part.expand(len(batch.row), *part.shape[1:]) for part in resting.tensors)),
-            row, shard, 32, torch.device("cpu"),
+            Feed(row, shard, 32, torch.device("cpu")),
         )  # fmt: skip
         world = World(0, 1, torch.device("cpu"))
         found.append(evaluate(guess, resting, row, shard, Bodies({"neutral": tiny_smpl}), world, image_px=32))

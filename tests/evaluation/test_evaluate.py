@@ -10,7 +10,7 @@ from conftest import machine, source
 from hmrb.batch import Batch, Prediction
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
-from hmrb.evaluation.evaluate import Predictor, Scores, evaluate, network_predictor
+from hmrb.evaluation.evaluate import Feed, Predictor, Scores, evaluate, network_predictor
 from hmrb.evaluation.metric_table import BETTER
 from hmrb.evaluation.posing import by_gender
 from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
@@ -39,7 +39,7 @@ def scores_of(
 
     if predictor is None:
         assert predict is not None
-        predictor = network_predictor(predict, benchmark, shard, 32, ALONE.device)
+        predictor = network_predictor(predict, Feed(benchmark, shard, 32, ALONE.device))
     return evaluate(predictor, mean or resting(), benchmark, shard, bodies, world, image_px=32)
 
 

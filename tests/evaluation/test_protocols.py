@@ -20,7 +20,7 @@ from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, network_predictor
+from hmrb.evaluation.evaluate import Feed, ScoredPeople, Scores, evaluate, network_predictor
 from hmrb.evaluation.metric_table import BETTER, MOTION, TITLES
 from hmrb.evaluation.metrics import Posed
 from hmrb.evaluation.motion import Frames
@@ -62,9 +62,8 @@ def truth_of(batch: Batch) -> Prediction:
 
 
 def score(row: Benchmark, shard: Shard, bodies: Bodies, world: World = ALONE, predict: Callable = truth_of) -> Scores:
-    return evaluate(
-        network_predictor(predict, row, shard, 32, world.device), resting(), row, shard, bodies, world, image_px=32
-    )
+    guess = network_predictor(predict, Feed(row, shard, 32, world.device))
+    return evaluate(guess, resting(), row, shard, bodies, world, image_px=32)
 
 
 def skeleton_of(row: Benchmark) -> str:

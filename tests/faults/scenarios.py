@@ -17,7 +17,7 @@ from raw import leeds
 from hmrb.models.hmr import build_model
 from hmrb.spec import HeadSpec, ModelSpec
 
-UNSTABLE = ("images_per_s", "data_wait", "seconds", "date", "hmrb", "code_version")
+UNSTABLE = ("images_per_s", "data_wait", "limit", "seconds", "date", "hmrb", "code_version")
 TEMPORARY = (".part", ".blocks", ".lock")
 
 

@@ -3,8 +3,6 @@
 import copy
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from hmrb.parallel.world import World
 from hmrb.spec import Experiment, SpeedSpec, parse_experiment
 from hmrb.store import Store
 from hmrb.training.adversary import draw_dataset
+from hmrb.training.compiling import compile_parts
 from hmrb.training.learner import Learner, build_learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
@@ -56,8 +55,8 @@ class Tiny:
         self.learner: Learner = build_learner(spec, self.shards, store, self.world)
         self.losses = Losses(spec.losses, load_body("open").to(device))
         self.step = 0
-        if spec.speed.compile and find_spec("hmrb.training.compiling"):  # else build_learner compiles the backbone
-            import_module("hmrb.training.compiling").compile_parts(self.learner, self.losses, self.world)
+        if spec.speed.compile:
+            compile_parts(self.learner, self.losses, self.world)
 
     def batches(self, stop: int) -> list[Batch]:
         """The batches from the next step on, on the device."""

@@ -5,16 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from on_card import CARD, CPU, CUDA, Tiny, command, tiny
 
-import hmrb.evaluation.evaluate
 from hmrb.data.shard import open_shard
-from hmrb.evaluation.evaluate import Scores
+from hmrb.evaluation.evaluate import Feed, Scores, evaluate_model
 from hmrb.evaluation.protocols import find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import HostCopy, Pending, World
@@ -31,11 +29,7 @@ def scored(run: Tiny, device: torch.device, precision: str = "fp32", workers: in
     shard = open_shard(run.store.shard("synthetic", "test"), "synthetic")
     bodies = Bodies.load("open", benchmark, run.store, device)
     model, world = run.learner.to_evaluate.to(device), World(0, 1, device)
-    evaluation: Any = hmrb.evaluation.evaluate
-    if hasattr(evaluation, "Feed"):
-        feed = evaluation.Feed(benchmark, shard, 32, device, workers)
-        return evaluation.evaluate_model(model, feed, bodies, world, precision)
-    return evaluation.evaluate_model(model, benchmark, shard, bodies, world, 32, workers, precision)
+    return evaluate_model(model, Feed(benchmark, shard, 32, device, workers), bodies, world, precision)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

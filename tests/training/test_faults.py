@@ -87,7 +87,7 @@ def left_by(folder: Path) -> dict[str, Any]:
     run = Run(folder)
     last, best = load_checkpoint(run.last), load_checkpoint(run.best)
     lines = [json.loads(line) for line in run.log.read_text().splitlines()]
-    log = [line for line in lines if "knobs" not in line]  # each start writes its own
+    log = [line for line in lines if not line.keys() & {"knobs", "limit"}]  # of each start
     return {
         "last": (last.step, last.model, last.training),
         "best": (best.step, best.score, best.model),

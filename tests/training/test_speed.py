@@ -142,20 +142,6 @@ def test_a_backbone_without_checkpointing_is_refused(tiny_store: Store) -> None:
         run(experiment("selecsls42", checkpointing=True), tiny_store)
 
 
-def test_compile_that_does_not_work_is_said_and_left_out(
-    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def broken(function: object) -> object:
-        raise RuntimeError("no C++ compiler\nand more")
-
-    monkeypatch.setattr(torch, "compile", broken)
-    learner, _ = run(experiment(compile=True), tiny_store, steps=1)
-    assert capsys.readouterr().out == (
-        "speed.compile: torch.compile does not work here; the backbone runs uncompiled: no C++ compiler\n"
-    )
-    assert learner.knobs["compile"] is False
-
-
 def test_a_profile_is_a_trace_and_a_table_of_shares(tiny_store: Store, tmp_path: Path) -> None:
     said: list[str] = []
 

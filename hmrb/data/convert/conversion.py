@@ -199,11 +199,6 @@ def _missing(reports: dict[int, BlockReport]) -> list[str]:
     return [line for _, report in sorted(reports.items()) for line in report.missing]
 
 
-def usable_cores() -> int:
-    """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0))
-
-
 def pick_parts(parts: Sequence[SplitPlan], split: str | None) -> list[SplitPlan]:
     """All parts, or only those of one split. Raises RequestError with the available splits if it does not exist."""
     chosen = [part for part in parts if split in (None, part.split)]
