@@ -15,6 +15,7 @@ from hmrb.cli.list_benches import list_benches
 from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
+from hmrb.cli.new import new
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
@@ -29,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
 app.command("eval")(eval_)
@@ -36,6 +38,7 @@ app.command()(flops)
 app.command()(compare)
 app.command()(report)
 app.command("list-specs")(list_specs)
+app.command()(new)
 app.command("convert-data")(convert_data)
 app.command()(verify)
 app.command("list-benches")(list_benches)
