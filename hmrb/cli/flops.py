@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def flops(
-    spec: Annotated[Path | None, typer.Argument(help="A spec, by path or name: count its model.", show_default=False)] = None,
+    spec: Annotated[
+        Path | None, typer.Argument(help="A spec, by path or name: count its model.", show_default=False)
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="A backbone of the study or of timm.", show_default=False)
     ] = None,

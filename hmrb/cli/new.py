@@ -105,7 +105,7 @@ def _first(text: str) -> list[str]:
 def _meaning(model: "type[SpecModel]", key: str) -> str:
     """The text under a field in its class."""
     for owner in model.__mro__:
-        if key in owner.__dict__.get("__annotations__", {}):
+        if key in inspect.get_annotations(owner):
             body = ast.parse(inspect.getsource(owner)).body[0]
             assert isinstance(body, ast.ClassDef)
             for before, after in zip(body.body, body.body[1:], strict=False):

@@ -35,7 +35,8 @@ def find_spec(asked: Path) -> Path:
         return shipped_specs()[name]
     if os.path.lexists(asked):
         return asked  # a folder, a pipe, a dangling link: its reader says what is wrong with it
-    raise RequestError(f"{asked}: not a readable spec: no such file, and no spec of hmrb has this name{_nearest(asked)}")
+    why = "no such file, and no spec of hmrb has this name"
+    raise RequestError(f"{asked}: not a readable spec: {why}{_nearest(asked)}")
 
 
 def _nearest(asked: Path) -> str:

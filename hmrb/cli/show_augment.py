@@ -13,7 +13,9 @@ SYNTHETIC_PX = 320  # side of a rendered picture; larger than the crop, as with 
 
 
 def show_augment(
-    spec: Annotated[Path, typer.Argument(help="A spec: a YAML file, or a name of hmrb list-specs.", show_default=False)],
+    spec: Annotated[
+        Path, typer.Argument(help="A spec: a YAML file, or a name of hmrb list-specs.", show_default=False)
+    ],
     out: Annotated[
         Path | None, typer.Option(help="PNG to write.  [default: NAME_augment.png]", show_default=False)
     ] = None,

@@ -86,7 +86,9 @@ class Training:
 
 
 def train(
-    specs: Annotated[list[Path], typer.Argument(help="Specs: YAML files, or names of hmrb list-specs.", show_default=False)],
+    specs: Annotated[
+        list[Path], typer.Argument(help="Specs: YAML files, or names of hmrb list-specs.", show_default=False)
+    ],
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
     nodes: Annotated[

@@ -58,9 +58,7 @@ def test_specs_are_listed_and_copied_in_any_folder(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["quickstart", "mix9_l1", "mix5_mse", "datasets/3doh50k", "augment/h36m_self_mix"])
-def test_a_new_spec_is_the_one_that_it_is_made_from(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_spec_is_the_one_that_it_is_made_from(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with every comment of a field made a field."""
     monkeypatch.chdir(tmp_path)
     done = hmrb("new", "mine/my_experiment", "--from", name)
