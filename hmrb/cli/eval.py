@@ -1,12 +1,14 @@
 """hmrb eval: evaluates checkpoints on benchmarks."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from hmrb.cli import benches
 from hmrb.cli.launch import CpuProcs, Gpus
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from hmrb.parallel.world import World
     from hmrb.run import EvalOptions
     from hmrb.store import Store
-
-ALL_PRESENT = "all-present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,19 @@ def eval_(
     ] = [],  # noqa: B006
     bench: Annotated[
         list[str],
-        typer.Option("--bench", help="Benchmarks: names, study (the study's five) or all-present.", show_default=False),
+        typer.Option(
+            "--bench",
+            help="Benchmarks: names, study (the study's five), all-present, or shards.  [default: the spec's]",
+            show_default=False,
+        ),
     ] = [],  # noqa: B006
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="For shards that are no benchmark: pck2d, mpjpe14, ... or a YAML file, NAME: PROTOCOL.",
+            show_default=False,
+        ),
+    ] = "",
     metrics: Annotated[
         list[str],
         typer.Option(
@@ -112,7 +123,13 @@ def eval_(
         ),
     ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's folder]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for results; the file of --template.  [default: the checkpoint's folder]",
+            show_default=False,
+        ),
     ] = None,
     from_predictions: Annotated[
         Path | None,
@@ -120,6 +137,12 @@ def eval_(
     ] = None,
     explain: Annotated[
         str | None, typer.Option(help="Print what this benchmark measures, then exit.", show_default=False)
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BENCH", help="Write its people, to be filled with predictions: -o people.npz.", show_default=False
+        ),
     ] = None,
     by: Annotated[
         list[str],
@@ -149,6 +172,9 @@ def eval_(
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
             typer.echo(f"{what + ':':<12} {words}")
+        return
+    if template is not None:
+        _write_template(template, protocol, out)
         return
     if from_predictions is not None:
         more, checkpoint = [*([str(checkpoint)] if checkpoint else []), *more], None
@@ -182,22 +208,25 @@ def eval_(
         from hmrb.run import score_predictions
 
         folder = out or from_predictions.parent / from_predictions.stem
-        records = score_predictions(from_predictions, _chosen(names, asked, store), store, folder, options)
+        records = score_predictions(
+            from_predictions, benches.chosen(names, asked, store, protocol), store, folder, options
+        )
         if json_:
             _print_json(records)
         return
     paths = tuple(_file(path) for path in (checkpoint, *others))
     if out and len(paths) > 1:
         raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-    if check and not names:
-        names = _expected(paths)
     if not names:
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
+        names = benches.expected(paths) if check else benches.of_specs(paths)
+    if not names:
+        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {benches.known()}")
 
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    scoring = Scoring(paths, tuple(_chosen(names, asked, store)), options, out, store, check, tuple(asked))
+    rows = tuple(benches.chosen(names, asked, store, protocol))
+    scoring = Scoring(paths, rows, options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
@@ -211,6 +240,26 @@ def _print_json(records: "Sequence[Record]") -> None:
     import json
 
     typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
+
+
+def _write_template(name: str, protocol: str, out: Path | None) -> None:
+    from hmrb.data.shard import open_shard
+    from hmrb.evaluation.template import write_template
+    from hmrb.store import Store
+
+    store = Store.default()
+    (benchmark,) = benches.chosen([name], (), store, protocol)
+    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    path = out or Path(f"{benchmark.file_stem}_people.npz")
+    people = write_template(benchmark, shard, path)
+    for reason, count in people.skipped.items():
+        typer.echo(f"left out: {count} people: {reason}; {benchmark.name} does not score them")
+    more = f" --protocol {protocol}" if protocol else ""
+    typer.echo(
+        f"{path}: {len(people.rows)} people: row, imgname, bbox (x, y, width, height in pixels of the photo). Add pose"
+        " and betas, or joints or vertices, in this order (docs/results.md), and save it; then\n"
+        f"hmrb eval --from-predictions {path} --bench {name}{more}"
+    )
 
 
 def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
@@ -252,49 +301,18 @@ def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], li
 def _is_path(word: str) -> bool:
     """Whether a word means a file or folder and no benchmark. Raises RequestError if that is not there."""
     from hmrb.errors import RequestError
-    from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS
+    from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS, find_benchmark
+    from hmrb.lookup import UnknownName
 
     key, path = word.replace("-", "_"), Path(word)
-    if key in {*BENCHMARKS, *ALIASES, *GROUPS, ALL_PRESENT.replace("-", "_")}:
+    if key in {*BENCHMARKS, *ALIASES, *GROUPS, benches.ALL_PRESENT.replace("-", "_")}:
         return False
     if path.exists():
         return True
+    with suppress(UnknownName):
+        find_benchmark(word)
+        return False
     families = {name.partition("/")[0] for name in BENCHMARKS}
     if path.suffix == ".pt" or ("/" in word and key.partition("/")[0] not in families):
         raise RequestError(f"{word}: no such checkpoint or run; hmrb list-benches lists the benchmarks")
     return False
-
-
-def _known() -> str:
-    from hmrb.evaluation.protocols import ROWS
-
-    known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
-    return f"Known: {known}; hmrb list-benches lists more"
-
-
-def _expected(checkpoints: Sequence[Path]) -> list[str]:
-    """The benchmarks in the `expected:` rows of the checkpoints' specs."""
-    from hmrb.checkpoint import load_checkpoint
-    from hmrb.errors import RequestError
-
-    expected = {path: load_checkpoint(path).experiment().expected for path in checkpoints}
-    for path, rows in expected.items():
-        if not rows:
-            raise RequestError(f"--check: the spec of {path} expects no number; add rows to its `expected:`")
-    return list(dict.fromkeys(row.benchmark for rows in expected.values() for row in rows))
-
-
-def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":
-    """The benchmarks of these names and groups, without duplicates, limited to the requested metrics."""
-    from hmrb.errors import RequestError
-    from hmrb.evaluation.protocols import GROUPS, ROWS, find_benchmark
-
-    here = [row.name for row in ROWS if not row.is_variant and store.shard(row.dataset, row.split).exists()]
-    groups = {**GROUPS, ALL_PRESENT: here}
-    members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
-    if not members:
-        raise RequestError(
-            f"{ALL_PRESENT}: {store.root / 'shards'} has no benchmark's shard; create one with hmrb convert-data"
-        )
-    chosen = list(dict.fromkeys(find_benchmark(name) for name in members))
-    return [row.only(tuple(metrics)) for row in chosen] if metrics else chosen

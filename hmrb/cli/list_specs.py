@@ -28,6 +28,7 @@ def list_specs(
 ) -> None:
     """List the specs of hmrb. Shows backbone, datasets, losses and published numbers. hmrb train takes their names."""
     from hmrb.cli.shipped import shipped_folder
+    from hmrb.data.convert.catalogue import spoken
     from hmrb.errors import RequestError
     from hmrb.formats.files import visible
     from hmrb.spec import load_experiment
@@ -41,7 +42,7 @@ def list_specs(
     known["dataset"] = {name for row in rows for name in row["mix"]}
     for kind, value in (("study", study), ("backbone", backbone), ("dataset", dataset)):
         if value is not None:
-            value = _known(kind, value, known[kind])
+            value = _known(kind, (spoken(value) or value) if kind == "dataset" else value, known[kind])
             rows = [row for row in rows if (value in row["mix"] if kind == "dataset" else value == row[kind])]
     if copy:
         _copy([Path(row["path"]) for row in rows], folder, copy)
