@@ -74,7 +74,8 @@ class _Reading:
     def __init__(self, file: Path, images: Path, rename: Mapping[str, str]) -> None:
         self._file, self._root = file, images
         self._table = read_json(file)
-        _list(self._table, "images", file)
+        if any(isinstance(picture.get("id"), dict | list) for picture in _list(self._table, "images", file)):
+            raise RunError(f"{file}: the id of an image is a list or a table, expected a number or a text")
         self._images = images_of(self._table, file)
         self._names = _key_points(self._table, file)
         check_renamed(rename, (name for names in self._names.values() for name in names))

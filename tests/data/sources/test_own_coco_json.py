@@ -113,6 +113,7 @@ def test_what_is_not_taken_is_counted(tmp_path: Path, table: dict[str, Any]) -> 
         ({"categories": [{"id": 1, "keypoints": ["nose"]}]}, (), 1, "'keypoints' is not an array of 1 x 3 numbers"),
         ({"annotations": []}, (), 1, "nobody in it can be used (it has no annotations)"),
         ({"annotations": 3}, (), 1, "'annotations' is not a list of tables"),
+        ({"images": [{"id": [], "file_name": "a.jpg"}]}, (), 1, "the id of an image is a list or a table"),
         ({"images": {}}, (), 1, "'images' is not a list of tables"),
     ],
 )
