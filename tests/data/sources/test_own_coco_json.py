@@ -127,10 +127,8 @@ def test_what_is_wrong_with_a_file_or_request_is_said(
 def test_files_that_are_missing_or_damaged(tmp_path: Path, table: dict[str, Any]) -> None:
     refused(convert(tmp_path, "{"), "mine.json: not a JSON file, or truncated", code=1)
     refused(hmrb("convert-data", "coco-json", "--file", "x.json"), "set --file A.json, --images DIR and --as NAME")
-    gone = ("--file", "x.json", "--images", "/nowhere", "--as", "a")
-    refused(
-        hmrb("convert-data", "coco-json", *gone), "/nowhere: no such folder; it holds the pictures that x.json names"
-    )
+    gone = ("--file", "x.json", "--images", str(tmp_path / "gone"), "--as", "a")
+    refused(hmrb("convert-data", "coco-json", *gone), "gone: no such folder; it holds the pictures that x.json names")
     next((tmp_path / "photos").iterdir()).unlink()
     refused(convert(tmp_path, table), "1 images cannot be used, --allow-missing allows 0", code=1)
     assert convert(tmp_path, table, "--allow-missing", "1").returncode == 0
