@@ -1,6 +1,7 @@
 """Validates an experiment before any device is touched, and lists every problem."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,8 +11,8 @@ from hmrb.data.augment import AUGMENTS
 from hmrb.data.convert.own import trainable
 from hmrb.errors import RequestError
 from hmrb.evaluation.metric_table import TITLES
-from hmrb.evaluation.protocols import BENCHMARKS, ROWS, SELECTED, find_benchmark
-from hmrb.lookup import bind, did_you_mean, find
+from hmrb.evaluation.protocols import ROWS, SELECTED, Benchmark, find_benchmark
+from hmrb.lookup import UnknownName, bind, did_you_mean, find
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
 from hmrb.store import Store
 
@@ -32,12 +33,13 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
         *(partial(_measures, row) for row in experiment.expected),
     ]
     problems = messages(checks) + _outside_the_mix(experiment.data)
-    if evals.select_on in BENCHMARKS and BENCHMARKS[evals.select_on].is_test and not evals.select_on_test:
+    selected = known_benches([evals.select_on] if evals.select_on else [])
+    if any(row.is_test for row in selected) and not evals.select_on_test:
         problems.append(
             f"evals.select_on: '{evals.select_on}' is a test split; selecting a checkpoint on it leaks the test set."
             " Choose another, or set evals.select_on_test: true"
         )
-    if evals.select_on in BENCHMARKS and SELECTED[0] not in BENCHMARKS[evals.select_on].metrics:
+    if any(SELECTED[0] not in row.metrics for row in selected):
         able = ", ".join(row.name for row in ROWS if SELECTED[0] in row.metrics and not row.is_test)
         problems.append(
             f"evals.select_on: '{evals.select_on}' has no {TITLES[SELECTED[0]]}, which selects the checkpoint;"
@@ -71,6 +73,15 @@ def benches_of(experiment: Experiment) -> list[str]:
     """The benchmarks that an experiment is scored on or selected by."""
     chosen = experiment.evals.select_on
     return [*experiment.evals.benches, *([chosen] if chosen else [])]
+
+
+def known_benches(names: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks of those names that are known."""
+    rows = []
+    for name in names:
+        with suppress(UnknownName):
+            rows.append(find_benchmark(name))
+    return rows
 
 
 def _known(kind: str, name: str, known: Sequence[str]) -> str:

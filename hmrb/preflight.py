@@ -7,17 +7,17 @@ from functools import partial
 
 from hmrb.body import load_body
 from hmrb.bodykind import kind_of
-from hmrb.check import benches_of, messages
+from hmrb.check import benches_of, known_benches, messages
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.checksums import check_once
 from hmrb.data.convert.catalogue import DATASETS
+from hmrb.data.convert.own import is_own
 from hmrb.data.convert.pack import SHRUNK
 from hmrb.data.labelled_bodies import bodiless
 from hmrb.data.occluders import read_pascal
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
-from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.lookup import bind, find
 from hmrb.models.hmr import build_model
 from hmrb.spec import Experiment
@@ -33,9 +33,7 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
     poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
     if poses != "labels":
         checks.append(partial(_imitate, experiment, store, poses))
-    needed = {
-        (BENCHMARKS[name].dataset, BENCHMARKS[name].split) for name in benches_of(experiment) if name in BENCHMARKS
-    }
+    needed = {(row.dataset, row.split) for row in known_benches(benches_of(experiment))}
     checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
     checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
@@ -45,7 +43,7 @@ def file_problems(experiment: Experiment, store: Store) -> list[str]:
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
     """Synthetic datasets that the experiment needs and the store lacks."""
-    names = {*experiment.data.mix, *(BENCHMARKS[name].dataset for name in benches_of(experiment))}
+    names = {*experiment.data.mix, *(row.dataset for row in known_benches(benches_of(experiment)))}
     sources = [CONVERTERS[name] for name in sorted(names) if name in CONVERTERS and CONVERTERS[name].makes_itself]
     return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
 
@@ -132,4 +130,6 @@ def _map(store: Store, name: str, split: str) -> Shard:
 
 def _command(name: str) -> str:
     command, row = f"hmrb convert-data {name}", DATASETS.get(name)
+    if is_own(name):
+        return f"hmrb convert-data coco-json --file FILE --images DIR --as {name}, or another kind of file"
     return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command

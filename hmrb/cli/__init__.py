@@ -17,6 +17,7 @@ from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_models import list_models
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
+from hmrb.cli.new import new
 from hmrb.cli.predict import predict
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
 app.command("eval")(eval_)
@@ -40,6 +42,7 @@ app.command()(flops)
 app.command()(compare)
 app.command()(report)
 app.command("list-specs")(list_specs)
+app.command()(new)
 app.command("convert-data")(convert_data)
 app.command()(verify)
 app.command("list-benches")(list_benches)

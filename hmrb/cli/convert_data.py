@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Names = Annotated[
     list[str],
     typer.Argument(
-        help="Datasets, `body`, `occluders`, or a packed format: humandata, spin, bedlam, 4dhumans.",
+        help="Datasets, `body`, `occluders`, or a kind of file: coco-json, humandata, spin, bedlam, 4dhumans.",
         show_default=False,
     ),
 ]
@@ -57,15 +57,19 @@ def convert_data(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="body: an official SMPL file. Packed formats: the file to convert.", show_default=False),
+        typer.Option(help="body: an official SMPL file. Kinds of file: the file to convert.", show_default=False),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Packed formats: the folder with the pictures that the file names.", show_default=False),
+        typer.Option(help="Kinds of file: the folder with the pictures that the file names.", show_default=False),
     ] = None,
     as_: Annotated[
-        str | None, typer.Option("--as", help="Packed formats: the dataset that the file holds.", show_default=False)
+        str | None,
+        typer.Option("--as", help="Kinds of file: the dataset, or a name of your own for it.", show_default=False),
     ] = None,
+    rename: Annotated[
+        list[str], typer.Option(metavar="OURS=THEIRS", help="coco-json: which joint a key point of the file is.")
+    ] = [],  # noqa: B006
     gender: Annotated[
         str | None, typer.Option(help="body: its gender, if the file name does not state it.", show_default=False)
     ] = None,
@@ -81,7 +85,7 @@ def convert_data(
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Convert datasets to shards, from raw or packed files. `synthetic` needs no files: hmrb renders it."""
+    """Convert datasets to shards, from raw or packed files. Your own photos: coco-json. `synthetic` needs no files."""
     from hmrb.errors import RequestError
     from hmrb.store import Store
 
@@ -118,7 +122,7 @@ def convert_data(
         _convert_found(raw, making, split, store)
         return
     for name in names:
-        _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_))
+        _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_, rename))
 
 
 def _submit(
@@ -134,12 +138,13 @@ def _submit(
     from hmrb.cli.slurm import request, submit
     from hmrb.data.convert.catalogue import dataset
     from hmrb.data.convert.from_packed import PACKED
+    from hmrb.data.sources.coco_json import KIND
     from hmrb.errors import RequestError
 
     if workers is None:
         raise RequestError("--slurm: set --workers N, the number of cores to request")
     for name in names:
-        if name not in ("body", "occluders") and name.replace("-", "_") not in PACKED:
+        if name not in ("body", "occluders") and name.replace("-", "_") not in {*PACKED, KIND}:
             dataset(name)
     words = _without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = (store.root / "slurm").absolute()
@@ -160,21 +165,27 @@ def _convert_one(
     making: "ConversionOptions",
     store: "Store",
     synthetic: tuple[str, int | None, int],
-    packed: tuple[Path | None, Path | None, str | None],
+    given: tuple[Path | None, Path | None, str | None, list[str]],
 ) -> None:
     from dataclasses import replace
 
+    from hmrb.cli.convert_packed import own_people, repack_file
     from hmrb.data.convert.catalogue import dataset
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.convert.from_packed import PACKED
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
+    from hmrb.data.sources.coco_json import KIND
     from hmrb.data.sources.synthetic import TRAIN_PEOPLE, by_preset, recipe
     from hmrb.errors import RequestError
     from hmrb.lookup import find
 
     if name.replace("-", "_") in PACKED:
-        _repack(name, packed, split or "train", making, store)
+        repack_file(name, given, split or "train", making, store)
+        return
+    if name.replace("-", "_") == KIND:
+        source = own_people(given, split or "train", making.compat)
+        _make(source, source.plan(), making, None, store)
         return
     slug = dataset(name).slug
     if explain:
@@ -270,25 +281,6 @@ def _make(
     with progress_bar() as (console, ticker):
         for info in convert(source, chosen, store, making, ticker):
             print_shard(console, store.shard(source.name, info.split), info)
-
-
-def _repack(
-    kind: str,
-    packed: tuple[Path | None, Path | None, str | None],
-    split: str,
-    making: "ConversionOptions",
-    store: "Store",
-) -> None:
-    from hmrb.cli.progress import progress_bar
-    from hmrb.data.convert.from_packed import repack
-    from hmrb.errors import RequestError
-
-    file, images, name = packed
-    if file is None or name is None:
-        raise RequestError(f"{kind}: set --file FILE and --as DATASET, e.g. --file pw3d_train.npz --as 3dpw")
-    with progress_bar("people") as (console, ticker):
-        info = repack(kind, file, images, name, split, store, making, ticker)
-        print_shard(console, store.shard(info.dataset, info.split), info)
 
 
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:

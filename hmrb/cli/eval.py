@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from hmrb.cli import benches
 from hmrb.cli.launch import CpuProcs, Gpus
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
@@ -16,13 +18,9 @@ if TYPE_CHECKING:
     from hmrb.cli.many import Command
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.evaluation.records import Record
-    from hmrb.models.zoo import ZooModel
     from hmrb.parallel.world import World
     from hmrb.run import EvalOptions
-    from hmrb.spec import Expected
     from hmrb.store import Store
-
-ALL_PRESENT = "all-present"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Scoring:
             found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options)
             records += found
             if self.check and world.is_main:
-                problems += unmet(_expected(word, path), found)
+                problems += unmet(benches.expected(word, path), found)
         if not world.is_main:
             return
         if self.options.quiet:
@@ -85,7 +83,9 @@ class Scoring:
         if problems:
             raise RunError("results differ from the expected numbers:\n" + "\n".join(problems))
         if self.check and not self.options.quiet:
-            typer.echo(f"as expected: {', '.join(_said(row) for row in _all_expected(self.words, self.paths))}")
+            typer.echo(
+                f"as expected: {', '.join(benches.said(row) for row in benches.all_expected(self.words, self.paths))}"
+            )
 
     def folder_of(self, path: Path) -> Path:
         """Where the results of a checkpoint go."""
@@ -99,7 +99,7 @@ class Scoring:
 
         folder, options = self.folder_of(self.paths[0]).absolute(), self.options
         both = zip(self.words, self.paths, strict=True)
-        named = (word if _zoo_row(word) else str(path.absolute()) for word, path in both)
+        named = (word if benches.zoo_row(word) else str(path.absolute()) for word, path in both)
         words = ["eval", *named, *processes.words()]
         words += ["--out", str(folder)] if self.out else []
         words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in options.by]
@@ -122,8 +122,19 @@ def eval_(
     ] = [],  # noqa: B006
     bench: Annotated[
         list[str],
-        typer.Option("--bench", help="Benchmarks: names, study (the study's five) or all-present.", show_default=False),
+        typer.Option(
+            "--bench",
+            help="Benchmarks: names, study (the study's five), all-present, or shards.  [default: the spec's]",
+            show_default=False,
+        ),
     ] = [],  # noqa: B006
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="For shards that are no benchmark: pck2d, mpjpe14, ... or a YAML file, NAME: PROTOCOL.",
+            show_default=False,
+        ),
+    ] = "",
     metrics: Annotated[
         list[str],
         typer.Option(
@@ -131,7 +142,13 @@ def eval_(
         ),
     ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.  [default: the checkpoint's folder]", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for results; the file of --template.  [default: the checkpoint's folder]",
+            show_default=False,
+        ),
     ] = None,
     from_predictions: Annotated[
         Path | None,
@@ -139,6 +156,12 @@ def eval_(
     ] = None,
     explain: Annotated[
         str | None, typer.Option(help="Print what this benchmark measures, then exit.", show_default=False)
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BENCH", help="Write its people, to be filled with predictions: -o people.npz.", show_default=False
+        ),
     ] = None,
     by: Annotated[
         list[str],
@@ -178,6 +201,9 @@ def eval_(
         for what, words in find_benchmark(explain).explained().items():
             typer.echo(f"{what + ':':<12} {words}")
         return
+    if template is not None:
+        _write_template(template, protocol, out)
+        return
     if from_predictions is not None:
         more, checkpoint = [*([str(checkpoint)] if checkpoint else []), *more], None
     elif checkpoint is None:
@@ -211,29 +237,31 @@ def eval_(
         from hmrb.run import score_predictions
 
         folder = out or from_predictions.parent / from_predictions.stem
-        records = score_predictions(from_predictions, _chosen(names, asked, store), store, folder, options)
+        records = score_predictions(
+            from_predictions, benches.chosen(names, asked, store, protocol), store, folder, options
+        )
         if json_:
             _print_json(records)
         return
     asked_for = tuple(str(word) for word in (checkpoint, *others))
     if out and len(asked_for) > 1:
         raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-    if not names and not check and not all(map(_zoo_row, asked_for)):
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {_known()}")
-    benchmarks = _chosen(names, asked, store) if names else []
 
     from functools import partial
 
     from hmrb.finding import find_model
 
     paths = tuple(find_model(word, store, partial(typer.echo, err=True)) for word in asked_for)
-    expected = _all_expected(asked_for, paths) if check or not names else []
-    benchmarks = benchmarks or _chosen(list(dict.fromkeys(row.benchmark for row in expected)), asked, store)
+    if not names:
+        names = benches.of(asked_for, paths, check)
+    if not names:
+        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {benches.known()}")
 
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    scoring = Scoring(asked_for, paths, tuple(benchmarks), options, out, store, check, tuple(asked))
+    rows = tuple(benches.chosen(names, asked, store, protocol))
+    scoring = Scoring(asked_for, paths, rows, options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return
@@ -248,6 +276,26 @@ def _print_json(records: "Sequence[Record]") -> None:
     import json
 
     typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=1))
+
+
+def _write_template(name: str, protocol: str, out: Path | None) -> None:
+    from hmrb.data.shard import open_shard
+    from hmrb.evaluation.template import write_template
+    from hmrb.store import Store
+
+    store = Store.default()
+    (benchmark,) = benches.chosen([name], (), store, protocol)
+    shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+    path = out or Path(f"{benchmark.file_stem}_people.npz")
+    people = write_template(benchmark, shard, path)
+    for reason, count in people.skipped.items():
+        typer.echo(f"left out: {count} people: {reason}; {benchmark.name} does not score them")
+    more = f" --protocol {protocol}" if protocol else ""
+    typer.echo(
+        f"{path}: {len(people.rows)} people: row, imgname, bbox (x, y, width, height in pixels of the photo). Add pose"
+        " and betas, or joints or vertices, in this order (docs/results.md), and save it; then\n"
+        f"hmrb eval --from-predictions {path} --bench {name}{more}"
+    )
 
 
 def _print_means(folders: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
@@ -281,73 +329,18 @@ def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], li
 def _is_path(word: str) -> bool:
     """Whether a word means a file or folder and no benchmark. Raises RequestError if that is not there."""
     from hmrb.errors import RequestError
-    from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS
+    from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS, find_benchmark
+    from hmrb.lookup import UnknownName
 
     key, path = word.replace("-", "_"), Path(word)
-    if key in {*BENCHMARKS, *ALIASES, *GROUPS, ALL_PRESENT.replace("-", "_")}:
+    if key in {*BENCHMARKS, *ALIASES, *GROUPS, benches.ALL_PRESENT.replace("-", "_")}:
         return False
-    if path.exists() or _zoo_row(word):
+    if path.exists() or benches.zoo_row(word):
         return True
+    with suppress(UnknownName):
+        find_benchmark(word)
+        return False
     families = {name.partition("/")[0] for name in BENCHMARKS}
     if path.suffix == ".pt" or ("/" in word and key.partition("/")[0] not in families):
         raise RequestError(f"{word}: no such checkpoint or run; hmrb list-benches lists the benchmarks")
     return False
-
-
-def _known() -> str:
-    from hmrb.evaluation.protocols import ROWS
-
-    known = ", ".join(sorted(row.name for row in ROWS if not row.is_variant))
-    return f"Known: {known}; hmrb list-benches lists more"
-
-
-def _expected(word: str, path: Path) -> "Sequence[Expected]":
-    """The numbers that a zoo's model has published, or the `expected:` rows of a checkpoint's spec."""
-    from hmrb.checkpoint import load_checkpoint
-
-    row = _zoo_row(word)
-    return row.expected if row else load_checkpoint(path).experiment().expected
-
-
-def _all_expected(words: Sequence[str], paths: Sequence[Path]) -> "list[Expected]":
-    """The expected numbers of all checkpoints. Raises RequestError if one has none."""
-    from hmrb.errors import RequestError
-
-    rows = {word: _expected(word, path) for word, path in zip(words, paths, strict=True)}
-    for word, found in rows.items():
-        if not found and _zoo_row(word):
-            raise RequestError(
-                f"no number of {word} is published under a protocol of hmrb; use --bench, without --check"
-            )
-        if not found:
-            raise RequestError(f"--check: the spec of {word} expects no number; add rows to its `expected:`")
-    return [row for found in rows.values() for row in found]
-
-
-def _said(row: "Expected") -> str:
-    from hmrb.evaluation.metric_table import TITLES
-
-    return f"{row.benchmark} {TITLES[row.metric]} {row.value:g} ± {row.tolerance:g}"
-
-
-def _zoo_row(word: str) -> "ZooModel | None":
-    """The row of the model zoo that a word means; a path that exists comes before a name."""
-    from hmrb.models.zoo import find_row
-
-    return None if Path(word).exists() else find_row(word)
-
-
-def _chosen(names: Sequence[str], metrics: Sequence[str], store: "Store") -> "list[Benchmark]":
-    """The benchmarks of these names and groups, without duplicates, limited to the requested metrics."""
-    from hmrb.errors import RequestError
-    from hmrb.evaluation.protocols import GROUPS, ROWS, find_benchmark
-
-    here = [row.name for row in ROWS if not row.is_variant and store.shard(row.dataset, row.split).exists()]
-    groups = {**GROUPS, ALL_PRESENT: here}
-    members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
-    if not members:
-        raise RequestError(
-            f"{ALL_PRESENT}: {store.root / 'shards'} has no benchmark's shard; create one with hmrb convert-data"
-        )
-    chosen = list(dict.fromkeys(find_benchmark(name) for name in members))
-    return [row.only(tuple(metrics)) for row in chosen] if metrics else chosen

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def flops(
-    spec: Annotated[Path | None, typer.Argument(help="A spec: count its model.", show_default=False)] = None,
+    spec: Annotated[
+        Path | None, typer.Argument(help="A spec, by path or name: count its model.", show_default=False)
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="A backbone of the study or of timm.", show_default=False)
     ] = None,
@@ -54,11 +56,12 @@ def flops(
 
 
 def _models(spec: Path | None, backbone: str | None, features: str | None) -> "list[tuple[ModelSpec, str]]":
+    from hmrb.cli.shipped import find_spec
     from hmrb.models.flops import STUDY
     from hmrb.spec import ModelSpec, load_experiment
 
     if spec is not None:
-        experiment = load_experiment(spec)
+        experiment = load_experiment(find_spec(spec))
         return [(experiment.model, experiment.body)]
     if backbone is not None:
         return [(ModelSpec(backbone=backbone), "smpl")]

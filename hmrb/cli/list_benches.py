@@ -42,6 +42,9 @@ def list_benches(
         table.add_row(*(_cells(row, store)[column] for column in columns))
     console.print(table)
     console.print(f"here: whether the shard is in {store.root / 'shards'}.", soft_wrap=True)
+    console.print(
+        "Any other shard is one with rules of these: hmrb eval RUN --bench NAME --protocol pck2d", soft_wrap=True
+    )
 
 
 def _is_here(row: "Benchmark", store: "Store") -> bool:

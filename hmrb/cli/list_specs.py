@@ -1,4 +1,4 @@
-"""hmrb list-specs: lists the experiments of a folder as a table."""
+"""hmrb list-specs: lists the specs of hmrb, or of a folder, as a table, and copies them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def list_specs(
-    folder: Annotated[Path, typer.Argument(help="Folder with the specs.")] = Path("specs"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder with specs.  [default: those of hmrb]", show_default=False)
+    ] = None,
     study: Annotated[
         str | None, typer.Option(help="Only specs in this subfolder: backbones, init, augment, ...", show_default=False)
     ] = None,
@@ -20,12 +22,18 @@ def list_specs(
     ] = None,
     hashes: Annotated[bool, typer.Option("--hashes", help="Print the hash and path of each resolved spec.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the rows, as JSON.")] = False,
+    copy: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Copy the listed specs to this folder.", show_default=False)
+    ] = None,
 ) -> None:
-    """List the specs of a folder. Shows backbone, datasets, losses and published numbers."""
+    """List the specs of hmrb. Shows backbone, datasets, losses and published numbers. hmrb train takes their names."""
+    from hmrb.cli.shipped import shipped_folder
+    from hmrb.data.convert.catalogue import spoken
     from hmrb.errors import RequestError
     from hmrb.formats.files import visible
     from hmrb.spec import load_experiment
 
+    folder = folder or shipped_folder()
     paths = visible(folder.rglob("*.yaml"))
     if not paths:
         raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
@@ -34,9 +42,11 @@ def list_specs(
     known["dataset"] = {name for row in rows for name in row["mix"]}
     for kind, value in (("study", study), ("backbone", backbone), ("dataset", dataset)):
         if value is not None:
-            value = _known(kind, value, known[kind])
+            value = _known(kind, (spoken(value) or value) if kind == "dataset" else value, known[kind])
             rows = [row for row in rows if (value in row["mix"] if kind == "dataset" else value == row[kind])]
-    if hashes:
+    if copy:
+        _copy([Path(row["path"]) for row in rows], folder, copy)
+    elif hashes:
         from hmrb.check import resolve
 
         for row in rows:
@@ -47,6 +57,29 @@ def list_specs(
         typer.echo(json.dumps(rows, indent=1))
     else:
         _show(rows)
+
+
+def _copy(names: list[Path], folder: Path, to: Path) -> None:
+    """Copies specs to a folder, or none of them if it has another file of one's name."""
+    from hmrb.errors import RequestError, RunError
+    from hmrb.formats.files import reason
+    from hmrb.formats.writing import replacing
+
+    wanted = {to / name: (folder / name).read_bytes() for name in names}
+    try:
+        there = {path for path in wanted if path.exists()}
+        if other := [path for path in sorted(there) if path.read_bytes() != wanted[path]]:
+            raise RequestError(
+                f"{to}: has {len(other)} other files of these names, the first {other[0]}; nothing was copied. Choose"
+                " another folder, or move them away"
+            )
+        for path, data in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part:
+                part.write_bytes(data)
+    except OSError as error:
+        raise RunError(f"{to}: the specs could not be copied ({reason(error)})") from None
+    typer.echo(f"{to}: {len(wanted)} specs")
 
 
 def _known(kind: str, value: str, known: set[str]) -> str:

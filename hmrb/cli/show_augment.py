@@ -13,7 +13,9 @@ SYNTHETIC_PX = 320  # side of a rendered picture; larger than the crop, as with 
 
 
 def show_augment(
-    spec: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", show_default=False)],
+    spec: Annotated[
+        Path, typer.Argument(help="A spec: a YAML file, or a name of hmrb list-specs.", show_default=False)
+    ],
     out: Annotated[
         Path | None, typer.Option(help="PNG to write.  [default: NAME_augment.png]", show_default=False)
     ] = None,
@@ -27,6 +29,7 @@ def show_augment(
     import cv2
 
     from hmrb.check import name_problems
+    from hmrb.cli.shipped import find_spec
     from hmrb.data.augment import AUGMENTS
     from hmrb.errors import RunError
     from hmrb.formats.writing import replacing
@@ -34,7 +37,7 @@ def show_augment(
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
 
-    experiment = load_experiment(spec)
+    experiment = load_experiment(find_spec(spec))
     if problems := name_problems(experiment):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
     if all_:

@@ -87,7 +87,9 @@ class Training:
 
 
 def train(
-    specs: Annotated[list[Path], typer.Argument(help="Experiment specs, one YAML file each.", show_default=False)],
+    specs: Annotated[
+        list[Path], typer.Argument(help="Specs: YAML files, or names of hmrb list-specs.", show_default=False)
+    ],
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
     nodes: Annotated[
@@ -182,14 +184,15 @@ def train(
 def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int) -> "list[Experiment]":
     """Loads, validates and resolves these specs, without torch. Raises SpecError with every problem of all of them."""
     from hmrb.check import name_problems, resolve
+    from hmrb.cli.shipped import find_spec
     from hmrb.spec import SpecError, load_experiment
 
     problems: list[str] = []
     experiments = []
     for spec in specs:
         try:
-            experiment = load_experiment(spec, tuple(overrides))
-        except SpecError as error:
+            experiment = load_experiment(find_spec(spec), tuple(overrides))
+        except RequestError as error:
             problems.append(str(error))
             continue
         problems += [f"{spec}: {problem}" for problem in name_problems(experiment, processes)]

@@ -123,7 +123,8 @@ def _person_numbers(table: Mapping[str, Any], count: int) -> Float[np.ndarray, "
     return None if found is None else found.reshape(count)
 
 
-def _column(shard: Shard) -> str | None:
+def number_column(shard: Shard) -> str | None:
+    """The shard's column that numbers people; None if it has none."""
     return next((key for key in COLUMNS if key in shard.columns and not shard.categories(key)), None)
 
 
@@ -131,7 +132,7 @@ def _by_number(
     path: Path, table: Mapping[str, Any], shard: Shard, ours: Rows, theirs: Rows
 ) -> list[tuple[int, int]] | None:
     """Pairs by the number of a person in its picture; None where the shard or the file has none or they differ."""
-    column, told = _column(shard), _person_numbers(table, sum(map(len, theirs.values())))
+    column, told = number_column(shard), _person_numbers(table, sum(map(len, theirs.values())))
     if column is None or told is None:
         return None
     mine = shard.arrays[f"columns/{column}"]
@@ -185,7 +186,7 @@ def _by_order(path: Path, table: Mapping[str, Any], shard: Shard, ours: Rows, th
                 f" {shard.path.name})"
             )
     out = [pair for name, found in theirs.items() for pair in zip(ours[name], found, strict=True)]
-    told, column = _person_numbers(table, len(out)), _column(shard)
+    told, column = _person_numbers(table, len(out)), number_column(shard)
     if told is not None and column is not None:
         _refuse_changing_people(path, shard, column, told, out)
     return out

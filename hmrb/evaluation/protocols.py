@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,7 +44,7 @@ TRUTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One protocol.
+    """One protocol; DATASET/SPLIT/RULES is the name of one for a shard without a row, by the rules of a row.
 
     The prediction is always posed with the neutral body; its joints come from `regressor`. The truth is the labelled
     body with joints from the same regressor, or labelled keypoints (`stored`: 3D, `marked`: 2D). In 3D, the mean of the
@@ -78,9 +79,15 @@ class Benchmark:
         return "/" in self.name
 
     @property
+    def rules(self) -> str:
+        """The choices as a name: the part of the protocol that can be applied to another shard."""
+        return self._choices.replace("-", "_")
+
+    @property
     def full_name(self) -> str:
         """The name with every choice and the version; it never refers to another protocol."""
-        return f"{self.name.partition('/')[0]}/{self._choices}@{self.version}"
+        family = f"{self.dataset}/{self.split}" if self.name.count("/") == 2 else self.name.partition("/")[0]
+        return f"{family}/{self._choices}@{self.version}"
 
     @property
     def protocol(self) -> str:
@@ -190,10 +197,39 @@ def find_benchmark(name: str) -> Benchmark:
     """Look up a benchmark by short or full name; `-` and `_` are equal. Raises UnknownName with the nearest names."""
     key = name.replace("-", "_")
     key = ALIASES.get(key, key)
+    if key not in BENCHMARKS:
+        key = _spoken(key)
     if key in BENCHMARKS:
         return BENCHMARKS[key]
+    if name.count("/") == 2:
+        dataset, split, rules = name.split("/")
+        return with_rules(dataset.replace("-", "_"), split, rules.removesuffix("@1"))
     known = [other for other in BENCHMARKS if ("@" in other) == ("@" in key)]
     raise UnknownName(f"no benchmark named '{name}'.{did_you_mean(key, known)} hmrb list-benches lists all")
+
+
+def _spoken(name: str) -> str:
+    """A name with its dataset's as in the table: `Human3.6M` is h36m, `3DPW/SMPL24` is 3dpw/smpl24_..."""
+    from hmrb.data.convert.catalogue import spoken  # reads a table, which no correct name needs
+
+    family, slash, rules = name.partition("/")
+    key = f"{spoken(family) or family.lower()}{slash}{rules.lower()}"
+    return ALIASES.get(key, key)
+
+
+def with_rules(dataset: str, split: str, rules: str) -> Benchmark:
+    """A shard as a benchmark, with the rules of a row of the table but those of sequences. Raises UnknownName."""
+    key = rules.replace("-", "_")
+    if not all(re.fullmatch("[a-z0-9_-]+", word) for word in (dataset, split)):
+        raise UnknownName(
+            f"no benchmark named '{dataset}/{split}/{rules}'; names have the letters a-z, digits, _ and -"
+        )
+    row = find("protocol", RULE_ALIASES.get(key, key), RULES)
+    return replace(
+        row, name=f"{dataset}/{split}/{row.rules}", dataset=dataset, split=split, siblings=(), fps=0.0,
+        is_test=split.startswith("test"), metrics=row.of_people,
+        after=f"the rules of {row.name}: {row.after}",
+    )  # fmt: skip
 
 
 _OURS = "hmrb: rendered people, whose labels are exact"
@@ -291,3 +327,13 @@ ALIASES = {
     "h36m/hipmid": "h36m/lsp14_h36mreg_hipmid_stored",
 }
 GROUPS = {"study": ("3dpw", "h36m", "eft_coco", "eft_lspet", "eft_ochuman")}
+RULES = {row.rules: row for row in reversed(ROWS)}
+RULE_ALIASES = {
+    "pck2d": "coco_smpl54_marked",
+    "mpjpe14": "lsp14_h36mreg_pelvis_neutral",
+    "mpjpe14_gendered": "lsp14_h36mreg_pelvis_gendered",
+    "mpjpe14_points": "lsp14_h36mreg_pelvis_stored",
+    "mpjpe24": "smpl24_hipmid_gendered",
+    "mpjpe24_points": "smpl24_hipmid_stored",
+}
+"""Short names of the rules that a shard without a row is scored by: of 2D points, labelled bodies, 3D points."""

@@ -1,5 +1,6 @@
 """The dataset catalogue: what is known about each dataset, and its shards. The rows are in catalogue.yaml."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,17 @@ class Dataset:
 
 
 def dataset(name: str) -> Dataset:
-    """Find a dataset by slug or alias; `-` and `_` are equivalent. Raises UnknownName with the closest names."""
-    return find("dataset", ALIASES.get(name.replace("-", "_"), name), DATASETS)
+    """Find a dataset by slug, name or alias in any case. Raises UnknownName with the closest names."""
+    return find("dataset", spoken(name) or name, DATASETS)
+
+
+def spoken(name: str) -> str:
+    """The slug of the dataset that people call `name`: MPI-INF-3DHP, Human3.6M, COCO 2014; "" if there is none."""
+    return SPOKEN.get(_letters(name), "") if re.fullmatch("[A-Za-z0-9][A-Za-z0-9 ._,()-]*", name) else ""
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def train_set(name: str) -> Dataset:
@@ -101,3 +111,6 @@ def _row(slug: str, role: Role, fields: Mapping[str, Any]) -> Dataset:
 
 DATASETS = _rows()
 ALIASES = {alias: row.slug for row in DATASETS.values() for alias in row.aliases}
+# A slug wins over an alias, and an alias over a full name.
+SPOKEN = {_letters(row.name): row.slug for row in DATASETS.values()}
+SPOKEN |= {_letters(alias): slug for alias, slug in ALIASES.items()} | {_letters(slug): slug for slug in DATASETS}

@@ -71,6 +71,7 @@ class Converter:
     Shown to users: `tree`, the exact layout of the raw files; `traps`, common mistakes; and `study`, what
     `--compat study` changes ("" if nothing). `study_fails` are the checks of hmrb verify that these changes fail.
     `benchmarks` are the splits that keep the original images. `known` are the published numbers of people by split.
+    `source` is the shard's attribute of that name: the file of data that are not a dataset's own, or "".
     """
 
     name: str
@@ -87,6 +88,7 @@ class Converter:
     benchmarks: tuple[str, ...] = ()
     known: dict[str, int] = field(default_factory=dict)
     makes_itself: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ def _convert(
         "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
         "made_by": making.made_by, "selection": making.selection.name,
         "compat": "study" if making.compat and source.study else "", **packing.attributes,
+        **({"source": source.source} if source.source else {}),
     }  # fmt: skip
     ticker.part(path, len(part.items))
     size = max(BLOCK_PHOTOS // part.photos_each, 1)

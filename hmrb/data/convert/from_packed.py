@@ -49,7 +49,7 @@ def repack(
     ticker.part(path, 0)
     with ShardWriter(
         path, dataset=slug, split=split, skeleton=TRAINING_SKELETON, body="smpl", made_by=making.made_by,
-        pictures=packing.name, selection=making.selection.name, source=_source(kind, file, own),
+        pictures=packing.name, selection=making.selection.name, source=source_of(kind, file, own),
     ) as writer, raw_file(file):  # fmt: skip
         people = labelled = 0
         tally = Tally(notes.left_out)
@@ -87,7 +87,7 @@ def reader(kind: str, file: Path, images: Path | None) -> Callable[..., Iterator
     return partial(read, file, pictures_in(images))
 
 
-def _source(kind: str, file: Path, own: bool) -> str:
+def source_of(kind: str, file: Path, own: bool) -> str:
     """The shard's attribute `source`: what it was packed from."""
     name = re.sub(r"[^ -~]", "?", file.name)
     return f"{'own' if own else 'packed'}: {name}, {kind.replace('-', '_')}, sha {file_sha(file)}"

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmrb.data.convert.catalogue import ALIASES, DATASETS, Dataset, Size, dataset, train_set
+from hmrb.data.convert.catalogue import DATASETS, Dataset, Size, dataset, spoken, train_set
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.store import Store
@@ -18,7 +18,7 @@ OWN_NAME = re.compile(r"[a-z0-9_-]+")
 
 def is_own(name: str) -> bool:
     """Whether a name can be a user's: not in the catalogue, and of a-z, 0-9, _ and -."""
-    return bool(OWN_NAME.fullmatch(name)) and name.replace("-", "_") not in {*DATASETS, *ALIASES}
+    return bool(OWN_NAME.fullmatch(name)) and not spoken(name)
 
 
 def shard_name(name: str, split: str) -> tuple[str, bool]:
@@ -30,7 +30,7 @@ def shard_name(name: str, split: str) -> tuple[str, bool]:
         if not OWN_NAME.fullmatch(split):
             raise RequestError(f"--split {split}: the name of a split has the letters a-z, digits, _ and -")
         return name.replace("-", "_"), True
-    if not OWN_NAME.fullmatch(name):
+    if not spoken(name):
         raise RequestError(
             f"--as {name}: not a dataset of the catalogue{did_you_mean(name, DATASETS)}; a name of your own has the"
             " letters a-z, digits, _ and -"
@@ -49,7 +49,7 @@ def trainable(name: str, store: Store) -> None:
             return
         raise UnknownName(
             f"no dataset named '{name}'.{did_you_mean(name, DATASETS)} hmrb list-datasets lists the catalogue; data of"
-            f" your own: hmrb convert-data spin --file FILE --images DIR --as {name}"
+            f" your own: hmrb convert-data coco-json --file FILE --images DIR --as {name}"
         )
     train_set(name)
 

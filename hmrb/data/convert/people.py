@@ -13,7 +13,9 @@ from hmrb.records import Person, Photo, Sample
 OUTSIDE = "the box is outside the image"
 MOST_PX = 1e6  # of a box's numbers; boxes of people cut by the edge of a photo exceed it a few times
 AS_IN_THE_STUDY = "a keypoint, labelled or not, is outside the image (as in the study)"
-BY_DESIGN = (OUTSIDE, AS_IN_THE_STUDY)  # reasons that do not count against the limit
+CROWD, NO_POINTS = "a crowd, not a person", "no key point is labelled"
+OTHER_THING = "the category has no key points, so it is no person"
+BY_DESIGN = (OUTSIDE, AS_IN_THE_STUDY, CROWD, NO_POINTS, OTHER_THING)  # reasons that do not count against the limit
 LIMIT = 0.05  # share of people with such labels above which a conversion fails
 FEW = 1  # people; that many are no share
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from hmrb.body import SMPL, load_body
 from hmrb.data.checksums import computed_sha, remember
+from hmrb.data.convert.catalogue import spoken
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
 from hmrb.data.convert.writer import BODY, POINTS
@@ -165,7 +166,10 @@ def people_in_picture(shard: Shard, known: int | None) -> Check:
 
 def find_shard(name: str, store: Store) -> Shard:
     """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
-    for path in (Path(name), store.root / "shards" / f"{name.replace('-', '_')}.h5"):
+    family, _, split = name.rpartition("_")
+    key, slug = name.replace("-", "_"), spoken(family)
+    keys = [key, *([f"{slug}_{split.lower()}"] if slug else [])]
+    for path in (Path(name), *(store.root / "shards" / f"{key}.h5" for key in keys)):
         if path.is_file():
             return Shard(path)
     there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
