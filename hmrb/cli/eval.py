@@ -83,9 +83,8 @@ class Scoring:
         if problems:
             raise RunError("results differ from the expected numbers:\n" + "\n".join(problems))
         if self.check and not self.options.quiet:
-            typer.echo(
-                f"as expected: {', '.join(benches.said(row) for row in benches.all_expected(self.words, self.paths))}"
-            )
+            met = benches.all_expected(self.words, self.paths)
+            typer.echo(f"as expected: {', '.join(map(benches.said, met))}")
 
     def folder_of(self, path: Path) -> Path:
         """Where the results of a checkpoint go."""
@@ -246,6 +245,7 @@ def eval_(
     asked_for = tuple(str(word) for word in (checkpoint, *others))
     if out and len(asked_for) > 1:
         raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
+    rows = benches.chosen(names, asked, store, protocol) if names else []  # names are checked before files
 
     from functools import partial
 
@@ -254,14 +254,14 @@ def eval_(
     paths = tuple(find_model(word, store, partial(typer.echo, err=True)) for word in asked_for)
     if not names:
         names = benches.of(asked_for, paths, check)
-    if not names:
-        raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {benches.known()}")
+        if not names:
+            raise RequestError(f"which benchmarks? --bench NAME [NAME ...]. {benches.known()}")
+        rows = benches.chosen(names, asked, store, protocol)
 
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.slurm import plan_nodes, request, submit
 
-    rows = tuple(benches.chosen(names, asked, store, protocol))
-    scoring = Scoring(asked_for, paths, rows, options, out, store, check, tuple(asked))
+    scoring = Scoring(asked_for, paths, tuple(rows), options, out, store, check, tuple(asked))
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return

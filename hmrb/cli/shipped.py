@@ -5,14 +5,13 @@ import os
 from functools import cache
 from pathlib import Path
 
-import hmrb
 from hmrb.errors import RequestError
 from hmrb.formats.files import visible
 
 
 def shipped_folder() -> Path:
     """The folder of hmrb's specs: in the package, or at the root of the repository of an editable install."""
-    package = Path(hmrb.__file__).parent
+    package = Path(__file__).parent.parent
     return next((folder for folder in (package / "specs", package.parent / "specs") if folder.is_dir()), package)
 
 
