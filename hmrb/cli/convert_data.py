@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hmrb.cli.convert_text import explain_dataset, print_estimate, print_shard
-from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
+from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
 
 if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
@@ -140,7 +140,7 @@ def _submit(
     for name in names:
         if name not in ("body", "occluders") and name.replace("-", "_") not in PACKED:
             dataset(name)
-    words = _without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
+    words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = (store.root / "slurm").absolute()
     title = "-".join(["convert", *(names or ["all"])])
     submit(
@@ -315,17 +315,4 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without the options that do not affect the shard: paths and number of processes."""
-    return _without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
-
-
-def _without(words: list[str], options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
-    """The words of a command without these options (and their values) and without these flags."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip or word.split("=")[0] in options:
-            skip = not skip and word in options
-            continue
-        if word not in flags:
-            kept.append(word)
-    return kept
+    return without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
