@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hmrb.parallel.world import World
 
 FAILED, REFUSED = 1, 2
+GO_ON, AGAIN = "continue with --resume", "run the command again"
 MEETING_S = 300  # timeout for reaching the rendezvous host
 LAST_WORDS_S = 120  # time for a process to write its checkpoint after a stop signal
 # torch raises a plain RuntimeError when a process, its device or the network fails; these words identify it.
@@ -153,7 +154,7 @@ def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: 
             return failure.exitcode  # the process printed why
         after = f" after {max_restarts} restarts" if max_restarts else ""
         raise RunError(
-            f"process {rank} was killed by signal {-failure.exitcode}{after}; continue with --resume"
+            f"process {rank} was killed by signal {-failure.exitcode}{after}; {GO_ON if job.folder else AGAIN}"
         ) from None
     return max(codes.values())
 

@@ -84,7 +84,7 @@ class Predicting:
         from hmrb.predict.request import prepare_folder
 
         _ = self.finder
-        prepare_folder(self.out, self.plan(), self.wanted.everybody)
+        prepare_folder(self.out, self.plan())
 
     def run(self, world: "World") -> None:
         """Predicts. Raises RunError if pictures could not be read, after all others are done."""

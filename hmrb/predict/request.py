@@ -75,7 +75,7 @@ def plan_of(inputs: Inputs, network: Network, wanted: Wanted, people_from: str, 
     return Plan(facts, places)
 
 
-def prepare_folder(folder: Path, plan: Plan, everybody: str) -> None:
+def prepare_folder(folder: Path, plan: Plan) -> None:
     """Write a request's plan into its folder, unless it is there. Raises RequestError for a folder of another one."""
     check_folder(folder)
     before = read_plan(folder)
@@ -84,11 +84,13 @@ def prepare_folder(folder: Path, plan: Plan, everybody: str) -> None:
             raise RequestError(f"{folder} already holds predictions ({there[0]}); choose another folder with -o")
         plan.write(folder)
         return
-    is_finished = before.account is not None and (folder / FORMATS[str(before.facts.get("format"))]).exists()
+    everybody = FORMATS.get(str(before.facts.get("format")), "")
+    is_finished = before.account is not None and (folder / everybody).is_file()
     difference = before.differences(plan)
     if difference and (is_finished or any(_parts(folder).glob("*.h5"))):
-        name = everybody if is_finished else _parts(folder).name
-        what = f"already holds predictions ({name})" if is_finished else f"holds the beginning of others ({name})"
+        what = (
+            f"already holds predictions ({everybody})" if is_finished else "holds the beginning of predictions (parts)"
+        )
         raise RequestError(f"{folder} {what} of another request; choose another folder with -o:\n{difference}")
     if difference or (before.account is not None and not is_finished):
         plan.write(folder)

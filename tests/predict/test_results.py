@@ -206,9 +206,9 @@ def test_what_is_wanted() -> None:
 
 
 def test_a_folder_with_predictions_is_left_alone(tmp_path: Path) -> None:
-    prepare_folder(tmp_path / "new", Plan({}, {}), "predictions.npz")
+    prepare_folder(tmp_path / "new", Plan({}, {}))
     (tmp_path / "predictions.npz").write_text("")
     with pytest.raises(RequestError, match="already holds predictions"):
-        prepare_folder(tmp_path, Plan({}, {}), "predictions.npz")
+        prepare_folder(tmp_path, Plan({}, {}))
     with pytest.raises(RequestError, match="a file, not a folder"):
         check_folder(tmp_path / "predictions.npz")
