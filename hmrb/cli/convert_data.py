@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Names = Annotated[
     list[str],
     typer.Argument(
-        help="Datasets, `body`, `occluders`, or a packed format: humandata, spin, bedlam, 4dhumans.",
+        help="Datasets, `body`, `occluders`, `pseudo`, or a packed format: humandata, spin, bedlam, 4dhumans.",
         show_default=False,
     ),
 ]
@@ -66,6 +66,9 @@ def convert_data(
     as_: Annotated[
         str | None, typer.Option("--as", help="Packed formats: the dataset that the file holds.", show_default=False)
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="pseudo: the folder of an hmrb predict.", show_default=False)
+    ] = None,
     gender: Annotated[
         str | None, typer.Option(help="body: its gender, if the file name does not state it.", show_default=False)
     ] = None,
@@ -113,6 +116,9 @@ def convert_data(
         compat=compat == "study",
         missing_limit=allow_missing,
     )
+    if names == ["pseudo"]:
+        _label(predictions, images, as_, split or "train", making, store)
+        return
     if all_:
         _convert_found(raw, making, split, store)
         return
@@ -138,7 +144,7 @@ def _submit(
     if workers is None:
         raise RequestError("--slurm: set --workers N, the number of cores to request")
     for name in names:
-        if name not in ("body", "occluders") and name.replace("-", "_") not in PACKED:
+        if name not in ("body", "occluders", "pseudo") and name.replace("-", "_") not in PACKED:
             dataset(name)
     words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = (store.root / "slurm").absolute()
@@ -289,6 +295,22 @@ def _repack(
         print_shard(console, store.shard(info.dataset, info.split), info)
 
 
+def _label(
+    folder: Path | None, images: Path | None, name: str | None, split: str, making: "ConversionOptions", store: "Store"
+) -> None:
+    from hmrb.cli.progress import progress_bar
+    from hmrb.errors import RequestError
+    from hmrb.predict.pseudo import pseudo_shard
+
+    if folder is None or name is None:
+        raise RequestError(
+            "pseudo: set --predictions DIR, the folder of an hmrb predict, and --as NAME, e.g. --as mydata"
+        )
+    with progress_bar("pictures") as (console, ticker):
+        info = pseudo_shard(folder, images, name, split, store, making, ticker)
+        print_shard(console, store.shard(info.dataset, info.split), info)
+
+
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
     from hmrb.body.official import import_body
     from hmrb.errors import RequestError
@@ -315,4 +337,4 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without the options that do not affect the shard: paths and number of processes."""
-    return without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
+    return without(words, ("--raw", "--out", "--workers", "--file", "--images", "--predictions"), ())
