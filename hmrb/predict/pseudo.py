@@ -67,8 +67,8 @@ def pseudo_shard(
     path = store.shard(slug, split)
     ticker.part(path, len({picture.name for picture in people.pictures}))
     with ShardWriter(
-        path, dataset=slug, split=split, skeleton=kind_of(people.body_name).keypoints, body=people.body_name, made_by=making.made_by,
-        pictures=packing.name, selection=making.selection.name, source=f"pseudo: {told}",
+        path, dataset=slug, split=split, skeleton=kind_of(people.body_name).keypoints, body=people.body_name,
+        made_by=making.made_by, pictures=packing.name, selection=making.selection.name, source=f"pseudo: {told}",
     ) as writer, raw_file(file):  # fmt: skip
         for number, (shown_picture, some) in enumerate(_by_picture(people, joints, tally)):
             ticker.done(number)
