@@ -1,8 +1,8 @@
 """Measures what `hmrb predict` takes beside the network, in ms per person on one core.
 
-Run `python benchmarks/predict_rate.py`. Photos of one and of two people (rendered, on noise, JPEG of quality 90) with given boxes are read, cut, posed and
-written: the CPU time of the whole process, less that of the thread that runs the network. Writing files waits for the
-disk, which is told apart: ms of the clock per person. The network is of random weights, which changes nothing here.
+Run `python benchmarks/predict_rate.py`. Photos of one and of two people (rendered, on noise, JPEG of quality 90) with
+given boxes are read, cut, posed and written: the CPU time of the whole process, less that of the thread that runs the
+network; then the same by the clock, with the disk. The network is of random weights, which changes nothing here.
 """
 
 import argparse

@@ -105,10 +105,9 @@ class Predicting:
             if world.is_main and not self.is_quiet
             else (predict_into(self.out, request, world, ProgressReporter()))
         )
-        if account is None:
-            return
-        typer.echo(account.json() if self.is_quiet else "\n".join(account.lines()))
-        account.check()
+        if account is not None:
+            typer.echo(account.json() if self.is_quiet else "\n".join(account.lines()))
+        world.from_first(account.check if account is not None else bool)  # all processes end alike
 
     def _with_bar(self, request: "PredictRequest", world: "World") -> "Account | None":
         from hmrb.cli.progress import progress_bar

@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 import torch.distributed.launcher.api
 
 import hmrb.predict.plan
@@ -16,6 +17,7 @@ from hmrb.cli import main
 when, _, number = os.environ.get("KILL", "").partition(":")
 count = 0
 replace, unlink = os.replace, Path.unlink
+torch.set_num_threads(1)  # as of several processes: another number changes the last digits
 hmrb.predict.plan.BLOCK, hmrb.predict.plan.TOGETHER = 4, 2
 
 
