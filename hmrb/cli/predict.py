@@ -1,6 +1,6 @@
 """hmrb predict: photos in, bodies out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -126,7 +126,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Photos, folders, globs, lists (path,x,y,w,h: .csv, .parquet), detections (.json), shards, .tar.",
+            help="Photos, folders, globs, lists (path,x,y,w,h: .csv, .parquet), detections (.json), shards, .tar, videos.",
             metavar="INPUT...",
             show_default=False,
         ),
@@ -189,6 +189,7 @@ def predict(
     asked, store = AskedCamera(focal, fov), Store.default()
     found = read_inputs(inputs, store, images).taken_with(asked)
     wanted = Wanted.of(overlay, mesh, found.is_data, format_)
+    wanted = replace(wanted, video=found.has_video and overlay is not False)
     if box:
         found = with_boxes(found, box)
     if detect or whole:

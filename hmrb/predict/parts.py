@@ -71,12 +71,15 @@ def read_part(path: Path) -> Table:
     return {key: _as_text(array) for key, array in arrays.items()}
 
 
-def join(paths: Sequence[Path], out: Path, format: str) -> None:
+Reader = Callable[[Path], Table]
+
+
+def join(paths: Sequence[Path], out: Path, format: str, read: Reader = read_part) -> None:
     """Write everybody's file from the parts that hold people, or from one that holds none. Raises RunError."""
     if format == "npz":
-        save_arrays(out, _joined([read_part(path) for path in paths]))
+        save_arrays(out, _joined([read(path) for path in paths]))
     else:
-        save(out, lambda part: JOINERS[format](part, paths))
+        save(out, lambda part: JOINERS[format](part, paths, read))
 
 
 def _joined(tables: Sequence[Table]) -> Table:
@@ -84,11 +87,11 @@ def _joined(tables: Sequence[Table]) -> Table:
             for key, array in tables[0].items()}  # fmt: skip
 
 
-def _to_hdf5(out: Path, paths: Sequence[Path]) -> None:
+def _to_hdf5(out: Path, paths: Sequence[Path], read: Reader) -> None:
     """One array of each name, in the order of the parts; texts are UTF-8 of fixed length."""
     kinds: dict[str, list[tuple[tuple[int, ...], np.dtype[Any]]]] = {}
     for path in paths:
-        for key, array in read_part(path).items():
+        for key, array in read(path).items():
             stored = _as_bytes(array)
             kinds.setdefault(key, []).append((stored.shape, stored.dtype))
     with hdf5_file(out) as file:
@@ -97,7 +100,7 @@ def _to_hdf5(out: Path, paths: Sequence[Path]) -> None:
             file.create_dataset(key, (rows, *found[0][0][1:]), max((kind for _, kind in found), key=_width))
         at = 0
         for path in paths:
-            table = read_part(path)
+            table = read(path)
             count = len(table["name"])
             for key, array in table.items() if count else ():
                 start = 0 if key == SHARED else at
@@ -109,7 +112,7 @@ def _width(kind: np.dtype[Any]) -> int:
     return kind.itemsize
 
 
-def _to_parquet(out: Path, paths: Sequence[Path]) -> None:
+def _to_parquet(out: Path, paths: Sequence[Path], read: Reader) -> None:
     """A row group per part; arrays of several axes are flat lists of fixed length."""
     advice = "pyarrow, or use --format h5"
     arrow, parquet = needed("pyarrow", advice), needed("pyarrow.parquet", advice)
@@ -124,7 +127,7 @@ def _to_parquet(out: Path, paths: Sequence[Path]) -> None:
     writer = None
     try:
         for path in paths:
-            table = read_part(path)
+            table = read(path)
             names = table.pop(SHARED, np.array([], np.str_)).tolist()
             rows = arrow.table({key: column(array) for key, array in table.items()})
             rows = rows.replace_schema_metadata({SHARED: json.dumps(names)})
@@ -135,12 +138,12 @@ def _to_parquet(out: Path, paths: Sequence[Path]) -> None:
             writer.close()
 
 
-def _to_json(out: Path, paths: Sequence[Path]) -> None:
+def _to_json(out: Path, paths: Sequence[Path], read: Reader) -> None:
     """`joint_names`, and `people` with the values of all other arrays, a line each."""
     with open(out, "w", encoding="utf-8") as file:
         before = ""
         for path in paths:
-            table = read_part(path)
+            table = read(path)
             names = table.pop(SHARED, np.array([], np.str_)).tolist()
             before = before or f'{{"joint_names": {json.dumps(names)}, "people": [\n'
             for person in _people(table):
@@ -184,7 +187,7 @@ def _as_text(array: np.ndarray) -> np.ndarray:
     return np.array([text.decode("utf-8", "surrogateescape") for text in array.tolist()], np.str_)
 
 
-JOINERS: dict[str, Callable[[Path, Sequence[Path]], None]] = {
+JOINERS: dict[str, Callable[[Path, Sequence[Path], Reader], None]] = {
     "h5": _to_hdf5,
     "parquet": _to_parquet,
     "json": _to_json,

@@ -21,9 +21,10 @@ from hmrb.formats.hdf5 import read_arrays
 from hmrb.formats.npz import Npz
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.predict.inputs import read_inputs
-from hmrb.predict.people import PER_PERSON, People, ShownPicture
+from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import PictureSource, open_picture
 from hmrb.predict.plan import PLAN, Plan, read_plan
+from hmrb.predict.tables import people_of
 from hmrb.predict.wanted import FORMATS
 from hmrb.records import Person, Photo
 from hmrb.store import Store
@@ -31,7 +32,7 @@ from hmrb.store import Store
 BEHIND = "predicted with a camera of scale 0 or less"
 READ = ("npz", "h5")
 SHAPES: dict[str, tuple[int | None, ...]] = {
-    "name": (), "body": (), "picture_px": (2,), "score": (), "square": (3,), "rotmats": (None, 3, 3), "betas": (None,),
+    "name": (), "body": (), "camera_from": (), "box": (4,), "picture_px": (2,), "score": (), "square": (3,), "rotmats": (None, 3, 3), "betas": (None,),
     "camera": (3,), "focal_px": (), "center_px": (2,), "image_px": (), "joints_m": (None, 3),
 }  # fmt: skip
 
@@ -115,7 +116,7 @@ def read_people(file: Path) -> tuple[People, np.ndarray]:
     else:
         with Npz(file) as arrays:
             table = {key: np.asarray(arrays.read(key)) for key in SHAPES if key in arrays}
-    for key in ("name", "body"):
+    for key in ("name", "body", "camera_from"):
         if key in table and table[key].dtype.kind == "S":
             table[key] = np.char.decode(table[key], "utf-8", "replace")
     count = len(table["name"]) if "name" in table and table["name"].ndim == 1 else -1
@@ -129,15 +130,8 @@ def read_people(file: Path) -> tuple[People, np.ndarray]:
         raise RequestError(
             f"{file}: {count} people of {len(bodies)} bodies; expected people of one body, predicted alike"
         )
-    shown = [ShownPicture(str(name).encode("utf-8", "replace").decode(), (int(px[0]), int(px[1])))
-             for name, px in zip(table["name"].tolist(), table["picture_px"].tolist(), strict=True)]  # fmt: skip
-    numbers = {key: table[key].astype(np.float32) for key in PER_PERSON if key in SHAPES}
-    side = numbers["square"][:, 2:]
-    people = People(
-        pictures=tuple(shown), picture=np.arange(count),
-        box=np.concatenate([numbers["square"][:, :2] - side / 2, side, side], 1),
-        camera_from=("",) * count, image_px=int(table["image_px"][0]), body_name=bodies.pop(), body=None, **numbers,
-    )  # fmt: skip
+    table["name"] = np.array([name.encode("utf-8", "replace").decode() for name in table["name"].tolist()])
+    people = people_of(table, None)
     kind = kind_of(people.body_name)
     parts = (people.rotmats.shape[1], people.betas.shape[1], table["joints_m"].shape[1])
     if parts[:2] != (kind.num_joints, kind.num_betas) or parts[2] not in (0, kind.num_keypoints):
@@ -156,6 +150,8 @@ def _by_picture(people: People, joints: np.ndarray, tally: Tally) -> Iterator[tu
     """The pictures in their order, with the labels of their people; people behind the camera are counted."""
     camera = people.crop_camera
     pixels = camera.project(joints - people.transl[:, None])
+    side = people.square[:, 2:]
+    box = np.concatenate([people.square[:, :2] - side / 2, side, side], 1)
     ones = np.ones((*joints.shape[:2], 1), np.float32)
     points2d = np.concatenate([pixels, ones], 2).astype(np.float32)
     points3d = np.concatenate([joints, ones], 2)
@@ -165,7 +161,7 @@ def _by_picture(people: People, joints: np.ndarray, tally: Tally) -> Iterator[tu
         tally.left_out.update([BEHIND] * (len(rows) - len(usable)))
         yield people.pictures[rows[0]], tuple(
             Person(
-                box=people.box[row], keypoints2d=points2d[row], keypoints3d=points3d[row], pose=people.rotvecs[row],
+                box=box[row], keypoints2d=points2d[row], keypoints3d=points3d[row], pose=people.rotvecs[row],
                 betas=people.betas[row], transl=people.transl[row], has_body=True,
                 columns={"pseudo": 1.0, "score": float(people.score[row])},
             )

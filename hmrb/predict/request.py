@@ -17,11 +17,12 @@ from hmrb.errors import RequestError
 from hmrb.formats.files import short_sha
 from hmrb.parallel.world import World
 from hmrb.predict.account import Account, total
+from hmrb.predict.clips import NONE, tracks_of, write_clips
 from hmrb.predict.engine import BATCH, Finder, predict_pictures
 from hmrb.predict.inputs import Inputs
 from hmrb.predict.network import Network
 from hmrb.predict.outputs import OutputFolder, stems_of
-from hmrb.predict.parts import is_done, join, part_file, read_account, write_part
+from hmrb.predict.parts import Table, is_done, join, part_file, read_account, read_part, write_part
 from hmrb.predict.people import joined
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox
 from hmrb.predict.plan import PLAN, Plan, blocks_of, inputs_sha, read_plan
@@ -68,6 +69,7 @@ def plan_of(inputs: Inputs, network: Network, wanted: Wanted, people_from: str, 
         "body": network.body.sha if network.body is not None else f"{network.body_name} is not here",
         "precision": network.precision,
         "overlay": wanted.overlay,
+        "video": wanted.video,
         "mesh": ",".join(wanted.meshes) or "none",
         "format": wanted.format,
         "code": code_version(),
@@ -138,12 +140,17 @@ def write_block(folder: Path, number: int, request: PredictRequest, ticker: Prog
     block = request.blocks[number]
     pictures = request.inputs.pictures[block.start : block.stop]
     results = predict_pictures(pictures, request.network, request.find, request.batch, request.wanted.overlay)
+    frames: list[int] = []
+    times: list[float] = []
     for at, result in zip(block, results, strict=True):
         account.problems += result.problems
         said = list(result.notes)
         if result.people is not None:
             account.pictures += 1
             account.people += len(result.people)
+            frame = result.source.frame
+            frames += [frame.number if frame else NONE] * len(result.people)
+            times += [frame.time_s if frame else 0.0] * len(result.people)
             account.empty += not len(result.people)
             account.cameras.update(result.people.camera_from)
             if lost := int((result.people.camera[:, 0] <= 0).sum()):
@@ -156,6 +163,8 @@ def write_block(folder: Path, number: int, request: PredictRequest, ticker: Prog
     account.add(out.account)
     rows = out.rows if request.inputs.is_one_shard else None
     table = table_of(joined(out.people), rows) if out.people else {}
+    if table and request.inputs.has_video:
+        table |= {"frame": np.array(frames, np.int64), "time_s": np.array(times, np.float64)}
     write_part(part_file(_parts(folder), number), table, account)
 
 
@@ -207,9 +216,18 @@ def _finish(folder: Path, request: PredictRequest, plan: Plan) -> Account:
     if account.pictures:
         full = [path for path, one in zip(paths, accounts, strict=True) if one.people]
         seen = [path for path, one in zip(paths, accounts, strict=True) if one.pictures]
-        join(full or seen[:1], out, request.wanted.format)
-        account.kinds[str(out)] += 1
-        account.named.append(str(out))
+        found = tracks_of(full) if request.inputs.has_video and full else {}
+
+        def read(path: Path) -> Table:
+            return read_part(path) | ({"track": found[path]} if path in found else {})
+
+        join(full or seen[:1], out, request.wanted.format, read)
+        files = [out]
+        if request.wanted.video and request.network.body is not None:
+            files += write_clips(folder, request.inputs.pictures, [*map(read, full)], request.network.body)
+        for file in files:
+            account.kinds[str(file)] += 1
+            account.named.append(str(file))
         replace(plan, account=account).write(folder)
     else:
         (folder / PLAN).unlink(missing_ok=True)

@@ -21,6 +21,8 @@ class Wanted:
     meshes: tuple[str, ...] = MESHES
     parameters: bool = True
     format: str = "npz"
+    video: bool = False
+    """Whether videos get a video of their overlays."""
 
     @property
     def everybody(self) -> str:
