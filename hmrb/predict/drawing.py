@@ -26,7 +26,8 @@ COLOURS = (  # RGB of the first people, light enough to be shaded and far apart 
 def overlay(people: People, camera: Pinholes, numbers: Sequence[int] = ()) -> UInt8[np.ndarray, "H W 3"]:
     """The bodies of one picture over it, through a camera per person, the nearest on top; edges are smooth.
 
-    Several people get their number: 1, 2, ..., or `numbers`, which then also choose the colours. Raises RequestError if there is no body or the pixels were not kept.
+    Several people get their number: 1, 2, ..., or `numbers`, which then also choose the colours. Raises RequestError if
+    there is no body or the pixels were not kept.
     """
     photo, zoom = _enlarged(_pixels(people))
     # Where each person has the focal length of the crop rule, depths have no common unit: size tells who is nearer.

@@ -120,9 +120,7 @@ def _upright(frame: Any) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
 
 
-def tracks(
-    frames: Iterable[tuple[float, Float[np.ndarray, "N 4"]]],
-) -> Iterator[list[int]]:
+def tracks(frames: Iterable[tuple[float, Float[np.ndarray, "_ 4"]]]) -> Iterator[list[int]]:
     """The track of each person of each frame (its time in seconds, its boxes x, y, width, height).
 
     Simple: boxes that overlap most are one person's, from frame to frame, if by SAME_BOX at least. People who cross
