@@ -21,6 +21,7 @@ import torch
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, save_checkpoint
 from hmrb.data.convert.conversion import ProgressReporter
+from hmrb.formats.pictures import decoded
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
 from hmrb.predict.inputs import Inputs, read_inputs
@@ -95,7 +96,7 @@ def photos(folder: Path, width: int, height: int, each: int, count: int) -> Inpu
         photo = cv2.GaussianBlur(rng.integers(0, 255, (height, width, 3), np.uint8), (9, 9), 0)
         people = [render_person(body, "full", "train", 0, number * each + one) for one in range(each)]
         for one, person in enumerate(people):
-            pixels = cv2.imdecode(np.frombuffer(person.jpeg, np.uint8), cv2.IMREAD_COLOR)
+            pixels = decoded(person.jpeg, person.name)[..., ::-1]
             photo[:side, one * side : (one + 1) * side] = cv2.resize(pixels, (side, side))
         data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         for copy in range(number, count, 4):

@@ -126,7 +126,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Photos, folders, globs, lists (path,x,y,w,h: .csv, .parquet), detections (.json), shards, .tar, .mp4.",
+            help="Photos, folders, globs, lists (path,x,y,w,h: .csv, .parquet), detections (.json), shards, .tar, mp4.",
             metavar="INPUT...",
             show_default=False,
         ),

@@ -72,7 +72,7 @@ class Account:
     @classmethod
     def of(cls, tree: dict[str, Any]) -> "Account":
         """An account from its tree. Raises TypeError if it is not one."""
-        counted = {name: Counter(tree.get(name)) for name in ("kinds", "cameras")}
+        counted: dict[str, Any] = {name: Counter(tree.get(name)) for name in ("kinds", "cameras")}
         return cls(**tree | counted)
 
 

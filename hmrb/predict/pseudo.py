@@ -32,8 +32,9 @@ from hmrb.store import Store
 BEHIND = "predicted with a camera of scale 0 or less"
 READ = ("npz", "h5")
 SHAPES: dict[str, tuple[int | None, ...]] = {
-    "name": (), "body": (), "camera_from": (), "box": (4,),
-    "picture_px": (2,), "score": (), "square": (3,), "rotmats": (None, 3, 3), "betas": (None,), "camera": (3,), "focal_px": (), "center_px": (2,), "image_px": (), "joints_m": (None, 3),
+    "name": (), "body": (), "camera_from": (), "box": (4,), "picture_px": (2,), "score": (), "square": (3,),
+    "rotmats": (None, 3, 3), "betas": (None,), "camera": (3,), "focal_px": (), "center_px": (2,), "image_px": (),
+    "joints_m": (None, 3),
 }  # fmt: skip
 
 

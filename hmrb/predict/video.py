@@ -34,7 +34,7 @@ def video_pictures(path: Path, images: Path | None) -> tuple[list[PictureSource]
         stated, times = stream.frames, _times(container, stream)
     if not times:
         raise RequestError(f"{path}: a video without frames{instead(path)}")
-    frames = Frames(path)
+    frames = FrameReader(path)
     sources = [
         PictureSource(
             f"{path.name}/{number:06d}", partial(frames.read, path, number), frame=FrameSource(path, number, t)
@@ -76,7 +76,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise RequestError(f"{path}: not a readable video ({error.strerror}){instead(path)}") from None
 
 
-class Frames:
+class FrameReader:
     """Reads the frames of a video by number; quick if they are asked for nearly in order. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
@@ -86,8 +86,8 @@ class Frames:
         self._coming: Iterator[Any] | None = None
         self._next = 0
 
-    def __reduce__(self) -> tuple[type["Frames"], tuple[Path]]:
-        return Frames, (self.path,)
+    def __reduce__(self) -> tuple[type["FrameReader"], tuple[Path]]:
+        return FrameReader, (self.path,)
 
     def read(self, path: Path, number: int) -> UInt8[np.ndarray, "H W 3"]:
         """The pixels of a frame. Raises UnreadablePicture if it is beyond what can be decoded."""
@@ -156,7 +156,7 @@ def _overlap(one: Float[np.ndarray, "4"], two: Float[np.ndarray, "4"]) -> float:
 
 
 def rate_of(path: Path) -> float:
-    """Frames per second of a video."""
+    """FrameReader per second of a video."""
     with _opened(path) as (_, stream):
         return float(stream.average_rate or RATE)
 
