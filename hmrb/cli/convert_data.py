@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hmrb.cli.convert_text import explain_dataset, print_estimate, print_shard
-from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
+from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
 
 if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Names = Annotated[
     list[str],
     typer.Argument(
-        help="Datasets, `body`, `occluders`, or a kind of file: coco-json, humandata, spin, bedlam, 4dhumans.",
+        help="Datasets, `body`, `occluders`, `pseudo`, or a kind: coco-json, humandata, spin, bedlam, 4dhumans.",
         show_default=False,
     ),
 ]
@@ -70,6 +70,9 @@ def convert_data(
     rename: Annotated[
         list[str], typer.Option(metavar="OURS=THEIRS", help="coco-json: which joint a key point of the file is.")
     ] = [],  # noqa: B006
+    predictions: Annotated[
+        Path | None, typer.Option(help="pseudo: the folder of an hmrb predict.", show_default=False)
+    ] = None,
     gender: Annotated[
         str | None, typer.Option(help="body: its gender, if the file name does not state it.", show_default=False)
     ] = None,
@@ -118,6 +121,9 @@ def convert_data(
         compat=compat == "study",
         missing_limit=allow_missing,
     )
+    if names == ["pseudo"]:
+        _label(predictions, images, as_, split or "train", making, store)
+        return
     if all_:
         _convert_found(raw, making, split, store)
         return
@@ -144,9 +150,9 @@ def _submit(
     if workers is None:
         raise RequestError("--slurm: set --workers N, the number of cores to request")
     for name in names:
-        if name not in ("body", "occluders") and name.replace("-", "_") not in {*PACKED, KIND}:
+        if name not in ("body", "occluders", "pseudo") and name.replace("-", "_") not in {*PACKED, KIND}:
             dataset(name)
-    words = _without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
+    words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = (store.root / "slurm").absolute()
     title = "-".join(["convert", *(names or ["all"])])
     submit(
@@ -283,6 +289,23 @@ def _make(
             print_shard(console, store.shard(source.name, info.split), info)
 
 
+def _label(
+    folder: Path | None, images: Path | None, name: str | None, split: str, making: "ConversionOptions", store: "Store"
+) -> None:
+    from hmrb.cli.convert_text import print_shard
+    from hmrb.cli.progress import progress_bar
+    from hmrb.errors import RequestError
+    from hmrb.predict.pseudo import pseudo_shard
+
+    if folder is None or name is None:
+        raise RequestError(
+            "pseudo: set --predictions DIR, the folder of an hmrb predict, and --as NAME, e.g. --as mydata"
+        )
+    with progress_bar("pictures") as (console, ticker):
+        info = pseudo_shard(folder, images, name, split, store, making, ticker)
+        print_shard(console, store.shard(info.dataset, info.split), info)
+
+
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
     from hmrb.body.official import import_body
     from hmrb.errors import RequestError
@@ -309,17 +332,4 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without the options that do not affect the shard: paths and number of processes."""
-    return _without(words, ("--raw", "--out", "--workers", "--file", "--images"), ())
-
-
-def _without(words: list[str], options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
-    """The words of a command without these options (and their values) and without these flags."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip or word.split("=")[0] in options:
-            skip = not skip and word in options
-            continue
-        if word not in flags:
-            kept.append(word)
-    return kept
+    return without(words, ("--raw", "--out", "--workers", "--file", "--images", "--predictions"), ())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hmrb.parallel.world import World
 
 FAILED, REFUSED = 1, 2
+GO_ON, AGAIN = "continue with --resume", "run the command again"
 MEETING_S = 300  # timeout for reaching the rendezvous host
 LAST_WORDS_S = 120  # time for a process to write its checkpoint after a stop signal
 # torch raises a plain RuntimeError when a process, its device or the network fails; these words identify it.
@@ -158,7 +159,7 @@ def _by_elastic(processes: Processes, max_restarts: int, job: Job, is_prepared: 
         by_nccl = f" (NCCL sends it after {TIMEOUT.total_seconds():.0f} s without an answer)"
         aborted = by_nccl if failure.exitcode == -signal.SIGABRT else ""
         raise RunError(
-            f"process {rank} was killed by signal {-failure.exitcode}{aborted}{after}; continue with --resume"
+            f"process {rank} was killed by signal {-failure.exitcode}{aborted}{after}; {GO_ON if job.folder else AGAIN}"
         ) from None
     return max(codes.values())
 

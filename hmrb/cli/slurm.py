@@ -125,6 +125,19 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
         _follow(commands, ids)
 
 
+def without(words: Sequence[str], options: tuple[str, ...], flags: tuple[str, ...]) -> list[str]:
+    """The words of a command without these options (and their values) and without these flags."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word.split("=")[0] in options:
+            skip = not skip and word in options
+            continue
+        if word not in flags:
+            kept.append(word)
+    return kept
+
+
 def _refusal(said: str, asked: dict[str, Any]) -> str:
     """Sbatch's reason for refusing a job, as one message."""
     reasons = re.findall(r"sbatch: (?:error: )?(.+)", said) or [said.strip().splitlines()[-1]]

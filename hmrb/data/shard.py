@@ -44,7 +44,8 @@ class ShardInfo:
     reproduced ("" for none). `pictures` is `original` (the dataset's bytes) or describes the stored regions: for crops
     of `region_px`, with all that a square of `reach` times the person's, about its centre, can show. Both are 0 for
     original images. `source` is the file that the shard was packed from (`packed: a.npz, spin, sha ...`; `own: ...` if
-    the name is the user's), "" if it was made from the dataset's raw files.
+    the name is the user's) or the model that predicted its labels (`pseudo: run/best.pt, sha ...`), "" if it was made
+    from the dataset's raw files.
     """
 
     dataset: str

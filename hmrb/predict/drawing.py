@@ -1,5 +1,7 @@
 """Pictures of predicted people: bodies over their photo, and each body from the side and from above."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -21,21 +23,24 @@ COLOURS = (  # RGB of the first people, light enough to be shaded and far apart 
 )  # fmt: skip
 
 
-def overlay(people: People, camera: Pinholes) -> UInt8[np.ndarray, "H W 3"]:
+def overlay(people: People, camera: Pinholes, numbers: Sequence[int] = ()) -> UInt8[np.ndarray, "H W 3"]:
     """The bodies of one picture over it, through a camera per person, the nearest on top; edges are smooth.
 
-    Several people get their number. Raises RequestError if there is no body or the pixels were not kept.
+    Several people get their number: 1, 2, ..., or `numbers`, which then also choose the colours. Raises RequestError if
+    there is no body or the pixels were not kept.
     """
     photo, zoom = _enlarged(_pixels(people))
     # Where each person has the focal length of the crop rule, depths have no common unit: size tells who is nearer.
     order = np.argsort(-camera.transl[:, 2] / camera.focal_px, kind="stable").tolist()
     solid = photo
+    numbers = numbers or range(1, len(people) + 1)
+    colours = [COLOURS[(number - 1) % len(COLOURS)] for number in numbers]
     for i in order:
-        solid = _over(solid, people, camera, i, zoom)
+        solid = _over(solid, people, camera, i, zoom, colours[i])
     drawn = np.asarray(cv2.addWeighted(solid, ALPHA, photo, 1 - ALPHA, 0))  # the photo shows through, nobody behind
-    for i in order if len(people) > 1 else ():
+    for i in order if max(numbers, default=0) > 1 else ():
         x, y, width, _ = (people.box[i] * zoom).tolist()
-        _number(drawn, i + 1, (x + width / 2, y), COLOURS[i % len(COLOURS)])
+        _number(drawn, numbers[i], (x + width / 2, y), colours[i])
     return drawn
 
 
@@ -90,6 +95,11 @@ def _pixels(people: People) -> UInt8[np.ndarray, "H W 3"]:
     return pixels
 
 
+def enlarged(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "Y X 3"]:
+    """A picture in the size of its overlay, with nobody drawn."""
+    return _enlarged(pixels)[0]
+
+
 def _enlarged(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[UInt8[np.ndarray, "Y X 3"], Float[np.ndarray, "4"]]:
     """A copy of a picture of a readable size, and the factors of x, y, width, height."""
     height, width = pixels.shape[:2]
@@ -102,14 +112,18 @@ def _enlarged(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[UInt8[np.ndarray, "Y 
 
 
 def _over(
-    drawn: UInt8[np.ndarray, "H W 3"], people: People, camera: Pinholes, i: int, zoom: Float[np.ndarray, "4"]
+    drawn: UInt8[np.ndarray, "H W 3"],
+    people: People,
+    camera: Pinholes,
+    i: int,
+    zoom: Float[np.ndarray, "4"],
+    colour: tuple[float, float, float],
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw one person on a picture scaled by `zoom`. Unequal factors (rounded sizes) are put into x and y."""
     placed = people.vertices[i] + camera.transl[i]
     placed[:, 1] *= zoom[1] / zoom[0]
     center = (camera.center_px[i] + 0.5) * zoom[:2] - 0.5
     focal, at = float(camera.focal_px[i] * zoom[0]), (float(center[0]), float(center[1]))
-    colour = COLOURS[i % len(COLOURS)]
     return shade_mesh(drawn, placed.astype(np.float32), people.faces, focal=focal, center=at, colour=colour, alpha=1)
 
 

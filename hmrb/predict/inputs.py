@@ -1,4 +1,4 @@
-"""Turns the words of a request into pictures: photos, folders, globs, lists, detections, shards, tar files."""
+"""Turns the words of a request into pictures: photos, folders, globs, lists, detections, shards, tar files, videos."""
 
 import glob
 import os
@@ -18,6 +18,7 @@ from hmrb.predict.cameras import AskedCamera
 from hmrb.predict.datasets import shard_pictures, tar_pictures
 from hmrb.predict.lists import csv_pictures, json_pictures, parquet_pictures
 from hmrb.predict.pictures import GivenBox, PictureSource, box_problem
+from hmrb.predict.video import video_pictures
 from hmrb.store import Store
 
 PHOTOS = (
@@ -36,13 +37,14 @@ PHOTOS = (
     ".ppm",
     ".pgm",
 )
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
     """The pictures of a request, and what is worth saying about how they were read.
 
-    `is_one_shard`: all people are rows of one shard. `is_data`: shards and tar files alone.
+    `is_one_shard`: all people are rows of one shard. `is_data`: shards, tar files and videos alone.
     """
 
     pictures: list[PictureSource]
@@ -54,6 +56,11 @@ class Inputs:
     def needs_boxes(self) -> bool:
         """Whether the people of a picture have to be found."""
         return any(picture.boxes is None for picture in self.pictures)
+
+    @property
+    def has_video(self) -> bool:
+        """Whether pictures are frames of a video."""
+        return any(picture.frame is not None for picture in self.pictures)
 
     def without_boxes(self) -> "Inputs":
         """The same pictures, whose people have to be found, or are taken as a whole."""
@@ -88,7 +95,7 @@ def read_inputs(words: Sequence[str], store: Store, images: Path | None = None) 
             notes += said
     if not pictures:
         raise RequestError(f"{' '.join(words)}: no pictures there")
-    is_data = set(kinds) <= {"shard", "tar"}
+    is_data = set(kinds) <= {"shard", "tar", "video"}
     return Inputs(_named_once(pictures), tuple(notes), kinds == ["shard"], is_data)
 
 
@@ -178,6 +185,7 @@ def _named_once(pictures: list[PictureSource]) -> list[PictureSource]:
 
 
 KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json", ".h5": "shard", ".tar": "tar"}
+KINDS |= dict.fromkeys(VIDEOS, "video")
 READERS: dict[str, Callable[[Path, Path | None], Read]] = {
     "photo": _photo,
     "folder": _folder,
@@ -186,4 +194,5 @@ READERS: dict[str, Callable[[Path, Path | None], Read]] = {
     "json": json_pictures,
     "shard": shard_pictures,
     "tar": tar_pictures,
+    "video": video_pictures,
 }

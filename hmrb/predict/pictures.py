@@ -25,6 +25,15 @@ class GivenBox:
     row: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FrameSource:
+    """Which frame of which video a picture is, and its time in seconds."""
+
+    path: Path
+    number: int
+    time_s: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureSource:
     """A picture that is asked for: its name in results, its bytes or pixels, its people's boxes (None: to be found).
@@ -40,6 +49,7 @@ class PictureSource:
     margin: float | None = None
     asked: AskedCamera = UNASKED
     camera: Intrinsics | None = None
+    frame: FrameSource | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

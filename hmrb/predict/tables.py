@@ -1,11 +1,12 @@
 """People as the arrays of an .npz and as JSON: the names, shapes and units of docs/predict.md."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from hmrb.predict.people import People
+from hmrb.body import SMPL
+from hmrb.predict.people import PER_PERSON, People, ShownPicture
 from hmrb.skeleton import SKELETONS
 
 
@@ -38,6 +39,19 @@ def table_of(people: People, rows: Sequence[int] | None = None) -> dict[str, np.
             "joint_names": np.array(SKELETONS[skeleton].joints, np.str_),
         }
     return table
+
+
+def people_of(table: Mapping[str, np.ndarray], body: SMPL | None) -> People:
+    """The people of `table_of`'s arrays, each in a picture of their own without pixels."""
+    shown = [
+        ShownPicture(name, (width, height))
+        for name, (width, height) in zip(table["name"].tolist(), table["picture_px"].tolist(), strict=True)
+    ]
+    numbers: dict[str, Any] = {key: table[key].astype(np.float32) for key in PER_PERSON if key != "picture"}
+    return People(
+        pictures=tuple(shown), picture=np.arange(len(shown)), camera_from=tuple(table["camera_from"].tolist()),
+        image_px=int(table["image_px"][0]), body_name=str(table["body"][0]), body=body, **numbers,
+    )  # fmt: skip
 
 
 def tree_of(people: People) -> dict[str, Any]:

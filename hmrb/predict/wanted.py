@@ -4,24 +4,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hmrb.errors import RequestError
+from hmrb.formats.optional import needed
+from hmrb.lookup import find
 
 MESHES = ("obj", "glb")
 ALL = "predictions.npz"
+FORMATS = {"npz": ALL, "h5": "predictions.h5", "parquet": "predictions.parquet", "json": "people.json"}
+FOR_MILLIONS = ("h5", "parquet")  # written block by block; nothing is written per picture unless it is asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which files a picture gets. `predictions.npz` is always written."""
+    """Which files a picture gets, and the format of everybody's file, which is always written."""
 
     overlay: bool = True
     meshes: tuple[str, ...] = MESHES
     parameters: bool = True
+    format: str = "npz"
+    video: bool = False
+    """Whether videos get a video of their overlays."""
+
+    @property
+    def everybody(self) -> str:
+        """The name of everybody's file."""
+        return FORMATS[self.format]
 
     @classmethod
-    def of(cls, overlay: bool | None, mesh: str | None, is_data: bool) -> "Wanted":
-        """What the options ask for; without any, all files of photos and none of whole data sets. RequestError."""
+    def of(cls, overlay: bool | None, mesh: str | None, is_data: bool, format: str = "npz") -> "Wanted":
+        """What the options ask for; without any, all files of photos, none of data sets and FOR_MILLIONS.
+
+        Raises RequestError.
+        """
+        find("format", format, FORMATS)
+        if format == "parquet":
+            needed("pyarrow", "pyarrow, or use --format h5")
+        is_data = is_data or format in FOR_MILLIONS
         meshes = parse_meshes(mesh) if mesh is not None else () if is_data else MESHES
-        return cls(not is_data if overlay is None else overlay, meshes, not is_data or bool(overlay or meshes))
+        return cls(not is_data if overlay is None else overlay, meshes, not is_data or bool(overlay or meshes), format)
 
 
 def parse_meshes(text: str) -> tuple[str, ...]:
@@ -35,8 +54,6 @@ def parse_meshes(text: str) -> tuple[str, ...]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises RequestError if the folder cannot be one, or already holds predictions."""
+    """Raises RequestError if the folder cannot be one."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: a file, not a folder; choose another with -o")
-    if (folder / ALL).exists():
-        raise RequestError(f"{folder} already holds predictions ({ALL}); choose another folder with -o")

@@ -14,8 +14,10 @@ from hmrb.body import load_body
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.predict.drawing import LARGEST_PX, MOST_ROWS, MOVED, SMALLEST_PX, camera_to_draw, views
-from hmrb.predict.outputs import OutputFolder
+from hmrb.predict.outputs import OutputFolder, stems_of
 from hmrb.predict.people import UPRIGHT, ShownPicture, joined
+from hmrb.predict.plan import Plan
+from hmrb.predict.request import prepare_folder
 from hmrb.predict.wanted import Wanted, check_folder, parse_meshes
 
 
@@ -152,19 +154,18 @@ def test_without_its_body_a_person_has_parameters_only(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="the files of body 'smpl' are not here"):
             ask()
     out = OutputFolder(tmp_path, Wanted())
-    out.add(bare, ())
-    out.finish(with_rows=False)
-    assert sorted(path.name for path in out.written) == ["photo.json", "photo.npz", "predictions.npz"]
+    out.add(bare, (), "a/photo")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["photo.json", "photo.npz"]
     tree = json.loads((tmp_path / "a" / "photo.json").read_text())
     assert len(tree["people"]) == 2
     assert "joints_m" not in tree["people"][0]
-    assert np.isfinite(np.load(tmp_path / "predictions.npz")["transl"]).all()
+    assert np.isfinite(np.load(tmp_path / "a" / "photo.npz")["transl"]).all()
 
 
 def test_parameters_are_the_same_in_json_and_npz(tmp_path: Path) -> None:
     some = people(2)
     out = OutputFolder(tmp_path, Wanted(overlay=False, meshes=()))
-    out.add(some, ())
+    out.add(some, (), "a/photo")
     tree, table = json.loads((tmp_path / "a" / "photo.json").read_text()), np.load(tmp_path / "a" / "photo.npz")
     for i, person in enumerate(tree["people"]):
         for key in ("box", "betas", "camera", "transl", "joints_m", "joints_px", "center_px"):
@@ -174,16 +175,14 @@ def test_parameters_are_the_same_in_json_and_npz(tmp_path: Path) -> None:
 
 
 def test_no_two_pictures_share_files_and_none_leave_the_folder(tmp_path: Path) -> None:
+    names = ["x.jpg", "x.png", "x.jpg", "../../x.jpg", "/etc/x.jpg", "predictions.jpg", "people.jpg", "", "C:\\x.jpg"]
     out = OutputFolder(tmp_path / "out", Wanted(overlay=False, meshes=()))
-    for name in ("x.jpg", "x.png", "x.jpg", "../../x.jpg", "/etc/x.jpg", "predictions.jpg", "", "C:\\x.jpg"):
-        some = people(1)
-        out.add(replace(some, pictures=(replace(some.pictures[0], name=name),)), ())
-    assert len(set(out.written)) == len(out.written) == 16
-    assert not (tmp_path / "out" / "predictions.npz").exists()  # it is everybody's
-    assert all(path.resolve().is_relative_to((tmp_path / "out").resolve()) for path in out.written)
+    for stem in stems_of(names):
+        out.add(people(1), (), stem)
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == out.account.kinds.total() == 18
+    assert not {path.name for path in written} & {"predictions.npz", "people.json"}  # they are everybody's
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-    out.finish(with_rows=False)
-    assert (tmp_path / "out" / "predictions.npz").exists()
 
 
 def test_a_full_disk_is_one_message_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,9 +206,9 @@ def test_what_is_wanted() -> None:
 
 
 def test_a_folder_with_predictions_is_left_alone(tmp_path: Path) -> None:
-    check_folder(tmp_path)
+    prepare_folder(tmp_path / "new", Plan({}, {}))
     (tmp_path / "predictions.npz").write_text("")
     with pytest.raises(RequestError, match="already holds predictions"):
-        check_folder(tmp_path)
+        prepare_folder(tmp_path, Plan({}, {}))
     with pytest.raises(RequestError, match="a file, not a folder"):
         check_folder(tmp_path / "predictions.npz")
