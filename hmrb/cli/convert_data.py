@@ -237,8 +237,8 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
         _make(source, parts, options, split, store)
 
 
-def make_dataset(name: str, store: "Store") -> None:
-    """Creates a dataset that needs no raw files, with the defaults of `hmrb convert-data`."""
+def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
+    """Creates a dataset that needs no raw files, or one split of it, with the defaults of `hmrb convert-data`."""
     from hmrb.data.convert.conversion import ConversionOptions, usable_cores
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
@@ -246,7 +246,7 @@ def make_dataset(name: str, store: "Store") -> None:
 
     source = CONVERTERS[name]
     making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
-    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, None, store)
+    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, split, store)
 
 
 def _make(

@@ -38,8 +38,7 @@ class Scoring:
     @property
     def name(self) -> str:
         """The job's name in Slurm's queue."""
-        first = self.paths[0]
-        return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
+        return f"eval-{_results_of(self.paths[0]).name or self.paths[0].stem}"
 
     @property
     def folder(self) -> None:
@@ -47,10 +46,11 @@ class Scoring:
         return None
 
     def prepare(self) -> None:
-        """Checks that every needed file exists. Raises RequestError with what is missing."""
+        """Renders missing synthetic people, checks every other file. Raises RequestError with what is missing."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.run import check_files
 
+        _render_missing(self.benchmarks, self.store, self.options.quiet)
         for path in self.paths:
             check_files(self.benchmarks, load_checkpoint(path), self.store, self.options.by)
 
@@ -65,7 +65,8 @@ class Scoring:
             keep_memory()
         records, problems = [], []
         for path in self.paths:
-            found = score_checkpoint(path, self.benchmarks, self.store, world, self.out or path.parent, self.options)
+            folder = self.out or _results_of(path)
+            found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options)
             records += found
             if self.check and world.is_main:
                 problems += unmet(load_checkpoint(path).experiment().expected, found)
@@ -82,7 +83,7 @@ class Scoring:
         """The same job as a command line."""
         from hmrb.cli.many import Command
 
-        folder, options = (self.out or self.paths[0].parent).absolute(), self.options
+        folder, options = (self.out or _results_of(self.paths[0])).absolute(), self.options
         words = ["eval", *(str(path.absolute()) for path in self.paths), *processes.words()]
         words += ["--out", str(folder)] if self.out else []
         words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in options.by]
@@ -95,7 +96,7 @@ class Scoring:
 
 def eval_(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A checkpoint, or a run's folder.", show_default=False)
+        Path | None, typer.Argument(help="A checkpoint, a run's folder, or demo.", show_default=False)
     ] = None,
     more: Annotated[
         list[str],
@@ -204,7 +205,23 @@ def eval_(
     processes = plan_nodes(gpus, cpu_procs)
     submission = request(processes, 0, partition, time, sbatch, 1)
     scoring.prepare()
-    submit([scoring.command(processes)], submission, (out or paths[0].parent).absolute() / "slurm", follow)
+    submit([scoring.command(processes)], submission, (out or _results_of(paths[0])).absolute() / "slurm", follow)
+
+
+def _render_missing(benchmarks: "Sequence[Benchmark]", store: "Store", quiet: bool) -> None:
+    """Renders synthetic splits that the benchmarks need and the store lacks; prints to stderr if quiet."""
+    import sys
+    from contextlib import nullcontext, redirect_stdout
+
+    from hmrb.cli.convert_data import make_dataset
+    from hmrb.data.sources import CONVERTERS
+
+    rendered = {name for name, source in CONVERTERS.items() if source.makes_itself}
+    for dataset, split in dict.fromkeys((row.dataset, row.split) for row in benchmarks if row.dataset in rendered):
+        if not store.shard(dataset, split).exists():
+            with redirect_stdout(sys.stderr) if quiet else nullcontext():
+                typer.echo(f"{dataset} {split} is missing: creating it (hmrb convert-data {dataset} --split {split})")
+                make_dataset(dataset, store, split)
 
 
 def _print_json(records: "Sequence[Record]") -> None:
@@ -220,18 +237,28 @@ def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> No
     from hmrb.reports.tables import compare
 
     for benchmark in benchmarks:
-        results = read_results([path.parent / "eval" / f"{benchmark.file_stem}.json" for path in paths])
+        results = read_results([_results_of(path) / "eval" / f"{benchmark.file_stem}.json" for path in paths])
         for metric in results[0].errors:
             for table in compare(results, metric, None):
                 show(table)
 
 
 def _file(path: Path) -> Path:
-    """The checkpoint at a path; for a run's folder, its best checkpoint, else its last."""
+    """The checkpoint at a path; for a run's folder, its best checkpoint, else its last; `demo`: the package's."""
     from hmrb.checkpoint import Run
+    from hmrb.models.demo import DEMO_NAME, demo_path
 
+    if path == Path(DEMO_NAME) and not path.exists():
+        return demo_path()
     run = Run(path)
     return (run.best if run.best.exists() else run.last) if path.is_dir() else path
+
+
+def _results_of(checkpoint: Path) -> Path:
+    """The folder for a checkpoint's results: its own; for the package's, which may be read-only, runs/demo."""
+    from hmrb.models.demo import DEMO, DEMO_NAME
+
+    return Path("runs") / DEMO_NAME if checkpoint == DEMO else checkpoint.parent
 
 
 def _sort_arguments(words: list[str], has_metrics: bool) -> tuple[list[Path], list[str], list[str]]:
@@ -253,11 +280,12 @@ def _is_path(word: str) -> bool:
     """Whether a word means a file or folder and no benchmark. Raises RequestError if that is not there."""
     from hmrb.errors import RequestError
     from hmrb.evaluation.protocols import ALIASES, BENCHMARKS, GROUPS
+    from hmrb.models.demo import DEMO_NAME
 
     key, path = word.replace("-", "_"), Path(word)
     if key in {*BENCHMARKS, *ALIASES, *GROUPS, ALL_PRESENT.replace("-", "_")}:
         return False
-    if path.exists():
+    if path.exists() or word == DEMO_NAME:
         return True
     families = {name.partition("/")[0] for name in BENCHMARKS}
     if path.suffix == ".pt" or ("/" in word and key.partition("/")[0] not in families):

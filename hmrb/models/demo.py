@@ -1,0 +1,15 @@
+"""The model in the package: `specs/demo.yaml` trained on the synthetic people. See docs/demo.md."""
+
+from pathlib import Path
+
+from hmrb.formats.files import check_sha256
+
+DEMO_NAME = "demo"
+DEMO = Path(__file__).parent / "demo.pt"
+_SHA256 = ""  # of what scripts/make_demo.py wrote
+
+
+def demo_path() -> Path:
+    """The package's checkpoint. Raises RequestError if its file is missing or damaged."""
+    check_sha256(DEMO, _SHA256, "install hmrb again")
+    return DEMO
