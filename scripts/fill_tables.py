@@ -1,4 +1,4 @@
-"""Regenerates the tables in README.md and docs/small.md from the records in docs/results.
+"""Regenerates the tables in README.md, docs/small.md and docs/demo.md from the records in docs/results.
 
 Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->`, and
 `<!-- /table -->`. A test fails if a table is stale.
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hmrb.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "small.md", ROOT / "docs" / "demo.md")
 TABLE = re.compile(r"(<!-- hmrb (report [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
 
 

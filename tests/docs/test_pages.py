@@ -1,4 +1,4 @@
-"""The tables in README.md and docs/small.md match `hmrb report` on the records in the repository."""
+"""The tables in README.md, docs/small.md and docs/demo.md match `hmrb report` on the records in the repository."""
 
 import sys
 from pathlib import Path
