@@ -6,7 +6,7 @@ from hmrb.formats.files import check_sha256
 
 DEMO_NAME = "demo"
 DEMO = Path(__file__).parent / "demo.pt"
-_SHA256 = ""  # of what scripts/make_demo.py wrote
+_SHA256 = "b3f55db4919cdea85acf04d1cf61152598e169a47b179ed9f2176aefcdda5813"  # of what scripts/make_demo.py wrote
 
 
 def demo_path() -> Path:
