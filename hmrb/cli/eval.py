@@ -246,10 +246,9 @@ def _print_means(paths: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> No
 def _file(path: Path) -> Path:
     """The checkpoint at a path; for a run's folder, its best checkpoint, else its last; `demo`: the package's."""
     from hmrb.checkpoint import Run
-    from hmrb.models.demo import DEMO_NAME, demo_path
+    from hmrb.models.demo import named_checkpoint
 
-    if path == Path(DEMO_NAME) and not path.exists():
-        return demo_path()
+    path = named_checkpoint(path)
     run = Run(path)
     return (run.best if run.best.exists() else run.last) if path.is_dir() else path
 
