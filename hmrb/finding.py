@@ -20,6 +20,7 @@ from hmrb.checkpoint import (
 )
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import reason, short_sha
+from hmrb.models.demo import DEMO, DEMO_NAME, named_checkpoint
 from hmrb.models.importing import import_model
 from hmrb.models.weight_files import WeightsError
 from hmrb.models.zoo import SUFFIXES, find_row, near
@@ -38,7 +39,7 @@ def find_model(word: str | Path, store: Store, tell: Callable[[str], object] = _
     exists comes before a name. Raises RequestError with where to get a published file that is not here, or with the
     nearest names; RunError if the import cannot be written.
     """
-    path = Path(word).expanduser()
+    path = named_checkpoint(Path(word).expanduser())
     if path.is_dir():
         run = Run(path)
         path = run.best if run.best.exists() else run.last
@@ -56,6 +57,8 @@ def find_model(word: str | Path, store: Store, tell: Callable[[str], object] = _
 
 def results_folder(checkpoint: Path, store: Store) -> Path:
     """Where results go by default: beside a checkpoint; for an imported one, a folder of its own beside it."""
+    if checkpoint == DEMO:  # in the package, which may be read-only
+        return Path("runs") / DEMO_NAME
     return checkpoint.with_suffix("") if checkpoint.parent == store.imported else checkpoint.parent
 
 

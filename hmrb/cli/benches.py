@@ -94,6 +94,31 @@ def zoo_row(word: str) -> "ZooModel | None":
     return None if Path(word).exists() else find_row(word)
 
 
+def is_model(word: str) -> bool:
+    """Whether a word is the name of a model: the package's own, or one of the zoo."""
+    from hmrb.models.demo import DEMO_NAME
+
+    return word == DEMO_NAME or zoo_row(word) is not None
+
+
+def render_missing(rows: "Sequence[Benchmark]", store: "Store", quiet: bool) -> None:
+    """Renders synthetic splits that the benchmarks need and the store lacks; prints to stderr if quiet."""
+    import sys
+    from contextlib import nullcontext, redirect_stdout
+
+    import typer
+
+    from hmrb.cli.convert_data import make_dataset
+    from hmrb.data.sources import CONVERTERS
+
+    rendered = {name for name, source in CONVERTERS.items() if source.makes_itself}
+    for dataset, split in dict.fromkeys((row.dataset, row.split) for row in rows if row.dataset in rendered):
+        if not store.shard(dataset, split).exists():
+            with redirect_stdout(sys.stderr) if quiet else nullcontext():
+                typer.echo(f"{dataset} {split} is missing: creating it (hmrb convert-data {dataset} --split {split})")
+                make_dataset(dataset, store, split)
+
+
 def _benchmark(name: str, store: "Store", protocol: str) -> "Benchmark":
     from hmrb.errors import RequestError
     from hmrb.evaluation.protocols import RULE_ALIASES, find_benchmark, with_rules

@@ -261,8 +261,8 @@ def _convert_found(root: Path | None, making: "ConversionOptions", split: str | 
         raise RunError(f"not converted, because their files are damaged (see above): {', '.join(damaged)}")
 
 
-def make_dataset(name: str, store: "Store") -> None:
-    """Creates a dataset that needs no raw files, with the defaults of `hmrb convert-data`."""
+def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
+    """Creates a dataset that needs no raw files, or one split of it, with the defaults of `hmrb convert-data`."""
     from hmrb.data.convert.conversion import ConversionOptions
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
@@ -271,7 +271,7 @@ def make_dataset(name: str, store: "Store") -> None:
 
     source = CONVERTERS[name]
     making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
-    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, None, store)
+    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, split, store)
 
 
 def _make(

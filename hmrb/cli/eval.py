@@ -43,8 +43,7 @@ class Scoring:
     @property
     def name(self) -> str:
         """The job's name in Slurm's queue."""
-        first = self.paths[0]
-        return f"eval-{first.stem if first.parent == Path() else first.parent.name}"
+        return f"eval-{self.folder_of(self.paths[0]).name or self.paths[0].stem}"
 
     @property
     def folder(self) -> None:
@@ -52,10 +51,11 @@ class Scoring:
         return None
 
     def prepare(self) -> None:
-        """Checks that every needed file exists. Raises RequestError with what is missing."""
+        """Renders missing synthetic people, checks every other file. Raises RequestError with what is missing."""
         from hmrb.checkpoint import load_checkpoint
         from hmrb.run import check_files
 
+        benches.render_missing(self.benchmarks, self.store, self.options.quiet)
         for path in self.paths:
             check_files(self.benchmarks, load_checkpoint(path), self.store, self.options.by)
 
@@ -113,7 +113,7 @@ class Scoring:
 def eval_(
     checkpoint: Annotated[
         Path | None,
-        typer.Argument(help="A checkpoint, a run's folder, or a name of hmrb list-models.", show_default=False),
+        typer.Argument(help="A checkpoint, a run's folder, demo, or a name of hmrb list-models.", show_default=False),
     ] = None,
     more: Annotated[
         list[str],
@@ -335,7 +335,7 @@ def _is_path(word: str) -> bool:
     key, path = word.replace("-", "_"), Path(word)
     if key in {*BENCHMARKS, *ALIASES, *GROUPS, benches.ALL_PRESENT.replace("-", "_")}:
         return False
-    if path.exists() or benches.zoo_row(word):
+    if path.exists() or benches.is_model(word):
         return True
     with suppress(UnknownName):
         find_benchmark(word)

@@ -175,14 +175,15 @@ def predict(
     follow: Follow = False,
 ) -> None:
     """Predict the people of photos: parameters, overlays, meshes. Run again, it goes on. See docs/predict.md."""
+    from hmrb.cli.benches import is_model
     from hmrb.errors import RequestError
-    from hmrb.models.zoo import find_row, near
+    from hmrb.models.zoo import near
     from hmrb.predict.cameras import AskedCamera
     from hmrb.predict.inputs import read_inputs, with_boxes
     from hmrb.predict.wanted import Wanted, check_folder
     from hmrb.store import Store
 
-    if not checkpoint.exists() and not find_row(str(checkpoint)):
+    if not checkpoint.exists() and not is_model(str(checkpoint)):
         raise RequestError(
             f"{checkpoint}: no such checkpoint, run or model.{near(str(checkpoint))} hmrb list-models lists the names"
         )

@@ -2,7 +2,7 @@
 
 An augmentation is a function (View, Generator, *, arguments) -> View; its keyword arguments are its schema in a spec.
 Before the warp, augmentations see the dataset's image and may move the crop square; after it, they see the crop.
-Defaults are from the study's configs/augmentation.
+Defaults are from the study's configs/augmentation, unless an augmentation says that it is not in the study.
 """
 
 from collections.abc import Callable, Sequence
@@ -148,6 +148,30 @@ def _scaled(levels: UInt8[np.ndarray, " N"], multiple: float, shift: float) -> U
     return scaled
 
 
+def blur(view: View, rng: Generator, *, p: Share = 0.5, sigma_px: Range = (0.0, 2.0)) -> View:
+    """With p blur the crop by a Gaussian of U(sigma_px) pixels: a photo out of focus, moved or of few pixels.
+
+    Not in the study.
+    """
+    if rng.random() >= p:
+        return view
+    sigma = float(rng.uniform(*sigma_px))
+    return replace(view, image=np.asarray(cv2.GaussianBlur(view.image, (0, 0), sigma))) if sigma else view
+
+
+def pixel_noise(view: View, rng: Generator, *, p: Share = 0.5, levels: Range = (0.0, 12.0)) -> View:
+    """With p add noise N(0, U(levels)) to every value of the crop, rounded to 0..255: a sensor in poor light.
+
+    Not in the study.
+    """
+    if rng.random() >= p:
+        return view
+    strength = np.float32(rng.uniform(*levels))
+    shown = exposed(view)
+    noise = rng.standard_normal(shown.image.shape, np.float32) * strength
+    return replace(shown, image=np.clip(np.rint(shown.image + noise), 0, 255).astype(np.uint8))
+
+
 @dataclass(frozen=True, slots=True)
 class Augmenter:
     """Augmentations with their arguments; each stage keeps the order of the spec."""
@@ -188,5 +212,5 @@ BEFORE_WARP: tuple[Callable[..., View], ...] = (
     occlude,
     occlude_keypoints,
 )
-AFTER_WARP: tuple[Callable[..., View], ...] = (coarse_dropout, grid_dropout, soft_erase, self_mix)
+AFTER_WARP: tuple[Callable[..., View], ...] = (coarse_dropout, grid_dropout, soft_erase, self_mix, blur, pixel_noise)
 AUGMENTS: dict[str, Callable[..., View]] = {op.__name__: op for op in BEFORE_WARP + AFTER_WARP}

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import combinations
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import view
@@ -299,6 +300,25 @@ def occluded_joints(draws: list[Draw], start: View) -> None:
         rate((middles == joint).all(1), 1 / 4)
 
 
+def blur(draws: list[Draw], start: View) -> None:
+    blurred = [draw.of("GaussianBlur") for draw in draws]
+    rate([bool(calls) for calls in blurred], 0.6)
+    uniform([calls[0][2] for calls in blurred if calls], 0.5, 2.5)
+
+
+def pixel_noise(draws: list[Draw], start: View) -> None:
+    changes = np.array([draw.view.image.astype(float) - start.image for draw in draws])
+    noisy = changes.any((1, 2, 3))
+    rate(noisy, 0.6)
+    values = changes[noisy].reshape(noisy.sum(), -1)
+    strength = np.sqrt(np.maximum((values**2).mean(1) - 1 / 12, 0))  # less the rounding
+    assert strength.min() > 5 * 0.9  # 1200 values: their deviation is right to 10 %
+    assert strength.max() < 15 * 1.1
+    distributed(strength, lambda x: np.clip((x - 5) / 10, 0, 1))
+    normal((values / strength[:, None])[:, 0], 0, 1)
+    independent(*values.T[:4])
+
+
 ERASE = {"p": 0.6, "area": (0.1, 0.2), "aspect": 0.5}
 MIX = {"p": 0.6, "area": (0.05, 0.2), "aspect": 0.5}
 PASTE = {"p": 0.6, "occluders": "procedural", "count": (2, 5), "scale": (0.3, 0.9)}
@@ -325,6 +345,8 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
         Statement({"p": 1, "holes": (3, 7), "side_px": (1, 1)}, many_holes, white, draws=1000),
     ),
     "grid_dropout": (Statement({"p": 0.6, "unit_px": (8, 23), "ratio": 0.25}, grid_dropout, white, draws=1200),),
+    "blur": (Statement({"p": 0.6, "sigma_px": (0.5, 2.5)}, blur, small, ("GaussianBlur",)),),
+    "pixel_noise": (Statement({"p": 0.6, "levels": (5, 15)}, pixel_noise, small),),
     "occlude": (Statement(PASTE, occluded, white, **PASTING),),
     "occlude_keypoints": (
         Statement({**PASTE, "spread": 0.05}, occluded_joint, lambda: joints_at((200, 200)), **PASTING),
@@ -340,8 +362,9 @@ def drawn(name: str, statement: Statement, monkeypatch: pytest.MonkeyPatch) -> t
     function, start, draws = AUGMENTS[name], statement.start(), []
     home = augment if function.__module__ == augment.__name__ else occlude
     for watched in statement.watched:
-        run = None if watched in statement.replaced else getattr(home, watched)
-        monkeypatch.setattr(home, watched, partial(recorded, draws, watched, run))
+        place = cv2 if hasattr(cv2, watched) else home
+        run = None if watched in statement.replaced else getattr(place, watched)
+        monkeypatch.setattr(place, watched, partial(recorded, draws, watched, run))
     rng = np.random.default_rng(11)
     for _ in range(statement.draws):
         draws.append(Draw(start))
@@ -374,8 +397,8 @@ def test_every_augmentation_has_a_statement_about_every_argument() -> None:
         assert {argument for statement in statements for argument in statement.args} == asked, name
 
 
-# Of the study's configs/augmentation; occluders are the ones that need no download.
-STUDY = {
+# Of the study's configs/augmentation; occluders are the ones that need no download. The last two are not of the study.
+DEFAULTS = {
     "channel_noise": {"factor": 0.4},
     "flip": {"p": 0.5},
     "rotate_scale": {"rotation_deg": 30, "scale": 0.25, "p": 0.6},
@@ -393,10 +416,12 @@ STUDY = {
     "occlude_keypoints": {
         "p": 1.0, "occluders": "procedural", "count": (1, 7), "scale": (0.2, 1.0), "spread": 0.1,
     },
+    "blur": {"p": 0.5, "sigma_px": (0.0, 2.0)},
+    "pixel_noise": {"p": 0.5, "levels": (0.0, 12.0)},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", AUGMENTS)
-def test_defaults_are_the_study_s(name: str) -> None:
+def test_defaults_are_the_stated_ones(name: str) -> None:
     parameters = inspect.signature(AUGMENTS[name]).parameters.values()
-    assert {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY} == STUDY[name]
+    assert {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY} == DEFAULTS[name]
