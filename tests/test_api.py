@@ -119,7 +119,7 @@ def test_people_are_found_by_a_detector(predictor: hmrb.Predictor, monkeypatch: 
 def test_what_cannot_be_used_is_one_message(predictor: hmrb.Predictor, tmp_path: Path) -> None:
     box = [[1, 2, 3, 4]]
     for call, kind, said in (
-        (lambda: hmrb.load(tmp_path / "gone.pt"), RequestError, "no such checkpoint or run"),
+        (lambda: hmrb.load(tmp_path / "gone.pt"), RequestError, "gone.pt: no such checkpoint"),
         (lambda: predictor([]), RequestError, "no pictures"),
         (lambda: predictor(tmp_path / "gone.jpg", box), RunError, "gone.jpg: image cannot be read: no such file"),
         (lambda: predictor(noise()[..., 0], box), RunError, r"shape \(80, 60\) is no picture"),

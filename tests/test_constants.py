@@ -9,7 +9,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from hmrb.body.official import SMPL_LANDMARKS
 from hmrb.bodykind import CAMERA, SMPL_KIND
-from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, MEAN_CAMERA, normalised
+from hmrb.data.labelled_bodies import MEAN_CAMERA
+from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, normalised
 from hmrb.data.mixture import mix64
 from hmrb.data.occlude import NOISE_LEVELS, PATCH_TRIES, SIZED_FOR_PX
 from hmrb.evaluation import intervals, metric_table, metrics

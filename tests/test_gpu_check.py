@@ -48,7 +48,7 @@ def test_a_section_runs_small_on_a_cpu(setup: Setup, name: str) -> None:
     assert read_figures(setup.folder / f"{name}.jsonl") == found.figures
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_command_writes_a_record_without_faults(tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     words = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--tiny", "--only", "quickstart", "failures", "--out", out]

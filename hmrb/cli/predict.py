@@ -185,7 +185,8 @@ def predict(
 
     if not checkpoint.exists() and not is_model(str(checkpoint)):
         raise RequestError(
-            f"{checkpoint}: no such checkpoint, run or model.{near(str(checkpoint))} hmrb list-models lists the names"
+            f"{checkpoint}: no such checkpoint or run, nor a model's name.{near(str(checkpoint))}"
+            " hmrb list-models lists the names"
         )
     if sum((bool(box), detect, whole)) > 1:
         raise RequestError("--box, --detect and --whole are three ways to say where the people are; give one")

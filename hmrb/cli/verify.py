@@ -41,7 +41,8 @@ def verify(
         records.append(record(shard, checks))
         if json_:
             continue
-        console.print(f"{shard.path}: {shard.info.num_people} people, sha {shard.info.sha}", highlight=False)
+        title = f"{shard.path}: {shard.info.num_people} people, sha {shard.info.sha}"
+        console.print(title, highlight=False, soft_wrap=True)
         colours = {"ok": "green", "wrong": "bold red", "skipped": "dim"}
         for check in checks:
             console.print("  ", Text(f"{check.verdict:8}", colours[check.verdict]), f" {check.name:18}", sep="", end="")

@@ -35,7 +35,7 @@ def test_a_workspace_is_reserved_before_a_gpu_is_used(
 
 
 def test_an_evaluation_elsewhere_has_the_same_workers(tmp_path: Path) -> None:
-    scoring = Scoring((tmp_path / "best.pt",), (), EvalOptions(workers=3), None, Store(tmp_path), False)
+    scoring = Scoring(("best.pt",), (tmp_path / "best.pt",), (), EvalOptions(workers=3), None, Store(tmp_path), False)
     assert "--workers=3" in scoring.command(Processes(1, False)).words
     scoring = replace(scoring, options=EvalOptions())
     assert not [word for word in scoring.command(Processes(1, False)).words if "workers" in word]

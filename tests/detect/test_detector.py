@@ -27,7 +27,7 @@ def detector() -> Detector:
 
 
 @pytest.mark.parametrize(
-    "title", [pytest.param(title, marks=pytest.mark.slow if "synthetic" in title else ()) for title in SCENES]
+    "title", [pytest.param(title, marks=pytest.mark.heavy if "synthetic" in title else ()) for title in SCENES]
 )
 def test_recall_and_false_alarms_are_those_of_the_page(detector: Detector, title: str) -> None:
     row, _ = measure(detector, title)

@@ -20,7 +20,7 @@ def test_the_page_works_as_it_is_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HMRB_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("hmrb.data.sources.synthetic.TEST_PEOPLE", 4)  # not looked at here
-    monkeypatch.setattr("hmrb.data.convert.conversion.usable_cores", lambda: 1)
+    monkeypatch.setattr("hmrb.parallel.cores.usable_cores", lambda: 1)
     said = {}
     for language, text in re.findall(r"```(bash|python)\n(.*?)```", (DOCS / "own-data.md").read_text(), re.S):
         if language == "python":

@@ -34,12 +34,10 @@ class Scenario:
 
 
 def left_by(folder: Path, scenario: Scenario) -> dict[str, Any]:
-    """What is in a folder and must not depend on faults: contents by name, without times."""
-    return {
-        name: content(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not (name := str(path.relative_to(folder))).startswith(scenario.may_lack)
-    }
+    """What is in a folder and must not depend on faults: contents by name, without times and notes of times."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "verified.json"]
+    named = {str(path.relative_to(folder)): path for path in files}
+    return {name: content(path) for name, path in named.items() if not name.startswith(scenario.may_lack)}
 
 
 def is_temporary(name: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from hmrb.errors import RequestError
+from hmrb.errors import RunError
 from hmrb.formats.mat5 import check_mat5
 from hmrb.formats.matlab import read_mat
 
@@ -34,9 +34,7 @@ def test_values_of_another_number_than_the_shape_s_are_refused(tmp_path: Path) -
     at = data.index(b"\5\0\0\0\x08\0\0\0\2\0\0\0\3\0\0\0") + 8  # the shape of the cells
     data[at : at + 4] = b"\7\0\0\0"
     path.write_bytes(data)
-    with pytest.raises(
-        RequestError, match=r"a\.mat: not a MATLAB file up to v7, or truncated \(.*\); download it again"
-    ):
+    with pytest.raises(RunError, match=r"a\.mat: not a MATLAB file up to v7, or truncated \(.*\); download it again"):
         read_mat(path, "a")
 
 
@@ -56,5 +54,5 @@ def test_no_flipped_byte_gets_past_the_check_and_breaks_the_reader(tmp_path: Pat
 
 def test_a_web_page_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mat").write_text("<!DOCTYPE html><html>")
-    with pytest.raises(RequestError, match=r"it is an HTML page"):
+    with pytest.raises(RunError, match=r"it is an HTML page"):
         read_mat(tmp_path / "a.mat", "a")

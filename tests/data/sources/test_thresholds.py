@@ -66,6 +66,7 @@ from hmrb.data.sources import (
 # both sides of each.
 THRESHOLDS = {
     "lip.FEWEST": 5,  # the study's converter
+    "coco_json.MARGIN": 1.2,  # as in box_around
     "aic.VISIBLE": 1, "aic.HIDDEN": 2, "aic.UNLABELLED": 3, "aic.HIDDEN_COCO": 1,  # AI Challenger's page; COCO's
     "ochuman.HIDDEN": 2, "ochuman.VAL_PICTURES": 2500,  # its file; its paper: 2,500 to validate, 2,231 to test
     "openpose.SURE": 0.15,  # the study's converter
