@@ -39,7 +39,9 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.heavy if name == "training" else ()) for name in EXPECTED]
+)
 def test_a_section_runs_small_on_a_cpu(setup: Setup, name: str) -> None:
     found = Findings(setup.folder / f"{name}.jsonl")
     SECTIONS[name].run(setup, found)

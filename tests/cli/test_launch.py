@@ -211,7 +211,7 @@ def test_two_machines_train_as_one_with_two_processes(bench: Bench, two: Path, m
     assert same(bench.folder / "nodes", two)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_machine_that_is_lost_and_comes_back_is_met_again(bench: Bench, two: Path, machines: list[str]) -> None:
     """All its processes are killed; the other machine waits, and both continue from the last checkpoint."""
     driver = str(Path(__file__).parents[1] / "driver.py")

@@ -231,6 +231,7 @@ def test_a_process_that_hangs_is_named_and_the_run_goes_on(
     assert_same(left_by(disturbed.folder / "hung"), whole[0])
 
 
+@pytest.mark.heavy  # by default: several processes are started again
 def test_one_process_is_started_again_where_that_was_asked_for(disturbed: Disturbed, alone: dict[str, Any]) -> None:
     disturbed.environment["FAULT_ONCE"] = str(disturbed.folder / "struck alone")
     done = disturbed("one", "--max-restarts", "1", fault="kill_step:13")
@@ -264,6 +265,7 @@ def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     assert "lost its connection to the others" not in failed.stderr
 
 
+@pytest.mark.heavy  # by default: tests/faults
 def test_a_full_disk_is_said_and_outlived(disturbed: Disturbed, alone: dict[str, Any], small_disk: Path) -> None:
     """A run whose disk is full for a while, and one whose disk stays full, each with one process."""
     disturbed.environment["PACE_S"] = "0.2"
