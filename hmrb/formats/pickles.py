@@ -11,6 +11,7 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,7 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
     """`value` with every stand-in replaced by its value. Shared objects stay shared, and cycles stay cycles."""
     if id(value) in done:
         return done[id(value)]
-
-    def plain(part: Any) -> Any:
-        return _plain(part, done)
-
+    plain = partial(_plain, done=done)
     if isinstance(value, dict):
         table = done[id(value)] = {}
         table.update((plain(key), plain(part)) for key, part in value.items())
