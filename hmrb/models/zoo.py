@@ -14,6 +14,7 @@ from pydantic import Field
 from hmrb.errors import RequestError
 from hmrb.formats.files import check_sha256, reason, sha256_of
 from hmrb.lookup import did_you_mean, find
+from hmrb.models.demo import DEMO_NAME
 from hmrb.spec import Expected, Published, SpecModel
 from hmrb.store import Store
 
@@ -144,7 +145,7 @@ def zoo_model(name: str) -> ZooModel:
 
 def near(name: str) -> str:
     """` Did you mean 'spin'?`, or an empty string."""
-    return did_you_mean(name.replace("-", "_"), ZOO)
+    return did_you_mean(name.replace("-", "_"), {**ZOO, DEMO_NAME: None})
 
 
 def _unnamed(store: Store) -> Iterator[Path]:
