@@ -88,8 +88,8 @@ def check_once(shard: Shard, store: Store) -> bool:
 
 def is_verified(shard: Shard, store: Store) -> bool:
     """Whether the shard's files have the sizes and times with which they once had the shard's hash."""
-    known = _known(store).get(str(shard.path.absolute())) or _seen.get(str(shard.path.absolute()))
-    return bool(known == [shard.info.sha, *map(list, _stamp(shard))])
+    now, name = [shard.info.sha, *map(list, _stamp(shard))], str(shard.path.absolute())
+    return now in (_known(store).get(name), _seen.get(name))
 
 
 def remember(shard: Shard, store: Store) -> None:

@@ -85,3 +85,18 @@ def test_a_flip_is_neither_scored_nor_trained_on(copied: tuple[Path, Store]) -> 
     with pytest.raises(RequestError, match="damaged or was modified"):
         score_predictions(predictions, [find_benchmark("synthetic")], store, store.root / "out")
     assert not (store.root / "out").exists()
+
+
+def test_an_old_note_of_a_store_that_cannot_be_written_is_not_asked_again(
+    copied: tuple[Path, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, store = copied
+    assert check_once(Shard(path), store)
+    os.utime(path, ns=(1, 1))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checksums.os, "replace", full)
+    assert check_once(Shard(path), store)
+    assert is_verified(Shard(path), store)
