@@ -13,7 +13,7 @@ from torch.profiler import record_function
 from hmrb.batch import Batch
 from hmrb.parallel.world import World
 
-WORTH_SAYING = 0.1  # of the time: less than a tenth is no limit
+WORTH_SAYING = 0.2  # of the time: less is no limit, and on a CPU more workers would take cores from computing
 ADVICE = {
     "loader": "loading pictures limits it: raise data.workers, or use fewer augmentations and a faster disk",
     "device": "computing limits it: optim.precision: bf16, speed.compile, or more devices",
