@@ -18,6 +18,7 @@ from hmrb.data.convert.people import Tally
 from hmrb.data.convert.writer import guard
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import short_sha
 from hmrb.formats.writing import replacing
 
 CODE = ("data", "formats", "records.py", "skeleton.py", "bodykind.py")  # what a block depends on
@@ -86,7 +87,7 @@ def whole_blocks(path: Path, folder: Path, reports: dict[int, BlockReport]) -> l
         if not report.people:
             continue
         file = block_file(folder, number)
-        if not file.exists() or file_sha(file) != report.sha or Shard(file).info.num_people != report.people:
+        if not file.exists() or short_sha(file) != report.sha or Shard(file).info.num_people != report.people:
             (folder / f"{number:06d}.json").unlink(missing_ok=True)
             raise RunError(
                 f"{file}: this block of {report.people} people is gone or damaged; run the command again, which writes"
@@ -94,12 +95,6 @@ def whole_blocks(path: Path, folder: Path, reports: dict[int, BlockReport]) -> l
             )
         files.append(file)
     return files
-
-
-def file_sha(path: Path) -> str:
-    """16 hex digits of a hash of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def digest(*values: object) -> str:

@@ -27,7 +27,6 @@ from hmrb.data.convert.blocks import (
     block_file,
     code_sha,
     digest,
-    file_sha,
     folder_of,
     open_blocks,
     read_report,
@@ -41,6 +40,7 @@ from hmrb.data.convert.raw import Raw as Raw
 from hmrb.data.convert.writer import Block, guard, join
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import short_sha
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Photo, Sample
 from hmrb.store import Store
@@ -240,7 +240,7 @@ def _write_block(
         file = block_file(folder, number)
         if block.num_people:
             block.write(file)
-        sha = file_sha(file) if block.num_people else ""
+        sha = short_sha(file) if block.num_people else ""
         report = BlockReport(block.num_people, sha, missing, dict(tally.left_out), dict(tally.doubtful))
         write_report(folder, number, report)
         return report

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from hmrb.data.convert.blocks import file_sha
 from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
 from hmrb.data.convert.own import shard_name
 from hmrb.data.convert.packed_fields import Notes
@@ -15,6 +14,7 @@ from hmrb.data.convert.raw import raw_file
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import short_sha
 from hmrb.formats.npz import Npz
 from hmrb.lookup import find
 from hmrb.records import Person, Photo, Sample
@@ -90,7 +90,7 @@ def reader(kind: str, file: Path, images: Path | None) -> Callable[..., Iterator
 def source_of(kind: str, file: Path, own: bool) -> str:
     """The shard's attribute `source`: what it was packed from."""
     name = re.sub(r"[^ -~]", "?", file.name)
-    return f"{'own' if own else 'packed'}: {name}, {kind.replace('-', '_')}, sha {file_sha(file)}"
+    return f"{'own' if own else 'packed'}: {name}, {kind.replace('-', '_')}, sha {short_sha(file)}"
 
 
 def _photo(sample: Sample) -> Photo:
