@@ -1,5 +1,6 @@
 """Toys: a body of a few vertices, a shard of small pictures, an experiment that trains in seconds."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from hmrb.store import Store
 
 GOLDENS = Path(__file__).parent / "goldens"
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of the commands that tests start, the first alone compiles hmrb
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 

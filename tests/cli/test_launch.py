@@ -275,3 +275,52 @@ def test_processes_whose_launcher_dies_at_the_very_end_are_not_left_behind(tmp_p
     (tmp_path / "last_act.py").write_text(LAST_ACT)
     done = subprocess.run([sys.executable, "last_act.py"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "done\n")  # the pipe is closed: no process is left
+
+
+TWO_FAULTS = """
+import os, signal, sys, time
+from pathlib import Path
+from hmrb.cli.launch import Processes, launch, restarts
+from hmrb.errors import RunError
+
+class Job:
+    name, folder = "two faults", Path("run")
+    def prepare(self): pass
+    def run(self, world):
+        if world.rank:
+            print(os.getpid(), flush=True)
+        if restarts() == 0:
+            world.barrier()
+            if world.rank:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            world.barrier()  # rank 0 waits here in vain
+        if world.rank:
+            raise RunError("it would fail again")
+        world.barrier()
+
+if __name__ == "__main__":
+    Job.folder.mkdir()
+    sys.exit(launch(Processes(2, False), Job(), max_restarts=3))
+"""
+
+
+def test_a_hung_process_is_named_and_started_again_and_a_known_failure_is_final(tmp_path: Path) -> None:
+    """SIGSTOP closes no connection: without a heartbeat the others would wait forever."""
+    (tmp_path / "two_faults.py").write_text(TWO_FAULTS)
+    process = subprocess.Popen(
+        [sys.executable, "two_faults.py"], cwd=tmp_path, env=os.environ | {"HMRB_PATIENCE_S": "3"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stderr
+    stopped = int(process.stdout.readline())
+    line = process.stderr.readline()
+    os.kill(stopped, signal.SIGKILL)  # the launcher would do so half a minute later
+    done = end(process)
+    said = line + done.stderr
+    assert line.startswith("hmrb: process 0 waited "), said
+    assert "s for process 1 (no heartbeat: stopped, or the machine is down)" in line
+    assert process.returncode == 1
+    assert len(done.stdout.split()) == 1  # one more process 1, and no third
+    assert said.count("hmrb: it would fail again") == 1
+    assert "lost its connection to the others" not in said

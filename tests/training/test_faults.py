@@ -211,6 +211,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(
     assert disturbed.alive() == []
 
 
+@pytest.mark.heavy  # by default: a job that does not train, tests/cli/test_launch.py
 def test_a_process_that_hangs_is_named_and_the_run_goes_on(
     disturbed: Disturbed, whole: tuple[dict[str, Any], float]
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(disturbed: Di
     assert run.damaged.read_bytes() == content
 
 
+@pytest.mark.heavy  # by default: the same job
 def test_what_would_fail_again_is_not_tried_again(disturbed: Disturbed) -> None:
     disturbed.environment["FAULT_ONCE"] = ""
     failed = disturbed("nan", "--cpu-procs", "2", fault="nan_step:6")
