@@ -13,6 +13,7 @@ from hmrb.errors import RequestError
 from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.protocols import ROWS, SELECTED, Benchmark, find_benchmark
 from hmrb.lookup import UnknownName, bind, did_you_mean, find
+from hmrb.plugins import Kind, Plugin, check_packages, find_plugin, only_plugin, refuse_arguments
 from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
 from hmrb.store import Store
 
@@ -22,11 +23,9 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
     model, evals, store = experiment.model, experiment.evals, Store.default()
     checks: list[Callable[[], object]] = [
         partial(find, "body", experiment.body, BODIES),
-        partial(_known, "method", model.method, names.METHODS),
-        partial(_backbone, model.backbone),
-        partial(_known, "head", model.head.name, names.HEADS),
+        *(partial(_named, *use) for use in _uses(experiment)),
+        partial(check_packages, experiment.packages, "the spec"),
         *(partial(trainable, name, store) for name in experiment.data.mix),
-        *(partial(_known, "loss", name, names.LOSSES) for name in experiment.losses),
         *(partial(find_benchmark, name) for name in benches_of(experiment)),
         *(partial(_bind, op) for op in experiment.data.augment),
         *(partial(_measures, row) for row in experiment.published),
@@ -61,12 +60,45 @@ def batch_problems(experiment: Experiment, processes: int) -> list[str]:
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The experiment with all augmentation defaults written out, so that later changes of defaults do not affect it.
+    """The experiment with the defaults of augmentations and plugins written out, and the plugins' packages.
 
-    Raises RequestError if a name or an argument is invalid.
+    Later changes of defaults do not affect it. Raises RequestError if a name or an argument is invalid.
     """
     ops = tuple(op.model_copy(update={"args": _bind(op)}) for op in experiment.data.augment)
-    return experiment.model_copy(update={"data": experiment.data.model_copy(update={"augment": ops})})
+    plugins = {(kind, name): plugin for kind, name, _ in _uses(experiment) if (plugin := _plugin(kind, name))}
+
+    def args(kind: Kind, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        return plugins[kind, name].plain_arguments(given) if (kind, name) in plugins else given
+
+    model = experiment.model
+    changes = {
+        "args": args("method", model.method, model.args),
+        "backbone_args": args("backbone", model.backbone, model.backbone_args),
+        "head": model.head.model_copy(update={"args": args("head", model.head.name, model.head.args)}),
+    }
+    losses = {
+        name: term.model_copy(update={"args": args("loss", name, term.args)})
+        for name, term in experiment.losses.items()
+    }
+    return experiment.model_copy(
+        update={
+            "data": experiment.data.model_copy(update={"augment": ops}),
+            "model": model.model_copy(update=changes),
+            "losses": losses,
+            "packages": {plugin.package: plugin.version for plugin in plugins.values()},
+        }
+    )
+
+
+def _uses(experiment: Experiment) -> list[tuple[Kind, str, dict[str, Any]]]:
+    """What a spec names that another package may offer, with its arguments."""
+    model = experiment.model
+    return [
+        ("method", model.method, model.args),
+        ("backbone", model.backbone, model.backbone_args),
+        ("head", model.head.name, model.head.args),
+        *(("loss", name, term.args) for name, term in experiment.losses.items()),
+    ]
 
 
 def benches_of(experiment: Experiment) -> list[str]:
@@ -84,17 +116,23 @@ def known_benches(names: Sequence[str]) -> list[Benchmark]:
     return rows
 
 
-def _known(kind: str, name: str, known: Sequence[str]) -> str:
-    return find(kind, name, {one: one for one in known})
+def _named(kind: Kind, name: str, args: dict[str, Any]) -> None:
+    """Raises UnknownName, or RequestError if the arguments are not those of that name."""
+    if plugin := _plugin(kind, name):
+        plugin.plain_arguments(args)
+    else:
+        refuse_arguments(kind, name, args)
 
 
-def _backbone(name: str) -> None:
-    """Raises UnknownName. Only a name that is none of the table's needs timm, and torch with it."""
-    key = name.replace("-", "_")
-    if names.BACKBONE_ALIASES.get(key, key) not in names.BACKBONES:
-        from hmrb.models.backbones import find_backbone
+def _plugin(kind: Kind, name: str) -> Plugin | None:
+    """What another package offers under a name, None for a name of hmrb or timm. Raises UnknownName."""
+    if kind != "backbone":
+        return find_plugin(kind, name, OWN[kind])
+    if (plugin := only_plugin(kind, name, OWN[kind])) or name.replace("-", "_") not in OWN[kind]:
+        from hmrb.models.backbones import find_backbone  # only this needs timm, and torch with it
 
         find_backbone(name)
+    return plugin
 
 
 def _bind(op: Op) -> dict[str, Any]:
@@ -127,3 +165,11 @@ def messages(checks: Sequence[Callable[[], object]]) -> list[str]:
         except RequestError as error:
             problems.append(str(error))
     return problems
+
+
+OWN: dict[Kind, tuple[str, ...]] = {
+    "method": names.METHODS,
+    "backbone": (*names.BACKBONES, *names.BACKBONE_ALIASES),
+    "head": names.HEADS,
+    "loss": names.LOSSES,
+}

@@ -23,6 +23,7 @@ from hmrb.formats.files import reason, sha256_of, system_error
 from hmrb.formats.optional import needed
 from hmrb.formats.writing import replacing
 from hmrb.models.hmr import HMR, build_model
+from hmrb.plugins import check_packages
 from hmrb.store import Store
 
 OPSET = 18  # the first with which torch's exporter translates every operator of the models here
@@ -110,6 +111,7 @@ def export_checkpoint(path: Path, out: Path, store: Store, with_body: bool = Fal
 
 def _exportable(checkpoint: Checkpoint, path: Path, store: Store, with_body: bool) -> Exported:
     experiment = checkpoint.experiment()
+    check_packages(experiment.packages, str(path))
     body = load_body(experiment.body, store=store) if with_body else None
     trained = checkpoint.body["sha"]
     if body is not None and trained not in (body.sha, UNKNOWN_BODY):

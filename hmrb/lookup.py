@@ -30,28 +30,32 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
-def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
+def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """Keyword arguments for `function`: `args`, validated against its signature, plus the defaults.
+
+    Messages call it `name`, by default its own.
 
     Raises RequestError with every invalid argument and the arguments that the function takes.
     """
     taken = {p.name: p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    hints = get_type_hints(function, include_extras=True)
+    typed: Any = vars(function).get("__init__", function) if isinstance(function, type) else function
+    hints = get_type_hints(typed, include_extras=True)
+    title = name or function.__name__
     takes = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in taken.values()) or "none"
     problems: list[str] = []
     bound = {p.name: p.default for p in taken.values() if p.default is not p.empty}
-    for name, value in args.items():
-        if name not in taken:
-            problems.append(f"{kind} '{function.__name__}' has no argument '{name}'; it takes {takes}")
+    for key, value in args.items():
+        if key not in taken:
+            problems.append(f"{kind} '{title}' has no argument '{key}'; it takes {takes}")
             continue
         try:
             config = ConfigDict(strict=False)
-            bound[name] = TypeAdapter(hints[name], config=config).validate_python(value)
+            bound[key] = TypeAdapter(hints.get(key, Any), config=config).validate_python(value)
         except ValidationError as error:
             said = error.errors()[0]["msg"]
-            problems.append(f"{kind} '{function.__name__}': {name}={value!r}: {said}")
+            problems.append(f"{kind} '{title}': {key}={value!r}: {said}")
     if missing := [n for n, p in taken.items() if p.default is p.empty and n not in args]:
-        problems.append(f"{kind} '{function.__name__}' needs {', '.join(missing)}")
+        problems.append(f"{kind} '{title}' needs {', '.join(missing)}")
     if problems:
         raise RequestError("\n".join(problems))
     return bound

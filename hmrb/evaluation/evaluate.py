@@ -25,6 +25,7 @@ from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.models.numerics import products_in
 from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World
+from hmrb.plugins import check_packages
 from hmrb.records import GENDERS
 from hmrb.spec import EvalPrecision, auto_workers
 from hmrb.store import Store
@@ -229,6 +230,7 @@ def evaluate_checkpoint(
     The body of an imported checkpoint is unknown: the store's body is used, and the record says `unknown`.
     """
     experiment = checkpoint.experiment()
+    check_packages(experiment.packages, "the checkpoint")
     shard = open_benchmark(benchmark, experiment.body, store)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
     if checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):

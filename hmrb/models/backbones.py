@@ -13,6 +13,7 @@ from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.models import tails
 from hmrb.names import BACKBONE_ALIASES
+from hmrb.plugins import Plugin, offered, only_plugin, refuse_arguments
 from hmrb.spec import ModelSpec
 
 
@@ -47,10 +48,12 @@ class Features(nn.Module):
 
 
 def backbone_name(name: str) -> str:
-    """Resolve a backbone's name, an alias or timm's name to its name in BACKBONES; other timm models keep timm's name.
+    """Resolve a backbone's name, an alias or timm's name to its name in BACKBONES; others keep their name.
 
-    Raises UnknownName with the nearest names in the table and in timm.
+    Raises UnknownName with the nearest names in the table, in other packages and in timm.
     """
+    if plugin := backbone_plugin(name):
+        return plugin.name
     key = BACKBONE_ALIASES.get(name.replace("-", "_"), name.replace("-", "_"))
     if key in BACKBONES:
         return key
@@ -62,8 +65,9 @@ def backbone_name(name: str) -> str:
         return key
     others = [model for model in timm.list_models() if model not in BACKBONES]
     theirs = did_you_mean(key, others).replace(" Did you mean", "; similar:").rstrip("?")
+    known = [*BACKBONES, *offered("backbone")]
     raise UnknownName(
-        f"no backbone named '{name}'.{did_you_mean(key, BACKBONES)} Known: {', '.join(sorted(BACKBONES))},"
+        f"no backbone named '{name}'.{did_you_mean(key, known)} Known: {', '.join(sorted(known))},"
         f" and every timm model{theirs}."
     )
 
@@ -73,6 +77,8 @@ def find_backbone(name: str) -> Backbone:
     key = backbone_name(name)
     if key in BACKBONES:
         return BACKBONES[key]
+    if backbone_plugin(name):
+        return Backbone(key, pretrained=False)
     config = timm.models.get_pretrained_cfg(key)
     return Backbone(key, pretrained=bool(config and config.has_weights))
 
@@ -82,6 +88,9 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
 
     Raises RequestError if it does not have the requested features or does not accept images of this size.
     """
+    if plugin := backbone_plugin(spec.backbone):
+        return _of_plugin(plugin, spec)
+    refuse_arguments("backbone", spec.backbone, spec.backbone_args)
     row = find_backbone(spec.backbone)
     if spec.features == "study":
         if row.study is None:
@@ -104,6 +113,28 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
     if row.channels and spec.features == "mean" and spec.image_px == tails.STUDY_PX:
         return backbone, row.channels
     return backbone, _count(backbone, spec)
+
+
+def backbone_plugin(name: str) -> Plugin | None:
+    """The backbone of another package with this name, or None. Raises RequestError if two or timm have the name."""
+    plugin = only_plugin("backbone", name, (*BACKBONES, *BACKBONE_ALIASES))
+    if plugin and timm.is_model(plugin.name):
+        raise RequestError(f"the {plugin} has the name of a model of timm; uninstall it, or rename its own")
+    return plugin
+
+
+def _of_plugin(plugin: Plugin, spec: ModelSpec) -> tuple[Features, int]:
+    """A backbone of another package, with one more layer that pools its map."""
+    tail = {"mean": tails.MapMean, "flatten": tails.MapFlatten}.get(spec.features)
+    if tail is None:
+        raise RequestError(f"model.features: the {plugin} has no features {spec.features}; use mean or flatten")
+    if spec.drop_path:
+        raise RequestError(f"model.drop_path: the {plugin} has no stochastic depth of hmrb; set it in its own args")
+    network = plugin.build(spec.backbone_args, spec.image_px)
+    if not isinstance(network, nn.Module):
+        raise RequestError(f"the {plugin} makes a {type(network).__name__}, not a torch.nn.Module")
+    backbone = Features(network, tail())
+    return backbone, plugin.tried("does not work as a backbone", lambda: _count(backbone, spec))
 
 
 def keep_no_maps(backbone: Features) -> None:

@@ -1,6 +1,7 @@
 """Regressors: pooled features to pose, shape and camera."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -8,8 +9,11 @@ from torch import Tensor, nn
 
 from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, ROT6D, SMPL_KIND, BodyKind
+from hmrb.errors import RequestError
 from hmrb.geometry import rot6d_to_rotmat
+from hmrb.lookup import find
 from hmrb.models.dropout import drop_factors
+from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import HeadSpec
 
 SMALL_GAIN = 0.01  # of the last layers, so that an untrained head predicts almost the mean body (HMR, CVPR 2018)
@@ -31,14 +35,14 @@ class IterativeHead(nn.Module):
         self.fc1 = nn.Linear(num_features + kind.mean_numbers, spec.hidden)
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
         self.dropout = spec.dropout
-        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
-        _keep_mean(self, kind)
+        self.decpose, self.decshape, self.deccam = decoder_layers(spec.hidden, kind)
+        keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
         body = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1).expand(features.shape[0], -1)
         decoders = Decoders(self)
-        drops = _drops(self, keys, 2 * self.steps, self.fc1.out_features)
+        drops = dropout_factors(self, keys, 2 * self.steps, self.fc1.out_features)
         for step in range(self.steps):
             hidden = self.fc1(torch.cat([features, body], 1))
             hidden = hidden * drops[2 * step] if drops else hidden
@@ -60,15 +64,15 @@ class DirectHead(nn.Module):
         self.dropout = spec.dropout
         widths = {"0": num_features, "3": spec.hidden}  # the layers' names in checkpoints
         self.layers = nn.ModuleDict({name: nn.Linear(width, spec.hidden) for name, width in widths.items()})
-        self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
+        self.decpose, self.decshape, self.deccam = decoder_layers(spec.hidden, kind)
         for decoder in (self.decpose, self.decshape, self.deccam):
             nn.init.zeros_(decoder.bias)
-        _keep_mean(self, kind)
+        keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
         hidden, decoders = features, Decoders(self)
-        drops = _drops(self, keys, len(self.layers), self.decpose.in_features)
+        drops = dropout_factors(self, keys, len(self.layers), self.decpose.in_features)
         for number, layer in enumerate(self.layers.values()):
             hidden = torch.relu(layer(hidden))
             hidden = hidden * drops[number] if drops else hidden
@@ -95,10 +99,11 @@ class Decoders:
         return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 
 
-def _drops(
-    head: "IterativeHead | DirectHead", keys: Int[Tensor, " B"] | None, layers: int, width: int
-) -> tuple[Tensor, ...]:
-    """Dropout's factors for a head's layers; empty where nothing is dropped."""
+def dropout_factors(head: Any, keys: Int[Tensor, " B"] | None, layers: int, width: int) -> tuple[Tensor, ...]:
+    """Factors of dropout for the layers of a head, by its share `dropout`; empty where nothing is dropped.
+
+    They depend on the draws' `keys` alone, so a resumed run repeats them.
+    """
     if not head.training or not head.dropout:
         return ()
     return drop_factors(head.dropout, keys, width, 0, layers - 1)
@@ -118,17 +123,47 @@ def mean_prediction(head: nn.Module, batch: int) -> Prediction:
     return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 
 
-def _keep_mean(head: nn.Module, kind: BodyKind) -> None:
+def keep_mean(head: nn.Module, kind: BodyKind) -> None:
+    """Give a head its mean body, the buffers `init_pose`, `init_shape` and `init_cam`: a body at rest until set."""
     head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(kind.num_joints)[None])
     head.register_buffer("init_shape", torch.zeros(1, kind.num_betas))
     head.register_buffer("init_cam", torch.tensor([[1.0, 0, 0]]))
 
 
-def _decoders(hidden: int, kind: BodyKind) -> list[nn.Linear]:
+def decoder_layers(hidden: int, kind: BodyKind) -> list[nn.Linear]:
+    """The last layers of a head: to 6D rotations, betas and camera."""
     decoders = [nn.Linear(hidden, size) for size in (kind.rot6d_numbers, kind.num_betas, CAMERA)]
     for decoder in decoders:
         nn.init.xavier_uniform_(decoder.weight, gain=SMALL_GAIN)
     return decoders
+
+
+def build_head(num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> nn.Module:
+    """The head of a spec, of hmrb or of another package. Raises RequestError if that is not possible."""
+    if plugin := find_plugin("head", spec.name, HEADS):
+        head: nn.Module = plugin.build(spec.args, num_features, spec, kind)
+        plugin.tried("does not work as a head", lambda: _check(head, num_features, kind))
+        return head
+    refuse_arguments("head", spec.name, spec.args)
+    return find("head", spec.name, HEADS)(num_features, spec, kind)
+
+
+@torch.no_grad()
+def _check(head: Any, num_features: int, kind: BodyKind) -> None:
+    """Raises RequestError if a head lacks its mean body, or predicts something else than a body."""
+    if not isinstance(head, nn.Module):
+        raise RequestError(f"it is a {type(head).__name__}, not a torch.nn.Module")
+    buffers = dict(head.named_buffers())
+    if lacking := [name for name in ("init_pose", "init_shape", "init_cam") if name not in buffers]:
+        raise RequestError(f"it lacks {', '.join(lacking)}; call hmrb.models.head.keep_mean in its constructor")
+    found = head.eval()(torch.zeros(2, num_features), None)
+    head.train()
+    if not isinstance(found, Prediction):
+        raise RequestError(f"it returns a {type(found).__name__}, not a hmrb.batch.Prediction")
+    shapes = [tuple(tensor.shape) for tensor in found.tensors]
+    wanted = [(2, kind.num_joints, 3, 3), (2, kind.num_betas), (2, CAMERA)]
+    if shapes != wanted:
+        raise RequestError(f"for two people it returns shapes {shapes}, expected {wanted}")
 
 
 HEADS: dict[str, Callable[[int, HeadSpec, BodyKind], nn.Module]] = {"iterative": IterativeHead, "direct": DirectHead}

@@ -9,12 +9,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hmrb.batch import Conditioning, Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
+from hmrb.errors import RequestError
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone
 from hmrb.models.crops import CropRule
 from hmrb.models.dropout import drop_paths_by_draw
-from hmrb.models.head import HEADS
+from hmrb.models.head import build_head
 from hmrb.models.weights import initialise
+from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import EvalPrecision, ModelSpec
 from hmrb.store import Store
 
@@ -31,7 +33,7 @@ class HMR(nn.Module):
         super().__init__()
         self.backbone, num_features = build_backbone(spec)
         self.weights_used = initialise(self.backbone, spec, store)
-        self.head = find("head", spec.head.name, HEADS)(num_features, spec.head, kind)
+        self.head = build_head(num_features, spec.head, kind)
         self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn = spec.freeze_bn
         self.crop_rule, self.kind = CropRule(spec.image_px), kind
@@ -69,7 +71,18 @@ def computing_in(precision: EvalPrecision, device: torch.device) -> torch.autoca
 
 def build_model(spec: ModelSpec, store: Store | None = None, kind: BodyKind = SMPL_KIND) -> HMR:
     """Build a spec's model on the CPU, with weights from the store. Raises RequestError if that is not possible."""
-    return find("method", spec.method, MODELS)(spec, store or Store.default(), kind)
+    store = store or Store.default()
+    if plugin := find_plugin("method", spec.method, MODELS):
+        model: HMR = plugin.build(spec.args, spec, store, kind)
+        if lacking := [name for name in PARTS if not hasattr(model, name)]:
+            raise RequestError(f"the {plugin} does not work as a method: it lacks {', '.join(lacking)}")
+        return model
+    refuse_arguments("method", spec.method, spec.args)
+    return find("method", spec.method, MODELS)(spec, store, kind)
+
+
+PARTS = ("backbone", "head", "weights_used", "crop_rule", "kind", "infer")
+"""What hmrb uses of a method; subclasses of HMR have it all."""
 
 
 MODELS: dict[str, Callable[[ModelSpec, Store, BodyKind], HMR]] = {"hmr": HMR}

@@ -39,6 +39,22 @@ class Flatten(Mean):
         return self.map(network, image).flatten(1)
 
 
+class MapMean(Mean):
+    """Global average pooling of a network that returns its last map, or a vector, as it is called."""
+
+    def map(self, network: Any, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C *cells"]:
+        """The network's output, channels first. Raises RequestError if it is none."""
+        last = network(image)
+        if not isinstance(last, Tensor) or last.ndim < 2 or len(last) != len(image):
+            shown = f"shape {tuple(last.shape)}" if isinstance(last, Tensor) else f"a {type(last).__name__}"
+            raise RequestError(f"the network returns {shown} for {len(image)} images, not (B, C) or (B, C, H, W)")
+        return last
+
+
+class MapFlatten(MapMean, Flatten):
+    """Every value of the output of such a network."""
+
+
 class Runs(Mean):
     """The study's pooling of maps that do not have 2048 channels: means of runs of neighbouring values."""
 

@@ -52,7 +52,7 @@ def initialise(backbone: Features, spec: ModelSpec, store: Store) -> str:
         fitted = fit(backbone, _from_timm(row, spec), row.optional, row.timm_name)
         return f"weights: timm's {row.timm_name}: {fitted}"
     tensors, dropped = _features_state(path, name, row, backbone)
-    classifiers = backbone.network.pretrained_cfg["classifier"]  # type: ignore[index]
+    classifiers = getattr(backbone.network, "pretrained_cfg", {"classifier": None})["classifier"]
     heads = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers or ())
     fitted = fit(backbone, tensors, (*row.optional, *(f"network.{head}." for head in heads)), str(path))
     return f"weights: {path}: {Fit(fitted.used, fitted.dropped + dropped, fitted.fresh)}"

@@ -19,6 +19,7 @@ from hmrb.finding import find_model
 from hmrb.lookup import find
 from hmrb.models.crops import CropRule
 from hmrb.models.hmr import HMR, build_model, computing_in
+from hmrb.plugins import check_packages
 from hmrb.spec import Precision
 from hmrb.store import Store
 
@@ -74,6 +75,7 @@ def load_network(
     path = find_model(word, store, notes.append)
     checkpoint = load_checkpoint(path)
     experiment = checkpoint.experiment()
+    check_packages(experiment.packages, str(path))
     body: SMPL | None = None
     try:
         body = load_body(experiment.body, store=store)

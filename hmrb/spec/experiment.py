@@ -12,7 +12,10 @@ from hmrb.spec.fields import SpecModel
 from hmrb.spec.model import STUDY_LOSSES, AdversarySpec, LossTerm, ModelSpec
 from hmrb.spec.optim import OptimSpec, SpeedSpec
 
-ADDED = {"optim.decay": "all"}
+ADDED: dict[str, Any] = {
+    "optim.decay": "all", "packages": {},
+    "model.args": {}, "model.backbone_args": {}, "model.head.args": {}, "losses.*.args": {},
+}  # fmt: skip
 """Fields that older specs lack, and what they did. A recipe leaves them out while they have this value, so that older
 hashes, records and checkpoints stay comparable."""
 
@@ -33,17 +36,28 @@ class Experiment(SpecModel):
     speed: SpeedSpec = SpeedSpec()
     published: tuple[Published, ...] = ()
     expected: tuple[Expected, ...] = ()
+    packages: dict[str, str] = {}
+    """Versions of the other packages that the method, backbone, head and losses come from; a run writes them."""
 
     def recipe(self) -> dict[str, Any]:
         """The fields that determine the run's results, as plain values: no file, speed or reference-number settings."""
         left_out: dict[str, Any] = dict.fromkeys(("checkpoints", "speed", "published", "expected"), True)
         tree = self.model_dump(mode="json", exclude=left_out | {"data": {"workers"}})
         for key, before in ADDED.items():
-            table, field = key.split(".")
-            if tree[table][field] == before:
-                del tree[table][field]
+            *tables, field = key.split(".")
+            for table in _tables(tree, tables):
+                if table[field] == before:
+                    del table[field]
         return tree
 
     def sha(self) -> str:
         """12 hex digits of the recipe's hash: equal for equal runs."""
         return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _tables(tree: dict[str, Any], path: list[str]) -> list[dict[str, Any]]:
+    """The tables at a path of keys; `*` is every key."""
+    found = [tree]
+    for key in path:
+        found = [inner for table in found for inner in (table.values() if key == "*" else [table[key]])]
+    return found

@@ -1,6 +1,6 @@
 """The tables `model` and `losses`: the network and what it learns from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -16,6 +16,8 @@ class HeadSpec(SpecModel):
     steps: Positive = 3
     hidden: Annotated[int, Field(gt=0, le=MOST_HIDDEN)] = 1024
     dropout: Share = 0.5
+    args: dict[str, Any] = {}
+    """Arguments of a head of another package."""
 
 
 def _on_or_off(value: object) -> object:
@@ -30,7 +32,11 @@ class ModelSpec(SpecModel):
     """The network that predicts a body from a picture."""
 
     method: str = "hmr"
+    args: dict[str, Any] = {}
+    """Arguments of a method of another package."""
     backbone: str = "resnet50"
+    backbone_args: dict[str, Any] = {}
+    """Arguments of a backbone of another package."""
     weights: str = "imagenet"
     """Initial weights: `none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
     features: Literal["mean", "flatten", "study"] = "mean"
@@ -53,6 +59,8 @@ class LossTerm(SpecModel):
 
     distance: Literal["l1", "mse", "smooth_l1"]
     weight: Weight
+    args: dict[str, Any] = {}
+    """Arguments of a loss of another package."""
 
 
 class AdversarySpec(SpecModel):

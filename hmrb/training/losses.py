@@ -7,6 +7,7 @@ over the global batch, so the loss does not depend on how a batch is split over 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +17,10 @@ from torch.profiler import record_function
 
 from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, Mesh
+from hmrb.errors import RunError
 from hmrb.geometry import project
+from hmrb.lookup import find
+from hmrb.plugins import Plugin, find_plugin, refuse_arguments
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
 
@@ -115,6 +119,8 @@ class Losses:
 
     def __init__(self, terms: Mapping[str, LossTerm], body: SMPL) -> None:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
+        self.functions = {name: loss_function(name, term) for name, term in self.terms.items()}
+        self.needs_mesh = "vertices" in self.terms or any(needs_mesh(one) for one in self.functions.values())
         self.body = body
         self.origins = origin_rows(body.kind.keypoints).to(body.template.device)
 
@@ -129,13 +135,13 @@ class Losses:
         out = {}
         for name, term in self.terms.items():
             distance = partial(DISTANCES[term.distance], reduction="none")
-            loss = LOSSES[name](pair, distance)
+            loss = self.functions[name](pair, distance)
             out[name] = scaled(loss, term.weight)
         return out
 
     def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
-        """Pose prediction and labels; without a term on vertices, only the vertices that the joints depend on."""
-        whole_mesh, skeleton = "vertices" in self.terms, self.body.kind.keypoints
+        """Pose prediction and labels; without a term that needs them, only the vertices that the joints depend on."""
+        whole_mesh, skeleton = self.needs_mesh, self.body.kind.keypoints
         label_vertices = None
         if whole_mesh:  # prediction and label in one call: half the launches
             both = (torch.cat([prediction.rotmats, batch.rotmats]), torch.cat([prediction.betas, batch.betas]))
@@ -145,6 +151,35 @@ class Losses:
             mesh = self.body(prediction.rotmats, prediction.betas, skeleton)
         joints = self.body.joints(mesh, skeleton)
         return LossPair(prediction, joints, mesh, batch, label_vertices, labelled, self.origins, batch.has_body.float())
+
+
+def loss_function(name: str, term: LossTerm) -> Callable[[LossPair, Distance], Tensor]:
+    """The loss named `name`, of hmrb or of another package. Raises RequestError if that is not possible."""
+    if plugin := find_plugin("loss", name, LOSSES):
+        return PluginLoss(plugin, partial(plugin.load(), **plugin.arguments(term.args)))
+    refuse_arguments("loss", name, term.args)
+    return find("loss", name, LOSSES)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginLoss:
+    """A loss of another package. If it has the attribute `needs_mesh`, it receives the vertices of the label, too."""
+
+    plugin: Plugin
+    function: partial[Any]
+
+    def __call__(self, pair: LossPair, distance: Distance) -> Tensor:
+        """The loss. Raises RunError if it is not one number."""
+        loss = self.function(pair, distance)
+        if not isinstance(loss, Tensor) or loss.shape:
+            shown = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise RunError(f"the {self.plugin} returned {shown}; a loss is a tensor of one number, without axes")
+        return loss
+
+
+def needs_mesh(function: Callable[..., Tensor]) -> bool:
+    """Whether a loss of another package asks for all vertices."""
+    return isinstance(function, PluginLoss) and bool(getattr(function.function.func, "needs_mesh", False))
 
 
 def scaled(value: Tensor, factor: float) -> Tensor:
