@@ -4,7 +4,19 @@ from hmrb.spec.data import DataSpec, LabelKind, Op, auto_workers
 from hmrb.spec.evals import CheckpointSpec, EvalSpec, Expected, Published
 from hmrb.spec.experiment import ADDED, Experiment
 from hmrb.spec.fields import EvalPrecision, Positive, Precision, Rate, Share, SpecError, SpecModel, Weight
-from hmrb.spec.model import STUDY_LOSSES, AdversarySpec, HeadSpec, LossTerm, ModelSpec
+from hmrb.spec.model import (
+    STUDY_LOSSES,
+    AdversarySpec,
+    AnyHeadSpec,
+    BoxInput,
+    DecoderHeadSpec,
+    HeadSpec,
+    LossTerm,
+    ModelSpec,
+    PartAttentionHeadSpec,
+    Rotation,
+    TokenHeadSpec,
+)
 from hmrb.spec.optim import OptimSpec, SpeedSpec
 from hmrb.spec.reading import dump_experiment, load_experiment, parse_experiment
 
@@ -12,8 +24,11 @@ __all__ = [
     "ADDED",
     "STUDY_LOSSES",
     "AdversarySpec",
+    "AnyHeadSpec",
+    "BoxInput",
     "CheckpointSpec",
     "DataSpec",
+    "DecoderHeadSpec",
     "EvalPrecision",
     "EvalSpec",
     "Expected",
@@ -24,14 +39,17 @@ __all__ = [
     "ModelSpec",
     "Op",
     "OptimSpec",
+    "PartAttentionHeadSpec",
     "Positive",
     "Precision",
     "Published",
     "Rate",
+    "Rotation",
     "Share",
     "SpecError",
     "SpecModel",
     "SpeedSpec",
+    "TokenHeadSpec",
     "Weight",
     "auto_workers",
     "dump_experiment",

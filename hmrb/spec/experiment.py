@@ -15,6 +15,7 @@ from hmrb.spec.optim import OptimSpec, SpeedSpec
 ADDED: dict[str, Any] = {
     "optim.decay": "all", "packages": {},
     "model.args": {}, "model.backbone_args": {}, "model.head.args": {}, "losses.*.args": {},
+    "model.head.box": "none", "model.crop": "square", "model.camera": "crop_weak",
 }  # fmt: skip
 """Fields that older specs lack, and what they did. A recipe leaves them out while they have this value, so that older
 hashes, records and checkpoints stay comparable."""
@@ -46,7 +47,7 @@ class Experiment(SpecModel):
         for key, before in ADDED.items():
             *tables, field = key.split(".")
             for table in _tables(tree, tables):
-                if table[field] == before:
+                if field in table and table[field] == before:
                     del table[field]
         return tree
 

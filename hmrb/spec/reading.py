@@ -11,6 +11,7 @@ from hmrb.formats.yaml_text import MAX_BYTES, YamlProblem, load_yaml
 from hmrb.lookup import did_you_mean
 from hmrb.spec.experiment import Experiment
 from hmrb.spec.fields import SpecError
+from hmrb.spec.model import HEAD_TABLES
 
 SHOWN = 200  # letters of a wrong value in a message
 
@@ -65,9 +66,10 @@ def _lay(tree: dict[str, Any], override: str) -> None:
 
 def _problem(detail: Any) -> str:
     """Formats a pydantic error: `losses.keypoints3d.weigth: no such field; did you mean 'weight'?`"""
-    keys = [str(key) for key in detail["loc"]]
+    place = [str(key) for key in detail["loc"]]
+    keys = place[:2] + place[3:] if place[:2] == ["model", "head"] and place[2:] else place  # without the table's tag
     if detail["type"] == "extra_forbidden":
-        fields = _fields_at(keys[:-1])
+        fields = _fields_at(place[:-1])
         near = did_you_mean(keys[-1], fields).replace(" Did", "; did")
         return f"{'.'.join(keys)}: no such field{near or '; known: ' + ', '.join(fields)}"
     if detail["type"] == "missing":
@@ -84,6 +86,8 @@ def _fields_at(keys: list[str]) -> list[str]:
     for key in keys:
         if _is_model(kind) and key in kind.model_fields:
             kind = kind.model_fields[key].annotation
+        if key in HEAD_TABLES:
+            kind = HEAD_TABLES[key]
         kind = next(filter(_is_model, _parts(kind)), kind)
     return list(kind.model_fields) if _is_model(kind) else []
 
