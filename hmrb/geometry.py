@@ -1,6 +1,7 @@
 """Rotations, projection and alignment, as pure functions on tensors."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -49,18 +50,30 @@ def rotmat_to_rotvec(rotmat: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 3"]:
     return quaternion[..., 1:] * scale
 
 
-def rot6d_to_rotmat(rot6d: Float[Tensor, "*N 6"]) -> Float[Tensor, "*N 3 3"]:
-    """Gram-Schmidt on the two columns of a row-major 3x2 matrix (Zhou et al., CVPR 2019)."""
-    columns = rot6d.unflatten(-1, (3, 2))
-    first = normalize(columns[..., 0], dim=-1)
-    second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
+Layout6D = Literal["interleaved", "triplets", "rows"]
+
+
+def rot6d_to_rotmat(rot6d: Float[Tensor, "*N 6"], layout: Layout6D = "interleaved") -> Float[Tensor, "*N 3 3"]:
+    """Gram-Schmidt on two vectors (Zhou et al., CVPR 2019).
+
+    The six numbers are a row-major 3x2 matrix whose columns are the vectors and become columns of the rotation
+    (`interleaved`: HMR, SPIN, CLIFF); or one vector after the other, which become columns (`triplets`: HMR2.0) or rows
+    (`rows`: TokenHMR).
+    """
+    a, b = rot6d.unflatten(-1, (3, 2)).unbind(-1) if layout == "interleaved" else rot6d.unflatten(-1, (2, 3)).unbind(-2)
+    first = normalize(a, dim=-1)
+    second = b - (first * b).sum(-1, keepdim=True) * first
     second = normalize(second, dim=-1)
-    return torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], -1)
+    axis = -2 if layout == "rows" else -1
+    return torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], axis)
 
 
-def rotmat_to_rot6d(rotmat: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N 6"]:
-    """The first two columns as a row-major 3x2 matrix; the inverse of rot6d_to_rotmat."""
-    return rotmat[..., :2].flatten(-2)
+def rotmat_to_rot6d(rotmat: Float[Tensor, "*N 3 3"], layout: Layout6D = "interleaved") -> Float[Tensor, "*N 6"]:
+    """The first two columns (for `rows`: the first two rows) as six numbers; the inverse of rot6d_to_rotmat."""
+    if layout == "rows":
+        return rotmat[..., :2, :].flatten(-2)
+    columns = rotmat[..., :2]
+    return (columns if layout == "interleaved" else columns.mT).flatten(-2)
 
 
 def camera_translation(camera: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B 3"]:
