@@ -78,11 +78,13 @@ class Batch:
 class Conditioning:
     """Where the crops of a batch come from, for methods that look at more than the crop. Pixels of the pictures.
 
-    The first pixel's centre is 0. `box` is x, y, width, height; `picture_px` width, height; `crop` maps a picture to
-    the crop. Where `has_intrinsics` is false, `intrinsics` are those of the method's rule and nobody's measurement.
+    The first pixel's centre is 0. `square` is centre x, y and side of the square that the method's crop rule makes of a
+    person's box, not the box itself: box descriptors and the camera in the whole picture are made of it. `picture_px`
+    is width, height; `crop` maps a picture to the crop. Where `has_intrinsics` is false, `intrinsics` are those of the
+    method's rule and nobody's measurement.
     """
 
-    box: Float[Tensor, "B 4"]
+    square: Float[Tensor, "B 3"]
     picture_px: Float[Tensor, "B 2"]
     crop: Float[Tensor, "B 2 3"]
     intrinsics: Float[Tensor, "B 3 3"]

@@ -106,7 +106,7 @@ def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Co
         return [[camera.focal_px, 0, camera.center_px[0]], [0, camera.focal_px, camera.center_px[1]], [0, 0, 1]]
 
     return Conditioning(
-        box=torch.tensor([crop.given.box for crop in crops], dtype=torch.float32),
+        square=torch.tensor([crop.square for crop in crops], dtype=torch.float32),
         picture_px=torch.tensor(sizes, dtype=torch.float32),
         crop=torch.from_numpy(np.stack([crop.matrix for crop in crops]).astype(np.float32)),
         intrinsics=torch.tensor([matrix(crop.camera) for crop in crops], dtype=torch.float32),
