@@ -23,7 +23,7 @@ from hmrb.formats.files import reason, short_sha
 from hmrb.models.demo import DEMO, DEMO_NAME, named_checkpoint
 from hmrb.models.importing import import_model
 from hmrb.models.weight_files import WeightsError
-from hmrb.models.zoo import SUFFIXES, find_row, near
+from hmrb.models.zoo import FAMILIES, SUFFIXES, find_row, licences, near
 from hmrb.spec import parse_experiment
 from hmrb.store import Store
 
@@ -65,9 +65,11 @@ def results_folder(checkpoint: Path, store: Store) -> Path:
 def imported_checkpoint(file: Path, kind: str | None = None, backbone: str | None = None) -> tuple[Checkpoint, str]:
     """Another project's file as a checkpoint, and a report on its tensors. Raises WeightsError."""
     imported = import_model(file, kind, backbone)
+    family = FAMILIES.get(imported.family)
+    licence = f"; {licences(family)}" if family else ""
     tree = {
         "name": "imported",
-        "body": "smpl",
+        "body": imported.body,
         "model": imported.spec.model_dump(mode="json"),
         "data": {"mix": {"unknown": 1.0}},
         "evals": {"benches": [], "select_on": None},
@@ -77,14 +79,14 @@ def imported_checkpoint(file: Path, kind: str | None = None, backbone: str | Non
         model=imported.arrays,
         training={},
         step=0,
-        body={"name": "smpl", "sha": UNKNOWN_BODY},
+        body={"name": imported.body, "sha": UNKNOWN_BODY},
         shards={},
-        chosen_by=f"unknown: imported from {file.name}, sha {short_sha(file)}, of {imported.made_by}",
+        chosen_by=f"unknown: imported from {file.name}, sha {short_sha(file)}, of {imported.made_by}{licence}",
         score=None,
         code_version=code_version(),
         torch_version=str(torch.__version__),
     )
-    return checkpoint, imported.report
+    return checkpoint, f"{imported.report}{licence.replace('; ', chr(10) + '  ', 1)}"
 
 
 def _ours(path: Path, store: Store, tell: Callable[[str], object]) -> Path:

@@ -1,11 +1,11 @@
 """Names that specs use for code in torch: a spec is checked by them before torch is imported."""
 
 METHODS = ("hmr",)
-HEADS = ("iterative", "direct")
+HEADS = ("iterative", "direct", "decoder")
 LOSSES = ("keypoints3d", "keypoints2d", "vertices", "pose", "betas")
 BACKBONES = (  # timm's models have timm's names besides
     "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "efficientnet_b5", "vit_b16", "swin_t",
-    "twins_svt_b", "twins_pcpvt_b", "mini",
+    "twins_svt_b", "twins_pcpvt_b", "hrnet_w48", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini",
 )  # fmt: skip
 
 # The study's own spellings.

@@ -4,7 +4,7 @@ from hmrb import names
 from hmrb.evaluation.metric_table import METRIC_TABLE
 from hmrb.evaluation.metrics import METRICS
 from hmrb.models.backbones import BACKBONES
-from hmrb.models.head import HEADS
+from hmrb.models.heads import HEADS
 from hmrb.models.hmr import MODELS
 from hmrb.training.losses import LOSSES
 

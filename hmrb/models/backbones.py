@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.models import tails
+from hmrb.models.vitpose import SIZES as VITPOSE
+from hmrb.models.vitpose import build_vitpose
 from hmrb.names import BACKBONE_ALIASES
 from hmrb.plugins import Plugin, offered, only_plugin, refuse_arguments
 from hmrb.spec import ModelSpec
@@ -32,6 +34,8 @@ class Backbone:
     study: Callable[[Any], tails.Mean] | None = None
     optional: tuple[str, ...] = ()
     pretrained: bool = True
+    make: Callable[[str, int, int, float], nn.Module] | None = None
+    """Builds a network that timm does not have, from its name, the image's height and width, and `drop_path`."""
 
 
 class Features(nn.Module):
@@ -41,8 +45,8 @@ class Features(nn.Module):
         super().__init__()
         self.network, self.tail = network, tail
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """Compute features of normalised images."""
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F *cells"]:
+        """Compute features of normalised images: a vector, or a map for heads that look at places."""
         features: Tensor = self.tail(self.network, image)
         return features
 
@@ -101,18 +105,36 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 f"model.image_px: features study need {tails.STUDY_PX} px, as in the study, not {spec.image_px};"
                 " use features mean for other sizes"
             )
-    args = network_args(row, spec.image_px) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
+    height, width = seen_px(spec)
     try:
-        network = timm.create_model(row.timm_name, pretrained=False, **args)
+        if row.make:
+            network = row.make(backbone_name(spec.backbone), height, width, spec.drop_path)
+        else:
+            args = network_args(row, height, width) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
+            network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise RequestError(
-            f"backbone '{spec.backbone}' cannot be built for {spec.image_px} px: {_said(error)}"
+            f"backbone '{spec.backbone}' cannot be built for {height} x {width} px: {_said(error)}"
         ) from None
-    tail = {"mean": tails.Mean, "flatten": tails.Flatten}.get(spec.features)
+    tail = {"mean": tails.Mean, "flatten": tails.Flatten, "map": tails.Map}.get(spec.features)
     backbone = Features(network, tail() if tail else row.study(network))  # type: ignore[misc]
-    if row.channels and spec.features == "mean" and spec.image_px == tails.STUDY_PX:
+    if row.channels and spec.features in ("mean", "map") and spec.image_px == tails.STUDY_PX:
         return backbone, row.channels
     return backbone, _count(backbone, spec)
+
+
+def seen_px(spec: ModelSpec) -> tuple[int, int]:
+    """Height and width of what the backbone sees of a crop."""
+    columns = seen_columns(spec)
+    return spec.image_px, spec.image_px if columns == slice(None) else columns.stop - columns.start
+
+
+def seen_columns(spec: ModelSpec) -> slice:
+    """The columns of a crop that the backbone sees: all, or of 256 the middle 192."""
+    if spec.crop == "square":
+        return slice(None)
+    aside = spec.image_px // 8
+    return slice(aside, spec.image_px - aside)
 
 
 def backbone_plugin(name: str) -> Plugin | None:
@@ -147,11 +169,12 @@ def keep_no_maps(backbone: Features) -> None:
         raise RequestError(f"speed.checkpointing: timm does not support it for {name}; leave it out") from None
 
 
-def network_args(row: Backbone, image_px: int) -> dict[str, Any]:
+def network_args(row: Backbone, height: int, width: int) -> dict[str, Any]:
     """Arguments of timm's `create_model`: no classifier, and the image size if the network has a fixed input size."""
     config = timm.models.get_pretrained_cfg(row.timm_name)
-    fixed = config is not None and config.fixed_input_size and config.input_size[-1] != image_px
-    return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": image_px} if fixed else {})}
+    fixed = config is not None and config.fixed_input_size and tuple(config.input_size[-2:]) != (height, width)
+    size = height if height == width else (height, width)
+    return {"num_classes": 0, "global_pool": "", **row.args, **({"img_size": size} if fixed else {})}
 
 
 @torch.enable_grad()
@@ -162,13 +185,14 @@ def _count(backbone: Features, spec: ModelSpec) -> int:
     """
     was_training, parameters = backbone.training, list(backbone.parameters())
     try:
-        features = backbone.eval()(torch.zeros(1, 3, spec.image_px, spec.image_px))
+        features = backbone.eval()(torch.zeros(1, 3, *seen_px(spec)))
         gradients = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
     except RequestError as error:
         raise RequestError(f"backbone '{spec.backbone}' has no features '{spec.features}': {error}") from None
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise RequestError(
-            f"backbone '{spec.backbone}' does not accept images of {spec.image_px} px: {_said(error)}"
+            f"backbone '{spec.backbone}' does not accept images of {spec.image_px} px"
+            f"{' (tall)' if spec.crop == 'tall' else ''}: {_said(error)}"
         ) from None
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
@@ -193,6 +217,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
     "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
     "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
+    "hrnet_w48": Backbone("hrnet_w48.ms_in1k", 2048, optional=HRNET_OPTIONAL),
     "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, study=tails.plain),
     "vit_b16": Backbone(
         "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
@@ -203,6 +228,11 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
     "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
+    # Start from pose networks: model.weights is coco or the path of a file of ViTPose.
+    **{
+        name: Backbone(name, size.width, pretrained=False, optional=("network.last_norm.",), make=build_vitpose)
+        for name, size in VITPOSE.items()
+    },
     # For CPUs: a ResNet with one block per stage and a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip

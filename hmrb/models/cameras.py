@@ -37,7 +37,7 @@ def middle_px(place: Conditioning, camera: CameraKind) -> Float[Tensor, "B 2"]:
 
 
 def box_numbers(kind: BoxInput, place: Conditioning, camera: CameraKind) -> Float[Tensor, "B 3"]:
-    """What a head is told of the crop's place: offset of its centre from the picture's, and size, over the focal length.
+    """What a head is told of the crop: its offset from the picture's middle and its size, over the focal length.
 
     The picture's middle is half its size, as in the methods' code.
     """

@@ -1,6 +1,5 @@
 """Regressors: pooled features to pose, shape and camera."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 from hmrb.batch import Prediction
 from hmrb.bodykind import CAMERA, ROT6D, SMPL_KIND, BodyKind
 from hmrb.errors import RequestError
-from hmrb.geometry import rot6d_to_rotmat
-from hmrb.lookup import find
+from hmrb.geometry import Layout6D, rot6d_to_rotmat, rotmat_to_rot6d
+from hmrb.models.cameras import BOX_NUMBERS
 from hmrb.models.dropout import drop_factors
-from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import HeadSpec
 
 SMALL_GAIN = 0.01  # of the last layers, so that an untrained head predicts almost the mean body (HMR, CVPR 2018)
@@ -28,18 +26,29 @@ class IterativeHead(nn.Module):
     init_pose: Tensor
     init_shape: Tensor
     init_cam: Tensor
+    rotation = "interleaved"
 
     def __init__(self, num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
-        self.steps = spec.steps
-        self.fc1 = nn.Linear(num_features + kind.mean_numbers, spec.hidden)
+        self.steps, self.box = spec.steps, spec.box
+        told = BOX_NUMBERS if spec.box != "none" else 0
+        self.fc1 = nn.Linear(num_features + told + kind.mean_numbers, spec.hidden)
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
         self.dropout = spec.dropout
         self.decpose, self.decshape, self.deccam = decoder_layers(spec.hidden, kind)
         keep_mean(self, kind)
 
-    def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
+    def forward(
+        self,
+        features: Float[Tensor, "B F"],
+        keys: Int[Tensor, " B"] | None = None,
+        box: Float[Tensor, "B 3"] | None = None,
+    ) -> Prediction:
+        """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0.
+
+        `box` is what the head is told of the crop's place, where `spec.box` asks for it.
+        """
+        features = features if box is None else torch.cat([features, box], 1)
         body = torch.cat([self.init_pose, self.init_shape, self.init_cam], 1).expand(features.shape[0], -1)
         decoders = Decoders(self)
         drops = dropout_factors(self, keys, 2 * self.steps, self.fc1.out_features)
@@ -58,6 +67,7 @@ class DirectHead(nn.Module):
     init_pose: Tensor
     init_shape: Tensor
     init_cam: Tensor
+    rotation, box = "interleaved", "none"
 
     def __init__(self, num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
@@ -83,9 +93,10 @@ class DirectHead(nn.Module):
 class Decoders:
     """A head's layers for pose, betas and camera as one product; each keeps its own parameters."""
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: Any) -> None:
         layers = [getattr(head, name) for name in ("decpose", "decshape", "deccam")]
         self.sizes = [layer.out_features for layer in layers]
+        self.rotation = rotation_of(head)
         self.weight = torch.cat([layer.weight for layer in layers])
         self.bias = torch.cat([layer.bias for layer in layers])
 
@@ -96,7 +107,7 @@ class Decoders:
     def prediction(self, body: Float[Tensor, "B M"]) -> Prediction:
         """The body that these numbers describe."""
         pose, betas, camera = body.split(self.sizes, 1)
-        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
+        return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D)), self.rotation), betas, camera)
 
 
 def dropout_factors(head: Any, keys: Int[Tensor, " B"] | None, layers: int, width: int) -> tuple[Tensor, ...]:
@@ -110,22 +121,35 @@ def dropout_factors(head: Any, keys: Int[Tensor, " B"] | None, layers: int, widt
 
 
 def set_mean(head: nn.Module, mean: Float[Tensor, " M"]) -> None:
-    """Set the body that the regressor starts from: 6D rotations, betas and camera, concatenated."""
+    """Set the body that the regressor starts from: 6D rotations (interleaved), betas and camera, concatenated.
+
+    A head that reads six numbers in another way gets the same rotations in its own.
+    """
     buffers = [getattr(head, name) for name in ("init_pose", "init_shape", "init_cam")]
     sizes = [buffer.shape[1] for buffer in buffers]
-    for buffer, part in zip(buffers, mean.split(sizes), strict=True):
+    pose, *others = mean.split(sizes)
+    if (layout := rotation_of(head)) != "interleaved":
+        pose = rotmat_to_rot6d(rot6d_to_rotmat(pose.view(-1, ROT6D)), layout).flatten()
+    for buffer, part in zip(buffers, (pose, *others), strict=True):
         buffer.copy_(part[None])
+
+
+def rotation_of(head: nn.Module) -> Layout6D:
+    """How a head reads six numbers as a rotation; heads of other packages as HMR does, unless they say otherwise."""
+    layout: Layout6D = getattr(head, "rotation", "interleaved")
+    return layout
 
 
 def mean_prediction(head: nn.Module, batch: int) -> Prediction:
     """The body that the regressor starts from, for any image: the baseline of every result."""
     pose, betas, camera = (getattr(head, name).expand(batch, -1) for name in ("init_pose", "init_shape", "init_cam"))
-    return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
+    return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D)), rotation_of(head)), betas, camera)
 
 
 def keep_mean(head: nn.Module, kind: BodyKind) -> None:
     """Give a head its mean body, the buffers `init_pose`, `init_shape` and `init_cam`: a body at rest until set."""
-    head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(kind.num_joints)[None])
+    at_rest = rotmat_to_rot6d(torch.eye(3), rotation_of(head))
+    head.register_buffer("init_pose", at_rest.repeat(kind.num_joints)[None])
     head.register_buffer("init_shape", torch.zeros(1, kind.num_betas))
     head.register_buffer("init_cam", torch.tensor([[1.0, 0, 0]]))
 
@@ -138,18 +162,8 @@ def decoder_layers(hidden: int, kind: BodyKind) -> list[nn.Linear]:
     return decoders
 
 
-def build_head(num_features: int, spec: HeadSpec, kind: BodyKind = SMPL_KIND) -> nn.Module:
-    """The head of a spec, of hmrb or of another package. Raises RequestError if that is not possible."""
-    if plugin := find_plugin("head", spec.name, HEADS):
-        head: nn.Module = plugin.build(spec.args, num_features, spec, kind)
-        plugin.tried("does not work as a head", lambda: _check(head, num_features, kind))
-        return head
-    refuse_arguments("head", spec.name, spec.args)
-    return find("head", spec.name, HEADS)(num_features, spec, kind)
-
-
 @torch.no_grad()
-def _check(head: Any, num_features: int, kind: BodyKind) -> None:
+def check_head(head: Any, num_features: int, kind: BodyKind) -> None:
     """Raises RequestError if a head lacks its mean body, or predicts something else than a body."""
     if not isinstance(head, nn.Module):
         raise RequestError(f"it is a {type(head).__name__}, not a torch.nn.Module")
@@ -164,6 +178,3 @@ def _check(head: Any, num_features: int, kind: BodyKind) -> None:
     wanted = [(2, kind.num_joints, 3, 3), (2, kind.num_betas), (2, CAMERA)]
     if shapes != wanted:
         raise RequestError(f"for two people it returns shapes {shapes}, expected {wanted}")
-
-
-HEADS: dict[str, Callable[[int, HeadSpec, BodyKind], nn.Module]] = {"iterative": IterativeHead, "direct": DirectHead}

@@ -11,13 +11,14 @@ from hmrb.batch import Conditioning, Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.errors import RequestError
 from hmrb.lookup import find
-from hmrb.models.backbones import build_backbone
+from hmrb.models.backbones import build_backbone, seen_columns
+from hmrb.models.cameras import box_numbers
 from hmrb.models.crops import CropRule
 from hmrb.models.dropout import drop_paths_by_draw
-from hmrb.models.head import build_head
+from hmrb.models.heads import build_head
 from hmrb.models.weights import initialise
 from hmrb.plugins import find_plugin, refuse_arguments
-from hmrb.spec import EvalPrecision, ModelSpec
+from hmrb.spec import BoxInput, EvalPrecision, ModelSpec
 from hmrb.store import Store
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,25 +36,43 @@ class HMR(nn.Module):
         self.weights_used = initialise(self.backbone, spec, store)
         self.head = build_head(num_features, spec.head, kind)
         self._drop_paths = drop_paths_by_draw(self.backbone)
-        self.freeze_bn = spec.freeze_bn
+        self.freeze_bn, self.camera = spec.freeze_bn, spec.camera
+        self.box: BoxInput = getattr(self.head, "box", "none")
+        self.columns = seen_columns(spec)
         self.crop_rule, self.kind = CropRule(spec.image_px), kind
         self.train()
 
-    def forward(self, image: Float[Tensor, "B 3 H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
+    @property
+    def needs_place(self) -> bool:
+        """Whether the model or its camera looks at more than the crop."""
+        return self.box != "none" or self.camera != "crop_weak"
+
+    def forward(
+        self,
+        image: Float[Tensor, "B 3 H W"],
+        keys: Int[Tensor, " B"] | None = None,
+        place: Conditioning | None = None,
+    ) -> Prediction:
         """Predict the body in normalised RGB crops. The regressor never computes in half precision.
 
-        `keys`, one per draw, determine what dropout and stochastic depth leave out; training requires them.
+        `keys`, one per draw, determine what dropout and stochastic depth leave out; training requires them. `place` is
+        where the crops lie in their pictures; a head with `box` requires it, raises ValueError without.
         """
         for drop_path in self._drop_paths:
             drop_path.keys = keys
-        features = self.backbone(image)
+        features = self.backbone(image[..., self.columns])
         with torch.autocast(image.device.type, enabled=False):
-            prediction: Prediction = self.head(features.float(), keys)
+            told: tuple[Tensor, ...] = ()
+            if self.box != "none":
+                if place is None:
+                    raise ValueError("a head with `box` needs the place of the crops: model(image, keys, place)")
+                told = (box_numbers(self.box, place, self.camera),)
+            prediction: Prediction = self.head(features.float(), keys, *told)
         return prediction
 
     def infer(self, image: Float[Tensor, "B 3 H W"], conditioning: Conditioning) -> Prediction:
-        """Predict the body in crops that `crop_rule` cut. HMR looks at nothing but the crop."""
-        return self(image)
+        """Predict the body in crops that `crop_rule` cut."""
+        return self(image, None, conditioning)
 
     def train(self, mode: bool = True) -> "HMR":
         """As in any module, except that frozen BatchNorm stays in evaluation mode."""

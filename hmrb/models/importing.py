@@ -10,6 +10,8 @@ from hmrb.lookup import find
 from hmrb.models.backbones import backbone_name
 from hmrb.models.foreign import THEIRS, components_of, recognise, renamed
 from hmrb.models.hmr import build_model
+from hmrb.models.methods import METHODS
+from hmrb.models.methods.released import read_released, recognise_released
 from hmrb.models.weight_files import BOXES, WeightsError, read_weights, tensors_of
 from hmrb.models.weights import fit
 from hmrb.spec import HeadSpec, ModelSpec
@@ -23,6 +25,9 @@ class Imported:
     arrays: dict[str, Tensor]
     made_by: str
     report: str
+    body: str = "smpl"
+    family: str = ""
+    """The model zoo's family whose licence the file is under, if the layout tells it."""
 
 
 def import_model(path: Path, kind: str | None = None, backbone: str | None = None) -> Imported:
@@ -34,7 +39,15 @@ def import_model(path: Path, kind: str | None = None, backbone: str | None = Non
     content = read_weights(path)
     if {"format", "spec", "model"} <= content.keys():
         raise WeightsError(f"{path}: already an hmrb checkpoint; pass it to hmrb eval directly")
-    parts = components_of(tensors_of(content, path))
+    tensors = tensors_of(content, path)
+    if released := recognise_released(tensors):
+        if wanted not in ("", released.fields["method"]):
+            raise WeightsError(f"{path}: looks like a file of {released.title}, not of {kind}; omit --as")
+        if backbone and backbone_name(backbone) != released.fields["backbone"]:
+            raise WeightsError(f"{path}: its backbone is '{released.fields['backbone']}', not '{backbone}'")
+        spec, arrays, report = read_released(released, tensors, path)
+        return Imported(spec, arrays, released.title, report, released.body, released.family)
+    parts = components_of(tensors)
     if parts.kind not in MADE_BY:
         raise WeightsError(f"{path}: {_no_model(parts.backbone, parts.rest)}")
     if wanted not in ("", parts.kind):
@@ -84,7 +97,10 @@ def _no_model(backbone: dict[str, Tensor], rest: Counter[str]) -> str:
 
 ODD = ("hrnet_w32", "vit_b16", "swin_t", "twins_svt_b", "twins_pcpvt_b")  # their study features differ from mean
 MADE_BY = {"hmr": "the study or mmhuman3d (their files look alike)", "spin": "SPIN"}
-KINDS = {"study": "hmr", "mmhuman3d": "hmr", "spin": "spin", "mmpose": "network"}
+KINDS = {
+    "study": "hmr", "mmhuman3d": "hmr", "spin": "spin", "mmpose": "network",
+    **{name: name for name in METHODS if name != "hmr"},
+}  # fmt: skip
 DROPPED = {
     "disc": "the discriminator; hmrb trains its own",
     "body_model_train": "SMPL's buffers; hmrb reads the body's own files",

@@ -39,6 +39,14 @@ class Flatten(Mean):
         return self.map(network, image).flatten(1)
 
 
+class Map(Mean):
+    """The last map itself, for heads that look at places; tokens become a map of one axis."""
+
+    def forward(self, network: Any, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C *cells"]:
+        """Compute the map of images."""
+        return self.map(network, image)
+
+
 class MapMean(Mean):
     """Global average pooling of a network that returns its last map, or a vector, as it is called."""
 

@@ -45,9 +45,7 @@ class ViTPose(nn.Module):
     def __init__(self, size: Size, height: int, width: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.cells = tuple((side + 2 * PADDING - PATCH) // PATCH + 1 for side in (height, width))
-        self.patch_embed = nn.ModuleDict(
-            {"proj": nn.Conv2d(3, size.width, PATCH, stride=PATCH, padding=PADDING)}
-        )
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, size.width, PATCH, stride=PATCH, padding=PADDING)})
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.cells[0] * self.cells[1], size.width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         norm = partial(nn.LayerNorm, eps=EPS)

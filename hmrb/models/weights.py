@@ -12,7 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from hmrb.errors import RequestError
-from hmrb.models.backbones import BACKBONES, Backbone, Features, backbone_name, find_backbone, network_args
+from hmrb.models.backbones import BACKBONES, Backbone, Features, backbone_name, find_backbone, network_args, seen_px
 from hmrb.models.foreign import State, components_of, recognise, renamed
 from hmrb.models.weight_files import WeightsError, read_weights, tensors_of
 from hmrb.spec import ModelSpec
@@ -114,7 +114,7 @@ def _from_timm(row: Backbone, spec: ModelSpec) -> State:
     """ImageNet weights from timm's cache, or downloaded by timm."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hides its retries; a failure is reported below
     try:
-        donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, spec.image_px))
+        donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, *seen_px(spec)))
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise RequestError(

@@ -123,14 +123,18 @@ class ZooModel(SpecModel):
 
     def how_to_get(self, store: Store) -> str:
         """What to do for a file that is not here."""
-        licences = f"code {self.code_licence or 'not stated'}; weights {self.weights_licence or 'not stated'}"
         folder = store.weights if self.saved_as else store.models
         return (
             f"{self.name} was never downloaded here: get {self.file or self.title} from {self.obtained} ({self.access};"
-            f" see {self.family.address(self.page)}; licence: {licences}) and put it at"
+            f" see {self.family.address(self.page)}; {licences(self)}) and put it at"
             f" {folder / (self.saved_as or self.names[0])}"
             f"{'' if self.imports else '; hmrb cannot run it, but scores its predictions: --from-predictions'}"
         )
+
+
+def licences(row: ZooFamily | ZooModel) -> str:
+    """The licences of a project's code and weights in words."""
+    return f"licence: code {row.code_licence or 'not stated'}; weights {row.weights_licence or 'not stated'}"
 
 
 def find_row(name: str) -> ZooModel | None:
@@ -176,4 +180,6 @@ def read_zoo(tree: dict[str, Any]) -> dict[str, ZooModel]:
     return rows
 
 
-ZOO = read_zoo(yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")))
+_TREE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FAMILIES = {name: ZooFamily.model_validate(fields) for name, fields in _TREE["families"].items()}
+ZOO = read_zoo(_TREE)

@@ -12,7 +12,8 @@ from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, backbone_name, build_backbone
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.dropout import DropPath, drop_factors
-from hmrb.models.head import HEADS, IterativeHead, mean_prediction, set_mean
+from hmrb.models.head import IterativeHead, mean_prediction, set_mean
+from hmrb.models.heads import HEADS
 from hmrb.models.hmr import build_model
 from hmrb.models.tails import STUDY_PX, Mean, Runs
 from hmrb.spec import HeadSpec, ModelSpec

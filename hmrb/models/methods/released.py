@@ -1,0 +1,62 @@
+"""Read the files that the methods' authors released: recognised by shapes, strict both ways, each tensor accounted for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmrb.bodykind import kind_of
+from hmrb.models.hmr import HMR
+from hmrb.models.methods import METHODS
+from hmrb.models.methods.layout import Released, State
+from hmrb.models.weight_files import WeightsError
+from hmrb.spec import ModelSpec
+from hmrb.store import Store
+
+SHOWN = 3  # names in a message
+
+
+def recognise_released(tensors: Mapping[str, Tensor]) -> Released | None:
+    """The layout of a file's tensors, or None."""
+    layouts = (layout for method in METHODS.values() for layout in method.released)
+    return next((layout for layout in layouts if layout.fits(tensors)), None)
+
+
+def read_released(layout: Released, tensors: State, path: Path) -> tuple[ModelSpec, State, str]:
+    """The `model` table, the model's tensors under hmrb's names, and a report on every tensor.
+
+    Raises WeightsError where the file lacks a tensor, has one that no rule knows, or one of another shape.
+    """
+    tensors = {**tensors, **layout.beside(path)}
+    arrays, dropped, unknown = layout.renamed(tensors)
+    spec = ModelSpec.model_validate(dict(layout.fields))
+    with torch.device("meta"):
+        model = HMR(spec, Store.default(), kind_of(layout.body))
+    want = model.state_dict()
+    absent = [key for key in want if key not in arrays and not key.endswith("num_batches_tracked")]
+    unknown += [key for key in arrays if key not in want]
+    wrong = [
+        f"{key} {tuple(arrays[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in want.items()
+        if key in arrays and arrays[key].shape != value.shape
+    ]
+    found = (("that the model lacks", unknown), ("missing", absent), ("of a wrong shape", wrong))
+    if problems := [_few(keys, what) for what, keys in found if keys]:
+        raise WeightsError(f"{path}: looks like a file of {layout.title}, but does not fit: {'; '.join(problems)}")
+    zero = torch.zeros((), dtype=torch.int64)
+    arrays = {key: _plain(arrays.get(key, zero)) for key in want}
+    lines = [f"{path}: {layout.title}, backbone {spec.backbone}, method {spec.method}"]
+    lines += [f"  used     {len(arrays):5d}"]
+    lines += [f"  dropped  {count:5d}  {why}" for why, count in sorted(dropped.items())]
+    return spec, arrays, "\n".join(lines)
+
+
+def _plain(value: Tensor) -> Tensor:
+    """Numbers as hmrb's models have them."""
+    return value.float() if value.is_floating_point() else value
+
+
+def _few(keys: list[str], what: str) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{more})"
