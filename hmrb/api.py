@@ -128,7 +128,7 @@ def evaluate(
         bodies = Bodies.load(network.body_name, row, store, world.device)
         if network.checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
             raise RequestError(f"{benchmark}: the predictor's body is not the body here")
-        feed = Feed(row, shard, network.rule.image_px, world.device)
+        feed = Feed(row, shard, network.rule.image_px, world.device, needs_place=network.model.needs_place)
         scores = evaluate_model(network.model, feed, bodies, world, network.precision)
         source, precision = provenance_of(network.checkpoint, network.path, row), network.precision
     else:
@@ -265,7 +265,8 @@ def _prediction(found: Mapping[str, Any], count: int, kind: BodyKind) -> Predict
         if tuple(part.shape) != shape:
             raise RunError(f"the function gave {name} of shape {tuple(part.shape)}, expected {shape}")
         parts.append(part)
-    return Prediction(*parts)
+    rotmats, betas, camera = parts
+    return Prediction(rotmats, betas, camera)
 
 
 def _unknown(name: str, body: str) -> Provenance:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+
+CameraKind = Literal["crop_weak", "full_frame", "intrinsics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Batch:
     """Random bits of each draw, used by dropout and stochastic depth; None outside training."""
     real: BodyParams | None = None
     """A real body for each draw; None without an adversarial prior."""
+    place: "Conditioning | None" = None
+    """Where the crops lie in their pictures; None for a model that looks at the crop alone."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copies the batch to another device."""
@@ -71,6 +75,8 @@ class Batch:
         moved: dict[str, Any] = {name: move(value) for name, value in values.items() if isinstance(value, Tensor)}
         if self.real:
             moved["real"] = self.real.each(move)
+        if self.place:
+            moved["place"] = self.place.each(move)
         return replace(self, **moved)
 
 
@@ -90,6 +96,10 @@ class Conditioning:
     intrinsics: Float[Tensor, "B 3 3"]
     has_intrinsics: Bool[Tensor, " B"]
 
+    def each(self, move: Callable[[Tensor], Tensor]) -> "Conditioning":
+        """Applies a function to every tensor."""
+        return Conditioning(*(move(getattr(self, name)) for name in Conditioning.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -98,6 +108,9 @@ class Prediction:
     rotmats: Float[Tensor, "B R 3 3"]
     betas: Float[Tensor, "B S"]
     camera: Float[Tensor, "B 3"]
+    projection: CameraKind = "crop_weak"
+    """What the camera means: a focal length about the crop's middle, or about the picture's; then `place` is there."""
+    place: Conditioning | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,4 +127,7 @@ class Prediction:
 
         A backward pass through the new graph stops here; `gradients` then starts the backward pass through the old one.
         """
-        return Prediction(*(tensor.detach().requires_grad_() for tensor in self.tensors))
+        return replace(self, **{name: getattr(self, name).detach().requires_grad_() for name in PREDICTED})
+
+
+PREDICTED = ("rotmats", "betas", "camera")

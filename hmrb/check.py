@@ -14,7 +14,7 @@ from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.protocols import ROWS, SELECTED, Benchmark, find_benchmark
 from hmrb.lookup import UnknownName, bind, did_you_mean, find
 from hmrb.plugins import Kind, Plugin, check_packages, find_plugin, only_plugin, refuse_arguments
-from hmrb.spec import DataSpec, Expected, Experiment, Op, Published
+from hmrb.spec import DataSpec, Expected, Experiment, HeadSpec, ModelSpec, Op, Published
 from hmrb.store import Store
 
 
@@ -44,10 +44,42 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
             f"evals.select_on: '{evals.select_on}' has no {TITLES[SELECTED[0]]}, which selects the checkpoint;"
             f" choose one of {able}, or null to keep the last weights"
         )
-    problems += batch_problems(experiment, processes)
-    if model.head.name == "direct" and model.head.steps != 1:
+    problems += batch_problems(experiment, processes) + _method_problems(experiment.model)
+    if isinstance(model.head, HeadSpec) and model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems
+
+
+MAPS = ("map", "upsampled")
+"""The features that are a map; the others are a vector."""
+
+
+def _method_problems(model: ModelSpec) -> list[str]:
+    """Choices that contradict the method, or features that the head cannot read."""
+    problems, choices = [], names.METHODS.get(model.method.replace("-", "_"))
+    head = model.head
+    if choices and head.name in names.HEADS:
+        for field, value, allowed in (
+            ("model.head.name", head.name, choices.heads),
+            ("model.head.box", head.box, choices.boxes),
+            ("model.camera", model.camera, choices.cameras),
+        ):
+            if value not in allowed:
+                having = [name for name, other in names.METHODS.items() if _allows(other, field, value)]
+                instead = f"; {value} is of method {' or '.join(having)}" if having else ""
+                problems.append(f"{field}: method {model.method} takes {' or '.join(allowed)}, got {value}{instead}")
+    reads_map = head.name in names.MAP_HEADS
+    if head.name in names.HEADS and reads_map != (model.features in MAPS):
+        wanted = "map (or upsampled, of HRNet)" if reads_map else "mean, flatten, study or conv"
+        problems.append(
+            f"model.features: head {head.name} reads {'a map' if reads_map else 'a vector'}: set {wanted}, got"
+            f" {model.features}"
+        )
+    return problems
+
+
+def _allows(choices: names.Choices, field: str, value: str) -> bool:
+    return value in {"model.head.name": choices.heads, "model.head.box": choices.boxes}.get(field, choices.cameras)
 
 
 def batch_problems(experiment: Experiment, processes: int) -> list[str]:
@@ -74,7 +106,9 @@ def resolve(experiment: Experiment) -> Experiment:
     changes = {
         "args": args("method", model.method, model.args),
         "backbone_args": args("backbone", model.backbone, model.backbone_args),
-        "head": model.head.model_copy(update={"args": args("head", model.head.name, model.head.args)}),
+        "head": model.head.model_copy(update={"args": args("head", model.head.name, model.head.args)})
+        if isinstance(model.head, HeadSpec)
+        else model.head,
     }
     losses = {
         name: term.model_copy(update={"args": args("loss", name, term.args)})
@@ -96,7 +130,7 @@ def _uses(experiment: Experiment) -> list[tuple[Kind, str, dict[str, Any]]]:
     return [
         ("method", model.method, model.args),
         ("backbone", model.backbone, model.backbone_args),
-        ("head", model.head.name, model.head.args),
+        ("head", model.head.name, getattr(model.head, "args", {})),
         *(("loss", name, term.args) for name, term in experiment.losses.items()),
     ]
 
@@ -168,7 +202,7 @@ def messages(checks: Sequence[Callable[[], object]]) -> list[str]:
 
 
 OWN: dict[Kind, tuple[str, ...]] = {
-    "method": names.METHODS,
+    "method": tuple(names.METHODS),
     "backbone": (*names.BACKBONES, *names.BACKBONE_ALIASES),
     "head": names.HEADS,
     "loss": names.LOSSES,

@@ -112,6 +112,11 @@ def export_checkpoint(path: Path, out: Path, store: Store, with_body: bool = Fal
 def _exportable(checkpoint: Checkpoint, path: Path, store: Store, with_body: bool) -> Exported:
     experiment = checkpoint.experiment()
     check_packages(experiment.packages, str(path))
+    if experiment.model.needs_place:
+        raise RequestError(
+            f"{path}: method {experiment.model.method} looks at the crop's place in the picture; hmrb exports only"
+            " models that look at the crop alone"
+        )
     body = load_body(experiment.body, store=store) if with_body else None
     trained = checkpoint.body["sha"]
     if body is not None and trained not in (body.sha, UNKNOWN_BODY):

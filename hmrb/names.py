@@ -1,7 +1,26 @@
 """Names that specs use for code in torch: a spec is checked by them before torch is imported."""
 
-METHODS = ("hmr",)
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a method leaves to a spec: its heads, what they are told of the crop's place, and its cameras."""
+
+    heads: tuple[str, ...]
+    boxes: tuple[str, ...] = ("none",)
+    cameras: tuple[str, ...] = ("crop_weak",)
+
+
+METHODS = {
+    "hmr": Choices(("iterative", "direct")),
+    "hmr2": Choices(("decoder",)),
+    "cliff": Choices(("iterative",), ("cliff",), ("full_frame", "intrinsics")),
+    "camerahmr": Choices(("decoder",), ("over_f",), ("intrinsics",)),
+}
 HEADS = ("iterative", "direct", "decoder")
+MAP_HEADS = ("decoder", "tokens", "part_attention")
+"""The heads that look at places."""
 LOSSES = ("keypoints3d", "keypoints2d", "vertices", "pose", "betas")
 BACKBONES = (  # timm's models have timm's names besides
     "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "efficientnet_b5", "vit_b16", "swin_t",

@@ -15,6 +15,7 @@ from hmrb.data.convert.own import is_own
 from hmrb.data.convert.pack import SHRUNK
 from hmrb.data.labelled_bodies import bodiless
 from hmrb.data.occluders import read_pascal
+from hmrb.data.places import check_places
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError
@@ -52,6 +53,8 @@ def _train_on(experiment: Experiment, store: Store, name: str) -> None:
     """Raises RequestError if the shard of a dataset in the mix is missing or is not for this experiment."""
     shard = _map(store, name, "train")
     _check_pictures(experiment, shard, name)
+    if experiment.model.needs_place:
+        check_places(shard)
     if name not in bodiless(experiment.data):
         _check_body(experiment, shard, "data.mix", f"leave its bodies out with data.without: {{{name}: [body]}}")
 

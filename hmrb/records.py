@@ -97,6 +97,18 @@ def without_unlabelled(points: Float[np.ndarray, "*N K C"]) -> Float[np.ndarray,
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """The square that a crop was cut out of, in pixels of a dataset's image, mirrored if `flipped`; see View."""
+
+    center: Float[np.ndarray, "2"]
+    side: float
+    rotation: float
+    flipped: bool
+    width: int
+    """Of the image."""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One person under augmentation: labels and the square around the person in pixels of `image`.
 
@@ -104,7 +116,7 @@ class View:
     box (x, y, width, height). `center` and `side` define the square; augmentations change them.
     `rotation` (radians) turns the square clockwise, so the person in the crop turns counterclockwise by the same angle.
     If `flipped`, the labels, box and square describe the mirrored image, and the warp mirrors the pixels.
-    `gain` multiplies the colour channels after the warp.
+    `gain` multiplies the colour channels after the warp. `cut` is the square that was warped; None before.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
@@ -118,3 +130,4 @@ class View:
     keypoints3d: Float[np.ndarray, "J 4"]
     pose: Float[np.ndarray, "R 3"]
     kind: BodyKind = SMPL_KIND
+    cut: Cut | None = None

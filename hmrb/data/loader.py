@@ -20,6 +20,7 @@ from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
 from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies
 from hmrb.data.mixture import MixtureSampler, mix64
+from hmrb.data.places import Place, conditioning, place_of
 from hmrb.data.shard import Shard
 from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
@@ -49,15 +50,22 @@ class Item:
     key: int = 0
     real: tuple[Float[np.ndarray, "R 3"], Float[np.ndarray, " S"]] | None = None
     """Pose and betas of another, real body."""
+    place: Place | None = None
 
 
 class DrawDataset(Dataset[Any]):
     """Training dataset: item i is draw i of the run. Raises RunError if REPLACEMENTS images in a row are unreadable."""
 
     def __init__(
-        self, shards: Mapping[str, Shard], spec: DataSpec, image_px: int, seed: int, real: RealBodies | None = None
+        self,
+        shards: Mapping[str, Shard],
+        spec: DataSpec,
+        image_px: int,
+        seed: int,
+        real: RealBodies | None = None,
+        needs_place: bool = False,
     ) -> None:
-        self._real = real
+        self._real, self._needs_place = real, needs_place
         self._shards, self._image_px, self._seed = shards, image_px, seed
         self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
@@ -79,21 +87,22 @@ class DrawDataset(Dataset[Any]):
     def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard = self._shards[name]
         view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
-        return _without(_finish(shard, row, view), self._without.get(name, ()))
+        return _without(_finish(shard, row, view, self._needs_place), self._without.get(name, ()))
 
 
 class RowDataset(Dataset[Any]):
     """Evaluation dataset: item i is row i of a shard without augmentation; the crop is `box_scale` box sides wide."""
 
-    def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0) -> None:
-        self._shard, self._image_px, self._box_scale = shard, image_px, box_scale
+    def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0, needs_place: bool = False) -> None:
+        self._shard, self._image_px, self._box_scale, self._needs_place = shard, image_px, box_scale, needs_place
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
         view = read_view(self._shard, row)
-        return _finish(self._shard, row, warp(replace(view, side=self._box_scale * view.side), self._image_px))
+        cut = warp(replace(view, side=self._box_scale * view.side), self._image_px)
+        return _finish(self._shard, row, cut, self._needs_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +158,11 @@ def bench_loader(
     workers: int,
     box_scale: float = 1.0,
     pin_memory: bool = False,
+    needs_place: bool = False,
 ) -> DataLoader[Batch]:
     """A loader of one batch per block of shard rows, in order. Its workers live as long as it does, for many passes."""
     return DataLoader(
-        RowDataset(shard, image_px, box_scale),
+        RowDataset(shard, image_px, box_scale, needs_place),
         batch_sampler=[block.tolist() for block in blocks],
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -240,10 +250,11 @@ def collate(items: Sequence[Item]) -> Batch:
         skipped=tuple(name for item in items for name in item.skipped),
         key=stack("key"),
         real=real,
+        place=conditioning([item.place for item in items if item.place]),
     )
 
 
-def _finish(shard: Shard, row: int, view: View) -> Item:
+def _finish(shard: Shard, row: int, view: View, needs_place: bool) -> Item:
     """The row of a batch, with zeros as labels that the person does not have, whatever the shard holds there."""
     has_body, betas = bool(shard.arrays["has_body"][row]), np.array(shard.arrays["betas"][row])
     return Item(
@@ -254,6 +265,7 @@ def _finish(shard: Shard, row: int, view: View) -> Item:
         betas=betas if has_body else np.zeros_like(betas),
         has_body=has_body,
         row=row,
+        place=place_of(shard, row, view) if needs_place else None,
     )
 
 

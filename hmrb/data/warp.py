@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hmrb.records import View
+from hmrb.records import Cut, View
 
 
 def mirror(view: View) -> View:
@@ -38,7 +38,7 @@ def square_matrix(
     center: Float[np.ndarray, "2"], side: float, size: int, rotation: float = 0.0
 ) -> Float[np.ndarray, "2 3"]:
     """Affine matrix from an image to the crop of a square, `size` px wide."""
-    turn = size / side * _turn(-rotation)
+    turn = size / side * turned(-rotation)
     shift = size / 2 - turn @ center
     return np.concatenate([turn, shift[:, None]], 1)
 
@@ -55,7 +55,7 @@ def warp(view: View, size: int) -> View:
     seen = points[:, 2] > 0
     points[seen, :2] = points[seen, :2] @ matrix[:, :2].T + matrix[:, 2]
     turn = np.eye(3)
-    turn[:2, :2] = _turn(-view.rotation)
+    turn[:2, :2] = turned(-view.rotation)
     keypoints3d, pose = view.keypoints3d.copy(), view.pose.copy()
     keypoints3d[:, :3] = keypoints3d[:, :3] @ turn.T
     if view.rotation:
@@ -73,6 +73,7 @@ def warp(view: View, size: int) -> View:
         keypoints3d=keypoints3d,
         pose=pose,
         kind=view.kind,
+        cut=Cut(view.center, view.side, view.rotation, view.flipped, view.image.shape[1]),
     )
 
 
@@ -93,6 +94,7 @@ def pixels(view: View) -> UInt8[np.ndarray, "H W 3"]:
     return view.image[:, ::-1] if view.flipped else view.image
 
 
-def _turn(angle: float) -> Float[np.ndarray, "2 2"]:
+def turned(angle: float) -> Float[np.ndarray, "2 2"]:
+    """The matrix that turns points by an angle in radians, clockwise where y points down."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine], [sine, cosine]])

@@ -13,6 +13,7 @@ from hmrb.batch import Batch, Prediction
 from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
+from hmrb.data.places import check_places
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import DEGENERATE
@@ -165,6 +166,8 @@ class Feed:
     image_px: int
     device: torch.device
     workers: int | None = None
+    needs_place: bool = False
+    """Whether the model or its camera looks at more than the crop."""
     _loader: DataLoader[Batch] | None = None
 
     def __call__(self, blocks: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -174,7 +177,7 @@ class Feed:
             few = len(blocks) // BLOCKS_PER_WORKER
             workers = min(auto_workers(cores_per_process(), on_gpu), few) if self.workers is None else self.workers
             box_scale = self.benchmark.box_scale
-            self._loader = bench_loader(self.shard, blocks, self.image_px, workers, box_scale, pin_memory=on_gpu)
+            self._loader = bench_loader(self.shard, blocks, self.image_px, workers, box_scale, on_gpu, self.needs_place)
         return on_device(self._loader, self.device, prefetch=True)
 
 
@@ -196,7 +199,7 @@ def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precisi
 
     def predict(batch: Batch) -> Prediction:
         with products_in(tf32=precision == "tf32"), computing_in(precision, world.device):
-            return model(batch.image)
+            return model(batch.image, None, batch.place)
 
     with products_in(tf32=False):
         scores = evaluate(
@@ -243,7 +246,9 @@ def evaluate_checkpoint(
     if precision != "fp32":  # half precision and TF32 are fast in this layout alone
         model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, "the checkpoint")
-    feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers)
+    if model.needs_place:
+        check_places(shard)
+    feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers, model.needs_place)
     return evaluate_model(model, feed, bodies, world, precision)
 
 

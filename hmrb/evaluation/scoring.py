@@ -17,7 +17,8 @@ from hmrb.evaluation.metric_table import METRIC_TABLE, PCK2D
 from hmrb.evaluation.metrics import Posed, degenerate, joint_distances_mm, measure, pck2d
 from hmrb.evaluation.posing import by_gender, posed, rooted
 from hmrb.evaluation.protocols import Benchmark
-from hmrb.geometry import project, rotvec_to_rotmat
+from hmrb.geometry import rotvec_to_rotmat
+from hmrb.models.cameras import project_to_crop
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -177,7 +178,8 @@ class Scorer:
         benchmark, neutral = self.benchmark, self.bodies.neutral
         points = neutral.joints(neutral(body.rotmats, body.betas, benchmark.part), benchmark.regressor)
         index = SKELETONS[benchmark.regressor].index
-        pixels = project(points[:, [index(joint) for joint in benchmark.joint_names]], body.camera, self.image_px)
+        joints = points[:, [index(joint) for joint in benchmark.joint_names]]
+        pixels = project_to_crop(joints, body.camera, self.image_px, body.projection, body.place)
         return (pixels - 0.5) / self.image_px
 
     def _check_finite(self, prediction: BodyOrPoints, rows: Int[np.ndarray, " B"]) -> None:

@@ -5,19 +5,16 @@ common/utils.py); intrinsics: BEDLAM-CLIFF (pixelite1201/BEDLAM@9ad6adf: train/m
 CameraHMR (pixelite1201/CameraHMR@65d11a0: core/camerahmr_model.py).
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hmrb.batch import Conditioning
+from hmrb.batch import CameraKind, Conditioning
 from hmrb.geometry import crop_center, picture_translation, project
 from hmrb.spec import BoxInput
 
 BOX_NUMBERS = 3
 CLIFF_OFFSET, CLIFF_SIZE, CLIFF_SPREAD = 2.8, 0.24, 0.06  # CLIFF's mean and deviation over H36M's boxes
-CameraKind = Literal["crop_weak", "full_frame", "intrinsics"]
 
 
 def focal_px(place: Conditioning, camera: CameraKind) -> Float[Tensor, " B"]:

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from hmrb.body import SMPL, BodyFile, load_body
 from hmrb.body.official import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS
 from hmrb.bodykind import SMPL_KIND
+from hmrb.models.cameras import BOX_NUMBERS
 from hmrb.models.hmr import HMR, build_model
 from hmrb.spec import ModelSpec
 
@@ -87,10 +88,10 @@ def count(spec: ModelSpec, body: str = "smpl") -> Cost:
     parts: dict[str, Component] = {}
     missed: Counter[str] = Counter()
     with _counting(missed) as flops:
-        features = model.backbone(image)
+        features = model.backbone(image[..., model.columns])
     parts["backbone"] = Component(_params(model.backbone), flops.get_total_flops() // 2)
     with _counting(missed) as flops:
-        prediction = model.head(features)
+        prediction = model.head(features, None, *([image.new_zeros(1, BOX_NUMBERS)] * (model.box != "none")))
     parts["head"] = Component(_params(model.head), flops.get_total_flops() // 2)
     with _counting(missed) as flops:
         posed(prediction.rotmats, prediction.betas)

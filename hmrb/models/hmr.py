@@ -1,6 +1,7 @@
 """HMR: backbone and regressor. A method is an nn.Module from images to a Prediction; it does not pose the body."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from hmrb.models.cameras import box_numbers
 from hmrb.models.crops import CropRule
 from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.heads import build_head
+from hmrb.models.methods import METHODS
 from hmrb.models.weights import initialise
 from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import BoxInput, EvalPrecision, ModelSpec
@@ -68,7 +70,9 @@ class HMR(nn.Module):
                     raise ValueError("a head with `box` needs the place of the crops: model(image, keys, place)")
                 told = (box_numbers(self.box, place, self.camera),)
             prediction: Prediction = self.head(features.float(), keys, *told)
-        return prediction
+        if self.camera == "crop_weak":
+            return prediction
+        return replace(prediction, projection=self.camera, place=place)
 
     def infer(self, image: Float[Tensor, "B 3 H W"], conditioning: Conditioning) -> Prediction:
         """Predict the body in crops that `crop_rule` cut."""
@@ -104,4 +108,4 @@ PARTS = ("backbone", "head", "weights_used", "crop_rule", "kind", "infer")
 """What hmrb uses of a method; subclasses of HMR have it all."""
 
 
-MODELS: dict[str, Callable[[ModelSpec, Store, BodyKind], HMR]] = {"hmr": HMR}
+MODELS: dict[str, Callable[[ModelSpec, Store, BodyKind], HMR]] = dict.fromkeys(METHODS, HMR)

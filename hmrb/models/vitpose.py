@@ -48,7 +48,7 @@ class ViTPose(nn.Module):
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, size.width, PATCH, stride=PATCH, padding=PADDING)})
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.cells[0] * self.cells[1], size.width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        norm = partial(nn.LayerNorm, eps=EPS)
+        norm: Any = partial(nn.LayerNorm, eps=EPS)
         rates = [drop_path * number / max(size.depth - 1, 1) for number in range(size.depth)]
         self.blocks = nn.ModuleList(
             Block(size.width, size.heads, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates

@@ -59,7 +59,8 @@ class Network:
         there = Conditioning(*(getattr(conditioning, name).to(self.device) for name in Conditioning.__slots__))
         with computing_in(self.precision, self.device):
             found = self.model.infer(image, there)
-        return Prediction(*(part.float().cpu() for part in found.tensors))
+        rotmats, betas, camera = (part.float().cpu() for part in found.tensors)
+        return Prediction(rotmats, betas, camera)
 
 
 def load_network(

@@ -161,6 +161,11 @@ class ModelSpec(SpecModel):
     freeze_bn: bool = False
     """Keeps BatchNorm's initial statistics, so a picture's features do not depend on the rest of its batch."""
 
+    @property
+    def needs_place(self) -> bool:
+        """Whether the model or its camera looks at more than the crop."""
+        return self.head.box != "none" or self.camera != "crop_weak"
+
 
 class LossTerm(SpecModel):
     """One term of the loss: a distance between prediction and label, times a weight."""

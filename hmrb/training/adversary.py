@@ -62,7 +62,9 @@ def real_bodies(experiment: Experiment, shards: Mapping[str, Shard], store: Stor
 def draw_dataset(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> DrawDataset:
     """What a spec trains on: people and, with an adversary, real bodies."""
     real = real_bodies(experiment, shards, store)
-    return DrawDataset(shards, experiment.data, experiment.model.image_px, experiment.seed, real)
+    return DrawDataset(
+        shards, experiment.data, experiment.model.image_px, experiment.seed, real, experiment.model.needs_place
+    )
 
 
 def build_adversary(experiment: Experiment, world: World) -> Adversary | None:

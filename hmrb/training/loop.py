@@ -159,7 +159,8 @@ class CheckpointSelection:
         benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
         shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
-        feed = Feed(benchmark, shard, experiment.model.image_px, world.device, experiment.data.workers)
+        model = experiment.model
+        feed = Feed(benchmark, shard, model.image_px, world.device, experiment.data.workers, model.needs_place)
         return cls(feed, bodies, world, experiment.evals.every)
 
     def consider(self, learner: Learner, step: int, epoch: int, is_end: bool, logger: Logger) -> None:

@@ -18,8 +18,8 @@ from torch.profiler import record_function
 from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL, Mesh
 from hmrb.errors import RunError
-from hmrb.geometry import project
 from hmrb.lookup import find
+from hmrb.models.cameras import project_to_crop
 from hmrb.plugins import Plugin, find_plugin, refuse_arguments
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
@@ -90,7 +90,9 @@ def keypoints3d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
 def keypoints2d(pair: LossPair, distance: Distance) -> Float[Tensor, ""]:
     """Projected joints in normalised crop coordinates, [-1, 1]."""
     label, size = pair.batch.keypoints2d, pair.batch.image.shape[-1]
-    pixels, to_crop = project(pair.joints, pair.prediction.camera, size), 2 / (size - 1)
+    predicted = pair.prediction
+    pixels = project_to_crop(pair.joints, predicted.camera, size, predicted.projection, predicted.place)
+    to_crop = 2 / (size - 1)
     error = distance(pixels * to_crop, label[..., :2] * to_crop - 1)
     return _mean(error, label[..., 2:], pair.labelled.keypoints2d)
 

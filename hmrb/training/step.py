@@ -39,7 +39,7 @@ def train_step(
         is_last = index == count - 1
         with learner.gradient_sync(is_last):
             with record_function("hmrb: forward"), computing_in(optim.precision, micro_batch.image.device):
-                output = learner.wrapped(micro_batch.image, micro_batch.key)
+                output = learner.wrapped(micro_batch.image, micro_batch.key, micro_batch.place)
             prediction = output.detached()
 
             discriminator_terms: dict[str, Tensor] = {}

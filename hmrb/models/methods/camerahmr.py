@@ -6,9 +6,6 @@ from hmrb.models.methods.layout import Method, Released
 METHOD = Method(
     "camerahmr",
     "CameraHMR",
-    heads=("decoder",),
-    boxes=("over_f",),
-    cameras=("intrinsics",),
     released=(
         Released(
             "CameraHMR",

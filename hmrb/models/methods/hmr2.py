@@ -36,7 +36,6 @@ FIELDS = {
 METHOD = Method(
     "hmr2",
     "HMR2.0",
-    heads=("decoder",),
     released=(
         Released(
             "HMR2.0",

@@ -19,8 +19,8 @@ class Released:
     """The layout of a released file, after the keys `state_dict` or `model` and a `prefix` of all names.
 
     `shapes` identify it (None: absent). `rules` turn names into hmrb's; `dropped` names what a file may hold besides,
-    as patterns with reasons. `fields` are those of the spec's `model` table, `family` is the model zoo's row that states the
-    licence.
+    as patterns with reasons. `fields` are those of the spec's `model` table; `family` is the model zoo's row that states
+    the licence.
     """
 
     title: str
@@ -64,11 +64,8 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: what of the spec's choices it is, and the files of its authors."""
+    """A method and the files of its authors. What it leaves to a spec is in hmrb.names."""
 
     name: str
     title: str
-    heads: tuple[str, ...]
-    boxes: tuple[str, ...] = ("none",)
-    cameras: tuple[str, ...] = ("crop_weak",)
     released: tuple[Released, ...] = field(default=())

@@ -1,4 +1,4 @@
-"""Read the files that the methods' authors released: recognised by shapes, strict both ways, each tensor accounted for."""
+"""Read the files that the methods' authors released: recognised by shapes, strict, each tensor accounted for."""
 
 from collections.abc import Mapping
 from pathlib import Path
