@@ -40,8 +40,8 @@ class Features(nn.Module):
         super().__init__()
         self.network, self.tail = network, tail
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F"]:
-        """Compute features of normalised images."""
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B F *cells"]:
+        """Compute features of normalised images: a vector, or the map of a tail that does not pool."""
         features: Tensor = self.tail(self.network, image)
         return features
 

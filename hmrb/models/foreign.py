@@ -70,7 +70,12 @@ def recognise(backbone: Mapping[str, Tensor]) -> str | None:
 
 def renamed(name: str, backbone: State) -> tuple[State, Counter[str]]:
     """Rename tensors to the names in `Features`; also returns the number of dropped tensors by group."""
-    theirs, out, dropped = THEIRS[name], {}, Counter[str]()
+    return renamed_by(THEIRS[name], backbone)
+
+
+def renamed_by(theirs: ForeignLayout, backbone: State) -> tuple[State, Counter[str]]:
+    """As `renamed`, for a layout outside THEIRS."""
+    out, dropped = {}, Counter[str]()
     for key, value in theirs.reorder(backbone).items():
         new = key
         for pattern, replacement in theirs.rules:
