@@ -32,7 +32,7 @@ class IterativeHead(nn.Module):
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
         self.dropout = spec.dropout
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
-        _keep_mean(self, kind)
+        keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
@@ -63,7 +63,7 @@ class DirectHead(nn.Module):
         self.decpose, self.decshape, self.deccam = _decoders(spec.hidden, kind)
         for decoder in (self.decpose, self.decshape, self.deccam):
             nn.init.zeros_(decoder.bias)
-        _keep_mean(self, kind)
+        keep_mean(self, kind)
 
     def forward(self, features: Float[Tensor, "B F"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
         """Features to rotations, betas and weak-perspective camera; `keys` determine what dropout sets to 0."""
@@ -118,7 +118,8 @@ def mean_prediction(head: nn.Module, batch: int) -> Prediction:
     return Prediction(rot6d_to_rotmat(pose.unflatten(1, (-1, ROT6D))), betas, camera)
 
 
-def _keep_mean(head: nn.Module, kind: BodyKind) -> None:
+def keep_mean(head: nn.Module, kind: BodyKind) -> None:
+    """Give a head the buffers that `set_mean` fills, with every joint at rest until then."""
     head.register_buffer("init_pose", torch.tensor([1.0, 0, 0, 1, 0, 0]).repeat(kind.num_joints)[None])
     head.register_buffer("init_shape", torch.zeros(1, kind.num_betas))
     head.register_buffer("init_cam", torch.tensor([[1.0, 0, 0]]))
