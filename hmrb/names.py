@@ -16,9 +16,12 @@ METHODS = {
     "hmr": Choices(("iterative", "direct")),
     "hmr2": Choices(("decoder",)),
     "cliff": Choices(("iterative",), ("cliff",), ("full_frame", "intrinsics")),
+    "bedlam_cliff": Choices(("iterative",), ("over_f",), ("intrinsics",)),
     "camerahmr": Choices(("decoder",), ("over_f",), ("intrinsics",)),
+    "tokenhmr": Choices(("decoder", "tokens")),
+    "pare": Choices(("part_attention",)),
 }
-HEADS = ("iterative", "direct", "decoder")
+HEADS = ("iterative", "direct", "decoder", "tokens", "part_attention")
 MAP_HEADS = ("decoder", "tokens", "part_attention")
 """The heads that look at places."""
 LOSSES = ("keypoints3d", "keypoints2d", "vertices", "pose", "betas")

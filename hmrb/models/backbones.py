@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import timm
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.models import tails
+from hmrb.models.necks import MapNeck, StridedNeck
 from hmrb.models.vitpose import SIZES as VITPOSE
 from hmrb.models.vitpose import build_vitpose
 from hmrb.names import BACKBONE_ALIASES
@@ -116,11 +118,34 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
         raise RequestError(
             f"backbone '{spec.backbone}' cannot be built for {height} x {width} px: {_said(error)}"
         ) from None
-    tail = {"mean": tails.Mean, "flatten": tails.Flatten, "map": tails.Map}.get(spec.features)
-    backbone = Features(network, tail() if tail else row.study(network))  # type: ignore[misc]
+    backbone = Features(network, _tail(row, spec, network))
     if row.channels and spec.features in ("mean", "map") and spec.image_px == tails.STUDY_PX:
         return backbone, row.channels
     return backbone, _count(backbone, spec)
+
+
+def _tail(row: Backbone, spec: ModelSpec, network: Any) -> tails.Mean:
+    """The module that makes the requested features of a network's last map. Raises RequestError."""
+    plain = {"mean": tails.Mean, "flatten": tails.Flatten, "map": tails.Map}.get(spec.features)
+    if plain:
+        return plain()
+    if spec.features == "study":
+        assert row.study is not None
+        return row.study(network)
+    having = {name: neck for name, neck in NECKS.items() if spec.features in neck}
+    neck = having.get(backbone_name(spec.backbone))
+    if neck is None:
+        raise RequestError(
+            f"model.features: {spec.features} is available for {' and '.join(having)}; for '{spec.backbone}' use mean,"
+            " flatten or map"
+        )
+    return neck[spec.features](network)
+
+
+NECKS: dict[str, dict[str, Callable[[Any], tails.Mean]]] = {
+    "hrnet_w32": {"upsampled": MapNeck, "conv": partial(StridedNeck, width=32)},
+    "hrnet_w48": {"conv": partial(StridedNeck, width=48)},
+}
 
 
 def seen_px(spec: ModelSpec) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from hmrb.batch import Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.models.cameras import BOX_NUMBERS
 from hmrb.models.head import Decoders, decoder_layers, keep_mean
+from hmrb.models.tokens import TokenHead
 from hmrb.spec import DecoderHeadSpec, TokenHeadSpec
 
 
@@ -91,3 +92,34 @@ class DecoderHead(nn.Module):
         numbers = features.new_zeros(len(features), 1) if self.query == "zero" else told
         decoders = Decoders(self)
         return decoders.prediction(mean + decoders(self.decoder(features, numbers)))
+
+
+class DecodedTokens(nn.Module):
+    """TokenHMR's regressor: the same decoder, and a pose made of tokens of its vector."""
+
+    rotation, box = "rows", "none"
+
+    def __init__(self, num_features: int, spec: TokenHeadSpec, kind: BodyKind = SMPL_KIND) -> None:
+        super().__init__()
+        self.decoder = CrossAttentionDecoder(spec, num_features, 1)
+        self.tokens = TokenHead(spec.width)
+
+    @property
+    def init_pose(self) -> Tensor:
+        """The 6D rotations (rows) that are added to the pose."""
+        return self.tokens.init_body_pose
+
+    @property
+    def init_shape(self) -> Tensor:
+        """The betas that are added to the shape."""
+        return self.tokens.init_betas
+
+    @property
+    def init_cam(self) -> Tensor:
+        """The camera that is added to the predicted."""
+        return self.tokens.init_cam
+
+    def forward(self, features: Float[Tensor, "B C *cells"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
+        """A map to rotations, betas and camera."""
+        prediction: Prediction = self.tokens(self.decoder(features, features.new_zeros(len(features), 1)))
+        return prediction

@@ -70,15 +70,26 @@ def recognise(backbone: Mapping[str, Tensor]) -> str | None:
 
 def renamed(name: str, backbone: State) -> tuple[State, Counter[str]]:
     """Rename tensors to the names in `Features`; also returns the number of dropped tensors by group."""
-    theirs, out, dropped = THEIRS[name], {}, Counter[str]()
-    for key, value in theirs.reorder(backbone).items():
+    return renamed_by(THEIRS[name], backbone)
+
+
+def renamed_by(theirs: ForeignLayout, backbone: State) -> tuple[State, Counter[str]]:
+    """As `renamed`, for a layout outside THEIRS."""
+    out, dropped = follow(theirs.rules, theirs.reorder(backbone))
+    return {key if key.startswith("tail.") else f"network.{key}": value for key, value in out.items()}, dropped
+
+
+def follow(rules: Rules, tensors: State) -> tuple[State, Counter[str]]:
+    """Rename tensors by every rule in turn; also returns the number of dropped tensors by group."""
+    out, dropped = {}, Counter[str]()
+    for key, value in tensors.items():
         new = key
-        for pattern, replacement in theirs.rules:
+        for pattern, replacement in rules:
             new = re.sub(pattern, replacement, new)
         if new == DROP:
             dropped[key.split(".")[-1] if "index" in key else group_of(key)] += 1
         else:
-            out[new if new.startswith("tail.") else f"network.{new}"] = value
+            out[new] = value
     return out, dropped
 
 

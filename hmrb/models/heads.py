@@ -7,8 +7,9 @@ from torch import nn
 
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.lookup import find
-from hmrb.models.decoder import DecoderHead
+from hmrb.models.decoder import DecodedTokens, DecoderHead
 from hmrb.models.head import DirectHead, IterativeHead, check_head
+from hmrb.models.part_attention import PartAttentionHead
 from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import AnyHeadSpec, HeadSpec
 
@@ -16,6 +17,8 @@ HEADS: dict[str, Callable[[int, Any, BodyKind], nn.Module]] = {
     "iterative": IterativeHead,
     "direct": DirectHead,
     "decoder": DecoderHead,
+    "tokens": DecodedTokens,
+    "part_attention": lambda channels, spec, kind: PartAttentionHead(channels, spec.width, spec.shape_width, kind),
 }
 
 

@@ -90,7 +90,7 @@ class HRNetTail(Upsampled):
 
     def __init__(self, network: Any) -> None:
         super().__init__((64, 128, 256))
-        network.incre_modules = network.downsamp_modules = network.final_layer = None
+        leave_branches(network)
 
     def map(self, network: Any, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C *cells"]:
         """The map: 480 channels at a quarter of the image's side."""
@@ -133,6 +133,11 @@ class SwinTail(Upsampled):
         )
 
 
+def leave_branches(network: Any) -> None:
+    """Remove timm's modules that join an HRNet's four branches for classification."""
+    network.incre_modules = network.downsamp_modules = network.final_layer = None
+
+
 def plain(network: Any) -> Mean:
     """Mean of the last map: for ResNets and EfficientNet the study uses standard pooling."""
     return Mean()
@@ -163,14 +168,18 @@ def _channels_first(network: Any, last: Any) -> Float[Tensor, "B C *cells"]:
     return patches.mT
 
 
+def conv_norm_relu(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    """A 3x3 convolution without bias, which keeps the size at stride 1, and its norm."""
+    conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 def _doublings(width: int, times: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(times):
         layers += [
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
+            *conv_norm_relu(width, width, 1),
         ]
     return nn.Sequential(*layers)
 

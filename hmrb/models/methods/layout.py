@@ -50,15 +50,16 @@ class Released:
         for key, value in tensors.items():
             name = key.removeprefix(self.prefix)
             why = next((why for pattern, why in self.dropped.items() if re.match(pattern, name)), None)
-            new = name
+            new, is_known = name, False
             for pattern, replacement in self.rules:
+                is_known |= bool(re.search(pattern, new))
                 new = re.sub(pattern, replacement, new)
             if why is not None:
                 reasons[why] += 1
-            elif new == name or not key.startswith(self.prefix):
-                unknown.append(key)
-            else:
+            elif is_known:
                 out[new] = value
+            else:
+                unknown.append(key)
         return out, reasons, unknown
 
 
