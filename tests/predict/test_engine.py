@@ -14,7 +14,7 @@ PICTURE = OpenedPicture(PictureSource("photo", noise), noise(), Exif(1, {}))
 
 
 def test_methods_are_told_the_square_of_their_rule_and_not_the_box() -> None:
-    crop = cut(PICTURE, GivenBox(BOX), 1.2, CropRule(32))
+    crop = cut(PICTURE, GivenBox(BOX), 1.2, CropRule(32), None)
     told = conditioning_of([crop], [PICTURE.size_px])
     torch.testing.assert_close(told.square, torch.tensor([[25.0, 35.0, 72.0]]))
     torch.testing.assert_close(told.picture_px, torch.tensor([[60.0, 80.0]]))
