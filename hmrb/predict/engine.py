@@ -1,5 +1,6 @@
 """The loop: pictures are opened, people found and cut, crops predicted in full batches, results given by picture."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -96,9 +97,12 @@ def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule, c
 
 def camera_seen(opened: OpenedPicture, network: Network) -> Intrinsics | None:
     """The camera that is known, else what the method sees of it in the picture; None: its rule has to do."""
-    if opened.camera is None and network.see_focal is not None and (focal := network.see_focal(opened.pixels)):
-        return Intrinsics(focal, middle(*opened.size_px), "seen by the method in the picture")
-    return opened.camera
+    if opened.camera is not None or network.see_focal is None:
+        return opened.camera
+    focal = network.see_focal(opened.pixels)
+    if focal is None or not 0 < focal < math.inf:
+        return None
+    return Intrinsics(focal, middle(*opened.size_px), "seen by the method in the picture")
 
 
 def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Conditioning:
