@@ -44,6 +44,7 @@ def placed(side: float, aside: float) -> People:
         center_px=np.tile(center.astype(np.float32), (COUNT, 1)),
         camera_from=("rule of the method",) * COUNT,
         image_px=IMAGE_PX,
+        crop_rule="hmr",
         body_name="open",
         body=body,
     )
@@ -67,6 +68,7 @@ def predicted(table: Mapping[str, np.ndarray]) -> People:
         center_px=((size - 1) / 2).astype(np.float32),
         camera_from=("rule of the method",) * count,
         image_px=px,
+        crop_rule="hmr",
         body_name="open",
         body=load_body("open"),
         **parts,

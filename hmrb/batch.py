@@ -87,7 +87,7 @@ class Conditioning:
     The first pixel's centre is 0. `square` is centre x, y and side of the square that the method's crop rule makes of a
     person's box, not the box itself: box descriptors and the camera in the whole picture are made of it. `picture_px`
     is width, height; `crop` maps a picture to the crop. Where `has_intrinsics` is false, `intrinsics` are those of the
-    method's rule and nobody's measurement.
+    method's rule, neither known nor seen in the picture.
     """
 
     square: Float[Tensor, "B 3"]

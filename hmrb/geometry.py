@@ -101,20 +101,21 @@ def crop_center(square: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B
 
 def picture_translation(
     camera: Float[Tensor, "B 3"],
-    square: Float[Tensor, "B 3"],
-    image_px: int,
+    side_px: Float[Tensor, " B"],
+    origin_px: Float[Tensor, "B 2"],
     focal_px: Float[Tensor, " B"],
     center_px: Float[Tensor, "B 2"],
 ) -> Float[Tensor, "B 3"]:
     """The crop's weak-perspective camera (scale, tx, ty) as a translation in metres before the picture's camera.
 
-    The usual conversion (CLIFF, ECCV 2022). `square` is the crop's centre x, y and side in picture pixels, `center_px`
-    the picture's principal point. Points at the depth of the body's origin are projected where the crop's camera puts
-    them; others differ by the perspective, about their distance from the principal point times their depth over tz.
+    The usual conversion (CLIFF, ECCV 2022), in pixels of the picture: `side_px` is the crop's side, `origin_px` where
+    the crop's camera looks, `center_px` the picture's principal point. Points at the depth of the body's origin are
+    projected where the crop's camera puts them; others differ by the perspective, about their distance from the
+    principal point times their depth over tz.
     """
     scale, shift = camera[:, 0], camera[:, 1:]
-    depth = 2 * focal_px / (square[:, 2] * scale + 1e-9)
-    aside = (crop_center(square, image_px) - center_px) * (depth / focal_px)[:, None]
+    depth = 2 * focal_px / (side_px * scale + 1e-9)
+    aside = (origin_px - center_px) * (depth / focal_px)[:, None]
     return torch.cat([shift + aside, depth[:, None]], 1)
 
 

@@ -42,7 +42,7 @@ SIGNATURES = {
 }
 FIELDS = [
     "pictures", "picture", "box", "score", "square", "rotmats", "betas", "camera", "focal_px", "center_px",
-    "camera_from", "image_px", "body_name", "body",
+    "camera_from", "image_px", "crop_rule", "body_name", "body",
 ]  # fmt: skip
 PROPERTIES = ["rotvecs", "transl", "picture_camera", "crop_camera", "faces", "vertices"]
 

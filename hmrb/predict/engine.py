@@ -1,20 +1,19 @@
 """The loop: pictures are opened, people found and cut, crops predicted in full batches, results given by picture."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
 from hmrb.batch import Conditioning, Prediction
-from hmrb.data.warp import square_matrix
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture
-from hmrb.models.crops import CropRule
+from hmrb.models.crops import CropRule, Square
 from hmrb.predict.cameras import Intrinsics, middle
 from hmrb.predict.network import Network
 from hmrb.predict.people import People, ShownPicture
@@ -33,7 +32,7 @@ class PersonCrop:
 
     pixels: UInt8[np.ndarray, "S S 3"]
     given: GivenBox
-    square: tuple[float, float, float]
+    square: Square
     matrix: Float[np.ndarray, "2 3"]
     camera: Intrinsics
     is_known: bool
@@ -76,7 +75,7 @@ def predict_pictures(
     waiting: deque[_Waiting] = deque()
     queue: deque[tuple[_Waiting, PersonCrop]] = deque()
     for opened in _ahead(sources):
-        entry = _cut_out(opened, network.rule, find, keep_pixels)
+        entry = _cut_out(opened, network, find, keep_pixels)
         waiting.append(entry)
         queue.extend((entry, crop) for crop in entry.crops)
         is_much = sum(map(_held, waiting)) > HELD_BYTES
@@ -88,15 +87,22 @@ def predict_pictures(
     yield from _done(waiting, network)
 
 
-def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule) -> PersonCrop:
-    """Cut a person out of a picture by the model's rule, as evaluation does."""
-    camera = opened.camera
-    square = rule.square(given.box, margin)
-    matrix = square_matrix(np.array(square[:2]), square[2], rule.image_px)
-    size = (rule.image_px, rule.image_px)
-    pixels = np.asarray(cv2.warpAffine(opened.pixels, matrix, size, flags=cv2.INTER_LINEAR))
-    by_rule = Intrinsics(rule.focal_of(square[2]), middle(*opened.size_px), "rule of the method")
-    return PersonCrop(pixels, given, square, matrix, camera or by_rule, camera is not None)
+def cut(opened: OpenedPicture, given: GivenBox, margin: float, rule: CropRule, camera: Intrinsics | None) -> PersonCrop:
+    """Cut a person out of a picture by the model's rule; `camera` is the picture's, if anybody knows or sees it."""
+    crop = rule.cut(opened.pixels, given.box, margin)
+    size = opened.size_px
+    by_rule = Intrinsics(rule.focal_of(crop.square[2], size), middle(*size), rule.focal.said)
+    return PersonCrop(crop.pixels, given, crop.square, crop.matrix, camera or by_rule, camera is not None)
+
+
+def camera_seen(opened: OpenedPicture, network: Network) -> Intrinsics | None:
+    """The camera that is known, else what the method sees of it in the picture; None: its rule has to do."""
+    if opened.camera is not None or network.see_focal is None:
+        return opened.camera
+    focal = network.see_focal(opened.pixels)
+    if focal is None or not 0 < focal < math.inf:
+        return None
+    return Intrinsics(focal, middle(*opened.size_px), "seen by the method in the picture")
 
 
 def conditioning_of(crops: list[PersonCrop], sizes: list[tuple[int, int]]) -> Conditioning:
@@ -141,10 +147,12 @@ def _held(entry: _Waiting) -> int:
     return 0 if pixels is None else pixels.nbytes
 
 
-def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder | None, keep_pixels: bool) -> _Waiting:
+def _cut_out(
+    opened: OpenedPicture | PictureResult, network: Network, find: Finder | None, keep_pixels: bool
+) -> _Waiting:
     if isinstance(opened, PictureResult):
         return _Waiting(opened)
-    source = opened.source
+    source, rule = opened.source, network.rule
     width, height = opened.size_px
     margin, boxes = source.margin or rule.margin, source.boxes
     if boxes is None and find is None:
@@ -152,12 +160,11 @@ def _cut_out(opened: OpenedPicture | PictureResult, rule: CropRule, find: Finder
     elif boxes is None:
         assert find is not None
         boxes = tuple(find(opened.pixels))
-    problems, crops = [], []
-    for given in boxes:
-        if problem := box_problem(given.box, width, height):
-            problems.append(f"{source.name}: {problem}")
-        else:
-            crops.append(cut(opened, given, margin, rule))
+    wrong = [box_problem(given.box, width, height) for given in boxes]
+    problems = [f"{source.name}: {problem}" for problem in wrong if problem]
+    good = [given for given, problem in zip(boxes, wrong, strict=True) if not problem]
+    camera = camera_seen(opened, network) if good else None
+    crops = [cut(opened, given, margin, rule, camera) for given in good]
     shown = ShownPicture(source.name, opened.size_px, opened.pixels if keep_pixels else None)
     notes = opened.notes if boxes else (*opened.notes, f"{source.name}: nobody found")
     return _Waiting(PictureResult(source, None, problems=tuple(problems), notes=notes), shown, crops)
@@ -200,6 +207,7 @@ def _result(entry: _Waiting, network: Network) -> PictureResult:
         center_px=np.array([crop.camera.center_px for crop in crops], np.float32).reshape(-1, 2),
         camera_from=tuple(crop.camera.said for crop in crops),
         image_px=network.rule.image_px,
+        crop_rule=network.rule.name,
         body_name=network.body_name,
         body=network.body,
     )

@@ -1,6 +1,6 @@
 """A network ready to predict: its checkpoint, device, precision, crop rule, and the body that poses its people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from hmrb.plugins import check_packages
 from hmrb.spec import Precision
 from hmrb.store import Store
 
+FocalSeer = Callable[[UInt8[np.ndarray, "H W 3"]], float | None]
+"""Estimates a picture's focal length in px from its RGB pixels; None if it cannot."""
 PRECISIONS: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -39,6 +41,9 @@ class Network:
     device: torch.device
     precision: Precision
     notes: tuple[str, ...] = ()
+    see_focal: FocalSeer | None = None
+    """The method's own estimate where nobody knows a picture's camera (CameraHMR's network of fields of view); None if
+    the method has none, or its weights are not here."""
 
     @property
     def name(self) -> str:

@@ -9,13 +9,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
 
 from hmrb.body import SMPL, Mesh
 from hmrb.body.render import write_obj
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import reason
 from hmrb.formats.writing import replacing
-from hmrb.geometry import FOCAL_PX, crop_center, picture_translation, rotmat_to_rotvec
+from hmrb.geometry import FOCAL_PX, picture_translation, rotmat_to_rotvec
+from hmrb.models.crops import CropRule, rule_named
 from hmrb.predict.cameras import Pinholes
 from hmrb.predict.glb import write_glb
 
@@ -39,8 +41,8 @@ class People:
     `picture` is each person's row in `pictures`. `box` is x, y, width, height and `square` the crop's centre x, y and
     side, in pixels of the picture (the first pixel's centre is 0). `score` is the detector's (1 for a given box).
     `rotmats` are relative to the parent joint, the root's to the camera. `camera` is the network's weak-perspective
-    (scale, tx, ty) for a crop of `image_px` pixels. `focal_px` and `center_px` are the picture's camera, and
-    `camera_from` says who knew it.
+    (scale, tx, ty) for a crop of `image_px` pixels, cut by `crop_rule`. `focal_px` and `center_px` are the picture's
+    camera, and `camera_from` says who knew it.
     """
 
     pictures: tuple[ShownPicture, ...]
@@ -55,6 +57,7 @@ class People:
     center_px: Float[np.ndarray, "N 2"]
     camera_from: tuple[str, ...]
     image_px: int
+    crop_rule: str
     body_name: str
     body: SMPL | None
     """The body that poses them; None if its licensed files are not here: then there are parameters only."""
@@ -86,20 +89,32 @@ class People:
     @cached_property
     def picture_camera(self) -> Pinholes:
         """The picture's camera: focal length `focal_px`, principal point `center_px`."""
-        parts = (self.camera, self.square, self.focal_px, self.center_px)
-        camera, square, focal, center = (torch.from_numpy(part.astype(np.float64)) for part in parts)
-        moved = picture_translation(camera, square, self.image_px, focal, center)
-        return Pinholes(self.focal_px, self.center_px, moved.numpy())
+        return self._placed(self.focal_px, self.center_px)
 
     @cached_property
     def crop_camera(self) -> Pinholes:
-        """Each person's own camera, which looks straight at the crop: its projection is the network's, exactly."""
-        square = torch.from_numpy(self.square.astype(np.float64))
-        focal = FOCAL_PX * square[:, 2] / self.image_px
-        center = crop_center(square, self.image_px)
-        camera = torch.from_numpy(self.camera.astype(np.float64))
-        moved = picture_translation(camera, square, self.image_px, focal, center)
-        return Pinholes(focal.numpy(), center.numpy(), moved.numpy())
+        """Each person's own camera, whose projection is the network's, exactly.
+
+        It looks straight at the crop, or is the picture's, as the network was taught.
+        """
+        if self._rule.focal.through_picture:
+            return self.picture_camera
+        side, origin = self.square[:, 2].astype(np.float64), self._origin_px.numpy()
+        return self._placed(FOCAL_PX * side / self.image_px, origin)
+
+    def _placed(self, focal_px: Float[np.ndarray, " N"], center_px: Float[np.ndarray, "N 2"]) -> Pinholes:
+        parts = (self.camera, self.square[:, 2], focal_px, center_px)
+        camera, side, focal, center = (torch.from_numpy(part.astype(np.float64)) for part in parts)
+        moved = picture_translation(camera, side, self._origin_px, focal, center)
+        return Pinholes(focal_px, center_px, moved.numpy())
+
+    @property
+    def _origin_px(self) -> Float[Tensor, "N 2"]:
+        return self._rule.origin_px(torch.from_numpy(self.square.astype(np.float64)))
+
+    @property
+    def _rule(self) -> CropRule:
+        return rule_named(self.crop_rule, self.image_px)
 
     @property
     def faces(self) -> Int[np.ndarray, "F 3"]:

@@ -20,6 +20,7 @@ from hmrb.errors import RequestError
 from hmrb.formats.hdf5 import read_arrays
 from hmrb.formats.npz import Npz
 from hmrb.formats.pictures import UnreadablePicture
+from hmrb.models.crops import CROPS
 from hmrb.predict.inputs import read_inputs
 from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import PictureSource, open_picture
@@ -34,7 +35,7 @@ READ = ("npz", "h5")
 SHAPES: dict[str, tuple[int | None, ...]] = {
     "name": (), "body": (), "camera_from": (), "box": (4,), "picture_px": (2,), "score": (), "square": (3,),
     "rotmats": (None, 3, 3), "betas": (None,), "camera": (3,), "focal_px": (), "center_px": (2,), "image_px": (),
-    "joints_m": (None, 3),
+    "crop_rule": (), "joints_m": (None, 3),
 }  # fmt: skip
 
 
@@ -117,19 +118,23 @@ def read_people(file: Path) -> tuple[People, np.ndarray]:
     else:
         with Npz(file) as arrays:
             table = {key: np.asarray(arrays.read(key)) for key in SHAPES if key in arrays}
-    for key in ("name", "body", "camera_from"):
+    for key in ("name", "body", "camera_from", "crop_rule"):
         if key in table and table[key].dtype.kind == "S":
             table[key] = np.char.decode(table[key], "utf-8", "replace")
     count = len(table["name"]) if "name" in table and table["name"].ndim == 1 else -1
     table.setdefault("joints_m", np.zeros((max(count, 0), 0, 3), np.float32))
+    table.setdefault("crop_rule", np.full(max(count, 0), "hmr"))  # the only rule of files that do not name it
     if wrong := [key for key, shape in SHAPES.items() if not _fits(table.get(key), count, shape)]:
         raise RequestError(
             f"{file}: {', '.join(wrong)} missing, not finite or of another shape than hmrb predict writes"
         )
     bodies = set(table["body"].tolist())
-    if not count or len(bodies) > 1 or not bodies <= BODIES.keys() or len(set(table["image_px"].tolist())) > 1:
+    crops = set(zip(table["crop_rule"].tolist(), table["image_px"].tolist(), strict=True))
+    known = bodies <= BODIES.keys() and {rule for rule, _ in crops} <= CROPS.keys()
+    if not count or not known or len(bodies) > 1 or len(crops) > 1:
         raise RequestError(
-            f"{file}: {count} people of {len(bodies)} bodies; expected people of one body, predicted alike"
+            f"{file}: {count} people of {len(bodies)} bodies and {len(crops)} kinds of crop; expected people of one"
+            f" body, predicted alike, with crops by one of these rules: {', '.join(CROPS)}"
         )
     table["name"] = np.array([name.encode("utf-8", "replace").decode() for name in table["name"].tolist()])
     people = people_of(table, None)

@@ -27,6 +27,7 @@ def table_of(people: People, rows: Sequence[int] | None = None) -> dict[str, np.
         "center_px": people.center_px,
         "camera_from": np.array(people.camera_from, np.str_),
         "image_px": np.full(len(people), people.image_px, np.int32),
+        "crop_rule": np.full(len(people), people.crop_rule),
         "body": np.full(len(people), people.body_name),
     }
     if rows is not None:
@@ -50,7 +51,8 @@ def people_of(table: Mapping[str, np.ndarray], body: SMPL | None) -> People:
     numbers: dict[str, Any] = {key: table[key].astype(np.float32) for key in PER_PERSON if key != "picture"}
     return People(
         pictures=tuple(shown), picture=np.arange(len(shown)), camera_from=tuple(table["camera_from"].tolist()),
-        image_px=int(table["image_px"][0]), body_name=str(table["body"][0]), body=body, **numbers,
+        image_px=int(table["image_px"][0]), crop_rule=str(table["crop_rule"][0]), body_name=str(table["body"][0]),
+        body=body, **numbers,
     )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def tree_of(people: People) -> dict[str, Any]:
         "size_px": list(picture.size_px),
         "body": people.body_name,
         "image_px": people.image_px,
+        "crop_rule": people.crop_rule,
         "units": "metres, radians, pixels; x right, y down, z forward; the first pixel's centre is 0",
         "joint_names": list(SKELETONS[skeleton].joints) if has_body else [],
         "people": [],

@@ -93,6 +93,7 @@ def people(count: int = 2, **changes: Any) -> People:
         "center_px": np.tile(np.array([[319.5, 239.5]], np.float32), (count, 1)),
         "camera_from": ("rule of the method",) * count,
         "image_px": 224,
+        "crop_rule": "hmr",
         "body_name": "open",
         "body": open_body(),
     }

@@ -246,7 +246,8 @@ def test_boxes_of_the_command_line(photos: Path) -> None:
     with pytest.raises(RequestError, match="--box gives the people of one photo, but there are 2"):
         with_boxes(found(photos), ["1,2,3,4"])
     for text, said in (("1,2,3", "give four numbers"), ("1,2,x,4", "give four numbers"), ("1,2,nan,4", "finite"),
-                       ("1,2,3,-4", "positive"), ("1,2,inf,4", "finite")):  # fmt: skip
+                       ("1,2,3,-4", "positive"), ("1,2,inf,4", "finite"),
+                       ("1,2,3,1e7", "box 1,2,3,1e.07: a number is beyond 1,000,000 pixels")):  # fmt: skip
         with pytest.raises(RequestError, match=said):
             parse_box(text)
 
