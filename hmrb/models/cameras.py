@@ -60,6 +60,8 @@ def project_to_crop(
     if camera == "crop_weak" or place is None:
         return project(points, weak, image_px)
     focal, middle = focal_px(place, camera), middle_px(place, camera)
-    moved = points + picture_translation(weak, place.square, image_px, focal, middle)[:, None]
+    center, side = place.square[:, :2], place.square[:, 2]
+    # The methods count from the first pixel's edge: half a pixel before the square's centre.
+    moved = points + picture_translation(weak, side, center - 0.5, focal, middle)[:, None]
     pixels = focal[:, None, None] * moved[..., :2] / moved[..., 2:] + middle[:, None]
-    return (pixels - crop_center(place.square, image_px)[:, None]) * (image_px / place.square[:, 2])[:, None, None]
+    return (pixels - crop_center(place.square, image_px)[:, None]) * (image_px / side)[:, None, None]

@@ -14,7 +14,7 @@ from hmrb.errors import RequestError
 from hmrb.lookup import find
 from hmrb.models.backbones import build_backbone, seen_columns
 from hmrb.models.cameras import box_numbers
-from hmrb.models.crops import CropRule
+from hmrb.models.crops import CropRule, rule_named
 from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.heads import build_head
 from hmrb.models.methods import METHODS
@@ -41,7 +41,7 @@ class HMR(nn.Module):
         self.freeze_bn, self.camera = spec.freeze_bn, spec.camera
         self.box: BoxInput = getattr(self.head, "box", "none")
         self.columns = seen_columns(spec)
-        self.crop_rule, self.kind = CropRule(spec.image_px), kind
+        self.crop_rule, self.kind = _crop_rule(spec), kind
         self.train()
 
     @property
@@ -102,6 +102,13 @@ def build_model(spec: ModelSpec, store: Store | None = None, kind: BodyKind = SM
         return model
     refuse_arguments("method", spec.method, spec.args)
     return find("method", spec.method, MODELS)(spec, store, kind)
+
+
+def _crop_rule(spec: ModelSpec) -> CropRule:
+    """The method's rule; another package's method cuts as HMR does."""
+    name = spec.method.replace("-", "_")
+    rule = rule_named(METHODS[name].crop if name in METHODS else "hmr", spec.image_px)
+    return rule if spec.crop == "tall" else replace(rule, tall=1.0)
 
 
 PARTS = ("backbone", "head", "weights_used", "crop_rule", "kind", "infer")

@@ -106,7 +106,7 @@ class TokenDecoder(nn.Module):
         self.quantizer = Codebook()
 
     def decode(self, choice: Float[Tensor, "B T K"]) -> Float[Tensor, "B 21 6"]:
-        """Each code's share in each token to the body's rotations, six numbers each, as the layout `rows` reads them."""
+        """Each code's share in each token to the body's rotations, six numbers each, in the layout `rows`."""
         return self.decoder((choice @ self.quantizer.codebook).mT).mT
 
 

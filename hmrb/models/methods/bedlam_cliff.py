@@ -27,6 +27,7 @@ BACKBONE = {"backbone.downsample_stage_1.0.weight": (48, 48, 3, 3)}
 METHOD = Method(
     "bedlam_cliff",
     "BEDLAM-CLIFF",
+    "bedlam",
     released=(
         Released(
             "BEDLAM's CLIFF of real pictures",

@@ -6,6 +6,7 @@ from hmrb.models.methods.layout import Method, Released
 METHOD = Method(
     "camerahmr",
     "CameraHMR",
+    "camerahmr",
     released=(
         Released(
             "CameraHMR",

@@ -19,6 +19,7 @@ REGRESSOR = {"fc1.weight": (1024, 2208), "encoder.conv1.weight": (64, 3, 7, 7)}
 METHOD = Method(
     "cliff",
     "CLIFF",
+    "cliff",
     released=(
         Released("CLIFF, ResNet-50", "cliff", REGRESSOR, RULES, {}, FIELDS | {"backbone": "resnet50"}),
         Released(

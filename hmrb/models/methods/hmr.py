@@ -2,4 +2,4 @@
 
 from hmrb.models.methods.layout import Method
 
-METHOD = Method("hmr", "HMR")
+METHOD = Method("hmr", "HMR", "hmr")

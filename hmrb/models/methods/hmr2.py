@@ -36,6 +36,7 @@ FIELDS = {
 METHOD = Method(
     "hmr2",
     "HMR2.0",
+    "hmr2",
     released=(
         Released(
             "HMR2.0",

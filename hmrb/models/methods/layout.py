@@ -19,8 +19,8 @@ class Released:
     """The layout of a released file, after the keys `state_dict` or `model` and a `prefix` of all names.
 
     `shapes` identify it (None: absent). `rules` turn names into hmrb's; `dropped` names what a file may hold besides,
-    as patterns with reasons. `fields` are those of the spec's `model` table; `family` is the model zoo's row that states
-    the licence.
+    as patterns with reasons. `fields` are those of the spec's `model` table; `family` is the model zoo's row that
+    states the licence.
     """
 
     title: str
@@ -69,4 +69,6 @@ class Method:
 
     name: str
     title: str
+    crop: str
+    """The name of its crop rule."""
     released: tuple[Released, ...] = field(default=())

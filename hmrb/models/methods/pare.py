@@ -7,6 +7,7 @@ POSE_MAPS = "a pose network's key-point maps, which the method does not run"
 METHOD = Method(
     "pare",
     "PARE",
+    "pare",
     released=(
         Released(
             "PARE",

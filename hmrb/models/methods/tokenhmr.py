@@ -29,6 +29,7 @@ def tokenizer(path: Path) -> State:
 METHOD = Method(
     "tokenhmr",
     "TokenHMR",
+    "tokenhmr",
     released=(
         Released(
             "TokenHMR",
