@@ -45,6 +45,8 @@ class Batch:
     """Random bits of each draw, used by dropout and stochastic depth; None outside training."""
     real: BodyParams | None = None
     """A real body for each draw; None without an adversarial prior."""
+    is_trusted: Bool[Tensor, " B"] | None = None
+    """Whether a person's labels are measured; None where no data set is said to be."""
     place: "Conditioning | None" = None
     """Where the crops lie in their pictures; None for a model that looks at the crop alone."""
 

@@ -181,7 +181,8 @@ def _measures(row: Published | Expected) -> object:
 
 def _outside_the_mix(data: DataSpec) -> list[str]:
     """Problems with datasets that the spec mentions but that are not in its mix."""
-    named = [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
+    named = [("data.trusted", name) for name in data.trusted]
+    named += [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
     named += [("data.without", name) for name in data.without]
     return [
         f"{where}: '{name}' is not in the mix.{did_you_mean(name, data.mix)} The mix: {', '.join(data.mix)}."

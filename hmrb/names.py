@@ -24,10 +24,13 @@ METHODS = {
 HEADS = ("iterative", "direct", "decoder", "tokens", "part_attention")
 MAP_HEADS = ("decoder", "tokens", "part_attention")
 """The heads that look at places."""
-LOSSES = ("keypoints3d", "keypoints2d", "vertices", "pose", "betas")
+LOSSES = (
+    "keypoints3d", "keypoints2d", "vertices", "pose", "global_orient", "body_pose", "betas", "betas_or_zero",
+    "camera_prior",
+)  # fmt: skip
 BACKBONES = (  # timm's models have timm's names besides
-    "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "efficientnet_b5", "vit_b16", "swin_t",
-    "twins_svt_b", "twins_pcpvt_b", "hrnet_w48", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini",
+    "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "hrnet_w48", "efficientnet_b5", "vit_b16",
+    "swin_t", "twins_svt_b", "twins_pcpvt_b", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini",
 )  # fmt: skip
 
 # The study's own spellings.

@@ -6,11 +6,11 @@ from hmrb.evaluation.metrics import METRICS
 from hmrb.models.backbones import BACKBONES
 from hmrb.models.heads import HEADS
 from hmrb.models.hmr import MODELS
-from hmrb.training.losses import LOSSES
+from hmrb.training.loss_terms import LOSSES
 
 
 def test_names_are_those_of_the_tables() -> None:
-    assert tuple(MODELS) == names.METHODS
+    assert tuple(MODELS) == tuple(names.METHODS)
     assert tuple(HEADS) == names.HEADS
     assert tuple(LOSSES) == names.LOSSES
     assert tuple(BACKBONES) == names.BACKBONES

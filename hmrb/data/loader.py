@@ -51,6 +51,7 @@ class Item:
     real: tuple[Float[np.ndarray, "R 3"], Float[np.ndarray, " S"]] | None = None
     """Pose and betas of another, real body."""
     place: Place | None = None
+    is_trusted: bool | None = None
 
 
 class DrawDataset(Dataset[Any]):
@@ -69,7 +70,7 @@ class DrawDataset(Dataset[Any]):
         self._shards, self._image_px, self._seed = shards, image_px, seed
         self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
-        self._without = spec.without
+        self._without, self._trusted = spec.without, spec.trusted
         self.sampler = mixture(shards, spec, seed)
 
     def __getitem__(self, draw: int) -> Item:
@@ -87,7 +88,8 @@ class DrawDataset(Dataset[Any]):
     def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard = self._shards[name]
         view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
-        return _without(_finish(shard, row, view, self._needs_place), self._without.get(name, ()))
+        item = _without(_finish(shard, row, view, self._needs_place), self._without.get(name, ()))
+        return replace(item, is_trusted=name in self._trusted) if self._trusted else item
 
 
 class RowDataset(Dataset[Any]):
@@ -250,6 +252,7 @@ def collate(items: Sequence[Item]) -> Batch:
         skipped=tuple(name for item in items for name in item.skipped),
         key=stack("key"),
         real=real,
+        is_trusted=None if items[0].is_trusted is None else stack("is_trusted"),
         place=conditioning([item.place for item in items if item.place]),
     )
 

@@ -59,6 +59,8 @@ class DataSpec(SpecModel):
     )
     without: Annotated[dict[str, tuple[LabelKind, ...]], BeforeValidator(one_spelling)] = {}
     """Labels to ignore in training, by dataset."""
+    trusted: Names = ()
+    """Data sets with measured labels, which a loss's gate does not loosen."""
     epoch_len: Positive | None = None
     """Draws per epoch; by default the size of the largest dataset of the mix, as in the study."""
     workers: Annotated[int, Field(ge=0)] | None = None

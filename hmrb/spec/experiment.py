@@ -13,9 +13,11 @@ from hmrb.spec.model import STUDY_LOSSES, AdversarySpec, LossTerm, ModelSpec
 from hmrb.spec.optim import OptimSpec, SpeedSpec
 
 ADDED: dict[str, Any] = {
-    "optim.decay": "all", "packages": {},
-    "model.args": {}, "model.backbone_args": {}, "model.head.args": {}, "losses.*.args": {},
-    "model.head.box": "none", "model.crop": "square", "model.camera": "crop_weak",
+    "optim.decay": "all", "packages": {}, "data.trusted": [],
+    "model.args": {}, "model.backbone_args": {}, "model.crop": "square", "model.camera": "crop_weak",
+    "model.head.args": {}, "model.head.box": "none",
+    "losses.*.args": {}, "losses.*.reduction": "mean", "losses.*.of_batch": None, "losses.*.space": "crop",
+    "losses.*.origin": "hips", "losses.*.gate": "none", "losses.*.loose": 0.05,
 }  # fmt: skip
 """Fields that older specs lack, and what they did. A recipe leaves them out while they have this value, so that older
 hashes, records and checkpoints stay comparable."""

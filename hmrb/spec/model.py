@@ -172,8 +172,26 @@ class LossTerm(SpecModel):
 
     distance: Literal["l1", "mse", "smooth_l1"]
     weight: Weight
+    reduction: Literal["mean", "sum_per_person", "sum"] = "mean"
+    """The sum over labelled entries divided by their number; by the number of people; or by nothing, in a batch of
+    `of_batch` people, which the published weight belongs to."""
+    of_batch: Positive | None = None
+    space: Literal["crop", "picture"] = "crop"
+    """Of 2D key points: distances in crop sides, or in picture sides and weighted by the picture's over the crop's."""
+    origin: Literal["hips", "none"] = "hips"
+    """Of 3D key points: relative to the hips, or as they are."""
+    gate: Literal["none", "tals"] = "none"
+    """`tals`: labels of data sets outside `data.trusted` count in full only where a prediction is far from them."""
+    loose: Share = 0.05
+    """What they count elsewhere."""
     args: dict[str, Any] = {}
     """Arguments of a loss of another package."""
+
+    @model_validator(mode="after")
+    def _sums_of_a_batch(self) -> "LossTerm":
+        if (self.reduction == "sum") != (self.of_batch is not None):
+            raise ValueError("reduction sum and of_batch belong together: the batch that the weight was published for")
+        return self
 
 
 class AdversarySpec(SpecModel):

@@ -14,7 +14,8 @@ from hmrb.models.numerics import products_in
 from hmrb.parallel.world import World
 from hmrb.spec import OptimSpec
 from hmrb.training.learner import Learner
-from hmrb.training.losses import LabelCounts, Losses, count_labels, scaled
+from hmrb.training.loss_terms import LabelCounts, count_labels
+from hmrb.training.losses import Losses, scaled
 
 
 def train_step(

@@ -24,7 +24,8 @@ from hmrb.evaluation.scoring import Bodies
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.parallel.world import World
 from hmrb.spec import DataSpec, LossTerm, Op
-from hmrb.training.losses import LOSSES, LabelCounts, Losses, count_labels
+from hmrb.training.loss_terms import LOSSES, LabelCounts, count_labels
+from hmrb.training.losses import Losses
 
 PEOPLE = 7
 FIELDS = ("image", "keypoints2d", "keypoints3d", "rotmats", "betas", "has_body", "row", "key")

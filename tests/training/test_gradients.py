@@ -19,7 +19,8 @@ from hmrb.models.discriminator import Discriminator
 from hmrb.parallel.world import World
 from hmrb.spec import Experiment, LossTerm, parse_experiment
 from hmrb.training.learner import Learner, build_learner
-from hmrb.training.losses import DISTANCES, LOSSES, Losses, fake_loss, real_loss
+from hmrb.training.loss_terms import DISTANCES, LOSSES
+from hmrb.training.losses import Losses, fake_loss, real_loss
 from hmrb.training.step import train_step
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -72,7 +73,7 @@ def test_a_loss_s_gradient_is_its_slope(name: str, distance: str, body: SMPL) ->
         torch.testing.assert_close(torch.as_tensor(slope).double(), (ahead - behind) / (2 * STEP), **NEAR)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("betas_or_zero", "camera_prior")])
 def test_labels_that_are_not_there_pull_nobody(name: str, body: SMPL) -> None:
     """A person without a body, a joint of confidence 0: their gradient is 0, and that of others is not."""
     prediction, batch = made_up()

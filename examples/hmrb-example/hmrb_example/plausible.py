@@ -6,7 +6,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from hmrb.training.losses import Distance, LossPair
+from hmrb.training.loss_terms import Distance, LossPair
 
 
 def plausible(pair: LossPair, distance: Distance, *, free: Annotated[float, Field(ge=0)] = 3.0) -> Float[Tensor, ""]:
