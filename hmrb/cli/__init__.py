@@ -8,6 +8,7 @@ import typer
 
 from hmrb.cli.compare import compare
 from hmrb.cli.convert_data import convert_data
+from hmrb.cli.doctor import doctor
 from hmrb.cli.eval import eval_
 from hmrb.cli.export import export
 from hmrb.cli.flops import flops
@@ -17,6 +18,7 @@ from hmrb.cli.list_datasets import list_datasets
 from hmrb.cli.list_models import list_models
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
+from hmrb.cli.needs import message_of
 from hmrb.cli.new import new
 from hmrb.cli.predict import predict
 from hmrb.cli.report import report
@@ -38,6 +40,7 @@ app = typer.Typer(
 app.command()(train)
 app.command("eval")(eval_)
 app.command()(predict)
+app.command()(doctor)
 app.command()(flops)
 app.command()(compare)
 app.command()(report)
@@ -75,7 +78,7 @@ def main() -> None:
         check_arguments(sys.argv[1:])
         app()
     except RequestError as error:
-        _leave(str(error), 2)
+        _leave(message_of(error), 2)
     except RunError as error:
         _leave(str(error), 1)
     except KeyboardInterrupt:

@@ -281,10 +281,12 @@ def _print_json(records: "Sequence[Record]") -> None:
 def _write_template(name: str, protocol: str, out: Path | None) -> None:
     from hmrb.data.shard import open_shard
     from hmrb.evaluation.template import write_template
+    from hmrb.missing import refuse_missing, shard_needs
     from hmrb.store import Store
 
     store = Store.default()
     (benchmark,) = benches.chosen([name], (), store, protocol)
+    refuse_missing(shard_needs(benchmark.dataset, benchmark.split, store), f"the template of {name}")
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
     path = out or Path(f"{benchmark.file_stem}_people.npz")
     people = write_template(benchmark, shard, path)

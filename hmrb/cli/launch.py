@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from hmrb.cli.needs import message_of
 from hmrb.errors import RequestError, RunError
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
         return 128 + stopped.signum, True
     except (RequestError, RunError) as error:
         if not error.is_shared or (world and world.is_main):
-            say(str(error))
+            say(message_of(error))
         return REFUSED if isinstance(error, RequestError) else FAILED, True
     except Exception as error:
         if message := known_failure(error):
@@ -265,7 +266,7 @@ def _prepare(job: Job) -> int:
     try:
         job.prepare()
     except (RequestError, RunError) as error:
-        say(str(error))
+        say(message_of(error))
         return REFUSED if isinstance(error, RequestError) else FAILED
     return 0
 

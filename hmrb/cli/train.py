@@ -13,7 +13,7 @@ import typer
 
 from hmrb.cli.launch import CpuProcs, Gpus, Processes
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, joined
 
 if TYPE_CHECKING:
     from hmrb.cli.many import Command
@@ -31,6 +31,8 @@ class Training:
     store: "Store"
     resume: bool
     max_restarts: int
+    word: str = ""
+    """The spec as it was asked for."""
 
     @property
     def name(self) -> str:
@@ -39,11 +41,7 @@ class Training:
 
     def prepare(self) -> None:
         """Renders missing synthetic data, checks all other files, opens the folder. Raises RequestError, RunError."""
-        from hmrb.preflight import file_problems
-
-        make_missing([self.experiment], self.store)
-        if problems := file_problems(self.experiment, self.store):
-            raise RequestError("\n".join(problems))
+        make_ready([self.experiment], self.store, self.word)
         self.open_folder()
 
     def open_folder(self) -> None:
@@ -145,6 +143,7 @@ def train(
     experiments = check_specs(specs, overrides, requested)
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
+        _print_missing(experiments, "" if len(specs) > 1 else str(specs[0]))
         return
     if any(experiment.speed.deterministic for experiment in experiments):
         from hmrb.models.numerics import reserve_workspace
@@ -166,7 +165,8 @@ def train(
     if max_restarts is None:
         max_restarts = 3 if processes.total > 1 else 0
     trainings = [
-        Training(e, folder, store, resume, max_restarts) for e, folder in zip(experiments, folders, strict=True)
+        Training(e, folder, store, resume, max_restarts, str(spec))
+        for spec, e, folder in zip(specs, experiments, folders, strict=True)
     ]
     if not is_many and not slurm:
         launch(processes, trainings[0], max_restarts)
@@ -208,6 +208,17 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
     return [resolve(experiment) for experiment in experiments]
 
 
+def make_ready(experiments: "Sequence[Experiment]", store: "Store", about: str = "") -> None:
+    """Refuses missing files, then renders missing synthetic data, then checks what all files hold. RequestError."""
+    from hmrb.missing import experiments_needs, refuse_missing, subject_of
+
+    refuse_missing(experiments_needs(experiments, store), subject_of(experiments), about)
+    from hmrb.preflight import require_files  # torch, which takes seconds
+
+    make_missing(experiments, store)
+    require_files(experiments, store, about)
+
+
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
     """Renders the synthetic datasets that the experiments need and the store lacks."""
     from hmrb.cli.convert_data import make_dataset
@@ -218,6 +229,16 @@ def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
         make_dataset(name, store)
 
 
+def _print_missing(experiments: "Sequence[Experiment]", about: str) -> None:
+    """Prints to stderr what the experiments need and the store lacks."""
+    from hmrb.cli.needs import more, needs_text
+    from hmrb.missing import experiments_needs, subject_of
+    from hmrb.store import Store
+
+    if needs := experiments_needs(experiments, Store.default()):
+        typer.echo(needs_text(needs, subject_of(experiments), more(about)), err=True)
+
+
 def print_device_batch(experiment: "Experiment", store: "Store", processes: Processes) -> None:
     """Tries steps of an experiment on this machine's first GPU and prints the largest micro-batch that fits."""
     if not processes.use_gpu:
@@ -225,27 +246,21 @@ def print_device_batch(experiment: "Experiment", store: "Store", processes: Proc
     import torch
 
     from hmrb.parallel.world import World
-    from hmrb.preflight import file_problems
     from hmrb.training.fitting import find_device_batch
 
-    make_missing([experiment], store)
-    if problems := file_problems(experiment, store):
-        raise RequestError("\n".join(problems))
+    make_ready([experiment], store)
     world = World(0, 1, torch.device("cuda", torch.cuda.current_device()))
     typer.echo(find_device_batch(experiment, store, processes.total, world))
 
 
 def _prepare_all(trainings: Sequence[Training], store: "Store") -> None:
     """Prepares all trainings; collects every problem of all of them before it writes any folder."""
-    from hmrb.preflight import file_problems
-
-    make_missing([training.experiment for training in trainings], store)
-    problems = [problem for training in trainings for problem in file_problems(training.experiment, store)]
-    if not problems:
-        for training in trainings:
-            try:
-                training.open_folder()
-            except RequestError as error:
-                problems.append(str(error))
+    make_ready([training.experiment for training in trainings], store)
+    problems = []
+    for training in trainings:
+        try:
+            training.open_folder()
+        except RequestError as error:
+            problems.append(error)
     if problems:
-        raise RequestError("\n".join(dict.fromkeys(problems)))
+        raise joined(problems)

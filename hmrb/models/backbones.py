@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.models import tails
-from hmrb.names import BACKBONE_ALIASES
+from hmrb.names import BACKBONE_ALIASES, IMAGENET
 from hmrb.spec import ModelSpec
 
 
@@ -155,23 +155,22 @@ HRNET_OPTIONAL = (
     "tail.",
 )  # fmt: skip
 
-# The tags name the weights that the study started from, or the closest that timm has.
 BACKBONES: dict[str, Backbone] = {
-    "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
-    "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
-    "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
-    "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
-    "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
-    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, study=tails.plain),
+    "resnet50": Backbone(IMAGENET["resnet50"], 2048, study=tails.plain),
+    "resnet101": Backbone(IMAGENET["resnet101"], 2048, study=tails.plain),
+    "resnet152": Backbone(IMAGENET["resnet152"], 2048, study=tails.plain),
+    "resnext101": Backbone(IMAGENET["resnext101"], 2048, study=tails.plain),
+    "hrnet_w32": Backbone(IMAGENET["hrnet_w32"], 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
+    "efficientnet_b5": Backbone(IMAGENET["efficientnet_b5"], 2048, study=tails.plain),
     "vit_b16": Backbone(
-        "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
+        IMAGENET["vit_b16"], 768, study=tails.ViTTail, optional=("network.norm.",)
     ),
     "swin_t": Backbone(
-        "swin_tiny_patch4_window7_224.ms_in1k", 768,
+        IMAGENET["swin_t"], 768,
         study=tails.SwinTail, optional=("network.norm.", "tail."),
     ),
-    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
-    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
+    "twins_svt_b": Backbone(IMAGENET["twins_svt_b"], 768, study=tails.twins_svt),
+    "twins_pcpvt_b": Backbone(IMAGENET["twins_pcpvt_b"], 512, study=tails.twins_pcpvt),
     # For CPUs: a ResNet with one block per stage and a quarter of ResNet-18's width.
     "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
 }  # fmt: skip
