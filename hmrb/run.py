@@ -123,6 +123,7 @@ def score_checkpoint(
             print_table([record for record, _ in scored])
             print_slices([record for record, _ in scored])
             print(f"report: {page}")
+            print_files([record for record, _ in scored], folder, options)
     world.barrier()
     return [record for record, _ in scored]
 
@@ -165,7 +166,16 @@ def score_predictions(
     if not options.quiet:
         print_table(records)
         print_slices(records)
+        print_files(records, folder, options)
     return records
+
+
+def print_files(records: Sequence[Record], folder: Path, options: EvalOptions) -> None:
+    """Prints the names of the files that an evaluation wrote."""
+    stems = [find_benchmark(record.benchmark).file_stem for record in records]
+    endings = (".json", "_samples.h5", *(["_worst.jpg"] if options.worst else []))
+    for stem in stems:
+        print(f"results: {', '.join(str(folder / 'eval' / f'{stem}{ending}') for ending in endings)}")
 
 
 def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, options: EvalOptions) -> _Checked:

@@ -127,7 +127,7 @@ def _family(name: str) -> str:
 
 def _print_facts(facts: "Sequence[Fact]") -> None:
     """Prints groups of facts: mark, name, what was found, and below it the next step."""
-    from hmrb.cli.needs import width, wrapped
+    from hmrb.cli.lines import width, wrapped
 
     names = max(len(fact.name) for fact in facts)
     room = width() - names - 4
@@ -144,7 +144,7 @@ def _print_facts(facts: "Sequence[Fact]") -> None:
 
 def _print_next(title: str, families: "dict[str, list[list[Need]]]", is_online: bool) -> None:
     """Prints how many of each family can run here, and for those that cannot the next step."""
-    from hmrb.cli.needs import width, wrapped
+    from hmrb.cli.lines import width, wrapped
     from hmrb.missing import is_blocking
 
     names = max(map(len, families))

@@ -29,11 +29,19 @@ LAST_WORDS_S = 120  # time for a process to write its checkpoint after a stop si
 # torch raises a plain RuntimeError when a process, its device or the network fails; these words identify it.
 LOST = ("gloo", "NCCL", "onnection", "EADDRINUSE", "CUDA error", "DataLoader worker")
 
+PANEL = "GPUs, processes and machines"
 Gpus = Annotated[
     int | None,
-    typer.Option(min=0, help="GPUs per machine, one process each; 0: use the CPU.  [default: all]", show_default=False),
+    typer.Option(
+        min=0,
+        help="GPUs per machine, one process each; 0: use the CPU.  [default: all]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
 ]
-CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes per machine, one thread each.")]
+CpuProcs = Annotated[
+    int, typer.Option(min=1, help="Without GPUs: processes per machine, one thread each.", rich_help_panel=PANEL)
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
 """Prints what is missing: a headline, a table of what, command and page, and the command that says more."""
 
-import shutil
-import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from hmrb.cli.lines import width, wrapped
 from hmrb.errors import Need, RequestError, RunError
 
-WIDEST = 120
 WIDEST_WHAT, NARROW_COMMAND = 28, 24  # columns
 TITLES = ("what", "command", "page")
 
@@ -30,11 +28,6 @@ def needs_text(needs: Sequence[Need], subject: str, last: str) -> str:
     verb = "need" if subject.endswith(" specs") else "needs"
     table = "\n".join(f"  {line}".rstrip() for line in table_of(needs, width() - 2))
     return f"{subject} {verb} {count} not here:\n\n{table}\n\n{last}"
-
-
-def width() -> int:
-    """Columns of the terminal, at most WIDEST; without a terminal 100."""
-    return min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
 
 
 def table_of(needs: Sequence[Need], columns: int) -> list[str]:
@@ -65,14 +58,6 @@ def _together(whats: Sequence[str]) -> str:
     if len(whats) > 1 and all(what.startswith("shard ") for what in whats):
         return f"shards {', '.join(what.removeprefix('shard ') for what in whats)}"
     return ", ".join(whats)
-
-
-def wrapped(text: str, columns: int, indent: str = "") -> list[str]:
-    """`text` in lines that break between words only; the second and later lines begin with `indent`."""
-    found = textwrap.wrap(
-        text, max(columns, NARROW_COMMAND), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-    return found or [""]
 
 
 def _command(need: Need) -> str:

@@ -219,13 +219,15 @@ def predict(
 def _processes(device: str, gpus: int | None, cpu_procs: int, is_slurm: bool) -> tuple[Processes, str]:
     """The processes, and the device of a single one: without --gpus, the one that --device names. RequestError."""
     from hmrb.cli.launch import plan_processes
-    from hmrb.cli.slurm import plan_nodes
+    from hmrb.cli.slurm import check_slurm, plan_nodes
     from hmrb.errors import RequestError
     from hmrb.parallel.world import launched
     from hmrb.predict.network import device_named
 
     if is_slurm:
-        return plan_nodes(gpus, cpu_procs), "cpu"
+        processes = plan_nodes(gpus, cpu_procs)
+        check_slurm()
+        return processes, "cpu"
     if device == "auto" and (launched() or gpus is not None):
         processes = plan_processes(gpus, cpu_procs)
         return processes, "cpu" if processes.total > 1 or not processes.use_gpu else "cuda"

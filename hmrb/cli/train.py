@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmrb.cli.launch import CpuProcs, Gpus, Processes
+from hmrb.cli.launch import PANEL, CpuProcs, Gpus, Processes
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 from hmrb.errors import RequestError, joined
 
@@ -91,15 +91,28 @@ def train(
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
     nodes: Annotated[
-        int, typer.Option(min=1, help="Number of machines; run the same command on each, or use --slurm.")
+        int,
+        typer.Option(
+            min=1, help="Number of machines; run the same command on each, or use --slurm.", rich_help_panel=PANEL
+        ),
     ] = 1,
     rdzv: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="One of the machines; all connect to it.", show_default=False)
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="One of the machines; all connect to it.",
+            show_default=False,
+            rich_help_panel=PANEL,
+        ),
     ] = "",
-    parallel: Annotated[int, typer.Option(min=1, help="With several specs: how many run at a time.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="With several specs: how many run at a time.", rich_help_panel=PANEL)
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "-o",
             help="The run's folder; with several specs, the parent of theirs.  [default: runs/NAME]",
             show_default=False,
         ),
@@ -112,6 +125,7 @@ def train(
             help="How often to restart from the last checkpoint after a process dies."
             "  [default: 3; for a single process 0, which needs no watching process]",
             show_default=False,
+            rich_help_panel=PANEL,
         ),
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field of the spec.")] = [],  # noqa: B006
@@ -134,7 +148,7 @@ def train(
     from hmrb.check import batch_problems
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
-    from hmrb.cli.slurm import plan_nodes, request, submit
+    from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
     from hmrb.spec import dump_experiment
     from hmrb.store import Store
 
@@ -149,7 +163,11 @@ def train(
         from hmrb.models.numerics import reserve_workspace
 
         reserve_workspace()
-    processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
+    if slurm:
+        processes = plan_nodes(gpus, cpu_procs, nodes)
+        check_slurm()
+    else:
+        processes = plan_processes(gpus, cpu_procs, nodes, rdzv)
     is_many = len(specs) > 1
     if find_batch and (is_many or slurm):
         raise RequestError("--find-batch: takes one spec, on this machine; omit --slurm and the other specs")
