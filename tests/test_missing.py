@@ -119,5 +119,6 @@ def test_errors_are_joined_without_repeating() -> None:
 
 
 def test_missing_is_found_without_torch() -> None:
-    script = "import sys, hmrb.missing, hmrb.cli.doctor, hmrb.models.hub; print({'torch', 'timm'} & set(sys.modules))"
+    modules = "hmrb.missing, hmrb.facts, hmrb.models.hub, hmrb.data.sources"
+    script = f"import sys, {modules}; print({{'torch', 'timm'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"

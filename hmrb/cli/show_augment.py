@@ -27,14 +27,9 @@ def show_augment(
     ] = False,
 ) -> None:
     """Draw the effect of a spec's augmentations. One column for each, and one for all together."""
-    import cv2
-
     from hmrb.check import name_problems
     from hmrb.cli.shipped import find_spec
-    from hmrb.data.augment import AUGMENTS
     from hmrb.errors import RequestError, RunError
-    from hmrb.formats.writing import replacing
-    from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
 
@@ -43,6 +38,13 @@ def show_augment(
     experiment = load_experiment(find_spec(spec or Path("quickstart")))
     if problems := name_problems(experiment):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
+
+    import cv2
+
+    from hmrb.data.augment import AUGMENTS
+    from hmrb.formats.writing import replacing
+    from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
+
     if all_:
         columns = each_alone([Op(name=name) for name in AUGMENTS])
     else:

@@ -149,16 +149,20 @@ def train(
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
+    from hmrb.missing import experiments_needs, refuse_missing, subject_of
     from hmrb.spec import dump_experiment
     from hmrb.store import Store
 
     overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
     requested = (gpus or cpu_procs) * nodes  # the machine's own GPUs, which torch counts, are checked below
     experiments = check_specs(specs, overrides, requested)
+    store, about = Store.default(), "" if len(specs) > 1 else str(specs[0])
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
-        _print_missing(experiments, "" if len(specs) > 1 else str(specs[0]))
+        _print_missing(experiments, store, about)
         return
+    if not {"WORLD_SIZE", "SLURM_STEP_ID"} & set(os.environ):  # else one of the processes says it for all
+        refuse_missing(experiments_needs(experiments, store), subject_of(experiments), about)
     if any(experiment.speed.deterministic for experiment in experiments):
         from hmrb.models.numerics import reserve_workspace
 
@@ -175,7 +179,6 @@ def train(
         processes, slots = share_gpus(processes, parallel, gpus)
     if problems := [problem for e in experiments for problem in batch_problems(e, processes.total)]:
         raise RequestError("\n".join(problems))
-    store = Store.default()
     if find_batch:
         print_device_batch(experiments[0], store, processes)
         return
@@ -247,13 +250,12 @@ def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
         make_dataset(name, store)
 
 
-def _print_missing(experiments: "Sequence[Experiment]", about: str) -> None:
+def _print_missing(experiments: "Sequence[Experiment]", store: "Store", about: str) -> None:
     """Prints to stderr what the experiments need and the store lacks."""
     from hmrb.cli.needs import more, needs_text
     from hmrb.missing import experiments_needs, subject_of
-    from hmrb.store import Store
 
-    if needs := experiments_needs(experiments, Store.default()):
+    if needs := experiments_needs(experiments, store):
         typer.echo(needs_text(needs, subject_of(experiments), more(about)), err=True)
 
 
