@@ -12,7 +12,7 @@ import typer
 from hmrb.cli import benches
 from hmrb.cli.launch import CpuProcs, Gpus
 from hmrb.cli.lines import for_terminal
-from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, check_slurm
+from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
 if TYPE_CHECKING:
     from hmrb.cli.launch import Processes
@@ -219,8 +219,6 @@ def eval_(
     store, network_precision = Store.default(), find("precision", precision, precisions)
     asked_for = tuple(str(word) for word in (checkpoint, *others) if word is not None)
     _check_request(asked_for, from_predictions, names, out)
-    if slurm:
-        check_slurm()
     rows = benches.chosen(names, asked, store, protocol) if names else []
 
     from hmrb.run import EvalOptions  # torch, which takes seconds
@@ -248,7 +246,7 @@ def eval_(
         rows = benches.chosen(names, asked, store, protocol)
 
     from hmrb.cli.launch import launch, plan_processes
-    from hmrb.cli.slurm import plan_nodes, request, submit
+    from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
 
     scoring = Scoring(asked_for, paths, tuple(rows), options, out, store, check, tuple(asked))
     if not slurm:
@@ -257,6 +255,7 @@ def eval_(
     processes = plan_nodes(gpus, cpu_procs)
     loading = auto_workers(math.inf, on_gpu=True) if processes.use_gpu else 0
     submission = request(processes, loading if workers is None else workers, partition, time, sbatch, 1)
+    check_slurm()
     scoring.prepare()
     submit([scoring.command(processes)], submission, scoring.folder_of(paths[0]).absolute() / "slurm", follow)
 

@@ -226,15 +226,13 @@ def predict(
 def _processes(device: str, gpus: int | None, cpu_procs: int, is_slurm: bool) -> tuple[Processes, str]:
     """The processes, and the device of a single one: without --gpus, the one that --device names. RequestError."""
     from hmrb.cli.launch import plan_processes
-    from hmrb.cli.slurm import check_slurm, plan_nodes
+    from hmrb.cli.slurm import plan_nodes
     from hmrb.errors import RequestError
     from hmrb.parallel.world import launched
     from hmrb.predict.network import device_named
 
     if is_slurm:
-        processes = plan_nodes(gpus, cpu_procs)
-        check_slurm()
-        return processes, "cpu"
+        return plan_nodes(gpus, cpu_procs), "cpu"
     if device == "auto" and (launched() or gpus is not None):
         processes = plan_processes(gpus, cpu_procs)
         return processes, "cpu" if processes.total > 1 or not processes.use_gpu else "cuda"
@@ -257,10 +255,11 @@ def _submit(job: Predicting, processes: Processes, asked: tuple[str | None, str,
     import sys
 
     from hmrb.cli.many import Command
-    from hmrb.cli.slurm import request, submit, without
+    from hmrb.cli.slurm import check_slurm, request, submit, without
     from hmrb.predict.engine import THREADS
 
     submission = request(processes, THREADS, *asked, at_once=1)
+    check_slurm()
     job.prepare()
     words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = job.out.absolute().with_name(f"{job.out.absolute().name}.slurm")

@@ -167,11 +167,7 @@ def train(
         from hmrb.models.numerics import reserve_workspace
 
         reserve_workspace()
-    if slurm:
-        processes = plan_nodes(gpus, cpu_procs, nodes)
-        check_slurm()
-    else:
-        processes = plan_processes(gpus, cpu_procs, nodes, rdzv)
+    processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
     is_many = len(specs) > 1
     if find_batch and (is_many or slurm):
         raise RequestError("--find-batch: takes one spec, on this machine; omit --slurm and the other specs")
@@ -194,6 +190,8 @@ def train(
         return
     workers = max(e.data.workers_for(math.inf, processes.use_gpu) for e in experiments)
     asked = request(processes, workers, partition, time, sbatch, parallel) if slurm else None
+    if slurm:
+        check_slurm()
     _prepare_all(trainings, store)
     commands = [training.command(processes) for training in trainings]
     if asked:
