@@ -55,7 +55,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     from hmrb.data.loader import StepDraws, on_device, stream_seed, train_loader
     from hmrb.data.shard import open_shard
     from hmrb.parallel.world import start_world
-    from hmrb.preflight import file_problems
+    from hmrb.preflight import require_files
     from hmrb.spec import load_experiment
     from hmrb.store import Store
     from hmrb.training.adversary import draw_dataset
@@ -70,8 +70,7 @@ def once(spec: Path, begun: float) -> dict[str, float]:
     experiment = resolve(experiment)
     mark()
     store, world = Store.default(), start_world()
-    if problems := file_problems(experiment, store):
-        sys.exit("\n".join(problems))
+    require_files([experiment], store)
     mark()
     shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
     losses = Losses(experiment.losses, load_body(experiment.body, store=store))

@@ -34,7 +34,7 @@ from hmrb.predict.people import People as People
 from hmrb.predict.people import joined
 from hmrb.predict.pictures import GivenBox, PictureSource
 from hmrb.predict.request import finder_named
-from hmrb.preflight import file_problems
+from hmrb.preflight import require_files
 from hmrb.records import Sample
 from hmrb.run import machine, provenance_of, run_experiment
 from hmrb.spec import load_experiment, parse_experiment
@@ -198,8 +198,7 @@ def train(
     if problems := [f"{label}: {problem}" for problem in name_problems(experiment, 1)]:
         raise RequestError("\n".join(problems))
     experiment, store = resolve(experiment), Store.default()
-    if problems := file_problems(experiment, store):
-        raise RequestError("\n".join(problems))
+    require_files([experiment], store)
     folder = Path(out) if out is not None else Path("runs") / experiment.name
     run = open_run(folder, experiment, resume)
     with hold(folder):

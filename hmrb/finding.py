@@ -23,7 +23,8 @@ from hmrb.formats.files import reason, short_sha
 from hmrb.models.demo import DEMO, DEMO_NAME, named_checkpoint
 from hmrb.models.importing import import_model
 from hmrb.models.weight_files import WeightsError
-from hmrb.models.zoo import FAMILIES, SUFFIXES, find_row, licences, near
+from hmrb.models.words import check_word
+from hmrb.models.zoo import FAMILIES, find_row, licences
 from hmrb.spec import parse_experiment
 from hmrb.store import Store
 
@@ -47,12 +48,8 @@ def find_model(word: str | Path, store: Store, tell: Callable[[str], object] = _
         return _ours(path, store, tell)
     if row := find_row(str(word)):
         return _ours(row.file_in(store), store, tell)
-    if path.suffix in SUFFIXES or path.parent != Path():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    raise RequestError(
-        f"no model '{word}': neither a run, nor a file, nor a name of the model zoo.{near(str(word))}"
-        " hmrb list-models lists the names"
-    )
+    check_word(word)
+    raise CheckpointError(f"{path}: no such checkpoint")  # a run's folder without one
 
 
 def results_folder(checkpoint: Path, store: Store) -> Path:
@@ -99,6 +96,7 @@ def _ours(path: Path, store: Store, tell: Callable[[str], object]) -> Path:
     ours = store.imported / f"{short_sha(path)}.pt"
     if _is_whole(ours):
         return ours
+    tell(f"importing {path}")
     try:
         checkpoint, report = imported_checkpoint(path)
     except WeightsError as error:

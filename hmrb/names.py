@@ -46,3 +46,17 @@ BACKBONE_ALIASES = {
     "twins_svt": "twins_svt_b",
     "twins_pcpvt": "twins_pcpvt_b",
 }
+
+IMAGENET = {  # timm's names of the weights that the study started from, or of the closest that timm has
+    "resnet50": "resnet50.tv_in1k",
+    "resnet101": "resnet101.tv_in1k",
+    "resnet152": "resnet152.tv_in1k",
+    "resnext101": "resnext101_32x8d.tv_in1k",
+    "hrnet_w32": "hrnet_w32.ms_in1k",
+    "hrnet_w48": "hrnet_w48.ms_in1k",
+    "efficientnet_b5": "tf_efficientnet_b5.in1k",
+    "vit_b16": "vit_base_patch16_224.orig_in21k_ft_in1k",
+    "swin_t": "swin_tiny_patch4_window7_224.ms_in1k",
+    "twins_svt_b": "twins_svt_base.in1k",
+    "twins_pcpvt_b": "twins_pcpvt_base.in1k",
+}

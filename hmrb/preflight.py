@@ -1,25 +1,24 @@
 """Checks the files that an experiment needs, before a run: bodies, shards, weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from hmrb.body import load_body
 from hmrb.bodykind import kind_of
-from hmrb.check import benches_of, known_benches, messages
+from hmrb.check import benches_of, known_benches
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.checksums import check_once
-from hmrb.data.convert.catalogue import DATASETS
-from hmrb.data.convert.own import is_own
 from hmrb.data.convert.pack import SHRUNK
 from hmrb.data.labelled_bodies import bodiless
 from hmrb.data.occluders import read_pascal
 from hmrb.data.places import check_places
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, joined
 from hmrb.lookup import bind, find
+from hmrb.missing import experiments_needs, refuse_missing, shard_command, subject_of
 from hmrb.models.hmr import build_model
 from hmrb.spec import Experiment
 from hmrb.store import Store
@@ -27,19 +26,42 @@ from hmrb.store import Store
 STUDY_CROP = 0.6  # the side that the study's random_crop leaves
 
 
-def file_problems(experiment: Experiment, store: Store) -> list[str]:
-    """Problems with files: missing or unreadable bodies, shards and weights, or a model that can't be built."""
-    checks: list[Callable[[], object]] = [partial(load_body, experiment.body, store=store)]
-    checks += [partial(_train_on, experiment, store, name) for name in sorted(experiment.data.mix)]
+def require_files(experiments: Sequence[Experiment], store: Store, about: str = "") -> None:
+    """Raises RequestError with every missing file; if all are there, with all that are unreadable or do not fit.
+
+    `about` is the argument of `hmrb doctor` for these experiments. What several of them share is checked once.
+    """
+    subject = subject_of(experiments)
+    refuse_missing(experiments_needs(experiments, store), subject, about)
+    checks: dict[Hashable, Callable[[], object]] = {}
+    for experiment in experiments:
+        checks |= _checks(experiment, store)
+    errors = []
+    for check in checks.values():
+        try:
+            check()
+        except RequestError as error:
+            errors.append(error)
+    if errors:
+        raise joined(errors, subject, about)
+
+
+def _checks(experiment: Experiment, store: Store) -> dict[Hashable, Callable[[], object]]:
+    """The checks of an experiment's files, by what they depend on; a model that can't be built is found too."""
+    body, sha = experiment.body, experiment.sha()
+    checks: dict[Hashable, Callable[[], object]] = {("body", body): partial(load_body, body, store=store)}
+    for name in sorted(experiment.data.mix):
+        checks["mix", sha, name] = partial(_train_on, experiment, store, name)
     poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
     if poses != "labels":
-        checks.append(partial(_imitate, experiment, store, poses))
-    needed = {(row.dataset, row.split) for row in known_benches(benches_of(experiment))}
-    checks += [partial(_map, store, name, split) for name, split in sorted(needed)]
-    checks.append(partial(build_model, experiment.model, store, kind_of(experiment.body)))
+        checks["poses", body, poses] = partial(_imitate, experiment, store, poses)
+    for row in known_benches(benches_of(experiment)):
+        checks["bench", row.dataset, row.split] = partial(_map, store, row.dataset, row.split)
+    model = experiment.model
+    checks["model", body, model.model_dump_json()] = partial(build_model, model, store, kind_of(body))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
-        checks.append(partial(read_pascal, store.pascal))
-    return list(dict.fromkeys(messages(checks)))
+        checks["pascal"] = partial(read_pascal, store.pascal)
+    return checks
 
 
 def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
@@ -90,7 +112,7 @@ def _check_pictures(experiment: Experiment, shard: Shard, name: str) -> None:
         size = f" --image-px {wanted.image_px}" if wanted.reach <= held.reach + 1e-3 else " --pictures original"
         raise RequestError(
             f"data.mix: {shard.path} holds regions of photos for {'; and for '.join(problems)}. Convert it again:"
-            f" {_command(name)}{size}{' (or --pictures original)' if 'px' in size else ''}"
+            f" {shard_command(name)}{size}{' (or --pictures original)' if 'px' in size else ''}"
         )
 
 
@@ -126,13 +148,6 @@ def needed_region(experiment: Experiment, name: str) -> NeededRegion:
 
 def _map(store: Store, name: str, split: str) -> Shard:
     """A shard with its arrays mapped, compared with its checksum."""
-    shard = open_shard(store.shard(name, split), name, _command(name))
+    shard = open_shard(store.shard(name, split), name, shard_command(name))
     check_once(shard, store)
     return shard
-
-
-def _command(name: str) -> str:
-    command, row = f"hmrb convert-data {name}", DATASETS.get(name)
-    if is_own(name):
-        return f"hmrb convert-data coco-json --file FILE --images DIR --as {name}, or another kind of file"
-    return f"{command} --raw DIR (its files: {row.homepage}, {row.access})" if row and row.homepage else command

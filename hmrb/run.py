@@ -13,7 +13,7 @@ from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard, plain_name
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, joined
 from hmrb.evaluation.breakdown import check_column, slices
 from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metric_table import TITLES
@@ -24,6 +24,7 @@ from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
 from hmrb.formats.files import short_sha
+from hmrb.missing import bench_needs, refuse_missing, shard_needs
 from hmrb.models.numerics import check_precision
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
@@ -50,8 +51,9 @@ def run_experiment(experiment: Experiment, run: Run, store: Store, world: World)
 
 def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:
     """Raises RequestError with every missing or incompatible shard, body and column, before anything runs."""
-    problems: list[str] = []
     body = checkpoint.experiment().body
+    refuse_missing(bench_needs(benchmarks, body, store), f"this evaluation of {checkpoint.experiment().name}")
+    problems: list[RequestError] = []
     for benchmark in benchmarks:
         try:
             shard = open_benchmark(benchmark, body, store)
@@ -60,14 +62,14 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
             for column in by:
                 check_column(shard, column)
         except RequestError as error:
-            problems.append(str(error))
+            problems.append(error)
     for benchmark in {(benchmark.truth, benchmark.regressor): benchmark for benchmark in benchmarks}.values():
         try:
             Bodies.load(body, benchmark, store, torch.device("cpu"))
         except RequestError as error:
-            problems.append(str(error))
+            problems.append(error)
     if problems:
-        raise RequestError("\n".join(dict.fromkeys(problems)))
+        raise joined(problems)
 
 
 DTYPES: dict[EvalPrecision, str] = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
@@ -121,6 +123,7 @@ def score_checkpoint(
             print_table([record for record, _ in scored])
             print_slices([record for record, _ in scored])
             print(f"report: {page}")
+            print_files([record for record, _ in scored], folder, options)
     world.barrier()
     return [record for record, _ in scored]
 
@@ -144,6 +147,8 @@ def score_predictions(
     """
     if not path.is_file():
         raise RequestError(f"{path}: predictions: no such file")
+    needs = [need for row in benchmarks for need in shard_needs(row.dataset, row.split, store)]
+    refuse_missing(dict.fromkeys(needs), "scoring these predictions")
     records = []
     world = World(0, 1, torch.device("cpu"))
     for ready in [_checked(path, benchmark, store, world, options) for benchmark in benchmarks]:
@@ -161,7 +166,16 @@ def score_predictions(
     if not options.quiet:
         print_table(records)
         print_slices(records)
+        print_files(records, folder, options)
     return records
+
+
+def print_files(records: Sequence[Record], folder: Path, options: EvalOptions) -> None:
+    """Prints the names of the files that an evaluation wrote."""
+    stems = [find_benchmark(record.benchmark).file_stem for record in records]
+    endings = (".json", "_samples.h5", *(["_worst.jpg"] if options.worst else []))
+    for stem in stems:
+        print(f"results: {', '.join(str(folder / 'eval' / f'{stem}{ending}') for ending in endings)}")
 
 
 def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, options: EvalOptions) -> _Checked:

@@ -12,13 +12,18 @@ from hmrb.data.checksums import computed_sha
 from hmrb.data.convert.pack import GROWN, TURNED
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import LATER, STUDY_REACH, Shard
-from hmrb.preflight import file_problems, needed_region
+from hmrb.errors import RequestError
+from hmrb.preflight import needed_region, require_files
 from hmrb.spec import load_experiment, parse_experiment
 from hmrb.store import Store
 
 
 def problems(store: Store, **changes: Any) -> list[str]:
-    return file_problems(parse_experiment(tiny_tree() | changes, "tiny"), store)
+    try:
+        require_files([parse_experiment(tiny_tree() | changes, "tiny")], store)
+    except RequestError as error:
+        return list(error.problems)
+    return []
 
 
 def with_set(store: Store, name: str, body: str, has_body: bool = True) -> Store:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from hmrb.body.official import (
     NUM_BETAS,
     SMPL_LANDMARKS,
-    SPIN19,
     BodyError,
     check_members,
     find_body,
@@ -27,6 +26,7 @@ from hmrb.body.official import (
 )
 from hmrb.body.tree import Tree
 from hmrb.bodykind import SMPL_KIND, BodyKind
+from hmrb.needs import SPIN19
 from hmrb.records import GENDERS
 from hmrb.store import Store
 

@@ -15,6 +15,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.formats.writing import replacing
+from hmrb.needs import MEAN_PARAMS, REGRESSOR_FILES, SMPL_PAGES, SPIN19, body_need, file_need
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -27,15 +28,8 @@ SMPL_LANDMARKS = (
     332, 6260, 2800, 4071, 583, 3216, 3226, 3387, 6617, 6624, 6787,
     2746, 2319, 2445, 2556, 2673, 6191, 5782, 5905, 6016, 6133,
 )  # fmt: skip
-SMPL_PAGES = {
-    "body": "https://smpl.is.tue.mpg.de (neutral: https://smplify.is.tue.mpg.de)",
-    "regressor": "SPIN's data archive, https://github.com/nkolot/SPIN (fetch_data.sh)",
-    "spin19": "4D-Humans' data archive, https://github.com/shubham-goel/4D-Humans (fetch_demo_data.sh)",
-}
-REGRESSORS = {"J_regressor_h36m.npy": NUM_H36M, "J_regressor_extra.npy": NUM_EXTRA}
+REGRESSORS = dict(zip(REGRESSOR_FILES, (NUM_H36M, NUM_EXTRA), strict=True))
 NUM_SPIN19 = len(SKELETONS["spin19"].joints)
-SPIN19 = "SMPL_to_J19.pkl"  # optional; one benchmark needs it
-MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_SHAPES = {"pose": (SMPL_KIND.rot6d_numbers,), "shape": (NUM_BETAS,), "cam": (CAMERA,)}
 NEEDED = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
 BODY_BYTES = 2 << 30  # of a body file's arrays; SMPL-X's are 0.5 GB
@@ -71,7 +65,8 @@ def find_body(folder: Path, gender: str) -> Path:
         )
     if not found:
         raise BodyError(
-            f"{clean}: no such file; get it from {SMPL_PAGES['body']}, then run hmrb convert-data body --file FILE"
+            f"{clean}: no such file; get it from {SMPL_PAGES['body']}, then run hmrb convert-data body --file FILE",
+            [body_need(gender)],
         )
     return found[0]
 
@@ -103,7 +98,8 @@ def read_members(path: Path) -> Members:
 def read_regressor(path: Path) -> Shaped[np.ndarray, "J V"]:
     """Read a joint regressor of SPIN's data; `check_members` checks whether it fits a body. Raises BodyError."""
     if not path.exists():
-        raise BodyError(f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there")
+        message = f"{path}: no such file; get it from {SMPL_PAGES['regressor']} and put it there"
+        raise BodyError(message, [file_need(path)])
     try:
         array = read_pickle(path) if path.suffix == ".pkl" else read_npy(path)
     except PickleError as error:

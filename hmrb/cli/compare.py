@@ -9,6 +9,10 @@ import typer
 def compare(
     first: Annotated[Path, typer.Argument(help="A result file, or a run's folder that holds one.", show_default=False)],
     second: Annotated[Path, typer.Argument(help="The result to compare it with.", show_default=False)],
+    metrics: Annotated[
+        list[str],
+        typer.Option("--metrics", help="Only these metrics.  [default: all of the protocol]", show_default=False),
+    ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print only the differences, as JSON.")] = False,
 ) -> None:
     """Compare two checkpoints person by person. Refuses results of different protocols."""
@@ -19,6 +23,7 @@ def compare(
     from hmrb.evaluation.intervals import interval_text
     from hmrb.evaluation.metric_table import TITLES, UNITS
     from hmrb.evaluation.records import read_results
+    from hmrb.lookup import find
     from hmrb.reports.tables import paired
 
     found = [read_results([path]) for path in (first, second)]
@@ -28,6 +33,10 @@ def compare(
             raise RequestError(f"{path} has results of {benches}; name one file")
     (one,), (two,) = found
     differences = paired(one, two)
+    if metrics:
+        known = {row.metric: row.metric for row in differences}
+        chosen = {find("metric of both results", name, known) for name in metrics}
+        differences = [row for row in differences if row.metric in chosen]
     if json_:
         typer.echo(json.dumps([asdict(row) | {"is_sure": row.is_sure} for row in differences], indent=1))
         return

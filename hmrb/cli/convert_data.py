@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
     from hmrb.store import Store
 
+OF_FILES, OF_SYNTHETIC = "Files of other projects, your own photos, bodies", "Synthetic people"
 Names = Annotated[
     list[str],
     typer.Argument(
@@ -53,35 +54,61 @@ def convert_data(
         int | None, typer.Option(min=1, help="Number of processes.  [default: number of cores]", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Store to write to.  [default: $HMRB_HOME]", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="Store to write to.  [default: $HMRB_HOME]", show_default=False),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="body: an official SMPL file. Kinds of file: the file to convert.", show_default=False),
+        typer.Option(
+            help="body: an official SMPL file. Kinds of file: the file to convert.",
+            show_default=False,
+            rich_help_panel=OF_FILES,
+        ),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Kinds of file: the folder with the pictures that the file names.", show_default=False),
+        typer.Option(
+            help="The folder with the pictures that the file names.", show_default=False, rich_help_panel=OF_FILES
+        ),
     ] = None,
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="Kinds of file: the dataset, or a name of your own for it.", show_default=False),
+        typer.Option(
+            "--as",
+            help="The dataset that the file is of, or a name of your own for it.",
+            show_default=False,
+            rich_help_panel=OF_FILES,
+        ),
     ] = None,
     rename: Annotated[
-        list[str], typer.Option(metavar="OURS=THEIRS", help="coco-json: which joint a key point of the file is.")
+        list[str],
+        typer.Option(
+            metavar="OURS=THEIRS",
+            help="coco-json: which joint a key point of the file is.",
+            rich_help_panel=OF_FILES,
+        ),
     ] = [],  # noqa: B006
     predictions: Annotated[
-        Path | None, typer.Option(help="pseudo: the folder of an hmrb predict.", show_default=False)
+        Path | None,
+        typer.Option(help="pseudo: the folder of an hmrb predict.", show_default=False, rich_help_panel=OF_FILES),
     ] = None,
     gender: Annotated[
-        str | None, typer.Option(help="body: its gender, if the file name does not state it.", show_default=False)
+        str | None,
+        typer.Option(
+            help="body: its gender, if the file name does not state it.", show_default=False, rich_help_panel=OF_FILES
+        ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="synthetic: easy or full.")] = "easy",
+    preset: Annotated[str, typer.Option(help="easy or full.", rich_help_panel=OF_SYNTHETIC)] = "easy",
     people: Annotated[
         int | None,
-        typer.Option(min=1, help="synthetic: number of training people.  [default: 10000]", show_default=False),
+        typer.Option(
+            min=1,
+            help="Number of training people.  [default: 10000]",
+            show_default=False,
+            rich_help_panel=OF_SYNTHETIC,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="synthetic: random seed of the dataset.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the dataset.", rich_help_panel=OF_SYNTHETIC)] = 0,
     slurm: Slurm = False,
     partition: Partition = None,
     time: Time = "1-00:00:00",
@@ -307,11 +334,14 @@ def _label(
 
 
 def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
-    from hmrb.body.official import import_body
     from hmrb.errors import RequestError
 
     if file is None:
         raise RequestError("which body? hmrb convert-data body --file basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl")
+    if not file.exists():
+        raise RequestError(f"{file}: no such file")
+    from hmrb.body.official import import_body
+
     for line in import_body(file, gender, store):
         typer.echo(line)
 
@@ -332,4 +362,4 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without the options that do not affect the shard: paths and number of processes."""
-    return without(words, ("--raw", "--out", "--workers", "--file", "--images", "--predictions"), ())
+    return without(words, ("--raw", "--out", "-o", "--workers", "--file", "--images", "--predictions"), ())

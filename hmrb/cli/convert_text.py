@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hmrb.cli.lines import for_terminal
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -44,12 +46,13 @@ def explain_dataset(slug: str) -> None:
     from hmrb.data.sources import CONVERTERS
 
     row = DATASETS[slug]
-    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}\ndownload: {row.homepage} ({row.access}); {row.licence}")
+    print(f"{row.name} ({slug}), {row.venue} {row.year or ''}")
+    print(for_terminal(f"download: {row.homepage} ({row.access}); {row.licence}", 2))
     source = CONVERTERS.get(slug)
     if source is None:
         print("hmrb has no converter for it yet.")
         return
     print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
-    print("\n".join(f"- {trap}" for trap in source.traps))
+    print("\n".join(for_terminal(f"- {trap}", 2) for trap in source.traps))
     if source.study:
-        print(f"\n--compat study: {source.study}")
+        print(f"\n{for_terminal(f'--compat study: {source.study}', 2)}")

@@ -11,6 +11,7 @@ import typer
 
 from hmrb.cli import benches
 from hmrb.cli.launch import CpuProcs, Gpus
+from hmrb.cli.lines import for_terminal
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def eval_(
     ] = None,
     more: Annotated[
         list[str],
-        typer.Argument(help="More checkpoints, benchmarks, metrics.", metavar="[MORE]...", show_default=False),
+        typer.Argument(help="More checkpoints, benchmarks, metrics.", metavar="MORE", show_default=False),
     ] = [],  # noqa: B006
     bench: Annotated[
         list[str],
@@ -198,7 +199,7 @@ def eval_(
 
     if explain is not None:
         for what, words in find_benchmark(explain).explained().items():
-            typer.echo(f"{what + ':':<12} {words}")
+            typer.echo(for_terminal(f"{what + ':':<12} {words}", 13))
         return
     if template is not None:
         _write_template(template, protocol, out)
@@ -211,41 +212,27 @@ def eval_(
     names, asked = [*bench, *names], [*metrics, *asked]
 
     from hmrb.lookup import find
-    from hmrb.run import EvalOptions
     from hmrb.spec import EvalPrecision, auto_workers
     from hmrb.store import Store
 
     precisions: dict[str, EvalPrecision] = {name: name for name in get_args(EvalPrecision)}
-    store, options = (
-        Store.default(),
-        EvalOptions(
-            tuple(column.replace("-", "_") for column in by),
-            worst,
-            lean,
-            find("precision", precision, precisions),
-            json_,
-            workers,
-        ),
-    )
-    if checkpoint is None:
-        assert from_predictions is not None
-        if others:
-            raise RequestError(f"--from-predictions scores one file and no checkpoint; leave out {others[0]}")
-        if not names:
-            raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
+    store, network_precision = Store.default(), find("precision", precision, precisions)
+    asked_for = tuple(str(word) for word in (checkpoint, *others) if word is not None)
+    _check_request(asked_for, from_predictions, names, out)
+    rows = benches.chosen(names, asked, store, protocol) if names else []
+
+    from hmrb.run import EvalOptions  # torch, which takes seconds
+
+    columns = tuple(column.replace("-", "_") for column in by)
+    options = EvalOptions(columns, worst, lean, network_precision, json_, workers)
+    if from_predictions is not None:
         from hmrb.run import score_predictions
 
         folder = out or from_predictions.parent / from_predictions.stem
-        records = score_predictions(
-            from_predictions, benches.chosen(names, asked, store, protocol), store, folder, options
-        )
+        records = score_predictions(from_predictions, rows, store, folder, options)
         if json_:
             _print_json(records)
         return
-    asked_for = tuple(str(word) for word in (checkpoint, *others))
-    if out and len(asked_for) > 1:
-        raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-    rows = benches.chosen(names, asked, store, protocol) if names else []  # names are checked before files
 
     from functools import partial
 
@@ -259,7 +246,7 @@ def eval_(
         rows = benches.chosen(names, asked, store, protocol)
 
     from hmrb.cli.launch import launch, plan_processes
-    from hmrb.cli.slurm import plan_nodes, request, submit
+    from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
 
     scoring = Scoring(asked_for, paths, tuple(rows), options, out, store, check, tuple(asked))
     if not slurm:
@@ -268,8 +255,30 @@ def eval_(
     processes = plan_nodes(gpus, cpu_procs)
     loading = auto_workers(math.inf, on_gpu=True) if processes.use_gpu else 0
     submission = request(processes, loading if workers is None else workers, partition, time, sbatch, 1)
+    check_slurm()
     scoring.prepare()
     submit([scoring.command(processes)], submission, scoring.folder_of(paths[0]).absolute() / "slurm", follow)
+
+
+def _check_request(
+    asked_for: Sequence[str], from_predictions: Path | None, names: Sequence[str], out: Path | None
+) -> None:
+    """Raises RequestError for checkpoints and files that are not there, and for options that contradict each other."""
+    from hmrb.errors import RequestError
+    from hmrb.models.words import check_word
+
+    if from_predictions is None:
+        if out and len(asked_for) > 1:
+            raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
+        for word in asked_for:
+            check_word(word)
+        return
+    if asked_for:
+        raise RequestError(f"--from-predictions scores one file and no checkpoint; leave out {asked_for[0]}")
+    if not names:
+        raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
+    if not from_predictions.is_file():
+        raise RequestError(f"{from_predictions}: predictions: no such file")
 
 
 def _print_json(records: "Sequence[Record]") -> None:
@@ -279,12 +288,15 @@ def _print_json(records: "Sequence[Record]") -> None:
 
 
 def _write_template(name: str, protocol: str, out: Path | None) -> None:
-    from hmrb.data.shard import open_shard
-    from hmrb.evaluation.template import write_template
+    from hmrb.missing import refuse_missing, shard_needs
     from hmrb.store import Store
 
     store = Store.default()
     (benchmark,) = benches.chosen([name], (), store, protocol)
+    refuse_missing(shard_needs(benchmark.dataset, benchmark.split, store), f"the template of {name}")
+    from hmrb.data.shard import open_shard
+    from hmrb.evaluation.template import write_template
+
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
     path = out or Path(f"{benchmark.file_stem}_people.npz")
     people = write_template(benchmark, shard, path)

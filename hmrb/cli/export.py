@@ -18,6 +18,9 @@ def export(
     """Export a model to ONNX or torch.export, compared with torch before it is written. ONNX needs hmrb[export]."""
     from functools import partial
 
+    from hmrb.models.words import check_word
+
+    check_word(checkpoint)
     from hmrb.export import export_checkpoint
     from hmrb.finding import find_model
     from hmrb.store import Store

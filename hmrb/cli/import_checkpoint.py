@@ -16,14 +16,19 @@ def import_checkpoint(
     backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
 ) -> None:
     """Import another project's checkpoint. Reads the study's, mmhuman3d's and SPIN's, for use with hmrb eval."""
-    from hmrb.checkpoint import save_checkpoint
+    from hmrb.cli.progress import waiting
     from hmrb.errors import RequestError
-    from hmrb.finding import imported_checkpoint
 
+    if not file.is_file():
+        raise RequestError(f"{file}: no such file")
     if out.exists():
         raise RequestError(f"{out} already exists; choose another name with --out")
     if not out.parent.is_dir():
         raise RequestError(f"{out}: no such folder: {out.parent}")
-    checkpoint, report = imported_checkpoint(file, as_, backbone)
-    save_checkpoint(checkpoint, out)
+    with waiting(f"importing {file}"):
+        from hmrb.checkpoint import save_checkpoint
+        from hmrb.finding import imported_checkpoint
+
+        checkpoint, report = imported_checkpoint(file, as_, backbone)
+        save_checkpoint(checkpoint, out)
     typer.echo(f"{report}\n{out}: written; score it with hmrb eval {out} --bench ...")

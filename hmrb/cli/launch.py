@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 
+from hmrb.cli.needs import message_of
 from hmrb.errors import RequestError, RunError
 
 if TYPE_CHECKING:
@@ -28,11 +29,19 @@ LAST_WORDS_S = 120  # time for a process to write its checkpoint after a stop si
 # torch raises a plain RuntimeError when a process, its device or the network fails; these words identify it.
 LOST = ("gloo", "NCCL", "onnection", "EADDRINUSE", "CUDA error", "DataLoader worker")
 
+PANEL = "GPUs, processes and machines"
 Gpus = Annotated[
     int | None,
-    typer.Option(min=0, help="GPUs per machine, one process each; 0: use the CPU.  [default: all]", show_default=False),
+    typer.Option(
+        min=0,
+        help="GPUs per machine, one process each; 0: use the CPU.  [default: all]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
 ]
-CpuProcs = Annotated[int, typer.Option(min=1, help="Without GPUs: processes per machine, one thread each.")]
+CpuProcs = Annotated[
+    int, typer.Option(min=1, help="Without GPUs: processes per machine, one thread each.", rich_help_panel=PANEL)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +250,7 @@ def _run(job: Job, is_prepared: bool) -> tuple[int, bool]:
         return 128 + stopped.signum, True
     except (RequestError, RunError) as error:
         if not error.is_shared or (world and world.is_main):
-            say(str(error))
+            say(message_of(error))
         return REFUSED if isinstance(error, RequestError) else FAILED, True
     except Exception as error:
         if message := known_failure(error):
@@ -265,7 +274,7 @@ def _prepare(job: Job) -> int:
     try:
         job.prepare()
     except (RequestError, RunError) as error:
-        say(str(error))
+        say(message_of(error))
         return REFUSED if isinstance(error, RequestError) else FAILED
     return 0
 

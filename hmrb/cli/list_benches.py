@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 FULL_WIDTH = 200  # width for a pipe: one line per benchmark
 ALL_COLUMNS = ("name", "protocol", "shard", "truth", "joints", "root", "metrics", "here")
-FEW_COLUMNS = ("name", "truth", "joints", "root", "here")
+FEW_COLUMNS = ("name", "truth", "joints", "here")
 
 
 def list_benches(
@@ -37,7 +37,7 @@ def list_benches(
     columns = ALL_COLUMNS if console.width >= FULL_WIDTH else FEW_COLUMNS
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "here")
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "here"))
     for row in rows:
         table.add_row(*(_cells(row, store)[column] for column in columns))
     console.print(table)

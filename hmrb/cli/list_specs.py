@@ -8,6 +8,10 @@ import typer
 if TYPE_CHECKING:
     from hmrb.spec import Experiment
 
+NARROW = 130  # narrower terminals get FEW_COLUMNS, so that no name is cut
+ALL_COLUMNS = ("spec", "backbone", "from", "trained on", "losses", "published PA-MPJPE")
+FEW_COLUMNS = ("spec", "backbone", "published PA-MPJPE")
+
 
 def list_specs(
     folder: Annotated[
@@ -20,6 +24,7 @@ def list_specs(
     dataset: Annotated[
         str | None, typer.Option(help="Only specs that train on this dataset.", show_default=False)
     ] = None,
+    here: Annotated[bool, typer.Option("--here", help="Only specs that can run with what is in the store.")] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="Print the hash and path of each resolved spec.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the rows, as JSON.")] = False,
     copy: Annotated[
@@ -44,6 +49,8 @@ def list_specs(
         if value is not None:
             value = _known(kind, (spoken(value) or value) if kind == "dataset" else value, known[kind])
             rows = [row for row in rows if (value in row["mix"] if kind == "dataset" else value == row[kind])]
+    if here:
+        rows = [row for row in rows if _is_ready(load_experiment(folder / row["path"]))]
     if copy:
         _copy([Path(row["path"]) for row in rows], folder, copy)
     elif hashes:
@@ -57,6 +64,15 @@ def list_specs(
         typer.echo(json.dumps(rows, indent=1))
     else:
         _show(rows)
+
+
+def _is_ready(experiment: "Experiment") -> bool:
+    """Whether the store has every file that an experiment needs, or hmrb makes or downloads it."""
+    from hmrb.check import resolve
+    from hmrb.missing import experiment_needs, is_blocking
+    from hmrb.store import Store
+
+    return not any(map(is_blocking, experiment_needs(resolve(experiment), Store.default())))
 
 
 def _copy(names: list[Path], folder: Path, to: Path) -> None:
@@ -115,15 +131,27 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = Console(markup=False)
     if not console.is_terminal:
         console = Console(width=200, markup=False)
+    columns = ALL_COLUMNS if console.width >= NARROW else FEW_COLUMNS
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("spec", "backbone", "from", "trained on", "losses"):
-        table.add_column(title, overflow="fold")
-    table.add_column("published PA-MPJPE", justify="right")
+    for title in columns:
+        table.add_column(title, no_wrap=title == "spec", justify="right" if "PA" in title else "left")
     for row in rows:
-        mix = row["mix"]
-        sets = ", ".join(f"{name} {share:g}" if len(mix) > 1 else name for name, share in mix.items())
-        numbers = [p for p in row["published"] if p["metric"] == "pa_mpjpe"]
-        shown = ", ".join(f"{p['value']:.2f}{' ?' if p['doubt'] else ''}" for p in numbers)
-        table.add_row(row["path"], row["backbone"], row["weights"], sets, row["losses"], shown)
+        cells = _cells(row)
+        table.add_row(*(cells[title] for title in columns))
     console.print(table)
     console.print(f"{len(rows)} specs. Published numbers are from their source, in mm; ? marks unreliable ones.")
+    if columns == FEW_COLUMNS:
+        console.print(f"A terminal of {NARROW} columns, a pipe or --json shows more columns.")
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    mix = row["mix"]
+    numbers = [p for p in row["published"] if p["metric"] == "pa_mpjpe"]
+    return {
+        "spec": row["path"],
+        "backbone": row["backbone"],
+        "from": row["weights"],
+        "trained on": ", ".join(f"{name} {share:g}" if len(mix) > 1 else name for name, share in mix.items()),
+        "losses": row["losses"],
+        "published PA-MPJPE": ", ".join(f"{p['value']:.2f}{' ?' if p['doubt'] else ''}" for p in numbers),
+    }

@@ -14,7 +14,13 @@ def plain(text: str, what: str) -> str:
 
 
 def check_arguments(words: Sequence[str]) -> None:
-    """Raises RequestError if an argument has control characters; the value of --set may have line breaks, as YAML."""
-    for before, word in zip(("", *words), words, strict=False):
+    """Raises RequestError if an argument has control characters, or if --set has no `=`.
+
+    The value of --set may have line breaks, as YAML.
+    """
+    for before, word, after in zip(("", *words), words, (*words[1:], ""), strict=False):
+        if before == "--set" and "=" not in word:
+            value = after if after and not after.startswith("-") else "VALUE"
+            raise RequestError(f"--set {word}: has no value; write it with =, as --set {word}={value}")
         if before != "--set" and not word.startswith("--set="):
             plain(word, "argument")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hmrb.cli.launch import CpuProcs, Processes
+from hmrb.cli.launch import PANEL, CpuProcs, Processes
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 
 if TYPE_CHECKING:
@@ -155,10 +155,17 @@ def predict(
         str | None,
         typer.Option(help="obj, glb, both or none.  [default: obj,glb for photos]", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto: a GPU if there is one.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1; auto: a GPU if there is one.", rich_help_panel=PANEL)
+    ] = "auto",
     gpus: Annotated[
         int | None,
-        typer.Option(min=0, help="GPUs per machine, one process each; 0: use the CPU.", show_default=False),
+        typer.Option(
+            min=0,
+            help="GPUs per machine, one process each; 0: use the CPU.",
+            show_default=False,
+            rich_help_panel=PANEL,
+        ),
     ] = None,
     cpu_procs: CpuProcs = 1,
     precision: Annotated[str, typer.Option(help="Precision of the network: fp32, bf16 or fp16.")] = "fp32",
@@ -248,10 +255,11 @@ def _submit(job: Predicting, processes: Processes, asked: tuple[str | None, str,
     import sys
 
     from hmrb.cli.many import Command
-    from hmrb.cli.slurm import request, submit, without
+    from hmrb.cli.slurm import check_slurm, request, submit, without
     from hmrb.predict.engine import THREADS
 
     submission = request(processes, THREADS, *asked, at_once=1)
+    check_slurm()
     job.prepare()
     words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = job.out.absolute().with_name(f"{job.out.absolute().name}.slurm")

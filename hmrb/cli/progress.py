@@ -51,5 +51,20 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
         yield console, Bar()
 
 
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Says on stderr what a silent time is for: a moving line on a terminal, else one plain line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, markup=False)
+    if not console.is_terminal:
+        console.print(f"hmrb: {what}", soft_wrap=True, highlight=False)
+        yield
+        return
+    with console.status(Text(what)):
+        yield
+
+
 def _rate(speed: float) -> str:
     return f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}"

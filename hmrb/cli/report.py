@@ -22,7 +22,12 @@ class Format(StrEnum):
 
 def report(
     results: Annotated[list[Path], typer.Argument(help="Result files, or run folders.", show_default=False)],
-    metric: Annotated[list[str], typer.Option(help="Metric of the table; repeat for more tables.")] = ["pa_mpjpe"],  # noqa: B006
+    metrics: Annotated[
+        list[str],
+        typer.Option(
+            "--metrics", "--metric", help="Metrics, a table for each.  [default: pa_mpjpe]", show_default=False
+        ),
+    ] = [],  # noqa: B006
     overview: Annotated[
         bool, typer.Option("--overview", help="Print all metrics of each result, in Markdown.")
     ] = False,
@@ -33,31 +38,75 @@ def report(
         bool, typer.Option("--studies", help="One table per published table, with the difference to its numbers.")
     ] = False,
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.rich,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the tables, as JSON; also --format json.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; its suffix is a format: .md, .csv, .html, .json."),
+    ] = None,
 ) -> None:
     """Compare results in tables. One row per experiment, over its seeds; one table per protocol."""
+    from hmrb.evaluation.metric_table import TITLES
+    from hmrb.evaluation.records import read_results
+    from hmrb.reports import tables
+    from hmrb.reports.tables import compare
+
+    absent = {path: str(path).replace("-", "_") for path in results if metrics and not path.exists()}
+    more = {path: name for path, name in absent.items() if name in TITLES}
+    names = [*metrics, *more.values()] or ["pa_mpjpe"]
+    found = read_results([path for path in results if path not in more])
+    format_ = _format(out, Format.json if json_ else format_, overview)
+    if overview:
+        _put("\n".join(tables.overview(result.record) for result in found), out)
+        return
+    comparisons = [table for name in names for table in compare(found, name, against, studies)]
+    if format_ is Format.rich:
+        for comparison in comparisons:
+            show(comparison)
+    else:
+        _put(_text(comparisons, format_), out)
+
+
+def _format(out: Path | None, asked: Format, is_overview: bool) -> Format:
+    """The format of a file's suffix, unless another was asked for. Raises RequestError for a suffix of none."""
+    from hmrb.errors import RequestError
+
+    if out is None or asked is not Format.rich or is_overview:
+        return asked
+    known = {f".{name}": name for name in Format if name is not Format.rich}
+    if out.suffix not in known:
+        raise RequestError(f"--out {out}: no format has this suffix; known: {', '.join(known)}, or add --format")
+    return known[out.suffix]
+
+
+def _text(comparisons: "list[Comparison]", format_: Format) -> str:
+    """Tables in a format that is no terminal's."""
     import json
     from dataclasses import asdict
 
-    from hmrb.evaluation.records import read_results
-    from hmrb.reports import tables
-    from hmrb.reports.tables import as_csv, as_html, as_markdown, compare
+    from hmrb.reports.tables import as_csv, as_html, as_markdown
 
-    found = read_results(results)
-    if overview:
-        typer.echo("\n".join(tables.overview(result.record) for result in found), nl=False)
-        return
-    comparisons = [table for name in metric for table in compare(found, name, against, studies)]
     if format_ is Format.json:
-        typer.echo(json.dumps([asdict(comparison) for comparison in comparisons], indent=1))
-    elif format_ is Format.md:
-        typer.echo("\n".join(as_markdown(comparison) for comparison in comparisons), nl=False)
-    elif format_ is Format.csv:
-        typer.echo(as_csv(comparisons), nl=False)
-    elif format_ is Format.html:
-        typer.echo(as_html(comparisons))
-    else:
-        for comparison in comparisons:
-            show(comparison)
+        return json.dumps([asdict(comparison) for comparison in comparisons], indent=1) + "\n"
+    if format_ is Format.md:
+        return "\n".join(as_markdown(comparison) for comparison in comparisons)
+    return as_csv(comparisons) if format_ is Format.csv else as_html(comparisons) + "\n"
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Prints a text, or writes it to a file and names the file. Raises RunError."""
+    from hmrb.errors import RunError
+    from hmrb.formats.files import reason
+    from hmrb.formats.writing import replacing
+
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with replacing(out) as part:
+            part.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{out}: could not be written ({reason(error)})") from None
+    typer.echo(f"{out}: written")
 
 
 def show(comparison: "Comparison") -> None:

@@ -14,10 +14,11 @@ SYNTHETIC_PX = 320  # side of a rendered picture; larger than the crop, as with 
 
 def show_augment(
     spec: Annotated[
-        Path, typer.Argument(help="A spec: a YAML file, or a name of hmrb list-specs.", show_default=False)
-    ],
+        Path | None, typer.Argument(help="A spec: a YAML file, or a name of hmrb list-specs.", show_default=False)
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="PNG to write.  [default: NAME_augment.png]", show_default=False)
+        Path | None,
+        typer.Option("--out", "-o", help="PNG to write.  [default: NAME_augment.png]", show_default=False),
     ] = None,
     people: Annotated[int, typer.Option(min=1, max=64, help="Number of people, one per row.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for people and augmentations.")] = 0,
@@ -26,20 +27,24 @@ def show_augment(
     ] = False,
 ) -> None:
     """Draw the effect of a spec's augmentations. One column for each, and one for all together."""
-    import cv2
-
     from hmrb.check import name_problems
     from hmrb.cli.shipped import find_spec
-    from hmrb.data.augment import AUGMENTS
-    from hmrb.errors import RunError
-    from hmrb.formats.writing import replacing
-    from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
+    from hmrb.errors import RequestError, RunError
     from hmrb.spec import Op, SpecError, load_experiment
     from hmrb.store import Store
 
-    experiment = load_experiment(find_spec(spec))
+    if spec is None and not all_:
+        raise RequestError("which spec? hmrb show-augment SPEC, or --all for every augmentation of hmrb")
+    experiment = load_experiment(find_spec(spec or Path("quickstart")))
     if problems := name_problems(experiment):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
+
+    import cv2
+
+    from hmrb.data.augment import AUGMENTS
+    from hmrb.formats.writing import replacing
+    from hmrb.reports.augment_sheet import Column, draw_sheet, each_alone
+
     if all_:
         columns = each_alone([Op(name=name) for name in AUGMENTS])
     else:

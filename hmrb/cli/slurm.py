@@ -6,12 +6,14 @@ does without Slurm.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,18 +29,38 @@ WARNING_S = LAST_WORDS_S + 60  # warning before the time limit: the job writes i
 MAX_TIMEOUTS = 1000  # how often a job may requeue after its time limit
 LOOK_S = 2.0  # polling interval
 
-Slurm = Annotated[bool, typer.Option("--slurm", help="Submit to Slurm instead of running here.")]
+PANEL = "Slurm"
+Slurm = Annotated[bool, typer.Option("--slurm", help="Submit to Slurm instead of running here.", rich_help_panel=PANEL)]
 Partition = Annotated[
-    str | None, typer.Option(help="Slurm: partition.  [default: Slurm's default]", show_default=False)
+    str | None,
+    typer.Option(help="Partition.  [default: Slurm's default]", show_default=False, rich_help_panel=PANEL),
 ]
 Time = Annotated[
-    str, typer.Option(metavar="D-HH:MM:SS", help="Slurm: time limit, in sbatch's format; then the job requeues.")
+    str,
+    typer.Option(
+        metavar="D-HH:MM:SS",
+        help="Time limit, in sbatch's format; then the job requeues.",
+        rich_help_panel=PANEL,
+    ),
 ]
 Sbatch = Annotated[
     list[str],
-    typer.Option(metavar="KEY=VALUE", help="Slurm: any sbatch option: account=lab, mem=200G.", show_default=False),
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Any sbatch option: account=lab, mem=200G.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
 ]
-Follow = Annotated[bool, typer.Option("--follow", help="Slurm: print the log until the job ends.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Print the log until the job ends.", rich_help_panel=PANEL)]
+
+
+def check_slurm() -> None:
+    """Raises RequestError at once if this machine or this installation cannot submit jobs."""
+    if find_spec("submitit") is None:
+        raise RequestError("--slurm needs submitit: pip install 'hmrb[slurm]'")
+    if shutil.which("srun") is None:
+        raise RequestError("--slurm: srun not found; run this on a machine that submits to Slurm")
 
 
 def plan_nodes(gpus: int | None, cpu_procs: int, nodes: int = 1) -> Processes:
@@ -101,15 +123,11 @@ def submit(commands: Sequence[Command], asked: dict[str, Any], papers: Path, fol
 
     Raises RequestError if Slurm refuses the job and, with `follow`, RunError if it fails.
     """
-    try:
-        import submitit
-        from submitit.core.utils import FailedJobError
-    except ImportError:
-        raise RequestError("--slurm needs submitit: pip install 'hmrb[slurm]'") from None
-    try:
-        executor = submitit.SlurmExecutor(folder=papers / "%j", max_num_timeout=MAX_TIMEOUTS)
-    except RuntimeError:
-        raise RequestError("--slurm: srun not found; run this on a machine that submits to Slurm") from None
+    check_slurm()
+    import submitit
+    from submitit.core.utils import FailedJobError
+
+    executor = submitit.SlurmExecutor(folder=papers / "%j", max_num_timeout=MAX_TIMEOUTS)
     for name in (str(papers), *(part for command in commands for part in (command.name, str(command.log)))):
         plain(name, "--slurm: the name of a folder or a run")
     executor.update_parameters(job_name=commands[0].name if len(commands) == 1 else "hmrb", **asked)

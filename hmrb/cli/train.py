@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmrb.cli.launch import CpuProcs, Gpus, Processes
+from hmrb.cli.launch import PANEL, CpuProcs, Gpus, Processes
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
-from hmrb.errors import RequestError
+from hmrb.errors import RequestError, joined
 
 if TYPE_CHECKING:
     from hmrb.cli.many import Command
@@ -31,6 +31,8 @@ class Training:
     store: "Store"
     resume: bool
     max_restarts: int
+    word: str = ""
+    """The spec as it was asked for."""
 
     @property
     def name(self) -> str:
@@ -39,11 +41,7 @@ class Training:
 
     def prepare(self) -> None:
         """Renders missing synthetic data, checks all other files, opens the folder. Raises RequestError, RunError."""
-        from hmrb.preflight import file_problems
-
-        make_missing([self.experiment], self.store)
-        if problems := file_problems(self.experiment, self.store):
-            raise RequestError("\n".join(problems))
+        make_ready([self.experiment], self.store, self.word)
         self.open_folder()
 
     def open_folder(self) -> None:
@@ -93,15 +91,28 @@ def train(
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
     nodes: Annotated[
-        int, typer.Option(min=1, help="Number of machines; run the same command on each, or use --slurm.")
+        int,
+        typer.Option(
+            min=1, help="Number of machines; run the same command on each, or use --slurm.", rich_help_panel=PANEL
+        ),
     ] = 1,
     rdzv: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="One of the machines; all connect to it.", show_default=False)
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="One of the machines; all connect to it.",
+            show_default=False,
+            rich_help_panel=PANEL,
+        ),
     ] = "",
-    parallel: Annotated[int, typer.Option(min=1, help="With several specs: how many run at a time.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(min=1, help="With several specs: how many run at a time.", rich_help_panel=PANEL)
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "-o",
             help="The run's folder; with several specs, the parent of theirs.  [default: runs/NAME]",
             show_default=False,
         ),
@@ -114,6 +125,7 @@ def train(
             help="How often to restart from the last checkpoint after a process dies."
             "  [default: 3; for a single process 0, which needs no watching process]",
             show_default=False,
+            rich_help_panel=PANEL,
         ),
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field of the spec.")] = [],  # noqa: B006
@@ -136,16 +148,21 @@ def train(
     from hmrb.check import batch_problems
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
-    from hmrb.cli.slurm import plan_nodes, request, submit
+    from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
+    from hmrb.missing import experiments_needs, refuse_missing, subject_of
     from hmrb.spec import dump_experiment
     from hmrb.store import Store
 
     overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
     requested = (gpus or cpu_procs) * nodes  # the machine's own GPUs, which torch counts, are checked below
     experiments = check_specs(specs, overrides, requested)
+    store, about = Store.default(), "" if len(specs) > 1 else str(specs[0])
     if dry_run:
         typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
+        _print_missing(experiments, store, about)
         return
+    if not {"WORLD_SIZE", "SLURM_STEP_ID"} & set(os.environ):  # else one of the processes says it for all
+        refuse_missing(experiments_needs(experiments, store), subject_of(experiments), about)
     if any(experiment.speed.deterministic for experiment in experiments):
         from hmrb.models.numerics import reserve_workspace
 
@@ -158,7 +175,6 @@ def train(
         processes, slots = share_gpus(processes, parallel, gpus)
     if problems := [problem for e in experiments for problem in batch_problems(e, processes.total)]:
         raise RequestError("\n".join(problems))
-    store = Store.default()
     if find_batch:
         print_device_batch(experiments[0], store, processes)
         return
@@ -166,13 +182,16 @@ def train(
     if max_restarts is None:
         max_restarts = 3 if processes.total > 1 else 0
     trainings = [
-        Training(e, folder, store, resume, max_restarts) for e, folder in zip(experiments, folders, strict=True)
+        Training(e, folder, store, resume, max_restarts, str(spec))
+        for spec, e, folder in zip(specs, experiments, folders, strict=True)
     ]
     if not is_many and not slurm:
         launch(processes, trainings[0], max_restarts)
         return
     workers = max(e.data.workers_for(math.inf, processes.use_gpu) for e in experiments)
     asked = request(processes, workers, partition, time, sbatch, parallel) if slurm else None
+    if slurm:
+        check_slurm()
     _prepare_all(trainings, store)
     commands = [training.command(processes) for training in trainings]
     if asked:
@@ -208,6 +227,17 @@ def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int)
     return [resolve(experiment) for experiment in experiments]
 
 
+def make_ready(experiments: "Sequence[Experiment]", store: "Store", about: str = "") -> None:
+    """Refuses missing files, then renders missing synthetic data, then checks what all files hold. RequestError."""
+    from hmrb.missing import experiments_needs, refuse_missing, subject_of
+
+    refuse_missing(experiments_needs(experiments, store), subject_of(experiments), about)
+    from hmrb.preflight import require_files  # torch, which takes seconds
+
+    make_missing(experiments, store)
+    require_files(experiments, store, about)
+
+
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
     """Renders the synthetic datasets that the experiments need and the store lacks."""
     from hmrb.cli.convert_data import make_dataset
@@ -218,6 +248,15 @@ def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
         make_dataset(name, store)
 
 
+def _print_missing(experiments: "Sequence[Experiment]", store: "Store", about: str) -> None:
+    """Prints to stderr what the experiments need and the store lacks."""
+    from hmrb.cli.needs import more, needs_text
+    from hmrb.missing import experiments_needs, subject_of
+
+    if needs := experiments_needs(experiments, store):
+        typer.echo(needs_text(needs, subject_of(experiments), more(about)), err=True)
+
+
 def print_device_batch(experiment: "Experiment", store: "Store", processes: Processes) -> None:
     """Tries steps of an experiment on this machine's first GPU and prints the largest micro-batch that fits."""
     if not processes.use_gpu:
@@ -225,27 +264,21 @@ def print_device_batch(experiment: "Experiment", store: "Store", processes: Proc
     import torch
 
     from hmrb.parallel.world import World
-    from hmrb.preflight import file_problems
     from hmrb.training.fitting import find_device_batch
 
-    make_missing([experiment], store)
-    if problems := file_problems(experiment, store):
-        raise RequestError("\n".join(problems))
+    make_ready([experiment], store)
     world = World(0, 1, torch.device("cuda", torch.cuda.current_device()))
     typer.echo(find_device_batch(experiment, store, processes.total, world))
 
 
 def _prepare_all(trainings: Sequence[Training], store: "Store") -> None:
     """Prepares all trainings; collects every problem of all of them before it writes any folder."""
-    from hmrb.preflight import file_problems
-
-    make_missing([training.experiment for training in trainings], store)
-    problems = [problem for training in trainings for problem in file_problems(training.experiment, store)]
-    if not problems:
-        for training in trainings:
-            try:
-                training.open_folder()
-            except RequestError as error:
-                problems.append(str(error))
+    make_ready([training.experiment for training in trainings], store)
+    problems = []
+    for training in trainings:
+        try:
+            training.open_folder()
+        except RequestError as error:
+            problems.append(error)
     if problems:
-        raise RequestError("\n".join(dict.fromkeys(problems)))
+        raise joined(problems)

@@ -22,15 +22,18 @@ def verify(
     from rich.console import Console
     from rich.text import Text
 
-    from hmrb.data.convert.contact_sheet import contact_sheet
-    from hmrb.data.convert.verify import find_shard, record
-    from hmrb.data.convert.verify import verify as check_shard
-    from hmrb.data.sources import CONVERTERS
-    from hmrb.errors import RunError
+    from hmrb.data.convert.own import find_shard
     from hmrb.store import Store
 
     store, console = Store.default(), Console(stderr=json_, markup=False)
     found = [find_shard(name, store) for name in shards]
+
+    from hmrb.data.convert.contact_sheet import contact_sheet
+    from hmrb.data.convert.verify import record
+    from hmrb.data.convert.verify import verify as check_shard
+    from hmrb.data.sources import CONVERTERS
+    from hmrb.errors import RunError
+
     records = []
     for shard in found:
         source = CONVERTERS.get(shard.info.dataset)

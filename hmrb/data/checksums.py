@@ -22,6 +22,7 @@ HASHED = {
 
 PIECE = 1 << 24  # bytes hashed at a time
 AUTOMATIC_BYTES = 8 << 30  # larger shards are hashed by hmrb verify alone: that takes minutes
+SILENT_BYTES = 1 << 29  # smaller shards take a second or two
 NOT_VERIFIED = " (not verified)"
 _seen: dict[str, Any] = {}  # what this process has verified, for stores that cannot be written
 
@@ -70,13 +71,16 @@ def check_once(shard: Shard, store: Store) -> bool:
     """
     if is_verified(shard, store):
         return True
-    if sum(size for size, _ in _stamp(shard)) > AUTOMATIC_BYTES:
+    size = sum(size for size, _ in _stamp(shard))
+    if size > AUTOMATIC_BYTES:
         print(
             f"hmrb: {shard.path} is not verified: a flipped bit would not be noticed; hmrb verify {shard.path} checks"
             " it once",
             file=sys.stderr,
         )
         return False
+    if size > SILENT_BYTES:
+        print(f"hmrb: {shard.path}: comparing {size / 1e9:.1f} GB with their hash, once", file=sys.stderr, flush=True)
     if (sha := computed_sha(shard)) != shard.info.sha:
         raise ShardError(
             f"{shard.path}: computed sha {sha}, stored sha {shard.info.sha}: the shard is damaged or was modified;"

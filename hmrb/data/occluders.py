@@ -16,6 +16,7 @@ from numpy.random import Generator, default_rng
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import PickleError
+from hmrb.needs import pascal_need
 from hmrb.store import Store
 
 Occluder = UInt8[np.ndarray, "tall wide 4"]
@@ -40,7 +41,8 @@ def read_pascal(path: Path) -> list[Occluder]:
         raise RequestError(
             f"{path}: no such file. The pascal occluders are cut from Pascal VOC 2012 (VOCtrainval_11-May-2012.tar,"
             " host.robots.ox.ac.uk/pascal/VOC/voc2012): unpack it, then hmrb convert-data occluders --raw DIR."
-            " Or set occluders: procedural"
+            " Or set occluders: procedural",
+            [pascal_need()],
         )
     try:
         with Npz(path) as file:

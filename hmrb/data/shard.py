@@ -15,7 +15,7 @@ import numpy as np
 
 from hmrb.bodykind import BODIES, BodyKind, kind_of
 from hmrb.data.layout import layout, pictures_layout, wrong_values
-from hmrb.errors import RequestError
+from hmrb.errors import Need, RequestError
 from hmrb.formats.hdf5 import mapped, opened
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
@@ -219,7 +219,9 @@ class Shard:
 def open_shard(path: Path, dataset: str, command: str = "") -> Shard:
     """Open the shard at `path`. Raises ShardError with the command that creates it if it is missing."""
     if not path.exists():
-        raise ShardError(f"no shard of '{dataset}' at {path}; create it: {command or f'hmrb convert-data {dataset}'}")
+        command = command or f"hmrb convert-data {dataset}"
+        message = f"no shard of '{dataset}' at {path}; create it: {command}"
+        raise ShardError(message, [Need(f"shard {path.stem}", command)])
     return Shard(path)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmrb.batch import Prediction
 from hmrb.body import SMPL, Mesh, load_body
-from hmrb.body.official import SMPL_PAGES, SPIN19, BodyError
+from hmrb.body.official import BodyError
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import METRIC_TABLE, PCK2D
@@ -19,6 +19,7 @@ from hmrb.evaluation.posing import by_gender, posed, rooted
 from hmrb.evaluation.protocols import Benchmark
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.cameras import project_to_crop
+from hmrb.needs import SMPL_PAGES, SPIN19, file_need
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -40,7 +41,8 @@ class Bodies:
         if not bodies.neutral.has_joints(benchmark.regressor):
             raise BodyError(
                 f"{benchmark.name} needs {store.bodies / 'smpl' / SPIN19}, which is not there or, for the open body,"
-                f" does not exist; get it from {SMPL_PAGES['spin19']}"
+                f" does not exist; get it from {SMPL_PAGES['spin19']}",
+                [] if name == "open" else [file_need(store.bodies / "smpl" / SPIN19)],
             )
         return bodies
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hmrb.formats.pickles import Allowed, Foreign, PickleError, read_pickle
 
@@ -87,7 +86,9 @@ class _Kind(Foreign):
 
 
 class _Storage(Foreign):
-    def value(self, plain: Plain) -> torch.Tensor:
+    def value(self, plain: Plain) -> Any:
+        import torch  # only here: names of datasets are known without it
+
         try:
             stored = torch.load(io.BytesIO(plain(self.args[0])), map_location="cpu", weights_only=True)
             return torch.tensor([], dtype=stored.dtype).set_(stored)

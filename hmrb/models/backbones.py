@@ -16,7 +16,7 @@ from hmrb.models import tails
 from hmrb.models.necks import MapNeck, StridedNeck
 from hmrb.models.vitpose import SIZES as VITPOSE
 from hmrb.models.vitpose import build_vitpose
-from hmrb.names import BACKBONE_ALIASES
+from hmrb.names import BACKBONE_ALIASES, IMAGENET
 from hmrb.plugins import Plugin, offered, only_plugin, refuse_arguments
 from hmrb.spec import ModelSpec
 
@@ -235,24 +235,23 @@ HRNET_OPTIONAL = (
     "tail.",
 )  # fmt: skip
 
-# The tags name the weights that the study started from, or the closest that timm has.
 BACKBONES: dict[str, Backbone] = {
-    "resnet50": Backbone("resnet50.tv_in1k", 2048, study=tails.plain),
-    "resnet101": Backbone("resnet101.tv_in1k", 2048, study=tails.plain),
-    "resnet152": Backbone("resnet152.tv_in1k", 2048, study=tails.plain),
-    "resnext101": Backbone("resnext101_32x8d.tv_in1k", 2048, study=tails.plain),
-    "hrnet_w32": Backbone("hrnet_w32.ms_in1k", 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
-    "hrnet_w48": Backbone("hrnet_w48.ms_in1k", 2048, optional=HRNET_OPTIONAL),
-    "efficientnet_b5": Backbone("tf_efficientnet_b5.in1k", 2048, study=tails.plain),
+    "resnet50": Backbone(IMAGENET["resnet50"], 2048, study=tails.plain),
+    "resnet101": Backbone(IMAGENET["resnet101"], 2048, study=tails.plain),
+    "resnet152": Backbone(IMAGENET["resnet152"], 2048, study=tails.plain),
+    "resnext101": Backbone(IMAGENET["resnext101"], 2048, study=tails.plain),
+    "hrnet_w32": Backbone(IMAGENET["hrnet_w32"], 2048, study=tails.HRNetTail, optional=HRNET_OPTIONAL),
+    "hrnet_w48": Backbone(IMAGENET["hrnet_w48"], 2048, optional=HRNET_OPTIONAL),
+    "efficientnet_b5": Backbone(IMAGENET["efficientnet_b5"], 2048, study=tails.plain),
     "vit_b16": Backbone(
-        "vit_base_patch16_224.orig_in21k_ft_in1k", 768, study=tails.ViTTail, optional=("network.norm.",)
+        IMAGENET["vit_b16"], 768, study=tails.ViTTail, optional=("network.norm.",)
     ),
     "swin_t": Backbone(
-        "swin_tiny_patch4_window7_224.ms_in1k", 768,
+        IMAGENET["swin_t"], 768,
         study=tails.SwinTail, optional=("network.norm.", "tail."),
     ),
-    "twins_svt_b": Backbone("twins_svt_base.in1k", 768, study=tails.twins_svt),
-    "twins_pcpvt_b": Backbone("twins_pcpvt_base.in1k", 512, study=tails.twins_pcpvt),
+    "twins_svt_b": Backbone(IMAGENET["twins_svt_b"], 768, study=tails.twins_svt),
+    "twins_pcpvt_b": Backbone(IMAGENET["twins_pcpvt_b"], 512, study=tails.twins_pcpvt),
     # Start from pose networks: model.weights is coco or the path of a file of ViTPose.
     **{
         name: Backbone(name, size.width, pretrained=False, optional=("network.last_norm.",), make=build_vitpose)

@@ -1,11 +1,10 @@
 """Initial weights of a backbone: none, ImageNet, a pose network or a file; reports tensors that do not fit."""
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import timm
@@ -14,12 +13,12 @@ from torch import Tensor, nn
 from hmrb.errors import RequestError
 from hmrb.models.backbones import BACKBONES, Backbone, Features, backbone_name, find_backbone, network_args, seen_px
 from hmrb.models.foreign import State, components_of, recognise, renamed
+from hmrb.models.hub import NoAnswer, asking
 from hmrb.models.weight_files import WeightsError, read_weights, tensors_of
+from hmrb.needs import POSE, pose_file, weights_need, weights_path
 from hmrb.spec import ModelSpec
 from hmrb.store import Store
 
-SUFFIXES = (".safetensors", ".pth", ".bin")
-POSE = {"mpii": "MPII", "coco": "COCO"}
 STUDY_POSE = {"resnet50": "resnet50", "hrnet_w32": "hrnet", "twins_svt_b": "twins_svt"}  # names in the study's files
 
 
@@ -49,7 +48,7 @@ def initialise(backbone: Features, spec: ModelSpec, store: Store) -> str:
     name, row = backbone_name(spec.backbone), find_backbone(spec.backbone)
     path = _file(name, row, spec, store)
     if path is None:
-        fitted = fit(backbone, _from_timm(row, spec), row.optional, row.timm_name)
+        fitted = fit(backbone, _from_timm(row, spec, store), row.optional, row.timm_name)
         return f"weights: timm's {row.timm_name}: {fitted}"
     tensors, dropped = _features_state(path, name, row, backbone)
     classifiers = getattr(backbone.network, "pretrained_cfg", {"classifier": None})["classifier"]
@@ -84,43 +83,43 @@ def fit(module: nn.Module, arrays: Mapping[str, Tensor], optional: tuple[str, ..
 
 def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | None:
     """The weights file; None if timm has to fetch the weights."""
-    if spec.weights == "imagenet":
-        if not row.pretrained:
-            raise RequestError(f"backbone '{spec.backbone}' has no ImageNet weights; set model.weights to none")
-        ours = (store.weights / f"{row.timm_name}{suffix}" for suffix in SUFFIXES)
-        return next((path for path in ours if path.is_file()), None)
+    if spec.weights == "imagenet" and not row.pretrained:
+        raise RequestError(f"backbone '{spec.backbone}' has no ImageNet weights; set model.weights to none")
+    found = weights_path(name, spec.weights, store)
+    if found or spec.weights == "imagenet":
+        return found
     if spec.weights in POSE:
-        path = store.weights / f"{name}_{spec.weights}.pth"
-        if not path.is_file():
-            theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
-            study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
-            raise RequestError(
-                f"model.weights: {spec.weights} needs {path}, which does not exist. Get a network with backbone"
-                f" '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put it there; or set"
-                " model.weights to the path of a file"
-            )
-        return path
-    path = Path(spec.weights).expanduser()
-    found = next((file for file in (path, store.weights / path) if file.is_file()), None)
-    if found is None:
-        raise RequestError(
-            f"model.weights: no file {path}, neither in the current directory nor in {store.weights}; use none,"
-            " imagenet, mpii, coco, or the path of a checkpoint or state dict"
+        theirs = f"{STUDY_POSE.get(name)}_{spec.weights}_pose.pth"
+        study = f", or {theirs} of the study's configs/pretrained-backbones/README.md" if name in STUDY_POSE else ""
+        message = (
+            f"model.weights: {spec.weights} needs {pose_file(name, spec.weights, store)}, which does not exist. Get a"
+            f" network with backbone '{name}' trained on {POSE[spec.weights]} (from mmpose's model zoo{study}) and put"
+            " it there; or set model.weights to the path of a file"
         )
-    return found
+    else:
+        message = (
+            f"model.weights: no file {Path(spec.weights).expanduser()}, neither in the current directory nor in"
+            f" {store.weights}; use none, imagenet, mpii, coco, or the path of a checkpoint or state dict"
+        )
+    raise RequestError(message, [weights_need(name, spec.weights, store)])
 
 
-def _from_timm(row: Backbone, spec: ModelSpec) -> State:
+def _from_timm(row: Backbone, spec: ModelSpec, store: Store) -> State:
     """ImageNet weights from timm's cache, or downloaded by timm."""
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hides its retries; a failure is reported below
+    need = replace(weights_need(row.timm_name, "imagenet", store), is_automatic=False)
+    advice = (
+        "Download them once with network access (timm caches them in $HF_HOME), or put the file at"
+        f" {store.weights / row.timm_name}.safetensors, or set model.weights to none"
+    )
+    config = timm.models.get_pretrained_cfg(row.timm_name)
     try:
-        donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, *seen_px(spec)))
+        with asking(row.timm_name, on_hub=bool(config and config.hf_hub_id)):
+            donor = timm.create_model(row.timm_name, pretrained=True, **network_args(row, *seen_px(spec)))
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        kind = "" if isinstance(error, NoAnswer) else f"{type(error).__name__}: "
         raise RequestError(
-            f"timm could not load the ImageNet weights of '{row.timm_name}' ({type(error).__name__}: {reason})."
-            " Download them once with network access (timm caches them in $HF_HOME), or put the file at"
-            f" $HMRB_HOME/weights/{row.timm_name}.safetensors, or set model.weights to none"
+            f"timm could not load the ImageNet weights of '{row.timm_name}' ({kind}{reason}). {advice}", [need]
         ) from None
     return {f"network.{key}": value for key, value in donor.state_dict().items()}
 

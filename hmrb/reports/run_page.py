@@ -119,9 +119,11 @@ def print_table(records: Sequence[Record]) -> None:
         console.print(table)
     for record in records:
         source, shard = record.source, record.conditions.shard
-        checkpoint = f"checkpoint {source.checkpoint['sha']}"
-        shas = f"shard {shard['sha']}  body {source.body['name']} {source.body['sha']}  {checkpoint}"
-        lines = [f"{record.benchmark}: {record.protocol}  {shas}"]
+        lines = [  # short ones: a terminal breaks a line anywhere, also in a hash
+            f"{record.benchmark}: {record.protocol}",
+            f"  shard {shard['sha']}  body {source.body['name']} {source.body['sha']}",
+            f"  checkpoint {source.checkpoint['sha']}",
+        ]
         lines += [
             f"{record.benchmark}: skipped {n} of {shard['num_people']} people: {why}"
             for why, n in record.skipped.items()

@@ -20,6 +20,7 @@ from hmrb.models.backbones import keep_no_maps
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.numerics import apply_numerics
+from hmrb.needs import MEAN_PARAMS, file_need
 from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World, keep_memory
 from hmrb.spec import EvalPrecision, Experiment, OptimSpec
@@ -200,9 +201,10 @@ def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store)
         return mean_body(shards, experiment.data.mix, bodiless(experiment.data))
     import numpy as np
 
-    path = store.bodies / experiment.body / "smpl_mean_params.npz"
+    path = store.bodies / experiment.body / MEAN_PARAMS
     if not path.exists():
-        raise RequestError(f"{path}: no such file. SPIN's data contains it; or set model.mean to labels")
+        message = f"{path}: no such file. SPIN's data contains it; or set model.mean to labels"
+        raise RequestError(message, [file_need(path)])
     with Npz(path) as mean:
         parts = {key: np.asarray(mean.read(key)) for key in ("pose", "shape", "cam")}
     for key, part in parts.items():

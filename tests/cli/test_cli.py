@@ -117,9 +117,9 @@ def test_a_missing_body_and_a_missing_shard_come_in_one_message(tmp_path: Path) 
     for split in ("train", "val", "test"):
         write_shard(store.shard("synthetic", split), [person(0)], split=split)
     done = hmrb("train", spec_file(tmp_path, **tree), home=tmp_path)
-    refused(
-        done, "SMPL_NEUTRAL.npz: no such file; get it from", "no shard of '3dpw'", "create it: hmrb convert-data 3dpw"
-    )
+    refused(done, "hmrb: tiny needs 7 things that are not here:", "hmrb convert-data body")
+    refused(done, "shards 3dpw_test, 3dpw_val ", "https://virtualhumans.mpi-inf.mpg.de/3DPW/")
+    assert done.stderr.endswith(f"\nMore: hmrb doctor {tmp_path}/tiny.yaml\n")
 
 
 def test_a_truncated_shard(tiny_store: Store, tmp_path: Path) -> None:

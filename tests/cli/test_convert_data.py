@@ -1,6 +1,10 @@
 """hmrb convert-data and verify as a user sees them: raw folders, packed files, --explain, subsets, errors."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -165,3 +169,17 @@ def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
     done = hmrb("convert-data", "humandata", "--file", str(tmp_path / "bomb.npz"), *words, home=home)
     refused(done, "no code from the file was run", code=1)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_workers_and_leaves_no_semaphore(tmp_path: Path) -> None:
+    words = ("convert-data", "synthetic", "--people", "3000", "--split", "train", "--workers", "2", "-o", str(tmp_path))
+    command = [sys.executable, "-m", "hmrb", *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        folder = tmp_path / "shards"
+        deadline = time.time() + 60
+        while not list(folder.rglob("*.h5")) and time.time() < deadline:  # until a first block is written
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (143, "")

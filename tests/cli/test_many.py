@@ -83,7 +83,7 @@ def test_files_that_are_missing_for_several_come_at_once(specs: list[str], tiny_
         tree = yaml.safe_load(Path(spec).read_text()) | {"data": {"mix": {dataset: 1.0}}}
         Path(spec).write_text(yaml.safe_dump(tree))
     done = train(specs, tiny_store, tmp_path / "runs")
-    refused(done, "no shard of '3dpw'", "no shard of 'coco'")
+    refused(done, "specs need 2 things that are not here", "shard 3dpw_train", "shard coco_train")
     assert not (tmp_path / "runs").exists()
 
 

@@ -18,7 +18,7 @@ from hmrb.data.occlude import mixed, paste, place_rectangle, resized
 from hmrb.data.occluders import load_occluders, procedural, read_pascal
 from hmrb.data.warp import mirror
 from hmrb.errors import RequestError, RunError
-from hmrb.preflight import file_problems
+from hmrb.preflight import require_files
 from hmrb.records import View
 from hmrb.spec import Experiment, Op
 from hmrb.store import Store
@@ -329,9 +329,10 @@ def test_pascal_occluders_are_used_where_they_are_there(
 def test_a_missing_pascal_set_is_said_before_training(tiny_experiment: Experiment, tiny_store: Store) -> None:
     op = Op(name="occlude", args={"occluders": "pascal"})
     data = tiny_experiment.data.model_copy(update={"augment": (op,)})
-    problems = file_problems(tiny_experiment.model_copy(update={"data": data}), tiny_store)
-    assert [problem.split(".")[0] for problem in problems] == [str(tiny_store.root / "occluders" / "pascal")]
-    assert file_problems(tiny_experiment, tiny_store) == []
+    with pytest.raises(RequestError) as refusal:
+        require_files([tiny_experiment.model_copy(update={"data": data})], tiny_store)
+    assert [need.command for need in refusal.value.needs] == ["hmrb convert-data occluders --raw DIR"]
+    require_files([tiny_experiment], tiny_store)
 
 
 @pytest.mark.parametrize("content", [b"no zip", b""])

@@ -133,4 +133,4 @@ def test_a_template_filled_with_the_truth_has_no_error(tiny_store: Store, tmp_pa
     assert record["metrics"]["mpjpe"]["value"] < 0.01
     refused(hmrb("eval", "--template", "synthetic", "-o", str(path), home=home), "people.npz: exists; choose another")
     refused(hmrb("eval", "--template", "synthetic", "-o", "a.csv", home=home), "a template is an .npz file")
-    refused(hmrb("eval", "--template", "3dpw", home=home), "no shard of '3dpw'")
+    refused(hmrb("eval", "--template", "3dpw", home=home), "the template of 3dpw needs 1 thing", "shard 3dpw_test")

@@ -11,7 +11,7 @@ from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.store import Store
 
 if TYPE_CHECKING:
-    from hmrb.data.shard import ShardInfo
+    from hmrb.data.shard import Shard, ShardInfo
 
 OWN_NAME = re.compile(r"[a-z0-9_-]+")
 
@@ -58,6 +58,20 @@ def own_shards(store: Store) -> list[Path]:
     """The shards in the store whose file names are not of the catalogue."""
     known = {store.shard(owner, split) for row in DATASETS.values() for owner, split in row.shards}
     return [path for path in sorted((store.root / "shards").glob("[!.]*.h5")) if path not in known and _is_main(path)]
+
+
+def find_shard(name: str, store: Store) -> "Shard":
+    """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
+    from hmrb.data.shard import Shard  # HDF5 only if there is something to read
+
+    family, _, split = name.rpartition("_")
+    key, slug = name.replace("-", "_"), spoken(family)
+    keys = [key, *([f"{slug}_{split.lower()}"] if slug else [])]
+    for path in (Path(name), *(store.root / "shards" / f"{key}.h5" for key in keys)):
+        if path.is_file():
+            return Shard(path)
+    there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
+    raise RequestError(f"no shard {name}: not a file, and not in {store.root}/shards, which has: {there}")
 
 
 def own_datasets(store: Store) -> list[Dataset]:

@@ -5,8 +5,6 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.body import load_body
-from hmrb.body.official import BodyError, find_body
 from hmrb.store import Store
 
 
@@ -26,6 +24,9 @@ def transl_to(
 
 @cache
 def _pelvis(store: Store, gender: str) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 S"]] | None:
+    from hmrb.body import load_body  # torch: the names of datasets are known without it
+    from hmrb.body.official import BodyError, find_body
+
     try:
         find_body(store.bodies / "smpl", gender)
     except BodyError:

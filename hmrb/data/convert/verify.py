@@ -1,14 +1,12 @@
 """Verify a shard: file checks are here, label checks in label_checks.py and pixel_checks.py."""
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hmrb.body import SMPL, load_body
 from hmrb.data.checksums import computed_sha, remember
-from hmrb.data.convert.catalogue import spoken
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
 from hmrb.data.convert.writer import BODY, POINTS
@@ -162,18 +160,6 @@ def people_in_picture(shard: Shard, known: int | None) -> Check:
         names = ", ".join(shard.name(row) for row in outside[:3])
         return wrong("people_in_picture", f"{len(outside)} of {len(shard)} boxes are outside their image: {names}")
     return ok("people_in_picture", f"all {len(shard)} boxes overlap their images")
-
-
-def find_shard(name: str, store: Store) -> Shard:
-    """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
-    family, _, split = name.rpartition("_")
-    key, slug = name.replace("-", "_"), spoken(family)
-    keys = [key, *([f"{slug}_{split.lower()}"] if slug else [])]
-    for path in (Path(name), *(store.root / "shards" / f"{key}.h5" for key in keys)):
-        if path.is_file():
-            return Shard(path)
-    there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
-    raise RequestError(f"no shard {name}: not a file, and not in {store.root}/shards, which has: {there}")
 
 
 def _body(shard: Shard, store: Store) -> SMPL | None:

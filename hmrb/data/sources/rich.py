@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hmrb.body.expressive import load_smplx, smpl_joint_rows
-from hmrb.body.official import find_body
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
@@ -56,6 +54,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for name, person in _people(labels):
         pictures.setdefault(name, []).append(person)
     folder = raw.need("test", "images/test").parent
+    from hmrb.body.expressive import smpl_joint_rows  # torch: the names of datasets are known without it
+    from hmrb.body.official import find_body
+
     find_body(raw.store.bodies / "smpl", "neutral")  # a missing body is no damage of the matrix
     with raw_file(matrix):
         rows = smpl_joint_rows(matrix, raw.store)
@@ -81,6 +82,8 @@ def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "R V"],
 
 
 def _joints(path: Path, rows: Float[np.ndarray, "R V"], person: LabelledPerson) -> Float[np.ndarray, "R 4"]:
+    from hmrb.body.expressive import load_smplx
+
     with raw_file(path):
         vertices = load_smplx(path).vertices(person.pose[None], person.betas[None])[0]
     if len(vertices) != rows.shape[1]:

@@ -13,8 +13,9 @@ from raw.people import Someone, draw, someone
 
 from hmrb.data.checksums import whole_sha
 from hmrb.data.convert.boxes import turned
+from hmrb.data.convert.own import find_shard
 from hmrb.data.convert.pack import Packing, pack
-from hmrb.data.convert.verify import checksums, find_shard, verify
+from hmrb.data.convert.verify import checksums, verify
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import LATER, Shard
 from hmrb.errors import RequestError
