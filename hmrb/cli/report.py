@@ -17,6 +17,7 @@ class Format(StrEnum):
     md = "md"
     csv = "csv"
     html = "html"
+    tex = "tex"
     json = "json"
 
 
@@ -33,15 +34,29 @@ def report(
         bool, typer.Option("--studies", help="One table per published table, with the difference to its numbers.")
     ] = False,
     format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.rich,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the page of --format html, which then links to the runs' pages.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Compare results in tables. One row per experiment, over its seeds; one table per protocol."""
     import json
     from dataclasses import asdict
 
+    from hmrb.errors import RequestError
     from hmrb.evaluation.records import read_results
     from hmrb.reports import tables
-    from hmrb.reports.tables import as_csv, as_html, as_markdown, compare
+    from hmrb.reports.latex import as_latex
+    from hmrb.reports.runs_page import as_html, write_runs_page
+    from hmrb.reports.tables import as_csv, as_markdown, compare
 
+    if out and (format_ is not Format.html or overview):
+        raise RequestError("-o is the folder of --format html; a shell writes the others: hmrb report ... > FILE")
     found = read_results(results)
     if overview:
         typer.echo("\n".join(tables.overview(result.record) for result in found), nl=False)
@@ -53,8 +68,10 @@ def report(
         typer.echo("\n".join(as_markdown(comparison) for comparison in comparisons), nl=False)
     elif format_ is Format.csv:
         typer.echo(as_csv(comparisons), nl=False)
+    elif format_ is Format.tex:
+        typer.echo(as_latex(comparisons), nl=False)
     elif format_ is Format.html:
-        typer.echo(as_html(comparisons))
+        typer.echo(write_runs_page(out, comparisons, found) if out else as_html(comparisons))
     else:
         for comparison in comparisons:
             show(comparison)
