@@ -18,6 +18,7 @@ from hmrb.cli.list_models import list_models
 from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
 from hmrb.cli.new import new
+from hmrb.cli.plot import plot
 from hmrb.cli.predict import predict
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
@@ -41,6 +42,7 @@ app.command()(predict)
 app.command()(flops)
 app.command()(compare)
 app.command()(report)
+app.command()(plot)
 app.command("list-specs")(list_specs)
 app.command()(new)
 app.command("convert-data")(convert_data)
