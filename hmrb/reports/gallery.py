@@ -134,7 +134,7 @@ def write_worst(path: Path, bodies: Bodies, scores: Scores, image_px: int, count
         label = f"{scores.errors[name][row]:.1f} {UNITS[name]}  {scores.shard.name(int(scores.people.rows[row]))}"
         drawn.append((views, label))
     tall = max(len(views) for views, _ in drawn)
-    tiles = [np.concatenate([_taller(views, tall), foot(label, views.shape[1])], 0) for views, label in drawn]
+    tiles = [np.concatenate([as_tall(views, tall), foot(label, views.shape[1])], 0) for views, label in drawn]
     sheet = sheet_of(tiles, TILES_ACROSS)[..., ::-1]
     jpeg = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     put(path, lambda part: part.write_bytes(jpeg.tobytes()))
@@ -145,6 +145,12 @@ def sheet_of(tiles: Sequence[Picture], across: int) -> Picture:
     across = min(across, len(tiles))
     padded = [*tiles, *[np.full_like(tiles[0], 255)] * (-len(tiles) % across)]
     return np.concatenate([np.concatenate(padded[i : i + across], 1) for i in range(0, len(padded), across)], 0)
+
+
+def as_tall(picture: Picture, height: int) -> Picture:
+    """A picture with white below it, `height` px in all."""
+    more = height - len(picture)
+    return np.asarray(cv2.copyMakeBorder(picture, 0, more, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)))
 
 
 def foot(words: str, width: int) -> Picture:
@@ -251,12 +257,6 @@ def _said(tile: Picture, words: str) -> Picture:
     said[high - 20 :, : across + 10] = PAPER
     cv2.putText(said, words, (5, high - 6), FONT, 0.38, INK, 1, cv2.LINE_AA)
     return said
-
-
-def _taller(picture: Picture, height: int) -> Picture:
-    return np.asarray(
-        cv2.copyMakeBorder(picture, 0, height - len(picture), 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-    )
 
 
 UPRIGHT = np.array([1, -1, -1], np.float32)  # from the camera's axes to y up

@@ -8,7 +8,7 @@ from pathlib import Path
 from hmrb.evaluation.metric_table import HEADINGS
 from hmrb.evaluation.records import Result
 from hmrb.reports.page import Script, put, templates
-from hmrb.reports.tables import Column, Comparison, Row, about, best_rows, columns
+from hmrb.reports.tables import Comparison, Row, TableColumn, about, best_rows, columns
 
 BAR_PX = 150  # of the longest interval's end
 PAGE = "index.html"
@@ -24,19 +24,21 @@ class _Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _ShownTable:
     """A comparison as the page shows it."""
 
     comparison: Comparison
     about: str
-    columns: list[Column]
+    columns: list[TableColumn]
     best: list[bool]
     bars: list[_Bar]
 
 
 def as_html(comparisons: Sequence[Comparison], links: dict[str, list[tuple[str, str]]] | None = None) -> str:
     """A self-contained page. `links` has, by experiment, words and addresses of its runs' pages."""
-    tables = [_Table(table, about(table), columns(table), best_rows(table), _bars(table.rows)) for table in comparisons]
+    tables = [
+        _ShownTable(table, about(table), columns(table), best_rows(table), _bars(table.rows)) for table in comparisons
+    ]
     return templates().get_template("runs_page.html.j2").render(
         title="hmrb results", tables=tables, links=links or {}, scripts=[Script.of("sort.js")],
         names=[table.metric for table in comparisons], head=HEADINGS, bar_px=BAR_PX,

@@ -201,7 +201,7 @@ def _row(
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table: its title, and each row's text and value to sort by ("" and None: an empty cell)."""
 
     title: str
@@ -209,7 +209,7 @@ class Column:
     values: tuple[float | str | None, ...]
 
 
-def columns(comparison: Comparison) -> list[Column]:
+def columns(comparison: Comparison) -> list[TableColumn]:
     """The columns of a table that are not empty; the first has the experiments."""
     rows = comparison.rows
     parts: list[tuple[str, list[str], list[Any]]] = [
@@ -227,7 +227,7 @@ def columns(comparison: Comparison) -> list[Column]:
             [row.difference_ci95[0] if row.difference_ci95 else None for row in rows],
         ),
     ]
-    return [Column(title, tuple(texts), tuple(values)) for title, texts, values in parts if any(texts)]
+    return [TableColumn(title, tuple(texts), tuple(values)) for title, texts, values in parts if any(texts)]
 
 
 def cells(comparison: Comparison) -> list[list[str]]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -337,6 +338,18 @@ def test_the_worst_people_are_drawn_worst_first(made: Made, bodies: Bodies, tmp_
     everybody = cv2.imread(str(tmp_path / "all.jpg"))
     assert everybody is not None
     assert everybody.shape == sheet.shape
+
+
+def test_the_picture_of_readme_has_the_views_of_the_report(made: Made) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+    from draw_quickstart import draw
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("draw_quickstart.WIDTH_PX", 768)  # as large as the views, so that nothing is resampled
+        sheet = draw(made.folder)
+    best = cv2.imread(str(made.folder / "overlays" / "synthetic_best_1.png"))
+    np.testing.assert_array_equal(sheet[:512, :768], best[..., ::-1])
+    assert sheet.shape[1] == 2 * 768 + 8
 
 
 def test_the_labelled_body_stands_where_its_key_points_are(bodies: Bodies, made: Made, tmp_path: Path) -> None:
