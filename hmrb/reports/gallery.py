@@ -171,6 +171,8 @@ def _draw_person(stem: str, bodies: Bodies, scores: Scores, row: int, image_px: 
     if (labelled := posing.labelled) is not None:
         files["labelled mesh"] = Path(f"{stem}_labelled.obj")
         put(files["labelled mesh"], lambda part: write_obj(part, labelled * UPRIGHT, bodies.neutral.faces))
+    else:  # that of an earlier report's person
+        Path(f"{stem}_labelled.obj").unlink(missing_ok=True)
     return DrawnPerson(
         scores.shard.name(int(scores.people.rows[row])),
         {name: float(scores.errors[name][row]) for name in SLICED if name in scores.errors},
@@ -244,7 +246,7 @@ def _on_paper(
     shift = np.array([0, 0, distance], np.float32) - (low + high) / 2
     points = np.concatenate(turned) + shift
     faces = np.concatenate([body.faces + i * body.num_vertices for i in range(len(turned))])
-    tints = np.repeat(np.array(colours, np.float32), body.num_vertices, 0)
+    tints = np.repeat(np.array(colours, np.float32), body.num_vertices, 0) if len(colours) > 1 else colours[0]
     focal, middle = SIDE_FILL * size * distance / extent, (size / 2, size / 2)
     paper = np.full((size, size, 3), PAPER, np.uint8)
     return shade_mesh(paper, points, faces, focal=focal, center=middle, colour=tints, alpha=1)

@@ -27,7 +27,7 @@ from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies
 from hmrb.geometry import camera_translation, project, rotvec_to_rotmat
 from hmrb.reports.charts import Scale, curves
-from hmrb.reports.gallery import overlay, write_worst
+from hmrb.reports.gallery import draw_people, overlay, write_worst
 from hmrb.reports.labelled import labelled_mesh, place_in_crop
 from hmrb.reports.page import command
 from hmrb.reports.printed import print_table
@@ -369,6 +369,25 @@ def test_the_labelled_body_stands_where_its_key_points_are(bodies: Bodies, made:
     np.testing.assert_allclose(found[2], wanted[2], rtol=0.01)
     few = replace(view, keypoints2d=view.keypoints2d * ([1, 1, 0]))
     assert (place_in_crop(bodies, mesh, few, view.side, IMAGE_PX, away) == away).all()
+
+
+def test_equal_bodies_have_one_outline_in_two_colours(made: Made, bodies: Bodies, tmp_path: Path) -> None:
+    arrays = made.scores.shard.arrays
+    right = replace(
+        made.scores,
+        rotmats=rotvec_to_rotmat(torch.from_numpy(np.array(arrays["pose"]))).numpy(),
+        betas=np.array(arrays["betas"]),
+    )
+    groups = draw_people(tmp_path, bodies, right, IMAGE_PX)
+    drawn = next(one for people in groups.values() for one in people if one.posing.labelled is not None)
+    np.testing.assert_array_equal(drawn.posing.predicted, drawn.posing.labelled)
+    picture = cv2.imread(str(tmp_path / Path(drawn.files["picture"]).name)).astype(int)
+    above, below = picture[:230, 512:], picture[256:486, 512:]  # from the side, without the words
+    shown = [(tile != tile[0, 0]).any(2) for tile in (above, below)]
+    np.testing.assert_array_equal(*shown)
+    assert 0.02 < shown[0].mean() < 0.5
+    blue, _, red = (above - below)[shown[0]].mean(0)
+    assert blue > 30 > -30 > red  # BGR: blue above, orange below
 
 
 def test_a_person_without_a_labelled_body_has_the_prediction_alone(bodies: Bodies, made: Made) -> None:
