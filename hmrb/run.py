@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, Run, code_version, load_checkpoint
 from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard, plain_name
@@ -28,7 +27,8 @@ from hmrb.missing import bench_needs, refuse_missing, shard_needs
 from hmrb.models.numerics import check_precision
 from hmrb.parallel.world import World
 from hmrb.reports.gallery import write_worst
-from hmrb.reports.run_page import print_slices, print_table, write_report
+from hmrb.reports.printed import print_slices, print_table
+from hmrb.reports.run_page import write_report
 from hmrb.spec import EvalPrecision, Expected, Experiment
 from hmrb.store import Store
 from hmrb.training.logger import Logger, run_logger
@@ -114,9 +114,9 @@ def score_checkpoint(
             record = _save(scores, store, folder, source, made, options)
             scored.append((record, scores))
             if options.worst:
-                body = load_body(experiment.body, store=store)
+                bodies = Bodies.load(experiment.body, benchmark, store, torch.device("cpu"))
                 sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
-                write_worst(sheet, body, scores, experiment.model.image_px, options.worst)
+                write_worst(sheet, bodies, scores, experiment.model.image_px, options.worst)
     if world.is_main:
         page = write_report(folder, experiment, scored, store)
         if not options.quiet:
@@ -162,7 +162,7 @@ def score_predictions(
         records.append(_save(scores, store, folder, source, machine(world, len(scores.people.rows), seconds), options))
         if options.worst:
             sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
-            write_worst(sheet, ready.bodies.neutral, scores, IMAGE_PX, options.worst)
+            write_worst(sheet, ready.bodies, scores, IMAGE_PX, options.worst)
     if not options.quiet:
         print_table(records)
         print_slices(records)

@@ -1,5 +1,6 @@
 """Skeletons: the joint names of each convention, their left/right mirroring, and conversion between them by name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -36,6 +37,26 @@ class Skeleton:
 def _other_side(joint: str) -> str:
     there = {"left": "right", "right": "left"}
     return "_".join(there.get(word, word) for word in joint.split("_"))
+
+
+def plain_names(joints: Sequence[str]) -> dict[str, str]:
+    """The joints in words for readers: `right_hip_extra` is the right hip.
+
+    Where two of them would have one name, the one with an ending says which it is: `right hip (extra)`.
+    """
+    words = {joint: _words(joint) for joint in joints}
+    bare = {joint: word for joint, (word, _) in words.items()}
+    twice = {word for word in bare.values() if list(bare.values()).count(word) > 1}
+    return {joint: f"{word} ({end})" if word in twice and end else word for joint, (word, end) in words.items()}
+
+
+def _words(joint: str) -> tuple[str, str]:
+    """A joint's name in words, and its ending."""
+    stem, found, end = joint.rpartition("_")
+    stem, end = (stem, end) if found and end in ENDINGS else (joint, "")
+    side, found, point = stem.partition("_")
+    side, point = (f"{side} ", point) if found and side in ("left", "right") else ("", stem)
+    return side + PLAIN.get(point, point.replace("_", " ")), end
 
 
 def remap(keypoints: Float[np.ndarray, "*N K C"], source: str, target: str) -> Float[np.ndarray, "*N J C"]:
@@ -211,4 +232,10 @@ SKELETONS = {
         "prox": _annotated(_OPENPOSE25),  # OpenPose without the suffix, for the same reason; also MTP
     }.items()
 }
+ENDINGS = ("extra", "openpose", "h36m", "3dhp", "pt")  # of names that tell equal points of two conventions apart
+PLAIN = {
+    "headtop": "top of the head", "head_bottom": "base of the head", "thorax": "chest", "collar": "collarbone",
+    "clavicle": "collarbone", "bigtoe": "big toe", "smalltoe": "small toe", "toe_end": "toe tip",
+    "spine_1": "lower spine", "spine_2": "middle spine", "spine_3": "upper spine", "spine_4": "top of the spine",
+}  # fmt: skip
 TRAINING_SKELETON = "smpl54"

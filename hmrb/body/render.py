@@ -161,11 +161,12 @@ def shade_mesh(
     *,
     focal: float,
     center: tuple[float, float],
-    colour: tuple[float, float, float] = MESH_COLOUR,
+    colour: tuple[float, float, float] | Float[np.ndarray, "V 3"] = MESH_COLOUR,
     alpha: float = 0.85,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw a shaded mesh over an image. Vertices: camera frame, metres; focal and centre: px; colour: RGB 0..1.
 
+    `colour` is that of all vertices, or has a row per vertex.
     Returns a new image. Edges are smooth (2x2 samples per pixel) unless the mesh's box has more than LARGE_PX pixels.
     """
     height, width = image.shape[:2]
@@ -184,7 +185,9 @@ def shade_mesh(
     fragments = rasterise(np.concatenate([samples, vertices[:, 2:]], 1), faces, rows * scale, columns * scale)
     lit = _lambert(fragments.mix(faces, vertex_normals(vertices.astype(np.float32), faces)))
     layer = np.zeros((rows * scale * columns * scale, 4), np.float32)
-    layer[fragments.pixel, :3] = np.clip(lit[:, None] * np.array(colour, np.float32), 0, 1) * (255 * alpha)
+    tint = np.array(colour, np.float32)
+    tint = fragments.mix(faces, tint) if tint.ndim == 2 else tint
+    layer[fragments.pixel, :3] = np.clip(lit[:, None] * tint, 0, 1) * (255 * alpha)
     layer[fragments.pixel, 3] = alpha
     fine = layer.reshape(rows * scale, columns * scale, 4)
     cover = cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, 4)

@@ -24,6 +24,7 @@ from hmrb.cli.list_specs import list_specs
 from hmrb.cli.names import check_arguments
 from hmrb.cli.needs import message_of
 from hmrb.cli.new import new
+from hmrb.cli.plot import plot
 from hmrb.cli.predict import predict
 from hmrb.cli.report import report
 from hmrb.cli.show_augment import show_augment
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, dict[str, Callable[..., None]]] = {
     "Begin": {"doctor": doctor, "predict": predict},
-    "Train and evaluate": {"train": train, "eval": eval_, "compare": compare, "report": report},
+    "Train and evaluate": {"train": train, "eval": eval_, "compare": compare, "report": report, "plot": plot},
     "Specs": {"list-specs": list_specs, "new": new, "show-augment": show_augment, "flops": flops},
     "Data": {
         "list-datasets": list_datasets,

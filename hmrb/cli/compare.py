@@ -21,7 +21,7 @@ def compare(
 
     from hmrb.errors import RequestError
     from hmrb.evaluation.intervals import interval_text
-    from hmrb.evaluation.metric_table import TITLES, UNITS
+    from hmrb.evaluation.metric_table import HEADINGS
     from hmrb.evaluation.records import read_results
     from hmrb.lookup import find
     from hmrb.reports.tables import paired
@@ -52,5 +52,5 @@ def compare(
         cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", interval_text(row.ci95, "+")]
         cells.append("-" if row.people == 1 else "<0.001" if row.p < 0.001 else f"{row.p:.3f}")
         said = "" if row.is_sure else "may be chance"
-        table.add_row(f"{TITLES[row.metric]} {UNITS[row.metric]}", *cells, f"{100 * row.share_better:.0f} %", said)
+        table.add_row(HEADINGS[row.metric], *cells, f"{100 * row.share_better:.0f} %", said)
     console.print(table)

@@ -17,6 +17,7 @@ class Format(StrEnum):
     md = "md"
     csv = "csv"
     html = "html"
+    tex = "tex"
     json = "json"
 
 
@@ -41,13 +42,20 @@ def report(
     json_: Annotated[bool, typer.Option("--json", help="Print only the tables, as JSON; also --format json.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File to write; its suffix is a format: .md, .csv, .html, .json."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; its suffix is a format: .md, .csv, .tex, .html, .json. With --format html, a folder for a"
+            " page that links to the runs' pages.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Compare results in tables. One row per experiment, over its seeds; one table per protocol."""
     from hmrb.evaluation.metric_table import TITLES
     from hmrb.evaluation.records import read_results
     from hmrb.reports import tables
+    from hmrb.reports.runs_page import write_runs_page
     from hmrb.reports.tables import compare
 
     absent = {path: str(path).replace("-", "_") for path in results if metrics and not path.exists()}
@@ -59,7 +67,9 @@ def report(
         _put("\n".join(tables.overview(result.record) for result in found), out)
         return
     comparisons = [table for name in names for table in compare(found, name, against, studies)]
-    if format_ is Format.rich:
+    if format_ is Format.html and out and not out.suffix:
+        typer.echo(write_runs_page(out, comparisons, found))
+    elif format_ is Format.rich:
         for comparison in comparisons:
             show(comparison)
     else:
@@ -83,12 +93,16 @@ def _text(comparisons: "list[Comparison]", format_: Format) -> str:
     import json
     from dataclasses import asdict
 
-    from hmrb.reports.tables import as_csv, as_html, as_markdown
+    from hmrb.reports.latex import as_latex
+    from hmrb.reports.runs_page import as_html
+    from hmrb.reports.tables import as_csv, as_markdown
 
     if format_ is Format.json:
         return json.dumps([asdict(comparison) for comparison in comparisons], indent=1) + "\n"
     if format_ is Format.md:
         return "\n".join(as_markdown(comparison) for comparison in comparisons)
+    if format_ is Format.tex:
+        return as_latex(comparisons)
     return as_csv(comparisons) if format_ is Format.csv else as_html(comparisons) + "\n"
 
 

@@ -32,14 +32,14 @@ def interval95(
 
 
 def interval_text(ends: tuple[float, float] | None, sign: str = "") -> str:
-    """An interval as every table has it: `73.1..76.9`, and `-` if it has no width, as that of a single person.
+    """An interval as everything has it: `[73.1, 76.9]`, and `-` if it has no width, as that of a single person.
 
     `sign` is "+" for differences. "" for None.
     """
     if ends is None:
         return ""
     low, high = ends
-    return "-" if low == high else f"{low:{sign}.1f}..{high:{sign}.1f}"
+    return "-" if low == high else f"[{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def difference(

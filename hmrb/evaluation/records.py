@@ -161,6 +161,8 @@ class Result:
     errors: dict[str, Float[np.ndarray, " N"]]
     counted: dict[str, Bool[np.ndarray, " N"]]
     sequences: Int[np.ndarray, " N"] | None = None
+    path: Path | None = None
+    """The record's file."""
 
     @property
     def experiment(self) -> str:
@@ -213,7 +215,7 @@ def read_result(path: Path) -> Result:
     errors = {name: arrays[f"error/{name}"] for name in record.metrics}
     everybody = np.ones(record.num_people, bool)
     counted = {name: arrays.get(f"counted/{name}", everybody) for name in record.metrics}
-    return Result(record, arrays["row"], errors, counted, arrays.get("sequence"))
+    return Result(record, arrays["row"], errors, counted, arrays.get("sequence"), path)
 
 
 def read_record(path: Path) -> Record:

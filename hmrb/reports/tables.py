@@ -6,18 +6,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from hmrb.errors import RequestError
 from hmrb.evaluation.intervals import difference, interval95, interval_text
-from hmrb.evaluation.metric_table import BETTER, TITLES, UNITS
-from hmrb.evaluation.records import Record, Result
+from hmrb.evaluation.metric_table import BETTER, HEADINGS, TITLES, UNITS
+from hmrb.evaluation.records import Number, Record, Result
 from hmrb.lookup import find
 from hmrb.spec import Experiment
+
+INTERVAL = "95 %"  # the title of a column with intervals
+SLICED = ("mpjpe", "pa_mpjpe", "pve")  # metrics shown per slice and per person; the record has all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,30 +200,55 @@ def _row(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table: its title, and each row's text and value to sort by ("" and None: an empty cell)."""
+
+    title: str
+    texts: tuple[str, ...]
+    values: tuple[float | str | None, ...]
+
+
+def columns(comparison: Comparison) -> list[TableColumn]:
+    """The columns of a table that are not empty; the first has the experiments."""
+    rows = comparison.rows
+    parts: list[tuple[str, list[str], list[Any]]] = [
+        ("experiment", [row.experiment for row in rows], [row.experiment for row in rows]),
+        ("seeds", [str(len(row.seeds)) for row in rows], [len(row.seeds) for row in rows]),
+        ("published", [_published_text(row) for row in rows], [row.published for row in rows]),
+        (HEADINGS[comparison.metric], [f"{row.value:.1f}" for row in rows], [row.value for row in rows]),
+        ("seeds ±", [_number(row.spread) for row in rows], [row.spread for row in rows]),
+        (INTERVAL, [interval_text(row.ci95) for row in rows], [row.ci95[0] for row in rows]),
+        ("less published", [_number(row.to_published, "+") for row in rows], [row.to_published for row in rows]),
+        (f"less {comparison.base}", [_number(row.difference, "+") for row in rows], [row.difference for row in rows]),
+        (
+            INTERVAL,
+            [interval_text(row.difference_ci95, "+") for row in rows],
+            [row.difference_ci95[0] if row.difference_ci95 else None for row in rows],
+        ),
+    ]
+    return [TableColumn(title, tuple(texts), tuple(values)) for title, texts, values in parts if any(texts)]
+
+
 def cells(comparison: Comparison) -> list[list[str]]:
     """The table as text: a header, then one line per row; empty columns are omitted."""
-    title = f"{TITLES[comparison.metric]} {comparison.unit}"
-    head = [
-        "experiment", "seeds", "published", title, "seeds ±", "95 %", "less published",
-        f"less {comparison.base}", "95 %",
-    ]  # fmt: skip
-    lines = [head, *(_cells(row) for row in comparison.rows)]
-    keep = [column for column in range(len(head)) if any(line[column] for line in lines[1:])]
-    return [[line[column] for column in keep] for line in lines]
+    found = columns(comparison)
+    return [[column.title for column in found], *map(list, zip(*[column.texts for column in found], strict=True))]
 
 
-def _cells(row: Row) -> list[str]:
-    return [
-        row.experiment,
-        str(len(row.seeds)),
-        f"{row.published:.2f}{' ?' if row.doubt else ''}" if row.published is not None else "",
-        f"{row.value:.1f}",
-        f"{row.spread:.1f}" if row.spread is not None else "",
-        interval_text(row.ci95),
-        f"{row.to_published:+.1f}" if row.to_published is not None else "",
-        f"{row.difference:+.1f}" if row.difference is not None else "",
-        interval_text(row.difference_ci95, "+"),
-    ]
+def best_rows(comparison: Comparison) -> list[bool]:
+    """Whether each row has the best number, to the digit that is shown; nobody wins alone."""
+    shown = [round(row.value, 1) for row in comparison.rows]
+    best = min(shown) if comparison.better == "lower" else max(shown)
+    return [len(shown) > 1 and value == best for value in shown]
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "" if value is None else f"{value:{sign}.1f}"
+
+
+def _published_text(row: Row) -> str:
+    return "" if row.published is None else f"{row.published:.2f}{' ?' if row.doubt else ''}"
 
 
 def as_markdown(comparison: Comparison) -> str:
@@ -228,14 +256,18 @@ def as_markdown(comparison: Comparison) -> str:
     return about(comparison) + "\n\n" + _markdown(cells(comparison))
 
 
+def ratio(number: Number) -> str:
+    """The value as a multiple of the mean body's; `-` if that is 0."""
+    return f"{number.value / number.mean_body:.2f}" if number.mean_body else "-"
+
+
 def overview(record: Record) -> str:
     """All metrics of one record beside the mean body's, in Markdown."""
-    lines = [["metric", "mean", "95 %", "mean body", "ratio", "people"]]
+    lines = [["metric", "mean", INTERVAL, "mean body", "ratio", "people"]]
     for name, number in record.metrics.items():
-        ratio = f"{number.value / number.mean_body:.2f}" if number.mean_body else ""
         lines.append([
-            f"{TITLES[name]} {number.unit}", f"{number.value:.1f}", interval_text(number.ci95),
-            f"{number.mean_body:.1f}", ratio, str(number.people),
+            HEADINGS[name], f"{number.value:.1f}", interval_text(number.ci95),
+            f"{number.mean_body:.1f}", ratio(number), str(number.people),
         ])  # fmt: skip
     source = record.source
     where = f"{record.protocol}, shard {record.conditions.shard['sha']}, chosen on {source.chosen_by}"
@@ -271,15 +303,6 @@ def as_csv(comparisons: Sequence[Comparison]) -> str:
 def _no_formula(value: object) -> object:
     """A text that a spreadsheet would compute, as text: with an apostrophe before it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def as_html(comparisons: Sequence[Comparison]) -> str:
-    """A self-contained page."""
-    pages = Environment(
-        loader=PackageLoader("hmrb.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    tables = [(comparison, about(comparison), cells(comparison)) for comparison in comparisons]
-    return pages.get_template("tables.html.j2").render(tables=tables, titles=TITLES)
 
 
 def about(comparison: Comparison) -> str:

@@ -35,7 +35,7 @@ SPEC = str(Path(__file__).parents[2] / "specs" / "quickstart.yaml")
         (("train", SPEC, "--dry-run"), "name: quickstart"),
         (("report", "nothere"), "nothere: not a readable hmrb result"),
         (("compare", "nothere", "nothere"), "nothere: not a readable hmrb result"),
-        (("report", str(Path(SPEC).parents[1] / "docs" / "results" / "quickstart"), "--overview"), "| MPJPE mm |"),
+        (("report", str(Path(SPEC).parents[1] / "docs" / "results" / "quickstart"), "--overview"), "| MPJPE mm ↓ |"),
     ],
 )
 def test_paths_and_names_are_checked_before_torch_is_imported(words: tuple[str, ...], said: str) -> None:
@@ -284,7 +284,7 @@ def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
     words = ("eval", *paths, "--bench", "synthetic", "synthetic-val", "--metrics", "pa-mpjpe", "mpjpe", "--worst", "3")
     done = hmrb(*words, "--lean", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
-    for fact in ("PA-MPJPE mm  seeds ±", "synthetic-val/lsp14", "report: "):
+    for fact in ("PA-MPJPE mm ↓  seeds ±", "synthetic-val/lsp14", "report: "):
         assert fact in done.stdout, done.stdout
     for seed in ("0", "1"):
         folder = tmp_path / seed / "eval"
