@@ -29,9 +29,13 @@ def load(path: Path) -> Experiment:
 
 
 @cache
-def built(model: ModelSpec) -> nn.Module:
+def built_from(text: str) -> nn.Module:
     with torch.device("meta"):
-        return build_model(model.model_copy(update={"weights": "none"})).eval()
+        return build_model(ModelSpec.model_validate_json(text).model_copy(update={"weights": "none"})).eval()
+
+
+def built(model: ModelSpec) -> nn.Module:
+    return built_from(model.model_dump_json())
 
 
 @every_spec
