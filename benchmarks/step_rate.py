@@ -38,10 +38,11 @@ from hmrb.evaluation.scoring import Bodies
 from hmrb.models.backbones import build_backbone
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import computing_in
-from hmrb.parallel.world import World, keep_memory
+from hmrb.parallel.world import World
 from hmrb.spec import Experiment, ModelSpec, Precision, parse_experiment
 from hmrb.store import Store
 from hmrb.synthetic.people import render_people
+from hmrb.system import keep_memory
 from hmrb.training.adversary import draw_dataset
 from hmrb.training.learner import Learner, build_learner, set_rates
 from hmrb.training.losses import Losses

@@ -1,7 +1,6 @@
 """A run's folder and its checkpoints. A checkpoint contains its spec; writes are atomic."""
 
 import errno
-import fcntl
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from hmrb import system
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import is_about_the_file, reason, system_error
 from hmrb.formats.writing import replacing
@@ -168,7 +168,7 @@ def hold(folder: Path) -> Iterator[None]:
         raise RequestError(f"{folder}: not writable ({error.strerror})") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(lock)
         except OSError as error:
             if error.errno not in LOCKED:
                 print(

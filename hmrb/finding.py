@@ -1,12 +1,12 @@
 """Finds the checkpoint that a word means: a run, a checkpoint, another project's file, or a name of the model zoo."""
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from hmrb import system
 from hmrb.checkpoint import (
     UNKNOWN_BODY,
     Checkpoint,
@@ -118,7 +118,7 @@ def _alone(folder: Path) -> Iterator[None]:
         raise RunError(f"{folder}: {reason(error)}; imported checkpoints go there") from None
     with lock:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            system.lock(lock, wait=True)
         yield
 
 

@@ -29,10 +29,13 @@ def load(path: Path) -> Experiment:
 
 
 @cache
-def built(fields: str) -> nn.Module:
-    """The model of a `model` table as JSON, without numbers."""
+def built_from(text: str) -> nn.Module:
     with torch.device("meta"):
-        return build_model(ModelSpec.model_validate_json(fields).model_copy(update={"weights": "none"})).eval()
+        return build_model(ModelSpec.model_validate_json(text).model_copy(update={"weights": "none"})).eval()
+
+
+def built(model: ModelSpec) -> nn.Module:
+    return built_from(model.model_dump_json())
 
 
 @every_spec
@@ -41,7 +44,7 @@ def test_a_spec_names_what_exists_and_builds(path: Path) -> None:
     assert name_problems(experiment) == []
     with torch.device("meta"):
         size = experiment.model.image_px
-        model = built(experiment.model.model_dump_json())
+        model = built(experiment.model)
         prediction = model.head(model.backbone(torch.zeros(2, 3, size, size)))
     assert prediction.rotmats.shape == (2, 24, 3, 3)
     assert Losses(experiment.losses, body_from(body_arrays()))

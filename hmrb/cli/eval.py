@@ -63,8 +63,8 @@ class Scoring:
     def run(self, world: "World") -> None:
         """Evaluates. With `check`, raises RunError if a result differs from the number that a spec expects."""
         from hmrb.errors import RunError
-        from hmrb.parallel.world import keep_memory
         from hmrb.run import score_checkpoint, unmet
+        from hmrb.system import keep_memory
 
         if world.device.type == "cpu":
             keep_memory()

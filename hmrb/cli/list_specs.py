@@ -26,6 +26,9 @@ def list_specs(
     ] = None,
     here: Annotated[bool, typer.Option("--here", help="Only specs that can run with what is in the store.")] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="Print the hash and path of each resolved spec.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of a spec, for editors of YAML.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the rows, as JSON.")] = False,
     copy: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Copy the listed specs to this folder.", show_default=False)
@@ -38,6 +41,9 @@ def list_specs(
     from hmrb.formats.files import visible
     from hmrb.spec import load_experiment
 
+    if schema:
+        _print_schema()
+        return
     folder = folder or shipped_folder()
     paths = visible(folder.rglob("*.yaml"))
     if not paths:
@@ -75,13 +81,23 @@ def _is_ready(experiment: "Experiment") -> bool:
     return not any(map(is_blocking, experiment_needs(resolve(experiment), Store.default())))
 
 
+def _print_schema() -> None:
+    import json
+
+    from hmrb.cli.spec_schema import spec_schema
+
+    typer.echo(json.dumps(spec_schema(), indent=1))
+
+
 def _copy(names: list[Path], folder: Path, to: Path) -> None:
     """Copies specs to a folder, or none of them if it has another file of one's name."""
+    from hmrb.cli.spec_schema import NAME
     from hmrb.errors import RequestError, RunError
     from hmrb.formats.files import reason
     from hmrb.formats.writing import replacing
 
-    wanted = {to / name: (folder / name).read_bytes() for name in names}
+    beside = [Path(NAME)] if (folder / NAME).is_file() else []  # of which the specs speak in a comment
+    wanted = {to / name: (folder / name).read_bytes() for name in [*names, *beside]}
     try:
         there = {path for path in wanted if path.exists()}
         if other := [path for path in sorted(there) if path.read_bytes() != wanted[path]]:
@@ -95,7 +111,7 @@ def _copy(names: list[Path], folder: Path, to: Path) -> None:
                 part.write_bytes(data)
     except OSError as error:
         raise RunError(f"{to}: the specs could not be copied ({reason(error)})") from None
-    typer.echo(f"{to}: {len(wanted)} specs")
+    typer.echo(f"{to}: {len(names)} specs")
 
 
 def _known(kind: str, value: str, known: set[str]) -> str:

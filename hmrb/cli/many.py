@@ -1,9 +1,7 @@
 """Runs several commands, a fixed number at a time, each with its own log, and shows them in one live table."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from hmrb.cli.launch import Processes
 from hmrb.errors import RequestError, RunError
+from hmrb.system import apart
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 LOOK_S = 0.5  # polling interval
-DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Command:
             return subprocess.Popen(
                 [sys.executable, "-m", "hmrb", *self.words, *more_words],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
-                start_new_session=True, preexec_fn=_begin,
+                **apart(),
             )  # fmt: skip
 
     def last_words(self) -> str:
@@ -160,12 +158,6 @@ def progress(command: Command) -> tuple[str, str]:
     step = f"{at['step']} of {round(command.epochs * at['step'] / at['epoch'])}" if at else ""
     scores = [fact["pa_mpjpe"] for fact in facts if "pa_mpjpe" in fact]
     return step, f"{min(scores):.1f} mm" if scores else ""
-
-
-def _begin() -> None:
-    """Runs in the new process before hmrb: ignores Slurm's warning, meant for the parent, and dies with the parent."""
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
 
 
 ENDINGS = {0: "done", 130: "stopped", 143: "stopped"}

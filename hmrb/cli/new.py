@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hmrb.spec import Experiment, SpecModel
+    from pydantic import BaseModel
 
-OF_OTHERS = ("name", "published", "expected")  # numbers of the spec that a new one is made from are not its own
+    from hmrb.spec import Experiment
+
+OF_OTHERS = ("name", "published", "expected", "packages")
+"""Fields of the spec that a new one is made from which are not its own: its numbers, and versions that a run notes."""
 
 
 def new(
@@ -56,7 +59,7 @@ def commented_spec(experiment: "Experiment", base: "Experiment", path: str) -> s
     ]
     for key in type(base).model_fields:
         if key not in OF_OTHERS:
-            lines += _lines(key, getattr(base, key), key in base.model_fields_set, _meaning(type(base), key))
+            lines += _lines(key, getattr(base, key), key in base.model_fields_set, field_meaning(type(base), key))
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +72,7 @@ def _lines(key: str, value: Any, is_set: bool, meaning: str) -> list[str]:
     head = "" if is_set else "# "
     lines = ["", *(f"# {line}" for line in _first(type(value).__doc__ or "")), f"{head}{key}:"]
     for inner in type(value).model_fields:
-        told = _meaning(type(value), inner)
+        told = field_meaning(type(value), inner)
         lines += _dumped({inner: _plain(getattr(value, inner))}, is_set and inner in value.model_fields_set, told, "  ")
     return lines
 
@@ -102,7 +105,7 @@ def _first(text: str) -> list[str]:
     return [line.strip() for line in inspect.cleandoc(text).split("\n\n")[0].splitlines() if line.strip()]
 
 
-def _meaning(model: "type[SpecModel]", key: str) -> str:
+def field_meaning(model: "type[BaseModel]", key: str) -> str:
     """The text under a field in its class."""
     for owner in model.__mro__:
         if key in inspect.get_annotations(owner):

@@ -45,8 +45,8 @@ def report(
         typer.Option(
             "--out",
             "-o",
-            help="File to write; its suffix is a format: .md, .csv, .tex, .html, .json. With --format html, a folder for a"
-            " page that links to the runs' pages.",
+            help="File to write; its suffix is a format: .md, .csv, .tex, .html, .json. With --format html, a folder"
+            " for a page that links to the runs' pages.",
             show_default=False,
         ),
     ] = None,

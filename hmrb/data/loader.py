@@ -1,6 +1,5 @@
 """Load training batches from shards. A draw's number determines its person and augmentation in any worker."""
 
-import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Sample, View, without_unlabelled
 from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
+from hmrb.system import worker_context
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -134,8 +134,7 @@ def _workers(count: int) -> dict[str, Any]:
     """The DataLoader's arguments for worker processes: forked from a process that has imported this module once."""
     if not count:
         return {"num_workers": 0}
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = worker_context([__name__])
     return {"num_workers": count, "worker_init_fn": _one_thread, "multiprocessing_context": context}
 
 

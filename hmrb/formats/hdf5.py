@@ -4,7 +4,6 @@ Files are read without HDF5's lock: many network file systems have none, and hmr
 them. Object types (variable-length strings, references) are always refused: the file's bytes would become pointers.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hmrb import system
 from hmrb.errors import RequestError
 from hmrb.formats.files import HDF5, instead, is_about_the_file, reason
 
@@ -86,7 +86,7 @@ def _is_held(path: Path) -> bool:
     """Whether another program has locked the file for writing, as HDF5 does."""
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            system.lock(file, shared=True)
     except BlockingIOError:
         return True
     except OSError:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from hmrb.errors import RunError
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
+from hmrb.system import NO_WAITING
 
 MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
 MOST_BYTES = 500_000_000  # of an encoded image
@@ -61,7 +62,7 @@ def upright(image: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.nda
 def read_picture(path: Path) -> bytes:
     """The bytes of an image file. Raises UnreadablePicture if it is no regular file, too large or not readable."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe without a writer would wait for ever
+        descriptor = os.open(path, os.O_RDONLY | NO_WAITING)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnreadablePicture(f"{path}: image cannot be read: it is not a regular file")

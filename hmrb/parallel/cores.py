@@ -2,10 +2,12 @@
 
 import os
 
+from hmrb.system import cores
+
 
 def usable_cores() -> int:
     """Number of CPU cores available to this process."""
-    return len(os.sched_getaffinity(0))
+    return cores()
 
 
 def cores_per_process() -> float:

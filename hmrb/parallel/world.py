@@ -1,8 +1,6 @@
 """This process's rank and device, and the collectives of its process group."""
 
-import ctypes
 import os
-import platform
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +20,6 @@ from hmrb.parallel.heartbeat import PATIENCE_S, Heartbeat
 
 TIMEOUT = timedelta(seconds=2 * PATIENCE_S)  # torch's own, which can't name the missing rank: after ours
 PATIENCE = timedelta(days=1)  # the same while rank 0 renders a dataset for all
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 FEWER = "Start one process per GPU: torchrun --nproc-per-node N, srun --ntasks-per-node N, or hmrb --gpus N"
 FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below Linux's ephemeral ports, 32,768 and up
 
@@ -277,18 +274,6 @@ def gpu_id(device: torch.device) -> str:
     if "MIG-" in os.environ.get("CUDA_VISIBLE_DEVICES", "") and hasattr(about, "pci_bus_id"):  # not in older torch
         return f"{socket.gethostname()} {about.pci_domain_id:04x}:{about.pci_bus_id:02x}:{about.pci_device_id:02x}"
     return str(about.uuid)
-
-
-def keep_memory() -> bool:
-    """Makes malloc keep freed memory for reuse. Returns whether that worked (it needs glibc).
-
-    A step on a CPU frees and allocates gigabytes. The system zeroes them page by page, which takes a fifth of the time
-    of a ResNet-50 step of 32 pictures.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    tell = ctypes.CDLL(None).mallopt
-    return bool(tell(M_MMAP_MAX, 0) and tell(M_TRIM_THRESHOLD, -1))
 
 
 def end_world() -> None:

@@ -22,9 +22,10 @@ from hmrb.models.hmr import HMR, build_model
 from hmrb.models.numerics import apply_numerics
 from hmrb.needs import MEAN_PARAMS, file_need
 from hmrb.parallel.cores import cores_per_process
-from hmrb.parallel.world import World, keep_memory
+from hmrb.parallel.world import World
 from hmrb.spec import EvalPrecision, Experiment, OptimSpec
 from hmrb.store import Store
+from hmrb.system import keep_memory
 from hmrb.training.adversary import Adversary, build_adversary
 from hmrb.training.average import WeightAverage
 

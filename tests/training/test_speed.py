@@ -103,7 +103,7 @@ def test_a_run_goes_on_under_other_knobs(tiny_store: Store, knob: dict[str, bool
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
 def test_memory_that_is_kept_is_not_asked_of_the_system_again() -> None:
     program = (
-        "import resource, sys, torch; from hmrb.parallel.world import keep_memory\n"
+        "import resource, sys, torch; from hmrb.system import keep_memory\n"
         "is_kept = sys.argv[1] == 'kept' and keep_memory()\n"
         "for _ in range(20):\n"  # the first few find no free block of sufficient size
         "    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt; torch.zeros(1 << 24).add_(1)\n"

@@ -1,6 +1,5 @@
 """Finished blocks of a conversion, kept next to the shard until it is complete. One conversion at a time owns them."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from hmrb import system
 from hmrb.data.convert.people import Tally
 from hmrb.data.convert.writer import guard
 from hmrb.data.shard import Shard
@@ -152,7 +152,7 @@ def _lock(folder: Path, path: Path) -> FileIO:
         except FileNotFoundError:
             continue  # its last owner has just removed the folder
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(lock)
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().decode(errors="replace").strip() or "another process"

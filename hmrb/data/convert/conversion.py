@@ -44,6 +44,7 @@ from hmrb.formats.files import short_sha
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Photo, Sample
 from hmrb.store import Store
+from hmrb.system import worker_context
 
 BLOCK_PHOTOS = 128
 RESUME = ". Finished blocks are kept; run the command again to resume"
@@ -252,9 +253,7 @@ def _each(work: Any, jobs: Sequence[Any], workers: int, path: Path, read: Callab
     if workers <= 1:
         yield from map(work, jobs)
         return
-    # With forkserver, workers start fast and from a process without threads.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([read.func.__module__ if isinstance(read, partial) else read.__module__])
+    context = worker_context([read.func.__module__ if isinstance(read, partial) else read.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=_serve)
     try:
         yield from pool.map(work, jobs)

@@ -33,6 +33,7 @@ from hmrb.formats.writing import hdf5_file, replacing
 from hmrb.lookup import find
 from hmrb.records import GENDERS, Sample, without_unlabelled
 from hmrb.skeleton import SKELETONS
+from hmrb.system import reserve
 
 BLOCK_BYTES = 1 << 26  # bytes of images held in memory before a block is written
 COPY_BYTES = 1 << 24
@@ -327,7 +328,7 @@ def _reserve(folder: Path, sizes: Sequence[int]) -> None:
     with ExitStack() as files:
         for size in sizes:
             file = files.enter_context(tempfile.TemporaryFile(dir=folder))
-            os.posix_fallocate(file.fileno(), 0, size + HEADERS_BYTES)
+            reserve(file, size + HEADERS_BYTES, folder)
 
 
 def _publish(part: Path, path: Path) -> None:
