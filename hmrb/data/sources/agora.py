@@ -95,9 +95,10 @@ def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterato
     """Read one image and the people in view."""
     shrink = SMALLER if SMALL in picture.name else 1.0
     size = np.array(SIZE) / shrink
+    stated_px = (int(size[0]), int(size[1]))
     scans = [scan for scan in picture.scans if compat or _in_view(scan.joints2d / shrink, size)]
     people = tuple(_person(root, has_smplx, compat, picture, scan, shrink) for scan in scans)
-    yield Photo(name=picture.name, people=people, file=inside(root, picture.name))
+    yield Photo(name=picture.name, people=people, file=inside(root, picture.name), stated_px=stated_px)
 
 
 def _in_view(points: Float[np.ndarray, "J 2"], size: Float[np.ndarray, "2"]) -> bool:
@@ -248,7 +249,7 @@ CONVERTERS = (
         ),
         traps=(
             "The fit's root is in the scan's frame; the half turn from y up to y down is multiplied from the left.",
-            "2D joints always refer to the 3840x2160 images, even if you have the smaller ones.",
+            "2D joints always refer to the 3840x2160 images, even if you have the smaller ones; other sizes are refused.",
             "All joints have confidence 1, including hidden joints and joints outside the image.",
             "Children (column kid) have an 11th shape number, in extra smpl/betas; with only 10 they are too large.",
             "People with no joint inside the image are left out.",

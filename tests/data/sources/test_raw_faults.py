@@ -92,7 +92,9 @@ def resized(path: Path, size: tuple[int, int] | None = None) -> None:
     cv2.imwrite(str(path), cv2.resize(image, size) if size else cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE))
 
 
-@pytest.mark.parametrize("slug", ["aic", "coco", "coco_wholebody", "crowdpose", "emdb", "muco", "ochuman", "posetrack"])
+@pytest.mark.parametrize(
+    "slug", ["agora", "aic", "coco", "coco_wholebody", "crowdpose", "emdb", "muco", "ochuman", "posetrack"]
+)
 def test_a_picture_of_another_size_than_stated_is_refused(slug: str, tmp_path: Path) -> None:
     root, store = tmp_path / "raw", store_with_body(tmp_path / "home")
     {"aic": aic.write_coco}.get(slug, TREES[slug])(root)
