@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import raw
 from command import Done
+from raw import h36m
 from raw.pickled import Bomb
 
 from fuzz.archives import changed_table, changed_zip, npz
@@ -29,7 +30,7 @@ PICTURES = (".jpg", ".png", ".bmp", ".tiff", ".webp", ".gif", ".ppm", ".hdr", ".
 TREES: dict[str, Callable[[Path], Any]] = {}
 for _module in pkgutil.iter_modules(raw.__path__):
     TREES |= getattr(importlib.import_module(f"raw.{_module.name}"), "TREES", {})
-TREES = dict(sorted(TREES.items()))
+TREES = dict(sorted({**TREES, "h36m": h36m.write_one}.items()))  # one clip of fifteen: a conversion of all takes 2 s
 NEED_A_BODY = ("rich",)
 PACKED = ("humandata", "spin", "bedlam")
 
