@@ -64,11 +64,12 @@ def _checks(experiment: Experiment, store: Store) -> dict[Hashable, Callable[[],
     return checks
 
 
-def missing_synthetic(experiment: Experiment, store: Store) -> list[str]:
-    """Synthetic datasets that the experiment needs and the store lacks."""
+def missing_synthetic(experiment: Experiment, store: Store) -> dict[str, list[str]]:
+    """The splits that the store lacks of each synthetic dataset that the experiment needs."""
     names = {*experiment.data.mix, *(row.dataset for row in known_benches(benches_of(experiment)))}
     sources = [CONVERTERS[name] for name in sorted(names) if name in CONVERTERS and CONVERTERS[name].makes_itself]
-    return [s.name for s in sources if not all(store.shard(s.name, split).exists() for split in s.splits)]
+    lacks = {s.name: [split for split in s.splits if not store.shard(s.name, split).exists()] for s in sources}
+    return {name: splits for name, splits in lacks.items() if splits}
 
 
 def _train_on(experiment: Experiment, store: Store, name: str) -> None:

@@ -66,7 +66,9 @@ def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
     Raises RequestError.
     """
     table = read_pickle(path)
-    matrix = np.asarray(table.get("matrix") if isinstance(table, dict) else None)
+    matrix = table.get("matrix") if isinstance(table, dict) else None
+    if not isinstance(matrix, np.ndarray):
+        raise BodyError(f"{path}: has no array named matrix; download it again")
     body = find_body(store.bodies / "smpl", "neutral")
     members = read_members(body)
     check_members(body, members)

@@ -106,17 +106,23 @@ def render_missing(rows: "Sequence[Benchmark]", store: "Store", quiet: bool) -> 
     import sys
     from contextlib import nullcontext, redirect_stdout
 
-    import typer
-
-    from hmrb.cli.convert_data import make_dataset
     from hmrb.data.sources import CONVERTERS
 
     rendered = {name for name, source in CONVERTERS.items() if source.makes_itself}
     for dataset, split in dict.fromkeys((row.dataset, row.split) for row in rows if row.dataset in rendered):
         if not store.shard(dataset, split).exists():
             with redirect_stdout(sys.stderr) if quiet else nullcontext():
-                typer.echo(f"{dataset} {split} is missing: creating it (hmrb convert-data {dataset} --split {split})")
-                make_dataset(dataset, store, split)
+                render_split(dataset, split, store)
+
+
+def render_split(dataset: str, split: str, store: "Store") -> None:
+    """Renders a split of a synthetic dataset that the store lacks."""
+    import typer
+
+    from hmrb.cli.convert_data import make_dataset
+
+    typer.echo(f"{dataset} {split} is missing: creating it (hmrb convert-data {dataset} --split {split})")
+    make_dataset(dataset, store, split)
 
 
 def _benchmark(name: str, store: "Store", protocol: str) -> "Benchmark":

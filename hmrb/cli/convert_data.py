@@ -238,13 +238,21 @@ def _convert_one(
         )
     if not raw.is_dir():
         raise RequestError(f"{raw}: no such folder")
-    folder = next(iter(_own_folders(raw, slug)), raw)
-    print(f"{source.title}: looking in {folder} for\n{source.tree}")
     if split not in (None, *source.splits):
         raise RequestError(f"no split '{split}'; available: {', '.join(source.splits)}")
-    files = Raw(folder, making.compat, store, name=slug, split=split)
-    parts = source.plan(files)
-    _make(source, parts, replace(making, inputs=files.stamps()), split, store)
+    folders = [*_own_folders(raw, slug), raw]
+    print(f"{source.title}: looking in {' and '.join(map(str, folders))} for\n{source.tree}")
+    problems: list[RequestError] = []
+    for folder in folders:
+        files = Raw(folder, making.compat, store, name=slug, split=split)
+        try:
+            parts = source.plan(files)
+        except RequestError as error:  # a folder of one of the dataset's names can be a part of its tree
+            problems.append(error)
+            continue
+        _make(source, parts, replace(making, inputs=files.stamps()), split, store)
+        return
+    raise problems[0]
 
 
 def _own_folders(root: Path, slug: str) -> list[Path]:

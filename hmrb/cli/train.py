@@ -239,13 +239,20 @@ def make_ready(experiments: "Sequence[Experiment]", store: "Store", about: str =
 
 
 def make_missing(experiments: "Sequence[Experiment]", store: "Store") -> None:
-    """Renders the synthetic datasets that the experiments need and the store lacks."""
+    """Renders what the store lacks of the synthetic datasets that the experiments need; shards that are there stay."""
+    from hmrb.cli.benches import render_split
     from hmrb.cli.convert_data import make_dataset
+    from hmrb.data.sources import CONVERTERS
     from hmrb.preflight import missing_synthetic
 
-    for name in dict.fromkeys(name for experiment in experiments for name in missing_synthetic(experiment, store)):
-        typer.echo(f"dataset '{name}' is missing: creating it (hmrb convert-data {name})")
-        make_dataset(name, store)
+    lacks = {name: splits for one in experiments for name, splits in missing_synthetic(one, store).items()}
+    for name, splits in lacks.items():
+        if len(splits) == len(CONVERTERS[name].splits):
+            typer.echo(f"dataset '{name}' is missing: creating it (hmrb convert-data {name})")
+            make_dataset(name, store)
+        else:
+            for split in splits:
+                render_split(name, split, store)
 
 
 def _print_missing(experiments: "Sequence[Experiment]", store: "Store", about: str) -> None:

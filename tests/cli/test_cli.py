@@ -235,7 +235,28 @@ def test_a_dataset_that_makes_itself_is_made_when_it_is_missing(
     assert Store(tmp_path / "empty").shard("synthetic", "test").exists()
     assert "PA-MPJPE" in done.stdout
     again = hmrb("train", spec, "--out", str(tmp_path / "run2"), home=tmp_path / "empty")
-    assert "not there yet" not in again.stdout
+    assert "creating it" not in again.stdout
+
+
+def test_only_missing_splits_are_made_and_a_user_s_smaller_shard_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hmrb.data.sources import synthetic
+
+    monkeypatch.setattr(synthetic, "TEST_PEOPLE", 5)
+    store = Store(tmp_path / "home")
+    made = hmrb("convert-data", "synthetic", "--people", "4", "--seed", "3", "--split", "train", home=store.root)
+    assert made.returncode == 0, made.stderr
+    before = store.shard("synthetic", "train").read_bytes()
+    done = hmrb("train", spec_file(tmp_path), "--out", str(tmp_path / "run"), home=store.root)
+    assert done.returncode == 0, done.stderr
+    assert store.shard("synthetic", "train").read_bytes() == before
+    for split in ("val", "test"):
+        assert f"synthetic {split} is missing: creating it (hmrb convert-data synthetic --split {split})" in done.stdout
+    store.shard("synthetic", "train").write_bytes(b"no shard")
+    store.shard("synthetic", "val").unlink()
+    refused(hmrb("train", spec_file(tmp_path), "--out", str(tmp_path / "run2"), home=store.root), "synthetic_train.h5")
+    assert store.shard("synthetic", "train").read_bytes() == b"no shard"
 
 
 def untrained(path: Path, tree: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from command import hmrb, refused
 from conftest import GOLDENS
-from raw import coco, leeds
+from raw import coco, h36m, leeds
 from raw.people import draw, someone
 
 from hmrb.data.shard import Shard
@@ -38,6 +38,15 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     checked = hmrb("verify", "lsp_train", home=home)
     assert checked.returncode == 0, checked.stdout
     assert "picture_fits" in checked.stdout
+
+
+def test_a_folder_of_the_dataset_s_name_can_be_a_part_of_its_tree(tmp_path: Path, home: Path) -> None:
+    """Human3.6M's bodies lie in h36m_mosh, which is another name of the dataset."""
+    h36m.write(tmp_path / "raw", "S1", "Directions 1", h36m.FRONT)
+    words = ("convert-data", "h36m", "--workers", "1", "--raw")
+    done = hmrb(*words, str(tmp_path / "raw"), home=home)
+    assert done.returncode == 0, done.stderr
+    refused(hmrb(*words, str(tmp_path / "raw" / "S1"), home=home), f"{tmp_path / 'raw' / 'S1'}: contains no S*/")
 
 
 def test_a_store_that_cannot_be_written_does_not_make_verify_fail(tmp_path: Path, home: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from command import Done, hmrb
 from conftest import body_arrays, tiny_tree, write_tiny_store
 from raw.eft import write_all
+from raw.placed import store_with_body
 
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, asdict_shallow
@@ -114,6 +115,11 @@ class Seeds:
         """The members of an official SMPL file, without those that hmrb needs not."""
         left_out = ("J_regressor_h36m", "J_regressor_extra", "SMPL_to_J19", "vertex_ids", "posedirs")
         return {key: value for key, value in body_arrays(6890).items() if key not in left_out}
+
+    @cached_property
+    def bodies(self) -> Path:
+        """The folder of bodies of a store that has SMPL's."""
+        return store_with_body(self.root / "bodies").bodies
 
     @cached_property
     def images(self) -> Path:

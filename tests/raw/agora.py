@@ -12,8 +12,8 @@ import torch
 
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 180)  # of an image named 1280x720; labels refer to an image three times as large
-FOCAL = 300.0
+SIZE = (1280, 720)  # of the smaller images; labels refer to images three times as large
+FOCAL = 1200.0
 SMALL = "_1280x720"
 # Image and its camera's yaw, pitch (degrees) and position (cm), from the release; the last uses its own camera.
 VIEWS = (

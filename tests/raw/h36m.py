@@ -131,5 +131,12 @@ def write_all(root: Path) -> None:
     write(root, "S1", "_ALL", FRONT, 4)
 
 
+def write_one(root: Path) -> None:
+    """Write one clip with all that belongs to it."""
+    root.mkdir(parents=True, exist_ok=True)
+    write_metadata(root / "metadata.xml")
+    write(root, "S1", "Directions 1", FRONT)
+
+
 FRONT = CAMERAS[3]
 TREES = {"h36m": write_all}

@@ -13,12 +13,12 @@ from jaxtyping import Float, Shaped
 
 from hmrb.data.convert.conversion import Raw
 from hmrb.data.convert.raw import unreadable
+from hmrb.data.convert.reasons import STRAY
 from hmrb.errors import RunError
 from hmrb.formats.inside import inside
 from hmrb.records import Person, Photo
 
 Columns = Mapping[str, float | str]
-STRAY = "the annotation names an image that its file does not list"
 
 
 @dataclass(frozen=True, slots=True)

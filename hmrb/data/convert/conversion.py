@@ -55,7 +55,7 @@ class SplitPlan:
     """One split to convert: `read` turns each of `items` into photos and can run in any process.
 
     `photos_each` is the approximate number of photos per item. A block is held in memory, so it has fewer items if
-    they are long. `left_out` counts people that the plan itself leaves out because their labels are faulty, by reason.
+    they are long. `left_out` counts people that the plan itself leaves out, by reason.
     """
 
     split: str
@@ -229,7 +229,8 @@ def _write_block(
     tally = Tally()
     for index, item in enumerate(items):
         for order, made in enumerate(read(item)):
-            if not selection.keeps(made.name, start + index + order):
+            is_somebody = isinstance(made, Sample) or bool(made.people)
+            if is_somebody and not selection.keeps(made.name, start + index + order):
                 continue
             try:
                 for sample in packed(made, packing, tally):

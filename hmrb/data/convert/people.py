@@ -1,21 +1,17 @@
 """People whose labels cannot be used: they are left out of a shard and counted."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hmrb.data.convert.pack import Packing, pack
+from hmrb.data.convert.reasons import BY_DESIGN, NO_BODY, NO_SIZE, OUTSIDE
 from hmrb.errors import RunError
 from hmrb.records import Person, Photo, Sample
 
-OUTSIDE = "the box is outside the image"
 MOST_PX = 1e6  # of a box's numbers; boxes of people cut by the edge of a photo exceed it a few times
-AS_IN_THE_STUDY = "a keypoint, labelled or not, is outside the image (as in the study)"
-CROWD, NO_POINTS = "a crowd, not a person", "no key point is labelled"
-OTHER_THING = "the category has no key points, so it is no person"
-BY_DESIGN = (OUTSIDE, AS_IN_THE_STUDY, CROWD, NO_POINTS, OTHER_THING)  # reasons that do not count against the limit
 LIMIT = 0.05  # share of people with such labels above which a conversion fails
 FEW = 1  # people; that many are no share
 
@@ -35,13 +31,13 @@ def fault_of(person: Person, has_picture: bool = True) -> str:
     if (np.abs(person.box) > MOST_PX).any():
         return f"the box exceeds {MOST_PX:,.0f} pixels"
     if has_picture and not (person.box[2:] > 0).all():
-        return "the box has no size or a negative size"
+        return NO_SIZE
     for key in ("keypoints2d", "keypoints3d"):
         points = getattr(person, key)
         if len(points) and not np.isfinite(points[points[:, -1] != 0]).all():
             return f"{key} are not finite"
     if person.has_body and not all(np.isfinite(part).all() for part in (person.pose, person.betas, person.transl)):
-        return "the body is not finite"
+        return NO_BODY
     return ""
 
 
@@ -73,7 +69,7 @@ def is_labelled(person: Person) -> bool:
 def check_share(label: str, tally: Tally, kept: int, allowed: int) -> None:
     """Raises RunError if more people cannot be used, or are doubtful, than `allowed` and than LIMIT of them all.
 
-    Reasons of BY_DESIGN do not count: small regions and cut images leave out people outside their image.
+    Reasons of BY_DESIGN do not count: a dataset's own rule leaves out what it leaves out.
     """
     count = tally.left_out.total() - sum(tally.left_out[reason] for reason in BY_DESIGN)
     people = kept + count
@@ -98,6 +94,15 @@ def check_missing(label: str, problems: Sequence[str], allowed: int, advice: str
             f"{label}: {len(problems)} images cannot be used, --allow-missing allows {allowed}:"
             f" {'; '.join(problems[:3])}{advice}"
         )
+
+
+def counted(name: str, left_out: Mapping[str, int]) -> Iterator[Photo]:
+    """The people that a reader leaves out of an item, as a photo of nobody; nothing if it leaves out none.
+
+    It comes after the item's other photos, whose numbers decide which of them are selected.
+    """
+    if left_out:
+        yield Photo(name=name, people=(), left_out=left_out)
 
 
 def summary(word: str, counts: Mapping[str, int]) -> list[str]:

@@ -9,6 +9,7 @@ smplx/camera_rotation and smplx/camera_translation next to the unchanged SMPL-X 
 computed from the labelled pelvis. The shape of children has an 11th number: extra smpl/betas, 0 for adults.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -22,6 +23,7 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, box_around, moved, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.reasons import HIDDEN_SCAN, NO_JOINT_INSIDE
 from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
@@ -86,8 +88,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for split, paths in tables.items():
         if paths:
             there = {path.name: path.relative_to(raw.root).as_posix() for path in visible(images.rglob("*.png"))}
-            items = [item for path in paths for item in _pictures(path, f"images/{FOLDERS[split]}", there)]
-            parts.append(SplitPlan(split, items, partial(read, raw.root, has_smplx, raw.compat)))
+            left_out: Counter[str] = Counter()
+            items = [item for path in paths for item in _pictures(path, f"images/{FOLDERS[split]}", there, left_out)]
+            parts.append(SplitPlan(split, items, partial(read, raw.root, has_smplx, raw.compat), left_out=left_out))
     return parts
 
 
@@ -95,9 +98,13 @@ def read(root: Path, has_smplx: bool, compat: bool, picture: Picture) -> Iterato
     """Read one image and the people in view."""
     shrink = SMALLER if SMALL in picture.name else 1.0
     size = np.array(SIZE) / shrink
+    stated_px = (int(size[0]), int(size[1]))
     scans = [scan for scan in picture.scans if compat or _in_view(scan.joints2d / shrink, size)]
     people = tuple(_person(root, has_smplx, compat, picture, scan, shrink) for scan in scans)
-    yield Photo(name=picture.name, people=people, file=inside(root, picture.name))
+    away = len(picture.scans) - len(scans)
+    left_out = {NO_JOINT_INSIDE: away} if away else {}
+    file = inside(root, picture.name)
+    yield Photo(name=picture.name, people=people, file=file, stated_px=stated_px, left_out=left_out)
 
 
 def _in_view(points: Float[np.ndarray, "J 2"], size: Float[np.ndarray, "2"]) -> bool:
@@ -152,7 +159,7 @@ def _turn(degrees: float, axis: int) -> np.ndarray:
     return rotmat(np.radians(degrees) * np.eye(3)[axis])
 
 
-def _pictures(path: Path, folder: str, there: dict[str, str]) -> Iterator[Picture]:
+def _pictures(path: Path, folder: str, there: dict[str, str], left_out: Counter[str]) -> Iterator[Picture]:
     with raw_file(path):
         table = read_frame(path, LONGEST)
     needed = ("imgPath", "X", "Y", "Z", "Yaw", "gender", "isValid", "gt_path_smpl", "gt_joints_2d", "gt_joints_3d")
@@ -163,7 +170,9 @@ def _pictures(path: Path, folder: str, there: dict[str, str]) -> Iterator[Pictur
         small = large.replace(".png", f"{SMALL}.png")
         name = there.get(small) or there.get(large) or f"{folder}/{small}"
         camera = [float(table[key][row]) if key in table else 0.0 for key in ("camX", "camY", "camZ", "camYaw")]
-        valid = np.flatnonzero(np.asarray(table["isValid"][row], bool)).tolist()
+        is_valid = np.asarray(table["isValid"][row], bool)
+        valid = np.flatnonzero(is_valid).tolist()
+        left_out += Counter({HIDDEN_SCAN: is_valid.size - len(valid)})
         scans = tuple(_scan(path, table, row, number) for number in valid)
         if scans:
             yield Picture(name, np.array(camera), scans)

@@ -26,6 +26,7 @@ from hmrb.data.convert.annotated import (
 )
 from hmrb.data.convert.boxes import box_corners
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.reasons import NO_POINTS
 from hmrb.data.convert.sizes import stated_size
 
 # Split: the challenge's name, the dates in its folder names, the date in the image folder's name.
@@ -60,15 +61,16 @@ def _part(raw: Raw, split: str, path: Path) -> SplitPlan:
     pictures = [f"ai_challenger_keypoint_{name}_{d}/keypoint_{name}_images_{date}" for d in dates]
     folder = raw.need(*pictures).relative_to(raw.root).as_posix()
     table = read_json(path)
-    if isinstance(table, list):
-        return SplitPlan(split, gather(_challenge(table, folder, path, raw.compat)), partial(photo, raw.root))
     left_out: Counter[str] = Counter()
+    if isinstance(table, list):
+        items = gather(_challenge(table, folder, path, raw.compat, left_out))
+        return SplitPlan(split, items, partial(photo, raw.root), left_out=left_out)
     sizes = {f"{folder}/{entry(p, 'file_name', path)}": stated_size(p) for p in images_of(table, path).values()}
     items = gather(_coco(table, folder, path, left_out), sizes)
     return SplitPlan(split, items, partial(photo, raw.root), left_out=left_out)
 
 
-def _challenge(table: object, folder: str, path: Path, compat: bool) -> People:
+def _challenge(table: object, folder: str, path: Path, compat: bool, left_out: Counter[str]) -> People:
     for picture in table if isinstance(table, list) else []:
         boxes = entry(picture, "human_annotations", path)
         marks = entry(picture, "keypoint_annotations", path)
@@ -83,6 +85,8 @@ def _challenge(table: object, folder: str, path: Path, compat: bool) -> People:
                 box = corners if compat else box_corners(*corners.tolist())
                 name = f"{folder}/{entry(picture, 'image_id', path)}.jpg"
                 yield name, box, points, hidden_share(labelled, codes == HIDDEN)
+            else:
+                left_out[NO_POINTS] += 1
 
 
 def _coco(table: object, folder: str, path: Path, left_out: Counter[str]) -> People:
@@ -92,7 +96,9 @@ def _coco(table: object, folder: str, path: Path, left_out: Counter[str]) -> Peo
         codes = points[:, 2].copy()
         points[:, 2] = codes > 0
         points[codes == 0] = 0
-        if codes.any() and (picture := image_of(images, person, path, left_out)):
+        if not codes.any():
+            left_out[NO_POINTS] += 1
+        elif picture := image_of(images, person, path, left_out):
             name = f"{folder}/{entry(picture, 'file_name', path)}"
             yield name, numbers(person, "bbox", (4,), path), points, hidden_share(codes > 0, codes == HIDDEN_COCO)
 

@@ -5,6 +5,7 @@ https://github.com/akanazawa/hmr; fitted with MoSh, Loper, Mahmood and Black, SI
 fits of the same data, Mahmood, Ghorbani, Troje, Pons-Moll and Black: AMASS, ICCV 2019.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,9 @@ from jaxtyping import Float
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pack import without_pictures
+from hmrb.data.convert.people import counted
 from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.reasons import NO_BODY
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.npz import Npz
@@ -94,8 +97,10 @@ def _frames(
     gender: str = "neutral",
 ) -> Iterator[Photo]:
     """Yield one body per frame; frames with non-finite numbers are left out."""
+    left_out: Counter[str] = Counter()
     for row in rows:
         if not (np.isfinite(poses[row]).all() and np.isfinite(betas[row]).all()):
+            left_out[NO_BODY] += 1
             continue
         person = Person(
             box=np.zeros(4, np.float32),
@@ -106,6 +111,7 @@ def _frames(
             columns={"sequence": name},
         )
         yield without_pictures([person], f"{name}/{row:06d}")
+    yield from counted(name, left_out)
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,8 @@ from hmrb.data.convert.annotated import (
     read_json,
 )
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import CROWD, NO_BOX, NO_LIMBS, NO_POINTS, NOT_ALL_INSIDE
 from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RunError
 from hmrb.records import Photo
@@ -102,6 +104,7 @@ def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
         for person in entry(table, "annotations", path):
             points = _labelled(BODY, person, path)[rows]
             if not (person.get("bbox") and _has_limbs(points, {})):
+                left_out[NO_LIMBS if person.get("bbox") else NO_BOX] += 1
                 continue
             if picture := image_of(images, person, path, left_out):
                 columns: Columns = {"sequence": path.stem, "track": float(person.get("track_id", -1))}
@@ -109,8 +112,7 @@ def read_sequence(root: Path, path: Path) -> Iterator[Photo]:
 
     for marked in gather(people(), {_text(p, "file_name", path): stated_size(p) for p in images.values()}):
         yield from photo(root, marked)
-    if left_out:
-        yield Photo(name=path.stem, people=(), left_out=left_out)
+    yield from counted(path.stem, left_out)
 
 
 def _part(
@@ -132,11 +134,13 @@ def _part(
         for person in entry(table, "annotations", path):
             codes = numbers(person, "keypoints", (-1,), path)[2::3] if person.get("keypoints") else np.zeros(0)
             if person.get("iscrowd") or not codes.any():
+                left_out[CROWD if person.get("iscrowd") else NO_POINTS] += 1
                 continue
             if not (picture := image_of(images, person, path, left_out)):
                 continue
             points = points_of(person, path)
             if not keeps(points, picture):
+                left_out[RULES[keeps]] += 1
                 continue
             columns: Columns = hidden_share(codes > 0, codes == 1)
             if column:
@@ -180,6 +184,9 @@ def _has_limbs(points: Points, _: Picture) -> bool:
 def _is_inside(points: Points, picture: Picture) -> bool:
     size = [entry(picture, key, picture["file_name"]) for key in ("width", "height")]
     return bool((points[:, 2] > 0).all() and (points[:, :2] >= 0).all() and (points[:, :2] < size).all())
+
+
+RULES: dict[Callable[[Points, Picture], bool], str] = {_has_limbs: NO_LIMBS, _is_inside: NOT_ALL_INSIDE}
 
 
 def _posetrack_rows(table: Any, path: Path) -> list[int]:

@@ -30,7 +30,7 @@ from hmrb.data.convert.conversion import Converter, SplitPlan
 from hmrb.data.convert.from_packed import source_of
 from hmrb.data.convert.joint_names import JOINTS, check_renamed, columns_of
 from hmrb.data.convert.own import shard_name
-from hmrb.data.convert.people import CROWD, NO_POINTS, OTHER_THING
+from hmrb.data.convert.reasons import CROWD, NO_POINTS, OTHER_THING
 from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RequestError, RunError
 from hmrb.skeleton import TRAINING_SKELETON

@@ -4,6 +4,7 @@ Kaufmann, Song, Guo, Shen, Jiang, Tang, Zárate and Hilliges: EMDB: The Electrom
 and Shape in the Wild, ICCV 2023. https://emdb.ait.ethz.ch
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from hmrb.data.convert.annotated import entry, numbers
 from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
+from hmrb.data.convert.people import counted
 from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.reasons import EMPTY_BOX, NOT_GOOD
 from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.pickles import read_pickle
@@ -49,7 +52,9 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
         table = read_pickle(path)
     good = np.asarray(entry(table, "good_frames_mask", path), bool)
     corners = numbers(entry(table, "bboxes", path), "bboxes", (len(good), 4), path)
-    good &= (corners[:, 2:] > corners[:, :2]).all(1)
+    full = (corners[:, 2:] > corners[:, :2]).all(1)
+    left_out = +Counter({NOT_GOOD: int((~good).sum()), EMPTY_BOX: int((good & ~full).sum())})
+    good &= full
     folder = path.parent.relative_to(raw.root).as_posix()
     stated_px = stated_size(entry(table, "camera", path))
     people = _people(raw, table, len(good), path)
@@ -58,6 +63,7 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
             name = f"{folder}/images/{frame:05d}.jpg"
             made = person(box=box_corners(*box))
             yield Photo(name=name, people=(made,), file=raw.file(name), stated_px=stated_px)
+    yield from counted(folder, left_out)
 
 
 def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[Person]]:

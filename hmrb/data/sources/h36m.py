@@ -7,6 +7,7 @@ Bodies: MoSh, Loper, Mahmood and Black, SIGGRAPH Asia 2014, if the user has them
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,7 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import X_HALF_TURN, Box, box_around, box_mask, rotmat, rotvec, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.raw import raw_file, unreadable
+from hmrb.data.convert.reasons import NO_MOSH
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.files import visible
@@ -94,10 +96,10 @@ def plan(raw: Raw) -> list[SplitPlan]:
             continue
         clips = [clip for number in subjects for clip in _clips(raw, f"S{number}", cameras)]
         clips = [clip for clip in clips if split != "test_p2" or clip.camera == FRONT]
-        if raw.compat and mosh:
-            clips = [clip for clip in clips if _mosh_file(raw, clip)]
-        if clips:
-            parts.append(SplitPlan(split, clips, partial(read, raw), photos_each=500))
+        kept = [clip for clip in clips if not (raw.compat and mosh) or _mosh_file(raw, clip)]
+        if kept:
+            left_out = +Counter({NO_MOSH: len(clips) - len(kept)})
+            parts.append(SplitPlan(split, kept, partial(read, raw), photos_each=500, left_out=left_out))
     if not parts:
         raw.some("S*/MyPoseFeatures/D3_Positions_mono/*.cdf")
         raise RequestError(f"{raw.root}: contains none of the subjects S1, S5 to S9 and S11")
@@ -187,7 +189,12 @@ def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     with raw_file(path):
         table = read_pickle(path)
-    poses, betas = (np.asarray(table.get(key, ()), np.float32) for key in ("new_poses", "betas"))
+    try:
+        poses, betas = (np.asarray(table[key], np.float32) for key in ("new_poses", "betas"))
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(
+            f"{path}: new_poses and betas are not arrays of numbers ({error!r})"
+        ) from None
     if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
         expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
         raise RunError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")

@@ -4,6 +4,7 @@ Kanazawa et al., Learning 3D human dynamics from video, CVPR 2019, https://githu
 videos: Fouhey et al., From lifestyle vlogs to everyday interactions, CVPR 2018.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
@@ -13,6 +14,8 @@ from jaxtyping import Float
 
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import without_box
 from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.pictures import decoded
@@ -43,11 +46,15 @@ def read(split: str, record: TFRecord) -> Iterator[Photo]:
     pictures = features["image/encoded"]
     points = _points(record, features)
     columns = {"sequence": _video(record, features)}
+    left_out: Counter[str] = Counter()
     for frame, (picture, marks) in enumerate(zip(pictures, points, strict=True)):
         box = box_around(marks, seen=marks[:, 2] > 0)
         if box[2:].all():
             name = f"{split}/{record.path.stem}/{record.number:04d}/{frame:06d}"
             yield Photo(name=name, people=(Person(box=box, keypoints2d=marks, columns=columns),), data=bytes(picture))
+        else:
+            left_out[without_box(bool(marks.any()))] += 1
+    yield from counted(f"{split}/{record.path.stem}/{record.number:04d}", left_out)
 
 
 def _points(record: TFRecord, features: Mapping[str, Feature]) -> Float[np.ndarray, "N K 3"]:

@@ -7,6 +7,7 @@ version by the authors of UP-3D.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float
 from hmrb.data.convert.annotated import AnnotatedPicture, Columns, hidden_share, photo
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
-from hmrb.data.convert.people import AS_IN_THE_STUDY
+from hmrb.data.convert.reasons import AS_IN_THE_STUDY, without_box
 from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.matlab import read_mat
@@ -98,7 +99,9 @@ def _annotated(
 def _part(raw: Raw, split: str, items: Sequence[AnnotatedPicture], as_study: bool = False) -> SplitPlan:
     """Plan a split with all people whose bounding box is not empty."""
     kept = [item for item in items if item.boxes[0, 2:].all()]
-    return SplitPlan(split, kept, partial(read, raw.root, _first(raw), as_study))
+    empty = (item for item in items if not item.boxes[0, 2:].all())
+    left_out = Counter(without_box(bool(item.points[0, :, 2].any())) for item in empty)
+    return SplitPlan(split, kept, partial(read, raw.root, _first(raw), as_study), left_out=left_out)
 
 
 def _first(raw: Raw) -> float:

@@ -5,6 +5,7 @@ CVPR 2017, https://www.sysu-hcp.net/projects/cv/38.html.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, pr
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.raw import unreadable
+from hmrb.data.convert.reasons import FEW_VISIBLE
 from hmrb.errors import RunError
 
 POINTS = 16
@@ -32,10 +34,13 @@ def plan(raw: Raw) -> list[SplitPlan]:
 
 def _part(raw: Raw, split: str, path: Path) -> SplitPlan:
     folder = raw.need(*(name.format(split) for name in PICTURES)).relative_to(raw.root).as_posix()
-    return SplitPlan(split, gather(_people(path, folder)), partial(photo, raw.root))
+    left_out: Counter[str] = Counter()
+    return SplitPlan(split, gather(_people(path, folder, left_out)), partial(photo, raw.root), left_out=left_out)
 
 
-def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
+def _people(
+    path: Path, folder: str, left_out: Counter[str]
+) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
     for line, (name, *cells) in enumerate(_rows(path), 1):
         try:
             marks = np.array([float(cell or "nan") for cell in cells]).reshape(POINTS, 3)
@@ -47,6 +52,8 @@ def _people(path: Path, folder: str) -> Iterator[tuple[str, Float[np.ndarray, "4
             points = np.where(visible[:, None], np.c_[marks[:, :2], np.ones(POINTS)], 0)
             columns = hidden_share(labelled, labelled & ~visible)
             yield f"{folder}/{name}", box_around(points, seen=visible), points, columns
+        else:
+            left_out[FEW_VISIBLE] += 1
 
 
 def _rows(path: Path) -> list[list[str]]:

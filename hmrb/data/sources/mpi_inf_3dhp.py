@@ -5,6 +5,7 @@ CNN Supervision, 3DV 2017. http://gvv.mpi-inf.mpg.de/3dhp-dataset/
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,6 +16,8 @@ from jaxtyping import Float, Int
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import NO_FRAME, NOT_INSIDE_TEST, NOT_VALID, OUTSIDE_3DHP
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.files import visible
@@ -44,9 +47,9 @@ def plan(raw: Raw) -> list[SplitPlan]:
         raw.root.glob("TS*/annot_data.mat")
     )
     sequences = _numbered(raw.root.glob("S*/Seq*/annot.mat")) if raw.wants("train") else []
-    parts = (
-        [SplitPlan("train", clips, partial(read, raw), photos_each=750)] if (clips := _clips(raw, sequences)) else []
-    )
+    left_out: Counter[str] = Counter()
+    clips = _clips(raw, sequences, left_out)
+    parts = [SplitPlan("train", clips, partial(read, raw), photos_each=750, left_out=left_out)] if clips else []
     parts += [SplitPlan("test", tests, partial(read_test, raw), photos_each=500)] if tests and raw.wants("test") else []
     if not parts:
         raw.some("S*/Seq*/annot.mat")
@@ -79,9 +82,11 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
     frames = len(two)
     if shapes != [(frames, 1, 17, width) for width in (2, 3, 3)] or {valid.size, activity.size} != {frames}:
         raise RunError(f"{path}: annotations have shapes {shapes} and {valid.size} flags for {frames} frames")
+    left_out = +Counter({NOT_VALID: int((np.ravel(valid) == 0).sum())})
     for frame in np.flatnonzero(np.ravel(valid)):
         pixels = two[frame, 0]
         if raw.compat and not _are_inside(pixels):
+            left_out[NOT_INSIDE_TEST] += 1
             continue
         image = path.parent / "imageSequence" / f"img_{frame + 1:06d}.jpg"
         person = Person(
@@ -92,6 +97,7 @@ def read_test(raw: Raw, path: Path) -> Iterator[Photo]:
             extra={"mpi_inf_3dhp_test/annot3": (three[frame, 0] / 1000).astype(np.float32)},
         )
         yield Photo(name=image.relative_to(raw.root).as_posix(), people=(person,), file=image)
+    yield from counted(path.parent.name, left_out)
 
 
 def pictures(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
@@ -118,7 +124,7 @@ def _layouts(clip: MpiInf3dhpClip) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
+def _clips(raw: Raw, sequences: Sequence[Path], left_out: Counter[str]) -> list[MpiInf3dhpClip]:
     """Select every tenth frame with all joints inside the image, counting across clips in the order of their names."""
     clips, inside = [], 0
     for path in sequences:
@@ -129,6 +135,7 @@ def _clips(raw: Raw, sequences: Sequence[Path]) -> list[MpiInf3dhpClip]:
             two = _joints(pixels, camera)
             # A few sequences lack their last frames.
             good = np.array([_are_inside(points) for points in two[: _count(raw, clip)]], bool)
+            left_out += Counter({NO_FRAME: len(two) - len(good), OUTSIDE_3DHP: int((~good).sum())})
             frames = np.flatnonzero(good)[-inside % EVERY :: EVERY]
             inside += int(good.sum())
             if len(frames) and intrinsics and camera not in intrinsics:

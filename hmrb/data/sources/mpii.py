@@ -4,7 +4,8 @@ Andriluka et al., 2D human pose estimation: new benchmark and state of the art a
 http://human-pose.mpi-inf.mpg.de. The .h5 files: Newell et al., ECCV 2016, https://github.com/princeton-vl/pose-hg-train.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from hmrb.data.convert.annotated import Columns, gather, hidden_share, photo, present
 from hmrb.data.convert.boxes import box_centered
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.reasons import INCOMPLETE, NOT_ALL_POINTS
 from hmrb.errors import RunError
 from hmrb.formats.hdf5 import read_arrays
 from hmrb.formats.matlab import read_mat
@@ -32,11 +34,16 @@ def plan(raw: Raw) -> list[SplitPlan]:
     shift = 0.0 if raw.compat else 1.0  # MATLAB counts pixels from 1
     read = partial(photo, raw.root)
     if not any((raw.root / name).exists() for names in FILES.values() for name in names):
-        return [SplitPlan("train", gather(_official(raw.need("train.h5", MAT), shift)), read)]
-    return [SplitPlan(split, gather(_hourglass(path, shift)), read) for split, path in present(raw, FILES).items()]
+        return [_part("train", _official, raw.need("train.h5", MAT), shift, read)]
+    return [_part(split, _hourglass, path, shift, read) for split, path in present(raw, FILES).items()]
 
 
-def _hourglass(path: Path, shift: float) -> People:
+def _part(split: str, people: Callable[..., People], path: Path, shift: float, read: Callable[..., Any]) -> SplitPlan:
+    left_out: Counter[str] = Counter()
+    return SplitPlan(split, gather(people(path, shift, left_out)), read, left_out=left_out)
+
+
+def _hourglass(path: Path, shift: float, left_out: Counter[str]) -> People:
     arrays = read_arrays(path, KEYS.__contains__, RunError)
     if missing := [key for key in KEYS if key not in arrays]:
         raise RunError(f"{path}: has no {', '.join(missing)}; download it again")
@@ -48,10 +55,10 @@ def _hourglass(path: Path, shift: float) -> People:
         raise RunError(f"{path}: part has shape {parts.shape}, expected (N, {POINTS}, 2)")
     for row, name in enumerate(names):
         points = np.c_[parts[row], visible[row].reshape(POINTS)].astype(np.float32)
-        yield from _person(_text(name), centers[row], float(scales[row]), points, shift)
+        yield from _person(_text(name), centers[row], float(scales[row]), points, shift, left_out)
 
 
-def _official(path: Path, shift: float) -> People:
+def _official(path: Path, shift: float, left_out: Counter[str]) -> People:
     release = _first(read_mat(path, "RELEASE"), "RELEASE")
     pictures, is_train = _all(release, "annolist"), _all(release, "img_train")
     if not len(pictures) or len(pictures) != len(is_train):
@@ -59,13 +66,14 @@ def _official(path: Path, shift: float) -> People:
     for picture in pictures[is_train == 1]:
         name = str(_first(_first(picture, "image"), "name"))
         for person in _all(picture, "annorect"):
-            yield from _annotated(name, person, path, shift)
+            yield from _annotated(name, person, path, shift, left_out)
 
 
-def _annotated(name: str, person: Any, path: Path, shift: float) -> People:
+def _annotated(name: str, person: Any, path: Path, shift: float, left_out: Counter[str]) -> People:
     """A person of the .mat file; those without points, position or scale are left out."""
     marks, center, scale = (_first(person, key) for key in ("annopoints", "objpos", "scale"))
     if marks is None or center is None or scale is None:
+        left_out[INCOMPLETE] += 1
         return
     points = np.zeros((POINTS, 3), np.float32)
     for point in _all(marks, "point"):
@@ -73,7 +81,8 @@ def _annotated(name: str, person: Any, path: Path, shift: float) -> People:
         if number is None or x is None or y is None or not 0 <= number < POINTS:
             raise RunError(f"{path}: {name}: a point lacks id, x or y, or its id is above {POINTS - 1}")
         points[int(number)] = x, y, seen is not None and int(seen)
-    yield from _person(name, np.array([_first(center, "x"), _first(center, "y")]), float(scale), points, shift)
+    at = np.array([_first(center, "x"), _first(center, "y")])
+    yield from _person(name, at, float(scale), points, shift, left_out)
 
 
 def _all(structure: Any, key: str) -> np.ndarray:
@@ -88,10 +97,16 @@ def _first(structure: Any, key: str) -> Any:
 
 
 def _person(
-    name: str, center: Float[np.ndarray, "2"], scale: float, points: Float[np.ndarray, "K 3"], shift: float
+    name: str,
+    center: Float[np.ndarray, "2"],
+    scale: float,
+    points: Float[np.ndarray, "K 3"],
+    shift: float,
+    left_out: Counter[str],
 ) -> People:
     """One person if all points are labelled; the last column of `points` is the visibility."""
     if not (points[:, :2] > 0).all():
+        left_out[NOT_ALL_POINTS] += 1
         return
     hidden = points[:, 2] == 0
     marked = np.c_[points[:, :2] - shift, np.ones(POINTS)]

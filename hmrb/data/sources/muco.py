@@ -18,6 +18,7 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, image_of, images_of, numbers, read_json
 from hmrb.data.convert.boxes import with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.reasons import HIDDEN_PELVIS, NO_BODY, NO_FIT
 from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RequestError
 from hmrb.records import Person, Photo
@@ -60,11 +61,17 @@ def plan(half: str, raw: Raw) -> list[SplitPlan]:
     left_out: Counter[str] = Counter()
     for annotation in entry(table, "annotations", path):
         number, image = entry(annotation, "id", path), image_of(images, annotation, path, left_out)
-        if str(number) not in fits or image is None or half not in ("", _half(entry(image, "file_name", path))):
+        if image is None or half not in ("", _half(entry(image, "file_name", path))):
+            continue
+        fit = fits.get(str(number))
+        if fit is None or not np.isfinite(fit).all():
+            left_out[NO_FIT if fit is None else NO_BODY] += 1
             continue
         row = _row(annotation, LABELLED, f"{path}: {number}")
         if row[ENDS[2] + PELVIS]:
-            people.setdefault(image["id"], []).append(np.concatenate([row, fits[str(number)]]))
+            people.setdefault(image["id"], []).append(np.concatenate([row, fit]))
+        else:
+            left_out[HIDDEN_PELVIS] += 1
     kept = [(images[number], rows) for number, rows in people.items()]
     prefix = folder.relative_to(raw.root)
     items = [_pictures(path, kept[start : start + PICTURES], prefix) for start in range(0, len(kept), PICTURES)]
@@ -113,10 +120,9 @@ def _pictures(path: Path, found: list[tuple[Mapping[str, Any], list[np.ndarray]]
 
 
 def _fits(path: Path) -> dict[str, np.ndarray]:
-    """Pose, shape and translation by annotation id; fits with NaN are left out."""
+    """Pose, shape and translation by annotation id."""
     fits = read_json(path)
-    rows = {str(key): _row(entry(fits, key, path), FITTED, f"{path}: {key}") for key in fits}
-    return {key: row for key, row in rows.items() if np.isfinite(row).all()}
+    return {str(key): _row(entry(fits, key, path), FITTED, f"{path}: {key}") for key in fits}
 
 
 def _row(table: Any, keys: tuple[str, ...], source: str) -> np.ndarray:

@@ -5,6 +5,7 @@ Monocular RGB, 3DV 2018. https://vcai.mpi-inf.mpg.de/projects/SingleShotMultiPer
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 
 from hmrb.data.convert.boxes import box_around, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import NOT_VALID
 from hmrb.errors import RunError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Person, Photo
@@ -34,11 +37,13 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
     hidden = np.zeros(annotations.shape)
     if not raw.compat and (labels := path.with_name("occlusion.mat")).exists():
         hidden = _hidden(labels, annotations.shape)
+    left_out: Counter[str] = Counter()
     for frame, row in enumerate(annotations):
         people = []
         for number, cell in enumerate(row):
             person = {key: _numbers(path, cell, key) for key in SHAPES}
             if not person["isValidFrame"].any():
+                left_out[NOT_VALID] += 1
                 continue
             points = person["univ_annot3" if raw.compat else "annot3"].T / 1000
             people.append(
@@ -56,6 +61,7 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
         image = path.parent / f"img_{frame:06d}.jpg"
         if people:
             yield Photo(name=image.relative_to(raw.root).as_posix(), people=tuple(people), file=image)
+    yield from counted(path.parent.name, left_out)
 
 
 def _hidden(path: Path, shape: tuple[int, ...]) -> np.ndarray:

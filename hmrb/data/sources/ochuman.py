@@ -4,6 +4,7 @@ Zhang et al., Pose2Seg: detection free human instance segmentation, CVPR 2019,
 https://github.com/liruilong940607/OCHumanApi.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from hmrb.data.convert.annotated import Columns, entry, gather, hidden_share, numbers, photo, read_json
 from hmrb.data.convert.boxes import box_corners
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.reasons import NO_MASK, NO_POINTS
 from hmrb.data.convert.sizes import stated_size
 from hmrb.errors import RunError
 from hmrb.skeleton import SKELETONS
@@ -34,24 +36,32 @@ def plan(raw: Raw) -> list[SplitPlan]:
     pictures = entry(table, "images", path)
     sizes = {_name(picture, path): stated_size(picture) for picture in pictures}
     judged = sorted((p for p in pictures if any(map(_is_judged, _people(p, path)))), key=_number)
-    return [
-        SplitPlan(split, gather(_labelled(chosen, rows, path, raw.compat, masked), sizes), partial(photo, raw.root))
-        for split, chosen, masked in (
-            ("train", pictures, False),
-            ("val", judged[:VAL_PICTURES], True),
-            ("test", judged[VAL_PICTURES:], True),
-        )
-        if chosen
-    ]
+    parts = []
+    for split, chosen, masked in (
+        ("train", pictures, False),
+        ("val", judged[:VAL_PICTURES], True),
+        ("test", judged[VAL_PICTURES:], True),
+    ):
+        left_out: Counter[str] = Counter()
+        if chosen:
+            items = gather(_labelled(chosen, rows, path, raw.compat, masked, left_out), sizes)
+            parts.append(SplitPlan(split, items, partial(photo, raw.root), left_out=left_out))
+    return parts
 
 
 def _labelled(
-    pictures: Sequence[Mapping[str, Any]], rows: Sequence[int], path: Path, compat: bool, masked: bool
+    pictures: Sequence[Mapping[str, Any]],
+    rows: Sequence[int],
+    path: Path,
+    compat: bool,
+    masked: bool,
+    left_out: Counter[str],
 ) -> Iterator[tuple[str, Float[np.ndarray, "4"], Float[np.ndarray, "K 3"], Columns]]:
     """People with keypoints; if `masked`, only those who also have masks."""
     for picture in pictures:
         for person in _people(picture, path):
             if not (_is_judged(person) if masked else person.get("keypoints")):
+                left_out[NO_MASK if masked else NO_POINTS] += 1
                 continue
             points = numbers(person, "keypoints", (len(rows), 3), path)[rows]
             corners = numbers(person, "bbox", (4,), path)

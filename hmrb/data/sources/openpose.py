@@ -9,6 +9,7 @@ smplx/camera_translation transform to the camera frame; PROX's fits are in the c
 translation: `transl` is zero.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import read_json
 from hmrb.data.convert.boxes import box_around, rotmat, rotvec
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
 from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.reasons import NO_SMPLX, NOBODY_DETECTED
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import visible
 from hmrb.formats.inside import inside
@@ -67,6 +70,7 @@ def read_mtp(folder: Path, shapes: Shapes, compat: bool, item: tuple[str, str]) 
     )
     people = _detected(keypoints)
     if not people:
+        yield from counted(name, {NOBODY_DETECTED: 1})
         return
     fit, extra = _pickle(smpl), _fit(smplx, shapes) if shapes else {}
     pose = _numbers(fit, "pose", SMPL_KIND.pose_numbers, smpl).reshape(SMPL_KIND.num_joints, 3).copy()
@@ -106,14 +110,17 @@ def plan_prox(raw: Raw) -> list[SplitPlan]:
 
 def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recording: str) -> Iterator[Photo]:
     """Read the frames of a recording with a detected person; frames without a fit keep their keypoints."""
+    left_out: Counter[str] = Counter()
     for file in visible((root / "recordings" / recording / "Color").iterdir()):
         detections = root / "keypoints" / recording / f"{file.stem}_keypoints.json"
         people = _detected(detections) if detections.exists() else []
         if not people:
+            left_out[NOBODY_DETECTED] += 1
             continue
         fit = fits / recording / "results" / file.stem / "000.pkl" if fits else None
         has_fit = fit is not None and fit.exists()
         if compat and fits and not has_fit:
+            left_out[NO_SMPLX] += 1
             continue
         extra = _fit(fit, shapes) if fit and has_fit else {key: np.zeros(size) for key, size in shapes.items()}
         person = Person(
@@ -123,6 +130,7 @@ def read_prox(root: Path, fits: Path | None, shapes: Shapes, compat: bool, recor
             extra={f"smplx/{key}": value for key, value in extra.items()},
         )
         yield Photo(name=file.relative_to(root).as_posix(), file=file, people=(person,), mirrored=not compat)
+    yield from counted(recording, left_out)
 
 
 def _detected(path: Path) -> list[Points]:

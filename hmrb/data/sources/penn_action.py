@@ -7,6 +7,7 @@ first shoulder is further left in the image in 95 % of frontal views (hip 97 %) 
 Kanazawa et al. (human_dynamics, CVPR 2019) and Joo et al. (EFT, 3DV 2021) swap them too.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 from hmrb.data.convert.annotated import AnnotatedPicture, hidden_share, photo
 from hmrb.data.convert.boxes import box_around
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import without_box
 from hmrb.errors import RunError
 from hmrb.formats.matlab import read_mat
 from hmrb.records import Photo
@@ -50,6 +53,7 @@ def read(root: Path, compat: bool, path: Path) -> Iterator[Photo]:
             f"{path}: x, y and visibility have shapes {x.shape}, {y.shape}, {visible.shape}, expected (N, 13)"
         )
     columns = {"sequence": path.stem, "action": _word(table["action"]), "view": _word(table["pose"])}
+    left_out: Counter[str] = Counter()
     for frame in range(0, len(x), EVERY):
         seen = np.ones(len(x[frame]), bool) if compat else visible[frame] > 0
         marks = np.stack([x[frame], y[frame]], 1) - (0 if compat else FIRST_PIXEL)
@@ -61,6 +65,9 @@ def read(root: Path, compat: bool, path: Path) -> Iterator[Photo]:
             hidden = hidden_share(np.ones(len(seen)), visible[frame] <= 0)
             name = f"frames/{path.stem}/{frame + 1:06d}.jpg"
             yield from photo(root, AnnotatedPicture(name, box[None], points[None], ({**columns, **hidden},)))
+        else:
+            left_out[without_box(bool(seen.any()))] += 1
+    yield from counted(path.stem, left_out)
 
 
 def _word(value: Any) -> str:

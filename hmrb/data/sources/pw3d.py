@@ -4,6 +4,7 @@ von Marcard, Henschel, Black, Rosenhahn and Pons-Moll: Recovering Accurate 3D Hu
 Moving Camera, ECCV 2018. https://virtualhumans.mpi-inf.mpg.de/3DPW/
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, moved, turned
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
+from hmrb.data.convert.people import counted
 from hmrb.data.convert.raw import raw_file
+from hmrb.data.convert.reasons import NO_CAMERA_POSE, NO_POINTS
 from hmrb.errors import RunError
 from hmrb.formats.files import visible
 from hmrb.formats.pickles import read_pickle
@@ -41,15 +44,16 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
         content = read_pickle(path)
     table = _checked(content, path)
     name, cameras = str(table["sequence"]), np.asarray(table["cam_poses"], np.float64)
+    left_out: Counter[str] = Counter()
     for frame in range(len(cameras)):
-        people = [
-            person
-            for number in range(len(table["poses"]))
-            if table["campose_valid"][number][frame] and (person := _person(raw, table, number, frame)) is not None
-        ]
+        valid = [number for number in range(len(table["poses"])) if table["campose_valid"][number][frame]]
+        found = (_person(raw, table, number, frame) for number in valid)
+        people = [person for person in found if person is not None]
+        left_out += Counter({NO_CAMERA_POSE: len(table["poses"]) - len(valid), NO_POINTS: len(valid) - len(people)})
         image = f"imageFiles/{name}/image_{frame:05d}.jpg"
         if people:
             yield Photo(name=image, people=tuple(people), file=raw.file(image))
+    yield from counted(name, left_out)
 
 
 def _person(raw: Raw, table: dict[str, Any], number: int, frame: int) -> Person | None:

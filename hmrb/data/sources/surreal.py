@@ -4,6 +4,7 @@ Varol, Romero, Martin, Mahmood, Black, Laptev and Schmid: Learning from Syntheti
 https://www.di.ens.fr/willow/research/surreal/data/
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,8 @@ from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.boxes import box_around, rotmat, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
+from hmrb.data.convert.people import counted
+from hmrb.data.convert.reasons import MALFORMED_CLIP, NO_JOINT_INSIDE
 from hmrb.errors import RequestError, RunError
 from hmrb.formats import video
 from hmrb.formats.files import visible
@@ -43,9 +46,10 @@ def plan(raw: Raw) -> list[SplitPlan]:
     for split in SPLITS:
         folders = (raw.root / place / split / RUN for place in ("", "cmu", "data/cmu"))
         paths = [path for folder in folders for path in visible(folder.glob("*/*_info.mat"))]
-        paths = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
-        if paths and raw.wants(split):
-            parts.append(SplitPlan(split, paths, partial(read, raw), photos_each=100))
+        kept = [path for path in paths if raw.compat or not path.parent.name.startswith(MALFORMED)]
+        if kept and raw.wants(split):
+            left_out = +Counter({MALFORMED_CLIP: len(paths) - len(kept)})
+            parts.append(SplitPlan(split, kept, partial(read, raw), photos_each=100, left_out=left_out))
     if not parts:
         raw.some(f"train/{RUN}/*/*_info.mat")
         raise RequestError(f"{raw.root}: contains only malformed subjects; see hmrb convert-data surreal --explain")
@@ -58,11 +62,15 @@ def read(raw: Raw, path: Path) -> Iterator[Photo]:
     found = [_study(clip, t) if raw.compat else _person(raw, clip, t) for t in range(clip["pose"].shape[1])]
     name = path.name.removesuffix("_info.mat")
     about = {"sequence": name}
+    left_out: Counter[str] = Counter()
     for photo, person in zip(_pictures(raw, path.with_name(name), len(found)), found, strict=True):
         inside = (person.keypoints2d[:, :2] >= 0) & (person.keypoints2d[:, :2] < (WIDTH, HEIGHT))
         if raw.compat or inside.all(1).any():
             people = (replace(person, columns=about),)
             yield replace(photo, people=people, mirrored=not raw.compat, stated_px=(WIDTH, HEIGHT))
+        else:
+            left_out[NO_JOINT_INSIDE] += 1
+    yield from counted(name, left_out)
 
 
 def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:

@@ -19,9 +19,9 @@ import hmrb.data.sources.agora
 import hmrb.data.sources.cmu_mosh
 import hmrb.data.sources.mpi_inf_3dhp
 from hmrb.body.expressive import load_smplx
-from hmrb.data.convert.annotated import STRAY
 from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, Raw, convert
 from hmrb.data.convert.raw import LABELS
+from hmrb.data.convert.reasons import STRAY
 from hmrb.data.convert.verify import verify
 from hmrb.data.shard import Shard
 from hmrb.data.sources import CONVERTERS
@@ -92,7 +92,9 @@ def resized(path: Path, size: tuple[int, int] | None = None) -> None:
     cv2.imwrite(str(path), cv2.resize(image, size) if size else cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE))
 
 
-@pytest.mark.parametrize("slug", ["aic", "coco", "coco_wholebody", "crowdpose", "emdb", "muco", "ochuman", "posetrack"])
+@pytest.mark.parametrize(
+    "slug", ["agora", "aic", "coco", "coco_wholebody", "crowdpose", "emdb", "muco", "ochuman", "posetrack"]
+)
 def test_a_picture_of_another_size_than_stated_is_refused(slug: str, tmp_path: Path) -> None:
     root, store = tmp_path / "raw", store_with_body(tmp_path / "home")
     {"aic": aic.write_coco}.get(slug, TREES[slug])(root)
@@ -173,10 +175,10 @@ def test_an_annotation_of_no_listed_picture_is_left_out_and_counted(slug: str, t
     person = next(one for one in table["annotations"] if one.get("keypoints") or one.get("keypoints_vis"))
     table["annotations"] += [person | {"image_id": number} for number in (123456789, "text")]
     path.write_text(json.dumps(table))
-    people, said = converted(slug, root, store, split="train", limit=2)
+    people, said = converted(slug, root, store, split="train", limit=3)
     assert people["train"][0] == before
     assert f"left out: 2 people: {STRAY}" in said
-    with pytest.raises(RunError, match="2 of .* people cannot be used"):
+    with pytest.raises(RunError, match="[23] of .* people cannot be used"):  # one fit of muco's is not finite
         converted(slug, root, store, split="train")
 
 

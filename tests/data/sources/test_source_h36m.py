@@ -1,5 +1,6 @@
 """Human3.6M: joints in metres, boxes from masks, MoSh's rotated root, extracted images or frames from videos."""
 
+import pickle
 from pathlib import Path
 
 import h5py
@@ -68,6 +69,16 @@ def test_without_mosh_or_beyond_its_end_there_is_no_body(tmp_path: Path) -> None
     table = {"new_poses": np.zeros((2, 72)), "betas": np.zeros(10)}
     save_python2(tmp_path / "mosh/S1/Directions 1_cam3_aligned.pkl", table)
     assert [photo.people[0].has_body for photo in photos(tmp_path)] == [True, True, False]
+
+
+def test_a_mosh_of_no_numbers_is_one_message(tmp_path: Path) -> None:
+    made.write(tmp_path, "S1", "Directions 1", made.FRONT, mosh=False)
+    path = tmp_path / "mosh/S1/Directions 1_cam3_aligned.pkl"
+    for odd in ([], {"new_poses": {"a": 1}, "betas": np.zeros(10)}, {"new_poses": np.zeros((3, 72)), "betas": "x"}):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(odd, 2))
+        with pytest.raises(RunError, match=r"aligned.pkl: new_poses and betas are not arrays of numbers"):
+            photos(tmp_path)
 
 
 def test_frames_come_from_the_videos_where_nothing_was_extracted(tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ from hmrb.store import Store
 def photos(root: Path, split: str = "train", compat: bool = False) -> list[Photo]:
     parts = mpi_inf_3dhp.plan(Raw(root, compat))
     part = next(part for part in parts if part.split == split)
-    return [photo for item in part.items for photo in part.read(item)]
+    return [photo for item in part.items for photo in part.read(item) if photo.people]
 
 
 def spin_photos(root: Path) -> list[Photo]:
     (part,) = spin_mi.plan(Raw(root))
-    return [photo for item in part.items for photo in part.read(item)]
+    return [photo for item in part.items for photo in part.read(item) if photo.people]
 
 
 def test_one_of_ten_people_inside_the_picture_is_kept_counted_through_the_whole_set(tmp_path: Path) -> None:

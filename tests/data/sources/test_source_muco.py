@@ -21,7 +21,7 @@ KEPT = 2 * made.PICTURES - 3
 
 def photos(root: Path, name: str = "muco", compat: bool = False) -> list[Photo]:
     (part,) = CONVERTERS[name].plan(Raw(root, compat))
-    return [photo for item in part.items for photo in part.read(item)]
+    return [photo for item in part.items for photo in part.read(item) if photo.people]
 
 
 def test_everybody_with_a_fit_and_a_visible_pelvis_is_kept(tmp_path: Path) -> None:

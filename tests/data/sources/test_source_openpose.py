@@ -25,7 +25,7 @@ MTP, PROX = CONVERTERS["mtp"], CONVERTERS["prox"]
 
 def photos(source: str, root: Path, split: str = "train", compat: bool = False) -> list[Photo]:
     (part,) = [part for part in CONVERTERS[source].plan(Raw(root, compat)) if part.split == split]
-    return [photo for item in part.items for photo in part.read(item)]
+    return [photo for item in part.items for photo in part.read(item) if photo.people]
 
 
 def projected(person: Person, before: Someone) -> np.ndarray:

@@ -128,6 +128,10 @@ def test_bodies_and_matrix_that_do_not_fit_are_named(raw: Raw, tmp_path: Path) -
     path.write_bytes(pickle.dumps({"matrix": made.matrix()[:100]}))
     with pytest.raises(RunError, match=r"smplx2smpl.pkl: its matrix has shape \(100, 24\), .* has 6846 vertices"):
         plan(raw)
+    for odd in ([], {"matrix": [[1], [2, 3]]}, {"matrix": None}):
+        path.write_bytes(pickle.dumps(odd))
+        with pytest.raises(RunError, match=r"smplx2smpl.pkl: has no array named matrix"):
+            plan(raw)
     path.write_bytes(pickle.dumps({"matrix": made.matrix()}))
     body = raw.root / "body_models/smplx/SMPLX_MALE.npz"
     for values, said in (

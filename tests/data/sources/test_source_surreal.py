@@ -22,7 +22,7 @@ SOURCE = CONVERTERS[0]
 
 def photos(raw: Raw, split: str = "train") -> list[Photo]:
     part = next(part for part in plan(raw) if part.split == split)
-    return [photo for item in part.items for photo in part.read(item)]
+    return [photo for item in part.items for photo in part.read(item) if photo.people]
 
 
 def test_the_body_projects_onto_the_labels_of_the_mirrored_picture(tmp_path: Path) -> None:
