@@ -11,6 +11,8 @@ from conftest import GOLDENS, golden
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hmrb.batch import Conditioning
+
 MEAN_ROTATION = {"init_pose": (1, 0, 0, 1, 0, 0), "init_body_pose": (1, 0, 0, 0, 1, 0)}  # interleaved, two vectors
 TABLES = ("cls_token", "pos_embed", "pos_embedding", "init_shape", "init_betas")
 GAINS = dict.fromkeys(("decpose", "decshape", "deccam", "decpose_grot", "decpose_hands"), 0.15)
@@ -96,3 +98,17 @@ def off(got: Tensor, recorded: np.ndarray) -> float:
     """Largest difference from a recording, relative to its largest value."""
     assert tuple(got.shape) == recorded.shape
     return float(np.abs(got.detach().numpy() - recorded).max() / np.abs(recorded).max())
+
+
+def method_shapes(method: str, section: str = "state_dict") -> dict[str, tuple[int, ...]]:
+    """The shapes of a released file, by name."""
+    with gzip.open(GOLDENS / "methods" / f"{method}_keys.json.gz", "rt") as file:
+        return {key: tuple(shape) for key, shape in json.load(file)[section].items()}
+
+
+def method_place(knows_focal: bool) -> Conditioning:
+    """Where the two recorded people stand in their pictures of 640 x 480 px, with a focal length each."""
+    square = torch.tensor([[255.0, 232.5, 270.0], [400.25, 180.75, 180.0]])
+    intrinsics = torch.tensor([[[f, 0, 320], [0, f, 240], [0, 0, 1]] for f in (800.0, 650.0)])
+    known = torch.tensor([knows_focal, knows_focal])
+    return Conditioning(square, torch.tensor([[640.0, 480.0]] * 2), torch.zeros(2, 2, 3), intrinsics, known)
