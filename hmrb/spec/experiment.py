@@ -12,6 +12,8 @@ from hmrb.spec.fields import SpecModel
 from hmrb.spec.model import STUDY_LOSSES, AdversarySpec, LossTerm, ModelSpec
 from hmrb.spec.optim import OptimSpec, SpeedSpec
 
+Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+!-]+$")]
 ADDED: dict[str, Any] = {
     "optim.decay": "all", "packages": {}, "data.trusted": [],
     "model.args": {}, "model.backbone_args": {}, "model.crop": "square", "model.camera": "crop_weak",
@@ -39,7 +41,7 @@ class Experiment(SpecModel):
     speed: SpeedSpec = SpeedSpec()
     published: tuple[Published, ...] = ()
     expected: tuple[Expected, ...] = ()
-    packages: dict[str, str] = {}
+    packages: dict[Package, Version] = {}
     """Versions of the other packages that the method, backbone, head and losses come from; a run writes them."""
 
     def recipe(self) -> dict[str, Any]:

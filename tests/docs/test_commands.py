@@ -2,16 +2,12 @@
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from site_pages import PAGES
 
 from hmrb.cli import app
 
@@ -61,11 +57,6 @@ def problem(words: str, is_complete: bool) -> str:
 def test_the_commands_of_a_page_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = {words: said for words, is_complete in shown(TEXTS[name]) if (said := problem(words, is_complete))}
     assert wrong == {}
-
-
-def test_the_commands_of_generated_pages_parse(capsys: pytest.CaptureFixture[str]) -> None:
-    for make in PAGES.values():
-        assert {words: said for words, whole in shown(make()) if (said := problem(words, whole))} == {}
 
 
 def test_commands_are_found_and_wrong_ones_refused(capsys: pytest.CaptureFixture[str]) -> None:

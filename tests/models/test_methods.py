@@ -1,6 +1,7 @@
 """Released files of the methods: recognised, read strictly, and equal to recordings of the methods' own code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,12 @@ def tensors_of(name: str) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if ".smpl." not in f".{key}"}
 
 
+@cache
 def imported(name: str) -> HMR:
     tensors = tensors_of(name)
     layout = recognise_released(tensors)
     assert layout is not None
-    held = Held(layout)
+    held = alone(layout)
     spec, arrays, _ = read_released(held, tensors, Path("made-up.ckpt"))
     with torch.device("meta"):
         model = HMR(spec, Store.default())
@@ -64,10 +66,8 @@ def imported(name: str) -> HMR:
     return model.eval()
 
 
-def Held(layout):
+def alone(layout: Released) -> Released:
     """The layout with its second file's tensors already there."""
-    from dataclasses import replace
-
     return replace(layout, beside=lambda path: {})
 
 
@@ -122,8 +122,8 @@ def test_every_tensor_is_used_or_dropped_by_a_rule(name: str) -> None:
     layout = recognise_released(tensors)
     assert layout is not None
     assert layout.fields["method"] == RECORDED[name].method
-    held = Held(layout)
-    spec, arrays, report = read_released(held, tensors, Path("a.ckpt"))
+    held = alone(layout)
+    _, arrays, report = read_released(held, tensors, Path("a.ckpt"))
     assert f"  used     {len(arrays):5d}" in report
     last = next(key for key in reversed(tensors) if key.endswith("deccam.bias") or key.endswith("cam_mlp.bias"))
     with pytest.raises(WeightsError, match="1 missing"):
