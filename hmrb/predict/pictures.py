@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from hmrb.data.convert.people import MOST_PX
 from hmrb.formats.exif import Exif, is_animated, read_exif
 from hmrb.formats.files import reason
 from hmrb.formats.pictures import UnreadablePicture, decoded
@@ -97,6 +98,8 @@ def box_problem(box: Sequence[float], width: int = 0, height: int = 0) -> str:
     shown = ",".join(f"{number:g}" for number in box)
     if not all(map(math.isfinite, box)):
         return f"box {shown}: not all four are finite numbers"
+    if max(map(abs, box)) > MOST_PX:
+        return f"box {shown}: exceeds {MOST_PX:,.0f} pixels"
     if wide <= 0 or tall <= 0:
         return f"box {shown}: width and height must be positive (a box is x,y,width,height)"
     if width and (x >= width or y >= height or x + wide <= 0 or y + tall <= 0):
