@@ -54,6 +54,8 @@ class Plan:
 def read_plan(folder: Path) -> Plan | None:
     """The plan of a folder, or None. Raises RequestError if it is damaged."""
     path = folder / PLAN
+    if path.exists() and not path.is_file():
+        raise RequestError(f"{path}: not a file, so not the plan of a prediction; choose another folder with -o")
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         account = tree["account"] and Account.of(tree["account"])

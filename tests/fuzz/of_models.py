@@ -36,7 +36,7 @@ def change_checkpoint(seeds: Seeds, room: Room, rng: Rng) -> Change:
         data, said = saved({**seeds.fields, "training": {"x": Bomb(room.canary)}}), "a pickle that calls"
         is_noticed = True
     else:
-        fields, said = _changed_fields(seeds.fields, rng)
+        fields, said = changed_fields(seeds.fields, rng)
         data = saved(fields)
     run.before.write_bytes(seeds.checkpoint)
     run.last.write_bytes(data)
@@ -54,7 +54,8 @@ def _tensor_flip(seeds: Seeds, rng: Rng) -> tuple[bytes, str]:
     return bytes(data), f"a bit of {name}"
 
 
-def _changed_fields(fields: dict[str, Any], rng: Rng) -> tuple[dict[str, Any], str]:
+def changed_fields(fields: dict[str, Any], rng: Rng) -> tuple[dict[str, Any], str]:
+    """The fields of a checkpoint with one of them changed."""
     key = pick(rng, [*fields, "spec", "spec", "spec", "model", "model", "format"])
     if key == "spec" and rng.random() < 0.9:
         spec, said = changed_tree(json.loads(fields["spec"]), rng)

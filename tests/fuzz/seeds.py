@@ -19,7 +19,9 @@ from raw.placed import store_with_body
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, asdict_shallow
 from hmrb.data.shard import Shard
+from hmrb.formats.pictures import read_pixels
 from hmrb.models.hmr import build_model
+from hmrb.predict.video import write_video
 from hmrb.spec import parse_experiment
 from hmrb.store import Store
 
@@ -68,6 +70,20 @@ class Seeds:
     @cached_property
     def checkpoint(self) -> bytes:
         return saved(self.fields)
+
+    @cached_property
+    def model(self) -> Path:
+        """The checkpoint as a file."""
+        path = self.root / "model.pt"
+        path.write_bytes(self.checkpoint)
+        return path
+
+    @cached_property
+    def video(self) -> bytes:
+        """Five frames."""
+        path = self.root / "five.mp4"
+        write_video(path, [read_pixels(self.images / f"{row % 3}.jpg") for row in range(5)], 25)
+        return path.read_bytes()
 
     @cached_property
     def weights(self) -> bytes:

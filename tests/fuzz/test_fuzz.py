@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command import Done
 
-from fuzz import of_data, of_models
+from fuzz import of_data, of_models, of_predict
 from fuzz.archives import npz
 from fuzz.seeds import Seeds, picture, tar_4dhumans
 from fuzz.verdict import Case, Change, Changing, Room, Running, judged, table
@@ -32,6 +32,9 @@ KINDS: dict[str, tuple[int, Changing, Running]] = {
     "raw tree": (14, of_data.change_tree, of_data.run_tree),
     "picture": (14, of_data.change_picture, of_data.run_picture),
     "record": (14, of_models.change_record, of_models.run_record),
+    "predict": (14, of_predict.change_predict, of_predict.run_predict),
+    "export": (3, of_predict.change_export, of_predict.run_export),
+    "models": (6, of_predict.change_models, of_predict.run_models),
 }
 WHOLE: dict[str, Callable[[Seeds, Path], object]] = {
     "shard": lambda seeds, given: shutil.copy(seeds.converted, given),
@@ -44,6 +47,9 @@ WHOLE: dict[str, Callable[[Seeds, Path], object]] = {
     "raw tree": lambda seeds, given: of_data.TREES["lsp"](given / "lsp"),
     "picture": lambda seeds, given: (given / "a.tiff").write_bytes(picture(".tiff")),
     "record": lambda seeds, given: shutil.copytree(seeds.result, given, dirs_exist_ok=True),
+    "predict": of_predict.whole_request,
+    "export": lambda seeds, given: (os.link(seeds.model, given / "model.pt"), (given.parent / "out").mkdir()),
+    "models": lambda seeds, given: (given / "models").mkdir(),
 }
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
 

@@ -254,3 +254,13 @@ def test_a_part_keeps_names_that_are_no_text(in_blocks: Path, tmp_path: Path) ->
     names = np.array(["a\udcff.jpg", "ü.jpg"])
     write_part(tmp_path / "a.h5", {"name": names}, Account())
     assert read_part(tmp_path / "a.h5")["name"].tolist() == names.tolist()
+
+
+@pytest.mark.parametrize("target", ["/dev/full", "folder"])
+def test_a_plan_that_is_no_file_is_refused_at_once(target: str, here: Path, tmp_path: Path) -> None:
+    """What never ends would be read for ever."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".plan.json").symlink_to(tmp_path / target)  # an absolute path replaces the first
+    asked = [str(tmp_path / "out") if word == "out" else word for word in words(here)]
+    refused(hmrb(*asked), ".plan.json: not a file, so not the plan of a prediction")
