@@ -44,6 +44,7 @@ def compare(
     from rich.table import Table
 
     console = Console(markup=False)
+    console = Console(width=max(console.width, 110), markup=False)  # an interval on one line
     console.print(f"{one.record.protocol}, {one.record.num_people} people", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", one.experiment, two.experiment, "difference", "95 %", "p", "people better", ""):

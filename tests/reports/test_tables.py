@@ -202,6 +202,15 @@ def test_an_interval_of_a_single_person_is_a_dash_everywhere(
     )
 
 
+def test_an_interval_stays_on_one_line_beside_long_names(tmp_path: Path) -> None:
+    people = np.random.default_rng(0).uniform(120, 920, 50)
+    names = ("backbones_of_the_study", "augmentations_of_it")
+    runs = [write(tmp_path, name, 0, people * (1 + i)) for i, name in enumerate(names)]
+    (row,) = paired(*read_results(runs))
+    done = CliRunner().invoke(app, ["compare", *map(str, runs)], env={"COLUMNS": "80"})
+    assert interval_text(row.ci95, "+") in done.stdout
+
+
 def test_an_interval_has_brackets_and_a_comma() -> None:
     assert interval_text((73.06, 76.94)) == "[73.1, 76.9]"
     assert interval_text((-7.0, 3.0), "+") == "[-7.0, +3.0]"
