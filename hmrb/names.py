@@ -30,7 +30,7 @@ LOSSES = (
 )  # fmt: skip
 BACKBONES = (  # timm's models have timm's names besides
     "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "hrnet_w48", "efficientnet_b5", "vit_b16",
-    "swin_t", "twins_svt_b", "twins_pcpvt_b", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini",
+    "swin_t", "twins_svt_b", "twins_pcpvt_b", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini", "mini_s16",
 )  # fmt: skip
 
 # The study's own spellings.

@@ -235,6 +235,7 @@ HRNET_OPTIONAL = (
     "tail.",
 )  # fmt: skip
 
+MINI = {"channels": (32, 64, 128, 256), "stem_width": 16}
 BACKBONES: dict[str, Backbone] = {
     "resnet50": Backbone(IMAGENET["resnet50"], 2048, study=tails.plain),
     "resnet101": Backbone(IMAGENET["resnet101"], 2048, study=tails.plain),
@@ -258,5 +259,6 @@ BACKBONES: dict[str, Backbone] = {
         for name, size in VITPOSE.items()
     },
     # For CPUs: a ResNet with one block per stage and a quarter of ResNet-18's width.
-    "mini": Backbone("resnet10t", 256, {"channels": (32, 64, 128, 256), "stem_width": 16}, pretrained=False),
+    "mini": Backbone("resnet10t", 256, MINI, pretrained=False),
+    "mini_s16": Backbone("resnet10t", 256, {**MINI, "output_stride": 16}, pretrained=False),  # a finer last map
 }  # fmt: skip
