@@ -4,6 +4,7 @@ From pixelite1201/CameraHMR@65d11a0: core/cam_model/fl_net.py, and core/datasets
 """
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from hmrb.errors import RunError
 from hmrb.models.backbones import Features
-from hmrb.models.foreign import DROP, Rules
+from hmrb.models.foreign import DROP, Rules, follow
 from hmrb.models.necks import StridedNeck
+from hmrb.models.weight_files import WeightsError, read_weights, tensors_of
+from hmrb.store import Store
 
 FOV_PX = 256  # side of the network's picture
 WHITE = 255
@@ -45,6 +48,29 @@ class FieldOfView(nn.Module):
     def focal_px(self, picture: Float[Tensor, "B 3 H W"], height_px: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """Focal lengths in pixels of pictures that were `height_px` high before `letterboxed`. Raises RunError."""
         return focal_of_view(self(picture)[:, 1], height_px)
+
+
+FOV_FILE = "cam_model_cleaned.ckpt"
+
+
+def fov_file(store: Store) -> Path:
+    """Where the released network is looked for."""
+    return store.models / FOV_FILE
+
+
+def load_field_of_view(path: Path) -> FieldOfView:
+    """The network of a released file. Raises WeightsError."""
+    tensors = {key.removeprefix("model."): value for key, value in tensors_of(read_weights(path), path).items()}
+    arrays, _ = follow(RELEASED_FOV, tensors)
+    with torch.device("meta"):
+        network = FieldOfView()
+    want = network.state_dict()
+    wrong = [key for key in {**want, **arrays} if key not in arrays or key not in want]
+    wrong += [key for key in want if key in arrays and arrays[key].shape != want[key].shape]
+    if wrong:
+        raise WeightsError(f"{path}: no network of CameraHMR's for the field of view: {wrong[0]} does not fit")
+    network.load_state_dict(arrays, assign=True)
+    return network.eval()
 
 
 def focal_of_view(fov_rad: Float[Tensor, " B"], height_px: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -164,6 +164,8 @@ def _cut_out(
     problems = [f"{source.name}: {problem}" for problem in wrong if problem]
     good = [given for given, problem in zip(boxes, wrong, strict=True) if not problem]
     camera = camera_seen(opened, network) if good else None
+    if good and camera is None and network.lacks_focal:
+        problems, good = [*problems, f"{source.name}: {network.lacks_focal}"], []
     crops = [cut(opened, given, margin, rule, camera) for given in good]
     shown = ShownPicture(source.name, opened.size_px, opened.pixels if keep_pixels else None)
     notes = opened.notes if boxes else (*opened.notes, f"{source.name}: nobody found")

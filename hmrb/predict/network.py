@@ -18,6 +18,7 @@ from hmrb.errors import RequestError
 from hmrb.finding import find_model
 from hmrb.lookup import find
 from hmrb.models.crops import CropRule
+from hmrb.models.fov import fov_file, letterboxed, load_field_of_view
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.plugins import check_packages
 from hmrb.spec import Precision
@@ -44,6 +45,8 @@ class Network:
     see_focal: FocalSeer | None = None
     """The method's own estimate where nobody knows a picture's camera (CameraHMR's network of fields of view); None if
     the method has none, or its weights are not here."""
+    lacks_focal: str = ""
+    """Why a picture whose camera nobody knows cannot be predicted, for a method that has no rule for it."""
 
     @property
     def name(self) -> str:
@@ -99,7 +102,28 @@ def load_network(
     load_weights_into(model, checkpoint, str(path))
     model.eval()
     kept = replace(checkpoint, model={}, training={"knobs": checkpoint.training.get("knobs", {})})
-    return Network(path, kept, model, experiment.body, body, chosen, half, tuple(notes))
+    see_focal, lacks_focal = _focal_seer(experiment.model.method, store, chosen)
+    return Network(path, kept, model, experiment.body, body, chosen, half, tuple(notes), see_focal, lacks_focal)
+
+
+def _focal_seer(method: str, store: Store, device: torch.device) -> tuple[FocalSeer | None, str]:
+    """The method's estimate of a focal length, or why it has none here."""
+    if method != "camerahmr":
+        return None, ""
+    path = fov_file(store)
+    if not path.is_file():
+        return None, (
+            f"method camerahmr needs the picture's camera: say --focal or --fov, or put its network for the field of"
+            f" view at {path}"
+        )
+    network = load_field_of_view(path).to(device)
+
+    @torch.inference_mode()
+    def see(picture: UInt8[np.ndarray, "H W 3"]) -> float:
+        image = torch.from_numpy(letterboxed(picture)).permute(2, 0, 1)[None].to(device)
+        return float(network.focal_px(normalised(image), torch.tensor([float(len(picture))], device=device)))
+
+    return see, ""
 
 
 def device_named(name: str) -> torch.device:

@@ -123,7 +123,8 @@ def test_a_file_is_found_by_its_hash_under_another_name(store: Store, monkeypatc
 def test_what_is_not_here_says_where_it_is_obtained(tmp_path: Path) -> None:
     home = tmp_path / "home"
     said = "hmr2b was never downloaded here: get epoch=35-step=1000000.ckpt from https://people.eecs.berkeley.edu/"
-    refused(hmrb("eval", "hmr2b", home=home), said, "licence: code MIT; weights not stated", "--from-predictions")
+    refused(hmrb("eval", "hmr2b", home=home), said, "licence: code MIT; weights not stated")
+    refused(hmrb("eval", "bedlam-cliff-x", home=home), "bedlam_cliff_x.ckpt", "--from-predictions")
     done = hmrb("eval", "study-resnet50-mix5-coco-l1", home=home)
     refused(done, f"put it at {home}/models/study_resnet50_mix5_coco_l1.pt")
     refused(
