@@ -218,8 +218,8 @@ def eval_(
     precisions: dict[str, EvalPrecision] = {name: name for name in get_args(EvalPrecision)}
     store, network_precision = Store.default(), find("precision", precision, precisions)
     asked_for = tuple(str(word) for word in (checkpoint, *others) if word is not None)
+    rows = benches.chosen(names, asked, store, protocol) if names else []  # names are checked before files
     _check_request(asked_for, from_predictions, names, out)
-    rows = benches.chosen(names, asked, store, protocol) if names else []
 
     from hmrb.run import EvalOptions  # torch, which takes seconds
 
