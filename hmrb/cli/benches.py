@@ -101,6 +101,27 @@ def is_model(word: str) -> bool:
     return word == DEMO_NAME or zoo_row(word) is not None
 
 
+def check_request(
+    asked_for: Sequence[str], from_predictions: Path | None, names: Sequence[str], out: Path | None
+) -> None:
+    """Raises RequestError for checkpoints and files that are not there, and for options that contradict each other."""
+    from hmrb.errors import RequestError
+    from hmrb.models.words import check_word
+
+    if from_predictions is None:
+        if out and len(asked_for) > 1:
+            raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
+        for word in asked_for:
+            check_word(word)
+        return
+    if asked_for:
+        raise RequestError(f"--from-predictions scores one file and no checkpoint; leave out {asked_for[0]}")
+    if not names:
+        raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
+    if not from_predictions.is_file():
+        raise RequestError(f"{from_predictions}: predictions: no such file")
+
+
 def render_missing(rows: "Sequence[Benchmark]", store: "Store", quiet: bool) -> None:
     """Renders synthetic splits that the benchmarks need and the store lacks; prints to stderr if quiet."""
     import sys

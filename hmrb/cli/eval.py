@@ -218,8 +218,8 @@ def eval_(
     precisions: dict[str, EvalPrecision] = {name: name for name in get_args(EvalPrecision)}
     store, network_precision = Store.default(), find("precision", precision, precisions)
     asked_for = tuple(str(word) for word in (checkpoint, *others) if word is not None)
-    _check_request(asked_for, from_predictions, names, out)
-    rows = benches.chosen(names, asked, store, protocol) if names else []
+    rows = benches.chosen(names, asked, store, protocol) if names else []  # names are checked before files
+    benches.check_request(asked_for, from_predictions, names, out)
 
     from hmrb.run import EvalOptions  # torch, which takes seconds
 
@@ -258,27 +258,6 @@ def eval_(
     check_slurm()
     scoring.prepare()
     submit([scoring.command(processes)], submission, scoring.folder_of(paths[0]).absolute() / "slurm", follow)
-
-
-def _check_request(
-    asked_for: Sequence[str], from_predictions: Path | None, names: Sequence[str], out: Path | None
-) -> None:
-    """Raises RequestError for checkpoints and files that are not there, and for options that contradict each other."""
-    from hmrb.errors import RequestError
-    from hmrb.models.words import check_word
-
-    if from_predictions is None:
-        if out and len(asked_for) > 1:
-            raise RequestError("--out takes one checkpoint; the results of several go to the folder of each")
-        for word in asked_for:
-            check_word(word)
-        return
-    if asked_for:
-        raise RequestError(f"--from-predictions scores one file and no checkpoint; leave out {asked_for[0]}")
-    if not names:
-        raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
-    if not from_predictions.is_file():
-        raise RequestError(f"{from_predictions}: predictions: no such file")
 
 
 def _print_json(records: "Sequence[Record]") -> None:

@@ -48,7 +48,8 @@ def list_specs(
     paths = visible(folder.rglob("*.yaml"))
     if not paths:
         raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
-    rows = [_row(folder, path, load_experiment(path)) for path in paths]
+    experiments = {str(path.relative_to(folder)): load_experiment(path) for path in paths}
+    rows = [_row(folder, folder / name, experiment) for name, experiment in experiments.items()]
     known = {"study": {r["study"] for r in rows}, "backbone": {r["backbone"] for r in rows}}
     known["dataset"] = {name for row in rows for name in row["mix"]}
     for kind, value in (("study", study), ("backbone", backbone), ("dataset", dataset)):
@@ -56,14 +57,14 @@ def list_specs(
             value = _known(kind, (spoken(value) or value) if kind == "dataset" else value, known[kind])
             rows = [row for row in rows if (value in row["mix"] if kind == "dataset" else value == row[kind])]
     if here:
-        rows = [row for row in rows if _is_ready(load_experiment(folder / row["path"]))]
+        rows = [row for row in rows if _is_ready(experiments[row["path"]])]
     if copy:
         _copy([Path(row["path"]) for row in rows], folder, copy)
     elif hashes:
         from hmrb.check import resolve
 
         for row in rows:
-            typer.echo(f"{resolve(load_experiment(folder / row['path'])).sha()}  {row['path']}")
+            typer.echo(f"{resolve(experiments[row['path']]).sha()}  {row['path']}")
     elif json_:
         import json
 

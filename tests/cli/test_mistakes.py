@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from mistakes import MISTAKES, PAGE, ROOT, Mistake, words_of
+from mistakes import MISTAKES, PAGE, ROOT, TIMM, Mistake, words_of
 
 QUICK_S = 1.0  # of CPU: paths and names are checked within it
 LOADED = 2  # times as much on a machine that does other things too
@@ -26,11 +26,9 @@ def told() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[mistake.words for mistake in MISTAKES])
-def test_a_mistake_is_answered_at_once_and_with_the_remedy(number: int, told: dict[str, Any]) -> None:
-    mistake: Mistake = MISTAKES[number]
-    words, code, text, seconds, has_torch = told["answers"][number]
-    assert words == mistake.words
+@pytest.mark.parametrize("mistake", [one for one in MISTAKES if one.torch != TIMM], ids=lambda one: one.words)
+def test_a_mistake_is_answered_at_once_and_with_the_remedy(mistake: Mistake, told: dict[str, Any]) -> None:
+    code, text, seconds, has_torch = next(found for words, *found in told["answers"] if words == mistake.words)
     assert code == mistake.code, text
     assert mistake.said in text
     assert "Traceback" not in text
