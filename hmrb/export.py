@@ -4,6 +4,7 @@ The input is `image`, normalised RGB crops; a file's metadata says how to make t
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +168,12 @@ def _program(model: Exported, px: int) -> Any:
 
 def _as_program(model: Exported, px: int, names: tuple[str, ...], metadata: dict[str, str], draft: Path) -> Predict:
     torch.export.save(_program(model, px), draft, extra_files={"hmrb.json": json.dumps(metadata)})
-    loaded: Predict = torch.export.load(draft).module()
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # torch logs the traceback of a file that it cannot read
+    try:
+        loaded: Predict = torch.export.load(draft).module()
+    finally:
+        logging.disable(before)
     return loaded
 
 
