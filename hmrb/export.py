@@ -3,8 +3,8 @@
 The input is `image`, normalised RGB crops; a file's metadata says how to make them, and where the weights are from.
 """
 
+import io
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +168,8 @@ def _program(model: Exported, px: int) -> Any:
 
 def _as_program(model: Exported, px: int, names: tuple[str, ...], metadata: dict[str, str], draft: Path) -> Predict:
     torch.export.save(_program(model, px), draft, extra_files={"hmrb.json": json.dumps(metadata)})
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # torch logs the traceback of a file that it cannot read
-    try:
-        loaded: Predict = torch.export.load(draft).module()
-    finally:
-        logging.disable(before)
+    content = io.BytesIO(draft.read_bytes())  # of a file that it cannot read, torch logs a traceback, not the reason
+    loaded: Predict = torch.export.load(content).module()
     return loaded
 
 
