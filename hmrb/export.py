@@ -3,6 +3,7 @@
 The input is `image`, normalised RGB crops; a file's metadata says how to make them, and where the weights are from.
 """
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _program(model: Exported, px: int) -> Any:
 
 def _as_program(model: Exported, px: int, names: tuple[str, ...], metadata: dict[str, str], draft: Path) -> Predict:
     torch.export.save(_program(model, px), draft, extra_files={"hmrb.json": json.dumps(metadata)})
-    loaded: Predict = torch.export.load(draft).module()
+    content = io.BytesIO(draft.read_bytes())  # of a file that it cannot read, torch logs a traceback, not the reason
+    loaded: Predict = torch.export.load(content).module()
     return loaded
 
 

@@ -38,6 +38,8 @@ class Trial:
         for kind, ways in WAYS.items():
             of_file: dict[str, list[int]] = {}
             for at, path in enumerate(self.whole.paths(kind), 1):
+                if os.path.relpath(path, self._folder).startswith(self.scenario.spared):
+                    continue
                 of_file.setdefault(re.sub(r"\d+|tmp\w+|part-\w+", "N", path), []).append(at)
             for group in of_file.values():
                 for at in sorted({group[0], group[len(group) // 2], group[-1]}):

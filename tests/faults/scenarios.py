@@ -12,6 +12,7 @@ import torch
 import yaml
 from conftest import tiny_tree, write_tiny_store
 from machine import Machine
+from predict.photos import jpeg, noise, untrained
 from raw import leeds
 
 from hmrb.models.hmr import build_model
@@ -31,6 +32,8 @@ class Scenario:
     prepare: Callable[[Path, Machine], None]
     may_lack: tuple[str, ...] = ()
     """Names, from the folder's top, of files that a run may end well without, or that differ after a resumed run."""
+    spared: str = "\0"
+    """The start of the names of files that are not struck."""
 
 
 def left_by(folder: Path, scenario: Scenario) -> dict[str, Any]:
@@ -51,7 +54,8 @@ def content(path: Path) -> Any:
         if path.name == ".lock":
             return None
         if path.suffix == ".json":
-            return _steady(json.loads(data) | {"sha": ""})  # a record's sha is of its date, too
+            # A record's sha is of its date, too; a prediction's plan gets its account at the end.
+            return _steady(json.loads(data) | {"sha": "", "account": None})
         if path.suffix == ".jsonl":
             lines = [json.loads(line) for line in data.decode().splitlines()]
             return [_steady(line) for line in lines if "knobs" not in line]  # each start writes its own
@@ -114,11 +118,30 @@ def _theirs(folder: Path, machine: Machine) -> None:
     torch.save({"state_dict": state}, folder / "theirs.pth")
 
 
+def _photos(folder: Path, machine: Machine) -> None:
+    """A checkpoint and two photos."""
+    write_tiny_store(folder / "home")
+    untrained(folder / "model.pt", **SMALL)
+    (folder / "photos").mkdir()
+    for number in range(2):
+        (folder / "photos" / f"{number}.jpg").write_bytes(jpeg(noise(40 + number, 60, seed=number)))
+
+
+def _models(folder: Path, machine: Machine) -> None:
+    """A store with a file that no published model has the name of: it is told by its hash."""
+    (folder / "home" / "models").mkdir(parents=True)
+    (folder / "home" / "models" / "a.pth").write_bytes(bytes(1000))
+
+
 CONVERT = ("convert-data", "lsp", "--raw", "raw", "--workers", "1")
 TRAIN = ("train", "tiny.yaml", "--out", "run")
 EVAL = ("eval", "run/best.pt", "--bench", "synthetic", "--out", "out")
 IMPORT = ("import-checkpoint", "theirs.pth", "-o", "ours.pt")
 REPORT = ("report", "out", "--overview")
+PREDICT = ("predict", "model.pt", "photos", "-o", "out", "--whole", "--device", "cpu", "--mesh", "glb")
+EXPORT = ("export", "model.pt", "ours.pt2")
+MODELS = ("list-models", "--json")
+SMALL = {"model": tiny_tree()["model"] | {"head": {"name": "direct", "steps": 1, "hidden": 8, "dropout": 0}}}
 ROWS = (
     Scenario("convert", CONVERT, CONVERT, _raw),
     # last.1.pt is of an earlier step when a checkpoint could not be written.
@@ -126,5 +149,10 @@ ROWS = (
     Scenario("eval", EVAL, EVAL, _trained),
     Scenario("import", IMPORT, IMPORT, _theirs),
     Scenario("report", REPORT, REPORT, _scored),
+    # A photo that cannot be read is left out and told, and the others are done: the next run has nothing to do.
+    # What is left of the parts of a prediction harms nothing.
+    Scenario("predict", PREDICT, PREDICT, _photos, ("out/parts",), spared="photos/"),
+    Scenario("export", EXPORT, EXPORT, _photos, ("ours.pt2",)),  # a zip with times
+    Scenario("models", MODELS, MODELS, _models),
 )
 SCENARIOS = {row.name: row for row in ROWS}

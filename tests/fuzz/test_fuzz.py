@@ -32,9 +32,9 @@ KINDS: dict[str, tuple[int, Changing, Running]] = {
     "raw tree": (14, of_data.change_tree, of_data.run_tree),
     "picture": (14, of_data.change_picture, of_data.run_picture),
     "record": (14, of_models.change_record, of_models.run_record),
-    "predict": (14, of_predict.change_predict, of_predict.run_predict),
-    "export": (3, of_predict.change_export, of_predict.run_export),
-    "models": (6, of_predict.change_models, of_predict.run_models),
+    "predict": (8, of_predict.change_predict, of_predict.run_predict),
+    "export": (1, of_predict.change_export, of_predict.run_export),
+    "models": (3, of_predict.change_models, of_predict.run_models),
 }
 WHOLE: dict[str, Callable[[Seeds, Path], object]] = {
     "shard": lambda seeds, given: shutil.copy(seeds.converted, given),
