@@ -3,7 +3,6 @@
 import importlib
 import os
 import platform
-import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hmrb import system
 from hmrb.data.checksums import is_verified
 from hmrb.data.shard import Shard
 from hmrb.errors import Need, RequestError, RunError
@@ -111,14 +111,17 @@ def _gpus() -> Iterator[Fact]:
 
 
 def _machine(store: Store, folder: Path) -> Iterator[Fact]:
-    cores, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    cores, all_cores = system.cores(), os.cpu_count() or 1
     yield Fact("machine", "cores", str(cores) if cores == all_cores else f"{cores} of {all_cores}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Fact("machine", "memory", f"{memory / GIB:.1f} GiB")
-    yield _space("/dev/shm", Path("/dev/shm"), LITTLE_SHM, "--set data.workers=0, or docker run --shm-size=8g")
+    memory = system.memory_bytes()
+    yield Fact("machine", "memory", f"{memory / GIB:.1f} GiB" if memory else "unknown")
+    if (shared := system.SHARED_MEMORY).exists():
+        yield _space(str(shared), shared, LITTLE_SHM, "--set data.workers=0, or docker run --shm-size=8g")
     yield _space("runs", folder, LITTLE_DISK, "free space, or --out on another disk")
     yield _space("store", store.root, LITTLE_DISK, "free space, or set HMRB_HOME to another disk")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if (limits := system.open_files()) is None:
+        return
+    soft, hard = limits
     state: State = "missing" if soft < FEW_FILES else "ok"
     yield Fact("machine", "open files", f"{soft}, at most {hard}", state, f"ulimit -n {hard}" if state != "ok" else "")
 

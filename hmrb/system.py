@@ -18,11 +18,13 @@ from typing import IO, Any
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = resource = None  # type: ignore[assignment]
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+SHARED_MEMORY = Path("/dev/shm")  # of Linux: batches go through it from the loading processes
 NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """For os.open: a pipe without a writer does not wait; on Windows, which has no such pipes, bytes stay as they are."""
 
@@ -51,6 +53,19 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory; None where nothing tells."""
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def open_files() -> tuple[int, int] | None:
+    """How many files a process may open, and how many it may ask for; None where there is no such limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE) if resource is not None else None
 
 
 def worker_context(preload: Sequence[str]) -> BaseContext:

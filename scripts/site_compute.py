@@ -12,7 +12,7 @@ from typing import Any
 
 from hmrb.cli.shipped import shipped_specs
 from hmrb.data.convert.catalogue import DATASETS
-from hmrb.spec import Experiment, ModelSpec, load_experiment
+from hmrb.spec import Experiment, HeadSpec, ModelSpec, SpecModel, load_experiment
 
 COUNTS = Path(__file__).parents[1] / "docs" / "compute.json"
 PASSES = 3  # as in hmrb/training/utilisation.py
@@ -28,8 +28,16 @@ PICTURE_BYTES, LABEL_BYTES = 82e3, 2006.0  # measured and counted: docs/scale.md
 
 def model_key(model: ModelSpec) -> str:
     """What the counts of a model depend on, in words."""
-    head = f"{model.head.name} {model.head.steps} x {model.head.hidden}"
-    return f"{model.backbone}, {model.features}, {model.image_px} px, {head}"
+    head = model.head
+    of_head = f"{head.name} {head.steps} x {head.hidden}" if isinstance(head, HeadSpec) else _in_words(head)
+    side = f"{model.image_px} px" if model.crop == "square" else f"{model.crop} {model.image_px} px"
+    return f"{model.backbone}, {model.features}, {side}, {of_head}"
+
+
+def _in_words(head: SpecModel) -> str:
+    """The name and the numbers of a head that is no regressor."""
+    facts = head.model_dump()
+    return " ".join([facts.pop("name"), *(f"{key} {value}" for key, value in facts.items() if value != "none")])
 
 
 @cache
@@ -54,7 +62,7 @@ def _kept(model: ModelSpec, batch: int) -> int:
     """Bytes of the maps that a training pass of the backbone keeps, in fp32; each once, without the weights."""
     import torch
 
-    from hmrb.models.backbones import build_backbone
+    from hmrb.models.backbones import build_backbone, seen_columns
 
     found: dict[int, torch.UntypedStorage] = {}  # holds them, so that no address is used twice
 
@@ -68,7 +76,7 @@ def _kept(model: ModelSpec, batch: int) -> int:
         backbone = build_backbone(model)[0].train()
         image = torch.zeros(batch, 3, model.image_px, model.image_px)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        features = backbone(image)
+        features = backbone(image[..., seen_columns(model)])
     del features
     return sum(storage.nbytes() for storage in found.values())
 

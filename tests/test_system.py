@@ -112,6 +112,14 @@ def test_cores_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     assert system.cores() == 1
 
 
+def test_facts_that_no_system_call_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (system.memory_bytes() or 0) > 1 << 28
+    assert system.open_files() is not None
+    monkeypatch.delattr(os, "sysconf_names")
+    monkeypatch.setattr(system, "resource", None)
+    assert (system.memory_bytes(), system.open_files()) == (None, None)
+
+
 def test_workers_start_on_their_own_without_forkserver(monkeypatch: pytest.MonkeyPatch) -> None:
     assert system.worker_context([]).get_start_method() == "forkserver"
     monkeypatch.setattr(system.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
