@@ -21,7 +21,7 @@ EPS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class VitSize:
     """Channels, blocks and heads of attention."""
 
     width: int
@@ -30,10 +30,10 @@ class Size:
 
 
 SIZES = {
-    "vitpose_s": Size(384, 12, 12),
-    "vitpose_b": Size(768, 12, 12),
-    "vitpose_l": Size(1024, 24, 16),
-    "vitpose_h": Size(1280, 32, 16),
+    "vitpose_s": VitSize(384, 12, 12),
+    "vitpose_b": VitSize(768, 12, 12),
+    "vitpose_l": VitSize(1024, 24, 16),
+    "vitpose_h": VitSize(1280, 32, 16),
 }
 
 
@@ -42,7 +42,7 @@ class ViTPose(nn.Module):
 
     pretrained_cfg: dict[str, Any] = {"classifier": ()}
 
-    def __init__(self, size: Size, height: int, width: int, drop_path: float = 0.0) -> None:
+    def __init__(self, size: VitSize, height: int, width: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.cells = tuple((side + 2 * PADDING - PATCH) // PATCH + 1 for side in (height, width))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, size.width, PATCH, stride=PATCH, padding=PADDING)})
