@@ -192,9 +192,7 @@ def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         poses, betas = (np.asarray(table[key], np.float32) for key in ("new_poses", "betas"))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(
-            f"{path}: new_poses and betas are not arrays of numbers ({error!r})"
-        ) from None
+        raise RunError(f"{path}: new_poses and betas are not arrays of numbers ({error!r})") from None
     if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
         expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
         raise RunError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")
