@@ -176,10 +176,9 @@ def compressed(image: Pixels, quality: int) -> Pixels:
 def _streaks(image: Pixels, rng: Generator) -> tuple[int, Int[np.ndarray, "N 2"]]:
     """How far streaks lean in pixels, and where they begin (x, y); they can begin and end outside the crop."""
     height, width = image.shape[:2]
-    wide, tall = width + 2 * STREAK_LEAN_PX, height + STREAK_PX
-    starts = rng.integers(
-        (-STREAK_LEAN_PX, -STREAK_PX), (wide - STREAK_LEAN_PX, height), (wide * tall // STREAK_AREA_PX, 2)
-    )
+    low, high = (-STREAK_LEAN_PX, -STREAK_PX), (width + STREAK_LEAN_PX, height)
+    count = round((high[0] - low[0]) * (high[1] - low[1]) / STREAK_AREA_PX)
+    starts = rng.integers(low, high, (count, 2))
     return int(rng.integers(-STREAK_LEAN_PX, STREAK_LEAN_PX, endpoint=True)), starts
 
 
@@ -198,7 +197,7 @@ def motion_blurred(image: Pixels, length_px: float, angle: float) -> Pixels:
 def motion_kernel(length_px: float, angle: float) -> Float32[np.ndarray, "k k"]:
     """Weights of a line through the middle; each of its points is shared by the four pixels around it."""
     reach = math.ceil(length_px / 2) + 1
-    steps = np.linspace(-0.5, 0.5, 8 * reach + 1) * length_px
+    steps = ((np.arange(8 * reach) + 0.5) / (8 * reach) - 0.5) * length_px
     points = reach + steps[:, None] * np.array([math.sin(angle), math.cos(angle)])
     whole = np.floor(points).astype(int)
     (up, left), (down, right) = (whole + 1 - points).T, (points - whole).T
