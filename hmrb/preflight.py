@@ -129,7 +129,8 @@ def needed_region(experiment: Experiment, name: str) -> NeededRegion:
     """What the augmentations of a dataset need. Shrinking as far as the study's needs no more pixels than a region has.
 
     A region for n px holds crops of n px of a square shrunk by 0.75, the least of the study's `rotate_scale`. Its
-    `random_crop` shrinks it further, by 0.6; as in the study, those crops are enlarged.
+    `random_crop` shrinks it further, by 0.6; as in the study, those crops are enlarged. So are those of `extreme_crop`,
+    whose squares are inside the person's: it needs nothing more.
     """
     grown, shrunk, cropped, turned = 1.0, 1.0, 1.0, 0.0
     for op in experiment.data.augment:

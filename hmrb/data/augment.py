@@ -16,6 +16,8 @@ from jaxtyping import UInt8
 from numpy.random import Generator
 from pydantic import Field
 
+from hmrb.data.corrupt import degrade, recolour
+from hmrb.data.extreme_crop import extreme_crop
 from hmrb.data.occlude import (
     Range,
     Share,
@@ -204,6 +206,7 @@ def augmenter(ops: Sequence[Op], dataset: str) -> Augmenter:
 BEFORE_WARP: tuple[Callable[..., View], ...] = (
     channel_noise,
     random_crop,
+    extreme_crop,
     flip,
     rotate_scale,
     photometric_distortion,
@@ -212,5 +215,14 @@ BEFORE_WARP: tuple[Callable[..., View], ...] = (
     occlude,
     occlude_keypoints,
 )
-AFTER_WARP: tuple[Callable[..., View], ...] = (coarse_dropout, grid_dropout, soft_erase, self_mix, blur, pixel_noise)
+AFTER_WARP: tuple[Callable[..., View], ...] = (
+    coarse_dropout,
+    grid_dropout,
+    soft_erase,
+    self_mix,
+    blur,
+    pixel_noise,
+    degrade,
+    recolour,
+)
 AUGMENTS: dict[str, Callable[..., View]] = {op.__name__: op for op in BEFORE_WARP + AFTER_WARP}

@@ -20,7 +20,8 @@ from hmrb.data.warp import exposed, pixels
 from hmrb.records import View
 
 
-def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+def ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    """Limits whose lower one comes first, of arguments. Raises ValueError otherwise."""
     if limits[0] > limits[1]:
         raise ValueError(f"the lower limit {limits[0]:g} is above the upper limit {limits[1]:g}")
     return limits
@@ -29,10 +30,10 @@ def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
 Share = Annotated[float, Field(ge=0, le=1)]
 Aspect = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Range = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(_ascending)]
-Shares = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
-Counts = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
-Units = Annotated[tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]], AfterValidator(_ascending)]
+Range = Annotated[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], AfterValidator(ascending)]
+Shares = Annotated[tuple[Share, Share], AfterValidator(ascending)]
+Counts = Annotated[tuple[Count, Count], AfterValidator(ascending)]
+Units = Annotated[tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]], AfterValidator(ascending)]
 Occluders = Literal["procedural", "pascal"]
 Pixels = UInt8[np.ndarray, "H W 3"]
 

@@ -11,7 +11,7 @@ from numpy.random import default_rng
 
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
 from hmrb.data.warp import exposed
-from hmrb.lookup import find
+from hmrb.lookup import bind, find
 from hmrb.records import View
 from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
 from hmrb.spec import Op
@@ -36,8 +36,13 @@ class Column:
 
 
 def each_alone(ops: Sequence[Op]) -> list[Column]:
-    """The plain crop, then each augmentation with probability 1, applied to all datasets."""
-    return [Column("plain", "no augmentation"), *(Column(op.name, _note(op), (_forced(op),)) for op in ops)]
+    """The plain crop, then each augmentation with probability 1, applied to all datasets; each of its kinds alone."""
+    columns = [Column("plain", "no augmentation")]
+    for op in ops:
+        kinds = _kinds(op)
+        columns += [Column(f"{op.name}: {kind}", _note(op), (_forced(op, kinds={kind: 1}),)) for kind in kinds]
+        columns += [] if kinds else [Column(op.name, _note(op), (_forced(op),))]
+    return columns
 
 
 def draw_sheet(people: Sequence[tuple[str, View]], columns: Sequence[Column], crop_px: int, seed: int) -> Picture:
@@ -53,10 +58,16 @@ def draw_sheet(people: Sequence[tuple[str, View]], columns: Sequence[Column], cr
     return np.asarray(cv2.copyMakeBorder(sheet, GAP_PX, 0, GAP_PX, 0, cv2.BORDER_CONSTANT, value=PAPER))
 
 
-def _forced(op: Op) -> Op:
-    """The augmentation with probability 1, for all datasets."""
+def _kinds(op: Op) -> list[str]:
+    """What the augmentation draws one of, as the spec has it; empty if it does one thing."""
+    kinds = bind("augmentation", find("augmentation", op.name, AUGMENTS), op.args).get("kinds", {})
+    return [kind for kind, weight in kinds.items() if weight]
+
+
+def _forced(op: Op, **args: object) -> Op:
+    """The augmentation with probability 1, for all datasets, and with these arguments."""
     takes_p = "p" in inspect.signature(find("augmentation", op.name, AUGMENTS)).parameters
-    return op.model_copy(update={"args": op.args | ({"p": 1.0} if takes_p else {}), "only": ()})
+    return op.model_copy(update={"args": op.args | ({"p": 1.0} if takes_p else {}) | args, "only": ()})
 
 
 def _note(op: Op) -> str:

@@ -160,7 +160,7 @@ def test_noise_in_the_pixels_equals_the_study() -> None:
     assert (out.gain == 1).all()
 
 
-MOVING = ("channel_noise", "random_crop", "flip", "rotate_scale")
+MOVING = ("channel_noise", "random_crop", "extreme_crop", "flip", "rotate_scale")
 HIDING = tuple(name for name in AUGMENTS if name not in (*MOVING, "photometric_distortion"))
 
 

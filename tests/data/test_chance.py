@@ -7,6 +7,7 @@ Smirnov: 2 exp(-2 * 2.7**2)).
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,9 +19,11 @@ import numpy as np
 import pytest
 from conftest import view
 
-from hmrb.data import augment, occlude
+from hmrb.data import occlude
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, BEFORE_WARP
+from hmrb.data.extreme_crop import PARTS, drawn_part
 from hmrb.records import View
+from hmrb.skeleton import SKELETONS
 
 Values = Sequence[float] | np.ndarray
 Cdf = Callable[[np.ndarray], np.ndarray]
@@ -319,6 +322,80 @@ def pixel_noise(draws: list[Draw], start: View) -> None:
     independent(*values.T[:4])
 
 
+def everywhere(waist: bool = False) -> View:
+    """A person with all points labelled, or those above the hips, no two parts of whom have one box."""
+    start = joints_at(*np.random.default_rng(3).uniform(140, 240, (54, 2)).tolist())
+    if waist:
+        hidden = [row for row, name in enumerate(SKELETONS["smpl54"].joints) if name.endswith(("knee", "ankle"))]
+        start.keypoints2d[hidden, 2] = 0
+    return start
+
+
+def part_drawn(chances: Mapping[str, float], level: int) -> Callable[[list[Draw], View], None]:
+    """How often each part is drawn, and that each has a square of its own."""
+
+    def check(draws: list[Draw], start: View) -> None:
+        calls = [args for draw in draws for args in draw.of("drawn_part")]
+        rate([bool(draw.calls) for draw in draws], 0.6)
+        assert {args[1] for args in calls} == {level}
+        uniform([args[2] for args in calls], 0, 1)
+        parts = np.array([drawn_part(*args) for args in calls])
+        for part in PARTS:
+            rate(parts == part, chances.get(part, 0))
+        moved = {(*draw.view.center.tolist(), draw.view.side) for draw in draws if draw.calls}
+        assert len(moved) == len(chances)
+
+    return check
+
+
+def kinds_drawn(weights: Mapping[str, float], draws: list[Draw]) -> dict[str, np.ndarray]:
+    """What each watched function was called with, after the picture; how often each was."""
+    rate([len(draw.calls) == 1 for draw in draws], 0.6)
+    calls = [draw.calls[0] for draw in draws if draw.calls]
+    for name, weight in weights.items():
+        rate([called == name for called, _ in calls], weight / sum(weights.values()))
+    return {name: np.array([args[1:] for called, args in calls if called == name], object).T for name in weights}
+
+
+def degrade(draws: list[Draw], start: View) -> None:
+    found = kinds_drawn(DEGRADED, draws)
+    uniform(found["downscaled"][0], 0.3, 0.7)
+    whole(found["compressed"][0].astype(int), 10, 40)
+    uniform(found["motion_blurred"][0], 4, 9)
+    uniform(found["motion_blurred"][1], 0, math.pi)
+    independent(*found["motion_blurred"])
+    whole((found["box_blurred"][0].astype(int) - 5) / 2, 0, 4)  # 5, 7, ... 13
+    uniform(found["snowed_on"][0], 50, 90)
+    leans, starts = found["rained_on"]
+    whole(leans.astype(int), -10, 10)
+    x, y = np.concatenate(list(starts)).T
+    whole(x, -10, 29)
+    whole(y, -20, 19)
+    independent(x, y)
+
+
+def recolour(draws: list[Draw], start: View) -> None:
+    found = kinds_drawn(RECOLOURED, draws)
+    uniform(found["equalised_locally"][0], 2, 5)
+    uniform(found["contrasted"][0], 0.6, 1.4)
+    uniform(found["contrasted"][1], -0.1 * 255, 0.1 * 255)
+    independent(*found["contrasted"])
+    factors = np.array([one.ravel() for one in found["multiplied"][0]])
+    uniform(factors[:, :5].ravel(), 0.8, 1.1)
+    independent(*factors.T[:5])
+    for values, most in zip(found["hsv_shifted"], (10, 15, 25), strict=True):
+        whole(values.astype(int), -most, most)
+    independent(*found["hsv_shifted"])
+    whole(found["posterised"][0].astype(int), 2, 6)
+    uniform(found["gamma_corrected"][0], 0.5, 3)
+
+
+DEGRADED = {"downscaled": 1, "compressed": 2, "rained_on": 1, "motion_blurred": 2, "box_blurred": 1, "snowed_on": 1}
+RECOLOURED = {
+    "equalised_locally": 1, "greyed": 1, "contrasted": 2, "multiplied": 1, "hsv_shifted": 2, "posterised": 1,
+    "gamma_corrected": 1, "equalised": 0,
+}  # fmt: skip
+OF_WHOLE_1 = dict.fromkeys(PARTS, 0.1) | {"to_the_hips": 0.2}
 ERASE = {"p": 0.6, "area": (0.1, 0.2), "aspect": 0.5}
 MIX = {"p": 0.6, "area": (0.05, 0.2), "aspect": 0.5}
 PASTE = {"p": 0.6, "occluders": "procedural", "count": (2, 5), "scale": (0.3, 0.9)}
@@ -347,6 +424,36 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
     "grid_dropout": (Statement({"p": 0.6, "unit_px": (8, 23), "ratio": 0.25}, grid_dropout, white, draws=1200),),
     "blur": (Statement({"p": 0.6, "sigma_px": (0.5, 2.5)}, blur, small, ("GaussianBlur",)),),
     "pixel_noise": (Statement({"p": 0.6, "levels": (5, 15)}, pixel_noise, small),),
+    "extreme_crop": (
+        Statement({"p": 0.6, "level": 1}, part_drawn(OF_WHOLE_1, 1), everywhere, ("drawn_part",)),
+        Statement(
+            {"p": 0.6, "level": 0}, part_drawn({"to_the_shoulders": 0.9, "head": 0.1}, 0),
+            lambda: everywhere(waist=True), ("drawn_part",),
+        ),
+    ),
+    "degrade": (
+        Statement(
+            {
+                "p": 0.6, "downscale": (0.3, 0.7), "jpeg_quality": (10, 40), "motion_px": (4, 9), "blur_px": (5, 13),
+                "snow_below": (50, 90),
+                "kinds": {"downscale": 1, "jpeg": 2, "rain": 1, "motion_blur": 2, "blur": 1, "snow": 1},
+            },
+            degrade, small, tuple(DEGRADED), tuple(DEGRADED),
+        ),
+    ),
+    "recolour": (
+        Statement(
+            {
+                "p": 0.6, "clahe_limit": (2, 5), "brightness": 0.1, "contrast": 0.4, "noise": (0.8, 1.1), "hue": 10,
+                "saturation": 15, "value": 25, "bits": (2, 6), "gamma": (0.5, 3),
+                "kinds": {
+                    "clahe": 1, "grey": 1, "brightness_contrast": 2, "noise": 1, "hue_saturation": 2, "posterise": 1,
+                    "gamma": 1, "equalise": 0,
+                },
+            },
+            recolour, small, tuple(RECOLOURED), tuple(RECOLOURED),
+        ),
+    ),
     "occlude": (Statement(PASTE, occluded, white, **PASTING),),
     "occlude_keypoints": (
         Statement({**PASTE, "spread": 0.05}, occluded_joint, lambda: joints_at((200, 200)), **PASTING),
@@ -360,7 +467,7 @@ STATEMENTS: dict[str, tuple[Statement, ...]] = {
 
 def drawn(name: str, statement: Statement, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Draw], View]:
     function, start, draws = AUGMENTS[name], statement.start(), []
-    home = augment if function.__module__ == augment.__name__ else occlude
+    home = sys.modules[function.__module__]
     for watched in statement.watched:
         place = cv2 if hasattr(cv2, watched) else home
         run = None if watched in statement.replaced else getattr(place, watched)
@@ -397,7 +504,7 @@ def test_every_augmentation_has_a_statement_about_every_argument() -> None:
         assert {argument for statement in statements for argument in statement.args} == asked, name
 
 
-# Of the study's configs/augmentation; occluders are the ones that need no download. The last two are not of the study.
+# Of the study's configs/augmentation; occluders are the ones that need no download. The last five are not of the study.
 DEFAULTS = {
     "channel_noise": {"factor": 0.4},
     "flip": {"p": 0.5},
@@ -418,6 +525,20 @@ DEFAULTS = {
     },
     "blur": {"p": 0.5, "sigma_px": (0.0, 2.0)},
     "pixel_noise": {"p": 0.5, "levels": (0.0, 12.0)},
+    "extreme_crop": {"p": 0.1, "level": 1},
+    "degrade": {
+        "p": 0.3, "downscale": (0.5, 0.9), "jpeg_quality": (20, 100), "motion_px": (3.0, 15.0), "blur_px": (3, 9),
+        "snow_below": (110.5, 136.0),
+        "kinds": {"downscale": 0.1, "jpeg": 0.1, "rain": 0.1, "motion_blur": 0.2, "blur": 0.1, "snow": 0.5},
+    },
+    "recolour": {
+        "p": 0.3, "clahe_limit": (1.0, 11.0), "brightness": 0.2, "contrast": 0.2, "noise": (0.5, 1.5), "hue": 20,
+        "saturation": 30, "value": 20, "bits": (4, 4), "gamma": (0.8, 2.0),
+        "kinds": {
+            "clahe": 0.2, "grey": 0.2, "brightness_contrast": 0.2, "noise": 0.2, "hue_saturation": 0.2,
+            "posterise": 0.1, "gamma": 0.1, "equalise": 0.1,
+        },
+    },
 }  # fmt: skip
 
 
