@@ -125,7 +125,7 @@ def read(raw: Raw, clip: H36MClip) -> Iterator[Photo]:
             keypoints3d=with_confidence(points[frame]),
             has_body=has_body,
             columns={"sequence": f"{clip.subject} {clip.file}", "action": clip.kind},
-            extra={"camera": np.array(clip.intrinsics, np.float32)},
+            camera=np.array(clip.intrinsics, np.float32),
         )
         if mosh is not None and has_body:
             person = replace(person, pose=_upright(mosh[0][frame // EVERY]), betas=mosh[1])
@@ -192,9 +192,7 @@ def _mosh(raw: Raw, clip: H36MClip) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         poses, betas = (np.asarray(table[key], np.float32) for key in ("new_poses", "betas"))
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(
-            f"{path}: new_poses and betas are not arrays of numbers ({error!r})"
-        ) from None
+        raise RunError(f"{path}: new_poses and betas are not arrays of numbers ({error!r})") from None
     if poses.ndim != 2 or poses.shape[1] != SMPL_KIND.pose_numbers or betas.size < SMPL_KIND.num_betas:
         expected = f"(frames, {SMPL_KIND.pose_numbers}) and ({SMPL_KIND.num_betas},)"
         raise RunError(f"{path}: new_poses has shape {poses.shape} and betas {betas.shape}, expected {expected}")
@@ -258,6 +256,8 @@ CONVERTERS = (
             "MoSh has one pose per fifth frame; only files named _aligned are in the camera frame",
             "MoSh's translation is not read and is zero; clips without MoSh have no body",
             "bounding boxes are the boxes of the masks, scaled by 0.9",
+            "2D joints and images are distorted by the lens, a few pixels at the image's edge; the intrinsics are"
+            " without it",
         ),
         study="if there is MoSh, clips without it are left out",
         benchmarks=("test_p1", "test_p2"),
