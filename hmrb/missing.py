@@ -97,6 +97,8 @@ def shard_command(name: str) -> str:
     row = DATASETS.get(name)
     if is_own(name):
         return f"hmrb convert-data coco-json --file FILE --images DIR --as {name}"
+    if row and row.packed:
+        return row.packed_command
     return f"hmrb convert-data {name}" + (" --raw DIR" if row and row.homepage else "")
 
 

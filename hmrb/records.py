@@ -41,6 +41,8 @@ class Person:
     around it. The root rotation in `pose` and the translation `transl` are in the camera frame. Arrays of keypoints
     without rows mean that the dataset has no such labels. `columns` are named values by which results can be grouped
     (sequence, activity, occlusion). `extra` holds labels for other body models under their own names (`smplx/betas`).
+    `camera` holds the photo's intrinsics fx, fy, cx, cy in the pixels of the labels, zeros where this person's are
+    unknown; None for a dataset without any. A shard stores it as `extra/camera`.
     """
 
     box: Float[np.ndarray, "4"]
@@ -53,6 +55,7 @@ class Person:
     gender: str = "neutral"
     columns: Mapping[str, float | str] = field(default_factory=dict)
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    camera: Float[np.ndarray, "4"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class Sample(Person):
     """One person as stored in a shard, with the encoded image.
 
     The image is a part of a photo of size `photo_px` (width, height). Pixel x of the image is the photo's pixel
-    (x + 0.5) / origin[2] - 0.5 + origin[0]; y likewise, with origin[1].
+    (x + 0.5) / origin[2] - 0.5 + origin[0]; y likewise, with origin[1]. `camera` stays in pixels of the photo.
     """
 
     jpeg: bytes
@@ -74,7 +77,8 @@ class Photo:
     """One image of a dataset and the people labelled in it, in its pixels.
 
     The image is a `file`, the bytes of a file (`data`) or RGB `pixels` (a video frame). All three are empty if there is
-    no image (mocap). If `mirrored`, the labels describe the mirrored image, and packing mirrors the pixels.
+    no image (mocap). If `mirrored`, the labels, cameras included, describe the mirrored image, and packing mirrors the
+    pixels.
     `stated_px` is the image's size (width, height) as the annotations state it, if they do: another image is refused.
     `left_out` counts people that the reader leaves out, by reason.
     """

@@ -22,7 +22,7 @@ from hmrb.spec import Experiment
 ROOT = Path(__file__).parents[1]
 ROLE_TITLES = {
     "train": "Training sets", "test": "Test sets", "auxiliary": "Parts of other datasets", "embedded": "In hmrb",
-    "extra": "Further sets that a config of the study names", "own": "Your own",
+    "extra": "Further sets that a config of the study or another method names", "own": "Your own",
 }  # fmt: skip
 
 
@@ -132,6 +132,7 @@ def _card(row: Dataset) -> dict[str, str]:
         "access": row.access,
         "homepage": f"<{row.homepage}>" if row.homepage.startswith("http") else row.homepage,
         "trained on it alone": f"{published:.2f} mm PA-MPJPE on 3DPW, as the study published" if published else "",
+        "made by": f"`{row.packed_command}`" if row.packed else "",
         "note": row.note,
     }
 

@@ -60,7 +60,7 @@ def convert_data(
     file: Annotated[
         Path | None,
         typer.Option(
-            help="body: an official SMPL file. Kinds of file: the file to convert.",
+            help="body: an official SMPL file. Kinds of file: the file to convert, or a folder of packed ones.",
             show_default=False,
             rich_help_panel=OF_FILES,
         ),
@@ -203,7 +203,7 @@ def _convert_one(
     from dataclasses import replace
 
     from hmrb.cli.convert_packed import own_people, repack_file
-    from hmrb.data.convert.catalogue import dataset
+    from hmrb.data.convert.catalogue import DATASETS, dataset
     from hmrb.data.convert.conversion import Raw
     from hmrb.data.convert.from_packed import PACKED
     from hmrb.data.convert.pack import Packing
@@ -213,10 +213,11 @@ def _convert_one(
     from hmrb.errors import RequestError
     from hmrb.lookup import find
 
-    if name.replace("-", "_") in PACKED:
+    key = name.replace("-", "_")
+    if key in PACKED and not (explain and key in DATASETS):
         repack_file(name, given, split or "train", making, store)
         return
-    if name.replace("-", "_") == KIND:
+    if key == KIND:
         source = own_people(given, split or "train", making.compat)
         _make(source, source.plan(), making, None, store)
         return
@@ -224,6 +225,8 @@ def _convert_one(
     if explain:
         explain_dataset(slug)
         return
+    if command := DATASETS[slug].packed_command:
+        raise RequestError(f"{slug} is made from packed files, not from raw ones: {command}")
     source = find("dataset with a converter", slug, CONVERTERS)
     if source.makes_itself:
         preset, people, seed = synthetic

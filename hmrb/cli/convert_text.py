@@ -50,7 +50,8 @@ def explain_dataset(slug: str) -> None:
     print(for_terminal(f"download: {row.homepage} ({row.access}); {row.licence}", 2))
     source = CONVERTERS.get(slug)
     if source is None:
-        print("hmrb has no converter for it yet.")
+        packed = f"made from packed files, FILE or all in DIR: {row.packed_command}\n{for_terminal(row.note, 2)}"
+        print(packed if row.packed else "hmrb has no converter for it yet.")
         return
     print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
     print("\n".join(for_terminal(f"- {trap}", 2) for trap in source.traps))

@@ -20,6 +20,7 @@ def layout(rows: Rows, num_people: int, num_images: int) -> Callable[[str], Flat
         "jpeg/offset": Flat((num_images + 1,), (np.dtype(np.int64),)),
         "origin": Flat((num_images, 3), (np.dtype(np.float32),)),
         "photo_px": Flat((num_images, 2), (np.dtype(np.int32),)),
+        "extra/camera": Flat((num_people, 4), ("f",)),
     }
 
     def of(key: str) -> Flat | None:
@@ -27,7 +28,7 @@ def layout(rows: Rows, num_people: int, num_images: int) -> Callable[[str], Flat
             return Flat((num_people,), ("f", "i", "u", "b"))
         if key.startswith("categories/"):
             return Flat((None,), ("S",))
-        if key.startswith("extra/"):
+        if key.startswith("extra/") and key not in fixed:
             return Flat((num_people,), NUMBERS_AND_TEXT, more=True)
         return fixed.get(key)
 

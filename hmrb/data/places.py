@@ -8,13 +8,10 @@ import torch
 from jaxtyping import Float
 
 from hmrb.batch import Conditioning
-from hmrb.data.shard import Shard
+from hmrb.data.shard import CAMERA, Shard
 from hmrb.data.warp import turned
 from hmrb.errors import RequestError
 from hmrb.records import View
-
-CAMERA = "extra/camera"
-"""The array of a shard with each person's intrinsics: fx, fy, cx, cy in px of the photo; zeros where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

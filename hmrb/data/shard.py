@@ -21,6 +21,8 @@ from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
 
 LAYOUT_VERSION = 2
+CAMERA = "extra/camera"
+"""An optional array of each person's intrinsics: fx, fy, cx, cy in px of the photo; zeros where unknown."""
 NAME_BYTES = 128
 CATEGORY_BYTES = 96
 LATER = ("region_px", "reach", "sha_of", "source")  # attributes that older shards lack
@@ -212,7 +214,10 @@ class Shard:
             origin=arrays["origin"][image],
             photo_px=tuple(arrays["photo_px"][image].tolist()),
             columns=columns,
-            extra={key[6:]: np.asarray(arrays[key][row]) for key in arrays if key.startswith("extra/")},
+            extra={
+                key[6:]: np.asarray(arrays[key][row]) for key in arrays if key.startswith("extra/") and key != CAMERA
+            },
+            camera=np.asarray(arrays[CAMERA][row]) if CAMERA in arrays else None,
         )
 
 

@@ -167,6 +167,7 @@ class Seeds:
         bedlam = {
             "imgname": names, "gtkps": points[:, :24], "pose_cam": body["pose"], "shape": body["shape"],
             "trans_cam": np.ones((3, 3)), "cam_ext": np.tile(np.eye(4), (3, 1, 1)),
+            "cam_int": np.tile(np.eye(3), (3, 1, 1)),
             "gender": np.array(["male", "female", "neutral"]), **square,
         }  # fmt: skip
         return {"humandata": human, "spin": spin, "bedlam": bedlam}

@@ -100,7 +100,7 @@ def write_metadata(path: Path, head: str = "") -> None:
     """w0: 264 numbers of camera extrinsics, then 9 for each camera."""
     numbers = [0.0] * 264
     for camera in range(4):
-        numbers += [1145.0 + camera, 1143.0, 512.5, 515.25 + camera, 0, 0, 0, 0, 0]
+        numbers += [250 + camera / 4, 249.75, 99.5, 100.5 + camera / 4, 0, 0, 0, 0, 0]  # about the cast's
     words = " ".join(map(str, numbers))
     path.write_text(f'<?xml version="1.0"?>{head}<metadata><w0>[{words}]</w0></metadata>')
 

@@ -83,11 +83,11 @@ def write_test(root: Path, sequence: str, seed: int, frames: int = 5, invalid: i
 
 
 def _calibration() -> str:
-    lines = ["Skeletool Camera Calibration File V1.0"]
+    lines, middle = ["Skeletool Camera Calibration File V1.0"], (SIZE[0] / 2 - 0.5, SIZE[1] / 2 - 0.25)
     for camera in range(14):
         lines += [
             f"name          {camera}", "  sensor      10 10", f"  size        {SIZE[0]} {SIZE[1]}", "  animated    0",
-            f"  intrinsic   {1500 + camera} 0 1024.5 0 0 1501 1050.25 0 0 0 1 0 0 0 0 1",
+            f"  intrinsic   {150 + camera / 8} 0 {middle[0]} 0 0 150.25 {middle[1]} 0 0 0 1 0 0 0 0 1",  # the cast's
             "  extrinsic   1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "  radial      0",
         ]  # fmt: skip
     return "\n".join(lines) + "\n"

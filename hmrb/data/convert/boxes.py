@@ -66,6 +66,16 @@ def moved(
     return (turn @ (pelvis + transl) + shift - pelvis).astype(np.float32)
 
 
+def scaled(points: Float[np.ndarray, "*K 2"], scale: float) -> Float[np.ndarray, "*K 2"]:
+    """Pixels of an image that is resized by `scale`; the first pixel's centre is 0 in both."""
+    return points if scale == 1 else (points + 0.5) * scale - 0.5
+
+
+def camera_of(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
+    """fx, fy, cx, cy of a matrix of intrinsics, pixels."""
+    return np.asarray(matrix, np.float32)[[0, 1, 0, 1], [0, 1, 2, 2]]
+
+
 def from_root(points: Float[np.ndarray, "K 3"], root: Float[np.ndarray, "3"]) -> Float[np.ndarray, "K 3"]:
     """3D points relative to `root`."""
     return (points - root).astype(np.float32)

@@ -34,10 +34,12 @@ class Size:
 class Dataset:
     """One catalogue row. Specs refer to it by `slug`; `aliases` are other common names.
 
-    `role`: training set, test set, auxiliary to another dataset, embedded in hmrb, extra (a config of the study names
-    it, without a published number), or own: of a user's shard, no row of the catalogue. `parent` is the dataset that
-    the images come from. `skeleton` is the skeleton of its annotations. `study_file` is the study's annotation file.
-    `published_pa_mpjpe_mm` is the error on 3DPW-test of the study's ResNet-50 HMR trained on this dataset alone.
+    `role`: training set, test set, auxiliary to another dataset, embedded in hmrb, extra (a config of the study or
+    another method names it, without a number of the study), or own: of a user's shard, no row of the catalogue.
+    `packed` is the kind of packed file that its shards are made from, "" where hmrb reads raw files. `parent` is
+    the dataset that the images come from. `skeleton` is the skeleton of its annotations. `study_file` is the
+    study's annotation file. `published_pa_mpjpe_mm` is the error on 3DPW-test of the study's ResNet-50 HMR trained
+    on this dataset alone.
     """
 
     slug: str
@@ -55,6 +57,7 @@ class Dataset:
     skeleton: str
     splits: tuple[str, ...] = ("train",)
     parent: str = ""
+    packed: str = ""
     study_file: str = ""
     published_pa_mpjpe_mm: float | None = None
     note: str = ""
@@ -64,6 +67,12 @@ class Dataset:
     def shards(self) -> tuple[tuple[str, str], ...]:
         """The (dataset, split) pairs of its shards."""
         return tuple((self.home, split) for split in self.splits)
+
+    @property
+    def packed_command(self) -> str:
+        """The command that makes its shard from packed files; "" where hmrb reads raw files."""
+        images = "" if self.packed == "4dhumans" else " --images DIR"  # 4D-Humans' tars have the images in them
+        return f"hmrb convert-data {self.packed} --file DIR{images} --as {self.slug}" if self.packed else ""
 
     @property
     def home(self) -> str:

@@ -156,7 +156,7 @@ def _sample(person: Person, jpeg: bytes, name: str, origin: np.ndarray, photo_px
         jpeg=jpeg, name=name, origin=origin.astype(np.float32), photo_px=photo_px,
         box=box.astype(np.float32), keypoints2d=points.astype(np.float32), keypoints3d=person.keypoints3d,
         pose=person.pose, betas=person.betas, transl=person.transl, has_body=person.has_body, gender=person.gender,
-        columns=person.columns, extra=person.extra,
+        columns=person.columns, extra=person.extra, camera=person.camera,
     )  # fmt: skip
 
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from hmrb.bodykind import SMPL_KIND
+from hmrb.data.convert.boxes import camera_of
 from hmrb.data.convert.people import check_missing, fault_of
 from hmrb.errors import RunError
 from hmrb.formats.npz import Npz
@@ -24,7 +26,15 @@ GENDER_CODES = {
     **dict.fromkeys(("f", "female", "0"), "female"),
     **dict.fromkeys(("n", "neutral", "", "-1"), "neutral"),
 }
+NO_CAMERA = "the intrinsics are not finite, or a focal length is not above 0: kept as unknown"
+NO_SMPLX_BODY = "the SMPL-X body is not finite: kept as zeros"
 MORE_SHAPE = "has more than 10 shape numbers: not the plain SMPL, kept without a body"
+# Parts of BEDLAM's 165 numbers, in their order (data_processing/df_full_body.py).
+SMPLX_POSE = {
+    "global_orient": 3, "body_pose": 63, "jaw_pose": 3, "leye_pose": 3, "reye_pose": 3, "left_hand_pose": 45,
+    "right_hand_pose": 45,
+}  # fmt: skip
+SMPLX_NUMBERS, SMPLX_BETAS = sum(SMPLX_POSE.values()), 11  # the last is a child's, as for AGORA
 Shape = tuple[int, ...]
 
 
@@ -68,10 +78,12 @@ def person_of(
     has_body: bool,
     gender: str,
     notes: Notes,
+    camera: Float[np.ndarray, "4"] | None = None,
+    other: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Iterator[Sample]:
     """The person, unless its labels or its image cannot be used (empty `jpeg`).
 
-    A body that is not SMPL's is kept under `extra/smpl/` alone.
+    A body that is not SMPL's is kept under `extra/smpl/` alone; `other` are bodies of other models, for `extra/`.
     """
     body = [_numbers(name, part).ravel() for part in (pose, betas, transl)]
     sizes, wanted = [len(part) for part in body], [SMPL_KIND.pose_numbers, SMPL_KIND.num_betas, 3]
@@ -98,7 +110,8 @@ def person_of(
         transl=transl,
         has_body=has_body,
         gender=gender,
-        extra=extra if sizes[1] > wanted[1] else {},
+        extra={**other, **(extra if sizes[1] > wanted[1] else {})},
+        camera=camera,
     )
     if not jpeg:
         return
@@ -114,6 +127,33 @@ def mapped_points(values: Shaped[np.ndarray, "K C"], source: str, target: str) -
     points[~np.isfinite(points).all(1)] = 0
     points[:, -1] = points[:, -1].clip(0, 1)
     return remap(without_unlabelled(points), source, target)
+
+
+def camera_from(matrix: Any, notes: Notes) -> Float[np.ndarray, "4"]:
+    """fx, fy, cx, cy of a file's matrix of intrinsics; zeros if it is none, which is noted, or if it is zeros."""
+    camera = camera_of(matrix)
+    if not camera.any():
+        return camera
+    if np.isfinite(camera).all() and (camera[:2] > 0).all():
+        return camera
+    notes.changed[NO_CAMERA] += 1
+    return np.zeros(4, np.float32)
+
+
+def smplx_body(pose: Any, betas: Any, transl: Any, notes: Notes) -> dict[str, np.ndarray]:
+    """BEDLAM's SMPL-X body (165 numbers of pose) under AGORA's names; zeros, and noted, if it is not finite.
+
+    It is in the camera's frame already, so there is no `camera_rotation` to apply.
+    """
+    ends = np.cumsum(list(SMPLX_POSE.values()))[:-1]
+    shape = _numbers("shape", betas)
+    shape = np.pad(shape, (0, max(SMPLX_BETAS - len(shape), 0)))
+    parts = zip(SMPLX_POSE, np.split(_numbers("pose_cam", pose), ends), strict=True)
+    body = {**dict(parts), "betas": shape, "transl": _numbers("transl", transl)}
+    if not all(np.isfinite(part).all() for part in body.values()):
+        notes.changed[NO_SMPLX_BODY] += 1
+        body = {key: np.zeros_like(part) for key, part in body.items()}
+    return {f"smplx/{key}": part for key, part in body.items()}
 
 
 def square_around(center: Any, scale: Any) -> Float[np.ndarray, "4"]:

@@ -18,8 +18,10 @@ from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.packed_fields import (
+    SMPLX_NUMBERS,
     Notes,
     PackedError,
+    camera_from,
     gender_of,
     genders_of,
     image_names,
@@ -27,6 +29,7 @@ from hmrb.data.convert.packed_fields import (
     person_of,
     real_numbers,
     rows_of,
+    smplx_body,
     square_around,
 )
 from hmrb.formats.inside import inside
@@ -40,6 +43,9 @@ from hmrb.skeleton import SKELETONS, TRAINING_SKELETON
 JPEG_QUALITY = 95  # for images that are not JPEG or must be rotated
 # Skeletons of BEDLAM's files, by their number of points.
 GTKPS = {len(SKELETONS[name].joints): name for name in ("smpl", "smpl_45", "smpl_54", "agora", "smplx")}
+SMPL_44 = 44  # points of CameraHMR and 4D-Humans: OpenPose's 25 and the first 19 of SPIN's 24, so of smpl_49
+GTKPS[SMPL_44] = "smpl_49"
+TURNED = ("closeup", "portrait")  # in names of BEDLAM's scenes whose images are stored turned
 SMPLX_POINTS = len(SKELETONS["smplx"].joints)
 KEYPOINTS_4DHUMANS = {"keypoints_2d": (44, 3), "keypoints_3d": (44, 4)}
 BODY = ("global_orient", "body_pose", "betas", "transl")  # arrays of HumanData's smpl
@@ -116,9 +122,11 @@ def read_spin(
 def read_bedlam(
     path: Path, pictures: Pictures, skeleton: str = TRAINING_SKELETON, notes: Notes | None = None
 ) -> Iterator[Sample]:
-    """Read files in BEDLAM's format, including AGORA's. The number of `gtkps` joints determines their skeleton.
+    """Read files in BEDLAM's format, including AGORA's and CameraHMR's. The number of `gtkps` decides their skeleton.
 
-    People with SMPL-X poses (165 numbers) and children (an 11th shape number) get no SMPL body.
+    People with SMPL-X poses (165 numbers) and children (an 11th shape number) get no SMPL body; the former have theirs
+    under `extra/smplx/`. BEDLAM's labels at 6 frames per second are fits of the neutral SMPL-X, whatever `gender` says.
+    `cam_int` is of the upright image, without lens distortion: BEDLAM is rendered so, CameraHMR estimates it so.
     """
     notes = notes or Notes()
     with Npz(path) as file:
@@ -127,28 +135,37 @@ def read_bedlam(
         source = _gtkps(path, file)
         centers, scales = rows_of(file, "center", count, (2,)), rows_of(file, "scale", count, (), (1,), (2,))
         points = rows_of(file, "gtkps", count, (-1, 2), (-1, 3))
-        poses, betas = rows_of(file, "pose_cam", count, (-1,)), rows_of(file, "shape", count, (-1,))
+        pose_key = "pose" if "pose" in file and "pose_cam" not in file else "pose_cam"
+        poses, betas = rows_of(file, pose_key, count, (-1,), (24, 3)), rows_of(file, "shape", count, (-1,))
         moves = rows_of(file, "trans_cam", count, (3,), default=np.zeros(3))
-        cameras = rows_of(file, "cam_ext", count, (4, 4), default=np.zeros((4, 4)))
+        views = rows_of(file, "cam_ext", count, (4, 4), default=np.zeros((4, 4)))
+        matrices = rows_of(file, "cam_int", count, (3, 3)) if "cam_int" in file else repeat(None)
         genders = rows_of(file, "gender", count, default="")
         for name in names:
-            pose, shape, marked = next(poses), next(betas), next(points)
+            pose, shape, marked = np.ravel(next(poses)), next(betas), next(points)
             is_smpl = len(pose) == SMPL_KIND.pose_numbers
+            transl, matrix = np.asarray(next(moves)) + next(views)[:3, 3], next(matrices)
             # Close-ups are stored rotated; the labels are for the upright image.
-            upright = partial(_upright, pictures) if "closeup" in name else pictures
+            is_turned = any(word in name or word in path.stem for word in TURNED)
+            upright = partial(_upright, pictures) if is_turned else pictures
+            marked = np.c_[marked, np.ones(len(marked))][:, :3]
+            if len(marked) == SMPL_44:
+                marked = np.pad(marked, ((0, 5), (0, 0)))
             jpeg = notes.picture(path, name, partial(upright, name))
             yield from person_of(
                 name,
                 jpeg,
                 square_around(next(centers), next(scales)),
-                mapped_points(np.c_[marked, np.ones(len(marked))][:, :3], source, skeleton),
+                mapped_points(marked, source, skeleton),
                 mapped_points(np.zeros((24, 4)), "smpl", skeleton),
                 pose if is_smpl else np.zeros(SMPL_KIND.pose_numbers),
                 shape if is_smpl else np.zeros(SMPL_KIND.num_betas),
-                np.asarray(next(moves)) + next(cameras)[:3, 3],
+                transl,
                 is_smpl,
                 gender_of(path, next(genders)),
                 notes,
+                None if matrix is None else camera_from(matrix, notes),
+                smplx_body(pose, shape, transl, notes) if len(pose) == SMPLX_NUMBERS else {},
             )
 
 

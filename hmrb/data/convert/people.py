@@ -36,6 +36,8 @@ def fault_of(person: Person, has_picture: bool = True) -> str:
         points = getattr(person, key)
         if len(points) and not np.isfinite(points[points[:, -1] != 0]).all():
             return f"{key} are not finite"
+    if person.camera is not None and not np.isfinite(person.camera).all():
+        return "the intrinsics are not finite"
     if person.has_body and not all(np.isfinite(part).all() for part in (person.pose, person.betas, person.transl)):
         return NO_BODY
     return ""

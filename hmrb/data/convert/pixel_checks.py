@@ -15,7 +15,7 @@ def pixel_grid(labels: Labels) -> Check:
     own = arrays["keypoints2d"][labels.rows].astype(np.float64)
     size = arrays["photo_px"][arrays["image"][labels.rows]].astype(np.float64)
     seen = own[..., 2] > 0
-    points = _in_photo(labels, own[..., :2])[seen]
+    points = in_photo(labels, own[..., :2])[seen]
     limits = np.broadcast_to(size[:, None], (*own.shape[:2], 2))[seen]
     if len(points) < ENOUGH:
         return skipped("pixel_grid", f"{len(points)} labelled joints in images; {ENOUGH} are needed")
@@ -75,7 +75,7 @@ def _sure(values: Float[np.ndarray, " N"]) -> bool:
     return bool(values.mean() > 2 * values.std(ddof=1) / np.sqrt(len(values)) + 1e-9)
 
 
-def _in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
+def in_photo(labels: Labels, points: Float[np.ndarray, "N K 2"]) -> Float[np.ndarray, "N K 2"]:
     """Convert pixels of the shard's images to pixels of the original photos."""
     origin = labels.shard.arrays["origin"][labels.shard.arrays["image"][labels.rows]].astype(np.float64)
     return (points + 0.5) / origin[:, None, 2:] - 0.5 + origin[:, None, :2]

@@ -1,4 +1,5 @@
-"""Verify a shard: file checks are here, label checks in label_checks.py and pixel_checks.py."""
+"""Verify a shard: file checks are here; label_checks.py, camera_checks.py and pixel_checks.py
+have those of labels."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 
 from hmrb.body import SMPL, load_body
 from hmrb.data.checksums import computed_sha, remember
+from hmrb.data.convert.camera_checks import CAMERA_CHECKS
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
 from hmrb.data.convert.writer import BODY, POINTS
@@ -39,7 +41,7 @@ def verify(
             remember(shard, store)
     rows = np.linspace(0, len(shard) - 1, min(len(shard), SAMPLE)).astype(int)
     labels = Labels.of(shard, rows, _body(shard, store))
-    for name, label_check in (LABEL_CHECKS | PIXEL_CHECKS).items():
+    for name, label_check in (LABEL_CHECKS | CAMERA_CHECKS | PIXEL_CHECKS).items():
         tell(name)
         checks.append(label_check(labels))
     return [_as_in_the_study(check) if shard.info.compat and check.name in study_fails else check for check in checks]

@@ -18,6 +18,7 @@ import numpy as np
 from hmrb.bodykind import kind_of
 from hmrb.data.checksums import whole_sha
 from hmrb.data.shard import (
+    CAMERA,
     CATEGORY_BYTES,
     LAYOUT_VERSION,
     NAME_BYTES,
@@ -80,6 +81,8 @@ class Block:
             self._optional.setdefault(f"columns/{key}", []).append(np.float32(code))
         for key, value in sample.extra.items():
             self._optional.setdefault(f"extra/{key}", []).append(np.asarray(value, np.float32))
+        if sample.camera is not None:
+            self._optional.setdefault(CAMERA, []).append(np.asarray(sample.camera, np.float32))
         self.num_people += 1
 
     def arrays(self) -> dict[str, np.ndarray]:

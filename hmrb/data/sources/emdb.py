@@ -14,7 +14,7 @@ import numpy as np
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, numbers
-from hmrb.data.convert.boxes import box_corners, moved, turned, with_confidence
+from hmrb.data.convert.boxes import box_corners, camera_of, moved, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import rest_pelvis
 from hmrb.data.convert.people import counted
@@ -80,7 +80,7 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
     betas = numbers(body, "betas", (SMPL_KIND.num_betas,), path)
     points = numbers(table, "kp2d", (frames, SMPL_KIND.num_joints, 2), path)
     views = numbers(camera, "extrinsics", (frames, 4, 4), path)
-    intrinsics = numbers(camera, "intrinsics", (3, 3), path)
+    intrinsics = camera_of(numbers(camera, "intrinsics", (3, 3), path))
     gender = str(entry(table, "gender", path))
     if gender not in GENDERS:
         raise RunError(f"{path}: unknown gender '{gender}'; known: {', '.join(GENDERS)}")
@@ -96,7 +96,8 @@ def _people(raw: Raw, table: Any, frames: int, path: Path) -> Iterator[partial[P
             has_body=True,
             gender=gender,
             columns={"sequence": str(entry(table, "name", path)), "frame": float(frame)},
-            extra={"camera": intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]], "world_to_camera": view[:3].ravel()},
+            extra={"world_to_camera": view[:3].ravel()},
+            camera=intrinsics,
         )
 
 

@@ -125,7 +125,7 @@ def read(raw: Raw, clip: H36MClip) -> Iterator[Photo]:
             keypoints3d=with_confidence(points[frame]),
             has_body=has_body,
             columns={"sequence": f"{clip.subject} {clip.file}", "action": clip.kind},
-            extra={"camera": np.array(clip.intrinsics, np.float32)},
+            camera=np.array(clip.intrinsics, np.float32),
         )
         if mosh is not None and has_body:
             person = replace(person, pose=_upright(mosh[0][frame // EVERY]), betas=mosh[1])
@@ -256,6 +256,8 @@ CONVERTERS = (
             "MoSh has one pose per fifth frame; only files named _aligned are in the camera frame",
             "MoSh's translation is not read and is zero; clips without MoSh have no body",
             "bounding boxes are the boxes of the masks, scaled by 0.9",
+            "2D joints and images are distorted by the lens, a few pixels at the image's edge; the intrinsics are"
+            " without it",
         ),
         study="if there is MoSh, clips without it are left out",
         benchmarks=("test_p1", "test_p2"),

@@ -67,7 +67,7 @@ def read(raw: Raw, clip: MpiInf3dhpClip) -> Iterator[Photo]:
             keypoints2d=with_confidence(two[frame]),
             keypoints3d=with_confidence(three[frame] / 1000),
             columns={"sequence": clip.sequence, "camera": float(clip.camera)},
-            extra={"camera": np.array(clip.intrinsics, np.float32)},
+            camera=np.array(clip.intrinsics, np.float32),
         )
         yield replace(photo, people=(person,))
 

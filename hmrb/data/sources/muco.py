@@ -105,7 +105,7 @@ def _person(raw: Raw, row: np.ndarray, intrinsics: np.ndarray, about: dict[str, 
         transl=transl,
         has_body=True,
         columns=about,
-        extra={"camera": intrinsics},
+        camera=intrinsics,
     )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
 from hmrb.data.convert.annotated import entry, numbers, read_json
-from hmrb.data.convert.boxes import box_corners, from_root, turned, with_confidence
+from hmrb.data.convert.boxes import box_corners, camera_of, from_root, turned, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.pelvis import transl_to
 from hmrb.errors import RunError
@@ -85,7 +85,7 @@ def _person(raw: Raw, row: Float[np.ndarray, " N"]) -> Person:
         betas=betas,
         transl=np.zeros(3, np.float32) if points is None else transl_to(points[0], betas, "neutral", raw.store),
         has_body=True,
-        extra={"camera": label["intri"][[0, 1, 0, 1], [0, 1, 2, 2]].astype(np.float32)},
+        camera=camera_of(label["intri"]),
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hmrb.bodykind import SMPL_KIND
-from hmrb.data.convert.boxes import box_centered, from_root, with_confidence
+from hmrb.data.convert.boxes import box_centered, camera_of, from_root, with_confidence
 from hmrb.data.convert.conversion import Converter, Raw, SplitPlan
 from hmrb.data.convert.raw import raw_file
 from hmrb.errors import RunError
@@ -36,12 +36,16 @@ POSE, BETAS = 66, SMPL_KIND.num_betas  # root to wrists; jaw, eyes and hands are
 
 @dataclass(frozen=True, slots=True)
 class LabelledPerson:
-    """A person in an image: bounding box, gender, SMPL-X pose (axis-angle, root in the camera frame) and shape."""
+    """A person in an image: bounding box, gender, SMPL-X pose (axis-angle, root in the camera frame) and shape.
+
+    `camera` is fx, fy, cx, cy in pixels, None if the file has none.
+    """
 
     box: Float[np.ndarray, "4"]
     gender: str
     pose: Float[np.ndarray, "66"]
     betas: Float[np.ndarray, " S"]
+    camera: Float[np.ndarray, "4"] | None
 
 
 Picture = tuple[str, list[LabelledPerson]]
@@ -75,6 +79,7 @@ def read(root: Path, folder: Path, bodies: Path, rows: Float[np.ndarray, "R V"],
             gender=person.gender,
             columns={"sequence": recording, "camera": float(camera), "frame": float(frame)},
             extra={"smplx/pose": person.pose, "smplx/betas": person.betas},
+            camera=person.camera,
         )
         for person in labelled
     )
@@ -100,6 +105,7 @@ def _people(path: Path) -> Iterator[tuple[str, LabelledPerson]]:
             _numbers(file, key, len(names), size) for key, size in (("center", 2), ("pose_cam", POSE), ("shape", BETAS))
         )
         scales = _numbers(file, "scale", len(names), 1)
+        matrices = _numbers(file, "cam_int", len(names), 9).reshape(-1, 3, 3) if "cam_int" in file else None
         genders = np.asarray(file.read("gender")).astype(str).ravel()
     if len(genders) != len(names):
         raise RunError(f"{path}: gender has {len(genders)} people, but imgname has {len(names)}")
@@ -108,7 +114,8 @@ def _people(path: Path) -> Iterator[tuple[str, LabelledPerson]]:
         if genders[row] not in GENDERS:
             raise RunError(f"{path}: unknown gender '{genders[row]}'; known: {', '.join(GENDERS)}")
         box = box_centered(centers[row], float(scales[row].max()))
-        yield name, LabelledPerson(box, GENDERS[genders[row]], poses[row], betas[row])
+        camera = None if matrices is None else camera_of(matrices[row])
+        yield name, LabelledPerson(box, GENDERS[genders[row]], poses[row], betas[row], camera)
 
 
 def _numbers(file: Npz, key: str, count: int, least: int) -> Any:
@@ -153,6 +160,7 @@ CONVERTERS = (
             "bodies/smpl/SMPL_NEUTRAL.npz must be in the store",
             "several cameras see a recording: the column sequence is the recording, camera is the camera number",
             "the bounding box is a square of side 200 * scale around the file's center, margin included",
+            "intrinsics are the file's cam_int, if it has them; RICH's lenses distort, and cam_int does not say how",
         ),
         benchmarks=("test",),
     ),

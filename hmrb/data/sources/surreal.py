@@ -91,7 +91,7 @@ def _person(raw: Raw, clip: dict[str, np.ndarray], t: int) -> Person:
         transl=transl_to(points[0], betas, gender, raw.store),
         has_body=True,
         gender=gender,
-        extra={"camera": CAMERA},
+        camera=CAMERA,
     )
 
 

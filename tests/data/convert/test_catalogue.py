@@ -137,8 +137,8 @@ def test_a_narrow_terminal_gets_the_columns_that_fit_it() -> None:
 
 def test_filters_narrow_the_list() -> None:
     assert slugs("--role", "auxiliary") == ["spin_mi", "cmu_mosh"]
-    assert slugs("--kind", "synthetic") == ["agora", "3dpeople", "surreal", "synthetic", "synthetic_full"]
-    assert slugs("--with", "smplx", "--with", "smpl") == ["agora", "mtp"]
+    assert slugs("--kind", "synthetic") == ["agora", "3dpeople", "surreal", "synthetic", "synthetic_full", "bedlam"]
+    assert slugs("--with", "smplx", "--with", "smpl") == ["agora", "mtp", "bedlam"]
     assert slugs("pw3d", "--role", "train") == ["3dpw"]
     assert slugs("nothing of that name") == []
     refused(hmrb("list-datasets", "nothing of that name"), "no dataset matches all filters")

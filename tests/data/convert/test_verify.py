@@ -24,6 +24,7 @@ from hmrb.records import Person, Photo
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
 
+CAMERA = np.float32([300, 300, 159.5, 119.5])
 SIZE, MIRROR = (320, 240), SKELETONS["smpl_54"].mirror()
 SMPL_MIRROR = SKELETONS["smpl24"].mirror()
 
@@ -40,7 +41,7 @@ def labelled(person: Someone) -> Person:
         box=person.box().astype(np.float32),
         keypoints2d=np.concatenate([person.pixels, seen[:, None]], 1).astype(np.float32),
         keypoints3d=np.concatenate([person.joints, np.ones((54, 1))], 1).astype(np.float32),
-        pose=person.pose, betas=person.betas, transl=person.transl, has_body=True,
+        pose=person.pose, betas=person.betas, transl=person.transl, has_body=True, camera=CAMERA,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import GOLDENS
-from raw.agora import FOCAL, INVALID, KID, SIZE, Scanned, write, write_all
+from raw.agora import INVALID, KID, SIZE, Scanned, write, write_all
 from raw.people import body
 
 from hmrb.data.convert.boxes import rotmat
@@ -128,8 +128,10 @@ def test_bodies_stand_where_their_joints_are_labelled(tmp_path: Path) -> None:
         assert np.abs(joints(person)[:45] - person.keypoints3d[:, :3]).max() < 2e-5
         np.testing.assert_allclose(person.keypoints3d[:, :3], before.person.joints[:45], atol=1e-6)
         np.testing.assert_allclose(rotmat(person.pose[0]), rotmat(before.person.pose[0]), atol=1e-5)
-        pixels = FOCAL * joints(person)[:, :2] / joints(person)[:, 2:] + np.array(SIZE) / 2
-        np.testing.assert_allclose(pixels, before.person.pixels + 0.5, atol=0.01)
+        fx, fy, cx, cy = person.camera
+        pixels = joints(person)[:, :2] / joints(person)[:, 2:] * (fx, fy) + (cx, cy)
+        factor = cx / (SIZE[0] / 2)  # of a large image
+        np.testing.assert_allclose(pixels, factor * (before.person.pixels + 0.5), atol=0.02 * factor)
 
 
 def test_joints_are_scaled_once_for_small_pictures_and_kept_for_large_ones(tmp_path: Path) -> None:
@@ -140,6 +142,8 @@ def test_joints_are_scaled_once_for_small_pictures_and_kept_for_large_ones(tmp_p
         assert photo.file is not None
         assert photo.file.is_file()
         expected = factor * (people[0].person.pixels[:45] + 0.5)
+        focal = factor * people[0].person.focal
+        np.testing.assert_allclose(photo.people[0].camera, [focal, focal, factor * 640, factor * 360], rtol=1e-5)
         np.testing.assert_allclose(photo.people[0].keypoints2d[:, :2], expected, rtol=1e-5)
         np.testing.assert_array_equal(photo.people[0].keypoints2d[:, 2], 1)
         size = expected.max(0) - expected.min(0)

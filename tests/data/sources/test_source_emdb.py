@@ -59,7 +59,7 @@ def test_frames_that_are_not_good_or_have_no_box_are_left_out_and_the_others_kee
 def test_the_body_projects_onto_the_labelled_pixels(raw: Raw) -> None:
     for person in people_of(plan(raw), "emdb2"):
         points = joints(person)
-        fx, fy, cx, cy = person.extra["camera"]
+        fx, fy, cx, cy = person.camera
         pixels = points[:, :2] / points[:, 2:] * (fx, fy) + (cx, cy)
         # labels are float32, and a metre is 75 pixels
         np.testing.assert_allclose(pixels, person.keypoints2d[:, :2], atol=0.02)

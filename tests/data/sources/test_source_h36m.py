@@ -47,7 +47,7 @@ def test_every_fifth_frame_has_its_labels_in_metres_and_the_mask_s_box(tmp_path:
         low, high = (np.array(corner) for corner in made.mask_corners(who))
         np.testing.assert_allclose(person.box, [*((low + high - 0.9 * (high - low)) / 2), *(0.9 * (high - low))])
         assert person.columns == {"sequence": "S1 Directions 1.60457274", "action": "Directions"}
-        assert person.extra["camera"].tolist() == [1148, 1143, 512.5, 518.25]
+        assert person.camera.tolist() == [250.75, 249.75, 99.5, 101.25]
     assert [photo.name for photo in found] == [
         f"S1/images/S1_Directions_1.60457274/S1_Directions_1.60457274_{number:06d}.jpg" for number in (1, 6, 11)
     ]

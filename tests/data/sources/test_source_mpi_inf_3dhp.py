@@ -53,7 +53,7 @@ def test_training_labels_are_metres_in_the_camera_s_frame(tmp_path: Path) -> Non
         size = 1.2 * (points.max(0) - points.min(0))
         np.testing.assert_allclose(person.box, [*((points.max(0) + points.min(0) - size) / 2), *size], rtol=1e-5)
         assert person.columns == {"sequence": "S1/Seq1", "camera": camera}
-        assert person.extra["camera"].tolist() == [1500 + camera, 1501, 1024.5, 1050.25]
+        assert person.camera.tolist() == [150 + camera / 8, 150.25, made.SIZE[0] / 2 - 0.5, made.SIZE[1] / 2 - 0.25]
         assert not person.has_body
 
 

@@ -44,7 +44,7 @@ def test_labels_of_muco_are_metres_and_the_body_lies_on_its_pixels(tmp_path: Pat
         assert not person.keypoints2d[~seen].any()
         assert not person.keypoints3d[~seen].any()
         np.testing.assert_allclose(person.box, who.box(1.1), rtol=1e-5)
-        fx, fy, cx, cy = person.extra["camera"]
+        fx, fy, cx, cy = person.camera
         there = joints(person)
         pixels = there[:, :2] / there[:, 2:] * (fx, fy) + (cx, cy)
         np.testing.assert_allclose(pixels, who.pixels[:24], atol=0.01)  # float32 at 50 pixels a metre

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from raw import pw3d as made
@@ -15,7 +16,7 @@ from hmrb.data.shard import Shard
 from hmrb.data.sources.pw3d import CONVERTERS, plan
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.pickles import read_pickle
-from hmrb.records import Photo
+from hmrb.records import Person, Photo
 from hmrb.skeleton import SKELETONS
 
 SOURCE = CONVERTERS[0]
@@ -41,18 +42,23 @@ def test_people_of_a_frame_share_its_picture_and_those_not_placed_or_not_detecte
     assert found == frames
 
 
-def test_the_body_projects_onto_the_labelled_pixels(raw: Raw) -> None:
+def meets_its_pixels(person: Person) -> None:
+    """The body, projected with the person's camera, is at the labelled pixels."""
     smpl, pw3d = SKELETONS["smpl24"], SKELETONS["pw3d"]
     shared = [name for name in pw3d.joints if name in smpl.joints]
     assert len(shared) == 10
+    points = joints(person)
+    fx, fy, cx, cy = person.camera
+    pixels = points[:, :2] / points[:, 2:] * (fx, fy) + (cx, cy)
+    there = pixels[[smpl.index(name) for name in shared]]
+    # labels are float32, and a metre is 80 pixels
+    np.testing.assert_allclose(there, person.keypoints2d[[pw3d.index(name) for name in shared], :2], atol=0.02)
+
+
+def test_the_body_projects_onto_the_labelled_pixels(raw: Raw) -> None:
     for photo in photos(raw, "test"):
         for person in photo.people:
-            points = joints(person)
-            fx, fy, cx, cy = person.extra["camera"]
-            pixels = points[:, :2] / points[:, 2:] * (fx, fy) + (cx, cy)
-            there = pixels[[smpl.index(name) for name in shared]]
-            # labels are float32, and a metre is 80 pixels
-            np.testing.assert_allclose(there, person.keypoints2d[[pw3d.index(name) for name in shared], :2], atol=0.02)
+            meets_its_pixels(person)
 
 
 def test_labels_are_the_persons_own(raw: Raw) -> None:
@@ -71,6 +77,25 @@ def test_labels_are_the_persons_own(raw: Raw) -> None:
         np.testing.assert_allclose(person.box, [*corner, *size], rtol=1e-5)
     assert (first.gender, second.gender) == ("male", "female")
     assert first.columns["sequence"] == "train_walk_00"
+
+
+def test_pictures_of_half_the_size_get_labels_and_camera_of_half_the_size(tmp_path: Path) -> None:
+    raw = Raw(tmp_path / "3dpw", store=store_with_body(tmp_path / "home"))
+    made.write(raw.root)
+    whole = photos(raw)
+    pictures = sorted(raw.root.glob("imageFiles/*/*.jpg"))
+    for path in pictures:
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    pictures[0].write_bytes(b"damaged")  # the next one decides
+    for before, after in zip(whole, photos(raw), strict=True):
+        for one, half in zip(before.people, after.people, strict=True):
+            np.testing.assert_allclose(half.camera, [150, 150, 79.5, 59.5])
+            seen = one.keypoints2d[:, 2] > 0
+            np.testing.assert_allclose(half.keypoints2d[seen, :2], one.keypoints2d[seen, :2] / 2 - 0.25, rtol=1e-5)
+            assert not half.keypoints2d[~seen].any()
+            np.testing.assert_allclose(half.box, [*(one.box[:2] / 2 - 0.25), *(one.box[2:] / 2)], rtol=1e-4)
+            np.testing.assert_array_equal(half.transl, one.transl)
+            meets_its_pixels(half)
 
 
 def test_without_a_body_there_is_no_translation(raw: Raw, tmp_path: Path) -> None:
@@ -104,6 +129,7 @@ def test_a_split_without_files_is_left_out_and_none_at_all_is_said(tmp_path: Pat
         ({"genders": ["m", "x"]}, "unknown gender 'x'"),
         ({"betas": [np.zeros(10)]}, "betas has 1 people, but poses has 2"),
         ({"cam_poses": np.zeros((8, 3, 4))}, "cam_poses has shape (8, 3, 4)"),
+        ({"cam_intrinsics": np.zeros((3, 4))}, "cam_intrinsics has shape (3, 4), expected (3, 3)"),
     ],
 )
 def test_a_sequence_out_of_step_is_named(tmp_path: Path, change: dict[str, object], said: str) -> None:

@@ -90,6 +90,25 @@ def test_hands_are_at_the_mean_of_the_file_and_bend_the_mesh(tmp_path: Path) -> 
     np.testing.assert_allclose(found[0, 24], expected, atol=1e-6)
 
 
+def test_intrinsics_are_the_file_s_if_it_has_them(raw: Raw) -> None:
+    assert all(person.camera is None for person in people_of(plan(raw), "test"))
+    focal = 1000.0 + np.arange(18)
+    matrices = np.zeros((18, 3, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2], matrices[:, 2, 2] = (
+        focal,
+        900,
+        700,
+        500,
+        1,
+    )
+    changed(raw.root / "rich_test.npz", cam_int=matrices)
+    found = [person.camera for person in people_of(plan(raw), "test")]
+    np.testing.assert_array_equal(found, [[one, 900, 700, 500] for one in focal])
+    changed(raw.root / "rich_test.npz", cam_int=matrices[:3])
+    with pytest.raises(RunError, match=r"cam_int has shape \(3, 3, 3\), expected \(18, 9\)"):
+        plan(raw)
+
+
 def test_converting_keeps_the_pictures_bytes(raw: Raw, tmp_path: Path) -> None:
     store = store_with_body(tmp_path / "out")
     (info,) = convert(CONVERTERS[0], plan(raw), store, ConversionOptions("a test"), ProgressReporter())

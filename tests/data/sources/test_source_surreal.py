@@ -36,7 +36,7 @@ def test_the_body_projects_onto_the_labels_of_the_mirrored_picture(tmp_path: Pat
         np.testing.assert_allclose(person.transl, who.transl, atol=1e-4)
         np.testing.assert_allclose(person.keypoints3d[:, :3], who.joints[:24], atol=1e-4)
         there = joints(person)
-        fx, fy, cx, cy = person.extra["camera"]
+        fx, fy, cx, cy = person.camera
         pixels = there[:, :2] / there[:, 2:] * (fx, fy) + (cx, cy)
         np.testing.assert_allclose(pixels, person.keypoints2d[:, :2], atol=0.52)  # labels are integers
         assert person.gender == ("female", "male")[frame % 2]
