@@ -69,13 +69,13 @@ def bench_needs(rows: Sequence[Benchmark], body: str, store: Store) -> list[Need
 
 def body_needs(body: str, rows: Sequence[Benchmark], store: Store) -> list[Need]:
     """The files of a body that are missing: its genders, which benchmarks choose, and its regressors."""
-    if body == "open":
+    if body not in ("smpl", "smplx"):  # others come with their code
         return []
     folder, expressive = store.bodies / "smpl", store.bodies / "smplx"
-    genders = GENDERED if any(row.truth == "gendered" for row in rows) else GENDERED[:1]
+    is_gendered = any(row.truth == "gendered" for row in rows)
+    genders = GENDERED if is_gendered else GENDERED[: body != "smplx"]  # benchmarks of gendered bodies have SMPL's
     found: list[Need] = []
     if body == "smplx":
-        genders = genders if len(genders) > 1 else ()  # a benchmark of gendered bodies has SMPL's
         found += [] if (expressive / smplx_name("neutral")).exists() else [smplx_need("neutral", expressive)]
         found += [] if (expressive / TO_SMPL).exists() else [to_smpl_need(expressive)]
     found += [body_need(gender) for gender in genders if not has_body(gender, store)]

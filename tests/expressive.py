@@ -2,7 +2,6 @@
 
 import pickle
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np

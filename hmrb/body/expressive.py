@@ -141,7 +141,8 @@ def resting_members(gender: str, store: Store) -> tuple[Path, Members]:
                     f"{folder / name}: has shape {rows[Path(name).stem].shape}, expected {(count, len(matrix))}, as"
                     f" {path.parent / TO_SMPL} has {len(matrix)} rows"
                 )
-    rows |= {"mesh24": joints for joints in _smpl_joints(store, len(matrix))}
+    if (joints := _smpl_joints(store, len(matrix))) is not None:
+        rows["mesh24"] = joints
     through = _through(np.concatenate(list(rows.values())), matrix)
     ends = np.cumsum([len(array) for array in rows.values()])
     return path, arrays | dict(zip(rows, np.split(through, ends[:-1]), strict=True))
@@ -203,14 +204,14 @@ def _joint_regressor(body: Path) -> Float[np.ndarray, "R V"]:
     return np.asarray(members["J_regressor"], np.float32)
 
 
-def _smpl_joints(store: Store, num_vertices: int) -> list[Float[np.ndarray, "R V"]]:
+def _smpl_joints(store: Store, num_vertices: int) -> Float[np.ndarray, "R V"] | None:
     """J_regressor of the store's neutral SMPL, if it is there."""
     try:
         body = find_body(store.bodies / "smpl", "neutral")
     except BodyError:
-        return []
+        return None
     regressor = _joint_regressor(body)
-    return [regressor] if regressor.shape[1] == num_vertices else []
+    return regressor if regressor.shape[1] == num_vertices else None
 
 
 def _through(rows: Float[np.ndarray, "J W"], matrix: Float[np.ndarray, "W V"]) -> Float[np.ndarray, "J V"]:
