@@ -123,10 +123,10 @@ def evaluate(
     if isinstance(predictor, Predictor):
         network = predictor.network
         world = World(0, 1, network.device)
-        shard = open_benchmark(row, network.body_name, store)
+        row, shard = open_benchmark(row, network.body_name, store)
         check_once(shard, store)
         bodies = Bodies.load(network.body_name, row, store, world.device)
-        if network.checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
+        if network.checkpoint.body["sha"] not in (bodies.predicted.sha, UNKNOWN_BODY):
             raise RequestError(f"{benchmark}: the predictor's body is not the body here")
         feed = Feed(row, shard, network.rule.image_px, world.device, needs_place=network.model.needs_place)
         scores = evaluate_model(network.model, feed, bodies, world, network.precision)
@@ -134,6 +134,7 @@ def evaluate(
     else:
         world, precision = World(0, 1, torch.device("cpu")), "fp32"
         shard = open_shard_file(store.shard(row.dataset, row.split), row.dataset)
+        row, shard = open_benchmark(row, body or shard.info.body, store)
         check_once(shard, store)
         scores = _scores_of_function(predictor, shard, body or shard.info.body, row, image_px, store, world)
         source = _unknown(name, body or shard.info.body)
@@ -240,7 +241,7 @@ def _scores_of_function(
     function: CropsToBodies, shard: Shard, body: str, benchmark: Benchmark, image_px: int, store: Store, world: World
 ) -> Scores:
     bodies = Bodies.load(body, benchmark, store, world.device)
-    kind = bodies.neutral.kind
+    kind = bodies.predicted.kind
     facing = torch.eye(3).repeat(1, kind.num_joints, 1, 1)
     facing[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # upright before a camera whose y points down
     still = Prediction(facing, torch.zeros(1, kind.num_betas), torch.tensor([[1.0, 0.0, 0.0]]))

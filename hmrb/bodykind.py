@@ -85,7 +85,17 @@ SMPL_KIND = BodyKind(
     num_landmarks=21,
     num_extra=9,
 )
-BODIES = {"open": SMPL_KIND, "smpl": SMPL_KIND}
+SMPLX_KIND = BodyKind(
+    name="SMPL-X",
+    kinematic="smplx22",
+    keypoints="smplx52",
+    parents=SMPL_KIND.parents[:22],  # its first joints are SMPL's but for the hands
+    num_betas=11,
+    num_landmarks=SMPL_KIND.num_landmarks,
+    num_extra=SMPL_KIND.num_extra,
+)
+"""SMPL-X with hands, jaw and eyes at rest, as BEDLAM-CLIFF predicts it."""
+BODIES = {"open": SMPL_KIND, "smpl": SMPL_KIND, "smplx": SMPLX_KIND}
 
 
 def kind_of(body: str) -> BodyKind:

@@ -12,12 +12,17 @@ from hmrb.needs import (
     MEAN_PARAMS,
     REGRESSOR_FILES,
     SPIN19,
+    TO_SMPL,
     body_need,
     file_need,
     hub_address,
     is_cached,
+    mean_file,
     pascal_need,
+    smplx_name,
+    smplx_need,
     timm_name,
+    to_smpl_need,
     weights_need,
     weights_path,
 )
@@ -33,7 +38,7 @@ def experiment_needs(experiment: Experiment, store: Store) -> list[Need]:
     rows = known_benches(benches_of(experiment))
     found = body_needs(experiment.body, rows, store)
     if experiment.model.mean == "file":
-        found += _files([MEAN_PARAMS], store.bodies / experiment.body)
+        found += _files([MEAN_PARAMS], mean_file(experiment.body, store).parent)
     for name in experiment.data.mix:
         found += shard_needs(name, "train", store)
     poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
@@ -64,11 +69,16 @@ def bench_needs(rows: Sequence[Benchmark], body: str, store: Store) -> list[Need
 
 def body_needs(body: str, rows: Sequence[Benchmark], store: Store) -> list[Need]:
     """The files of a body that are missing: its genders, which benchmarks choose, and its regressors."""
-    if body == "open":
+    if body not in ("smpl", "smplx"):  # others come with their code
         return []
-    folder = store.bodies / body
-    genders = GENDERED if any(row.truth == "gendered" for row in rows) else GENDERED[:1]
-    found = [body_need(gender) for gender in genders if not has_body(gender, store)]
+    folder, expressive = store.bodies / "smpl", store.bodies / "smplx"
+    is_gendered = any(row.truth == "gendered" for row in rows)
+    genders = GENDERED if is_gendered else GENDERED[: body != "smplx"]  # benchmarks of gendered bodies have SMPL's
+    found: list[Need] = []
+    if body == "smplx":
+        found += [] if (expressive / smplx_name("neutral")).exists() else [smplx_need("neutral", expressive)]
+        found += [] if (expressive / TO_SMPL).exists() else [to_smpl_need(expressive)]
+    found += [body_need(gender) for gender in genders if not has_body(gender, store)]
     j19 = [SPIN19] if any(row.regressor == "spin19" for row in rows) else []
     return found + _files([*REGRESSOR_FILES, *j19], folder)
 

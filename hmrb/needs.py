@@ -19,6 +19,10 @@ BODY_PAGES = {
     "female": "https://smpl.is.tue.mpg.de",
 }
 SPIN_PAGE, HMR2_PAGE = "https://github.com/nkolot/SPIN", "https://github.com/shubham-goel/4D-Humans"
+SMPLX_PAGE = "https://smpl-x.is.tue.mpg.de"
+BEDLAM_PAGE = "https://github.com/pixelite1201/BEDLAM"
+TO_SMPL = "smplx2smpl.pkl"
+"""The matrix from SMPL-X's vertices to SMPL's, in BEDLAM's data (utils/)."""
 REGRESSOR_FILES = ("J_regressor_h36m.npy", "J_regressor_extra.npy")
 SPIN19 = "SMPL_to_J19.pkl"  # optional; some benchmarks need it
 MEAN_PARAMS = "smpl_mean_params.npz"
@@ -31,6 +35,26 @@ POSE_PAGE = "https://mmpose.readthedocs.io/en/latest/model_zoo.html"
 def body_need(gender: str) -> Need:
     """How SMPL of one gender is got."""
     return Need(f"SMPL {gender}", "hmrb convert-data body --file FILE", BODY_PAGES[gender])
+
+
+def smplx_need(gender: str, folder: Path) -> Need:
+    """How SMPL-X of one gender is got."""
+    return Need(f"SMPL-X {gender}", f"put {smplx_name(gender)} in {folder}", SMPLX_PAGE)
+
+
+def to_smpl_need(folder: Path) -> Need:
+    """How the matrix from SMPL-X's vertices to SMPL's is got."""
+    return Need(TO_SMPL, f"put it in {folder}", BEDLAM_PAGE)
+
+
+def smplx_name(gender: str) -> str:
+    """The official name of SMPL-X's file of one gender."""
+    return f"SMPLX_{gender.upper()}.npz"
+
+
+def mean_file(body: str, store: Store) -> Path:
+    """Where a body's mean parameters are looked for. SMPL-X starts from SMPL's."""
+    return store.bodies / ("smpl" if body == "smplx" else body) / MEAN_PARAMS
 
 
 def file_need(path: Path) -> Need:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+
 from hmrb.body import load_body
 from hmrb.bodykind import kind_of
 from hmrb.check import benches_of, known_benches
@@ -17,6 +19,9 @@ from hmrb.data.places import check_places
 from hmrb.data.shard import Shard, open_shard
 from hmrb.data.sources import CONVERTERS
 from hmrb.errors import RequestError, joined
+from hmrb.evaluation.evaluate import open_benchmark
+from hmrb.evaluation.protocols import Benchmark
+from hmrb.evaluation.scoring import Bodies
 from hmrb.lookup import bind, find
 from hmrb.missing import experiments_needs, refuse_missing, shard_command, subject_of
 from hmrb.models.hmr import build_model
@@ -57,6 +62,7 @@ def _checks(experiment: Experiment, store: Store) -> dict[Hashable, Callable[[],
         checks["poses", body, poses] = partial(_imitate, experiment, store, poses)
     for row in known_benches(benches_of(experiment)):
         checks["bench", row.dataset, row.split] = partial(_map, store, row.dataset, row.split)
+        checks["scored", body, row.name] = partial(_score_on, row, body, store)
     model = experiment.model
     checks["model", body, model.model_dump_json()] = partial(build_model, model, store, kind_of(body))
     if any(op.args.get("occluders") == "pascal" for op in experiment.data.augment):
@@ -80,6 +86,15 @@ def _train_on(experiment: Experiment, store: Store, name: str) -> None:
         check_places(shard)
     if name not in bodiless(experiment.data):
         _check_body(experiment, shard, "data.mix", f"leave its bodies out with data.without: {{{name}: [body]}}")
+
+
+def _score_on(row: Benchmark, body: str, store: Store) -> None:
+    """Raises RequestError if a benchmark cannot score this body, or a body lacks that it is scored with."""
+    if not store.shard(row.dataset, row.split).exists():  # another check says so
+        return
+    benchmark, _ = open_benchmark(row, body, store)
+    if benchmark.is_mapped:
+        Bodies.load(body, benchmark, store, torch.device("cpu"))
 
 
 def _imitate(experiment: Experiment, store: Store, name: str) -> None:

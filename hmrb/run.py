@@ -18,7 +18,7 @@ from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_ch
 from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.prediction_files import CAMERAS
 from hmrb.evaluation.predictions import Predictions, read_predictions
-from hmrb.evaluation.protocols import Benchmark, find_benchmark
+from hmrb.evaluation.protocols import Benchmark, find_benchmark, through_smpl
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
@@ -54,16 +54,18 @@ def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: 
     body = checkpoint.experiment().body
     refuse_missing(bench_needs(benchmarks, body, store), f"this evaluation of {checkpoint.experiment().name}")
     problems: list[RequestError] = []
-    for benchmark in benchmarks:
+    rows: dict[tuple[str, str], Benchmark] = {}
+    for row in benchmarks:
         try:
-            shard = open_benchmark(benchmark, body, store)
+            benchmark, shard = open_benchmark(row, body, store)
+            rows[benchmark.truth, benchmark.regressor] = benchmark
             check_once(shard, store)
             ScoredPeople.of(benchmark, shard)
             for column in by:
                 check_column(shard, column)
         except RequestError as error:
             problems.append(error)
-    for benchmark in {(benchmark.truth, benchmark.regressor): benchmark for benchmark in benchmarks}.values():
+    for benchmark in rows.values():
         try:
             Bodies.load(body, benchmark, store, torch.device("cpu"))
         except RequestError as error:
@@ -114,8 +116,8 @@ def score_checkpoint(
             record = _save(scores, store, folder, source, made, options)
             scored.append((record, scores))
             if options.worst:
-                bodies = Bodies.load(experiment.body, benchmark, store, torch.device("cpu"))
-                sheet = folder / "eval" / f"{benchmark.file_stem}_worst.jpg"
+                bodies = Bodies.load(experiment.body, scores.benchmark, store, torch.device("cpu"))
+                sheet = folder / "eval" / f"{scores.benchmark.file_stem}_worst.jpg"
                 write_worst(sheet, bodies, scores, experiment.model.image_px, options.worst)
     if world.is_main:
         page = write_report(folder, experiment, scored, store)
@@ -157,7 +159,7 @@ def score_predictions(
         scores = evaluate(found.predictor, found.mean(), benchmark, ready.shard, ready.bodies, world)
         if not found.has_camera:
             scores = replace(scores, camera=scores.camera[:0])  # a record has no camera that nobody predicted
-        source = _of_file(path, ready.bodies.neutral.name)
+        source = _of_file(path, ready.bodies.predicted.name)
         seconds = time.perf_counter() - start
         records.append(_save(scores, store, folder, source, machine(world, len(scores.people.rows), seconds), options))
         if options.worst:
@@ -185,7 +187,7 @@ def _checked(path: Path, benchmark: Benchmark, store: Store, world: World, optio
     for column in options.by:
         check_column(shard, column)
     bodies = Bodies.load(shard.info.body, benchmark, store, world.device)
-    found = read_predictions(path, shard)
+    found = read_predictions(path, shard, bodies.predicted.kind)
     found.check_covers(rows)
     found.check_fits(benchmark, shard, bodies)
     if options.worst and found.are_points:
@@ -263,11 +265,12 @@ def unmet(expected: Sequence[Expected], records: Sequence[Record]) -> list[str]:
     """A message for each expected number that these records miss; empty if all are met."""
     out = []
     for row in expected:
-        name = find_benchmark(row.benchmark).name
+        benchmark = find_benchmark(row.benchmark)
+        name, names = benchmark.name, (benchmark.name, through_smpl(benchmark).name)
         found = [
             record.metrics[row.metric]
             for record in records
-            if record.benchmark == name and row.metric in record.metrics
+            if record.benchmark in names and row.metric in record.metrics
         ]
         what = f"{name} {TITLES[row.metric]} {row.value:g} ± {row.tolerance:g} ({row.source})"
         if not found:

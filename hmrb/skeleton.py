@@ -187,6 +187,8 @@ SKELETONS = {
         "mesh24": _SMPL,  # the same joints, regressed from the posed vertices
         "smpl45": _SMPL45,
         "smpl54": _SMPL54,
+        "smplx22": _SMPLX_BODY,
+        "smplx52": f"{_SMPLX_BODY} {_VERTICES} {_EXTRA}",
         "h36m17": _H36M,
         "lsp14": _LSP,
         "spin19": f"{_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra",  # rows of SMPL_to_J19

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hmrb.body.expressive import resting_members
 from hmrb.body.official import (
-    NUM_BETAS,
     SMPL_LANDMARKS,
     BodyError,
     check_members,
@@ -25,7 +25,7 @@ from hmrb.body.official import (
     rows_to_one,
 )
 from hmrb.body.tree import Tree
-from hmrb.bodykind import SMPL_KIND, BodyKind
+from hmrb.bodykind import SMPL_KIND, SMPLX_KIND, BodyKind
 from hmrb.needs import SPIN19
 from hmrb.records import GENDERS
 from hmrb.store import Store
@@ -55,7 +55,9 @@ class BodyFile:
     h36m_regressor: Float[np.ndarray, "H V"]
     extra_regressor: Float[np.ndarray, "E V"]
     spin19_regressor: Float[np.ndarray, "N V"] | None = None
-    """Optional; does not affect the body's hash."""
+    """Optional, as `mesh24_regressor`; they do not affect the body's hash."""
+    mesh24_regressor: Float[np.ndarray, "M V"] | None = None
+    """SMPL's joints on the vertices of a body whose own `joint_regressor` has others."""
     kind: BodyKind = SMPL_KIND
 
     def sha(self) -> str:
@@ -117,12 +119,14 @@ class SMPL(nn.Module):
         self._keep("rest_joints", regressor @ template)
         self._keep("joint_shapedirs", torch.einsum("jv,vck->jck", regressor, shapedirs))
         self._bends = file.posedirs is not None
-        one_hot = np.eye(len(file.template), dtype=np.float32)[file.landmarks]
+        one_hot = np.zeros((len(file.landmarks), len(file.template)), np.float32)
+        one_hot[range(len(file.landmarks)), file.landmarks] = 1
         self._keep_rows(self.kind.keypoints, np.concatenate([one_hot, file.extra_regressor]))
         self._keep_rows("h36m17", file.h36m_regressor)
-        self._keep_rows("mesh24", file.joint_regressor)
-        if file.spin19_regressor is not None:
-            self._keep_rows("spin19", file.spin19_regressor)
+        mesh24 = file.joint_regressor if self.kind is SMPL_KIND else file.mesh24_regressor
+        for name, rows in (("mesh24", mesh24), ("spin19", file.spin19_regressor)):
+            if rows is not None:
+                self._keep_rows(name, rows)
         self._keep(f"{self.kind.kinematic}_support", torch.zeros(0, dtype=torch.long))  # needs no vertices
 
     def has_joints(self, skeleton: str) -> bool:
@@ -153,7 +157,7 @@ class SMPL(nn.Module):
     def joints(self, mesh: Mesh, skeleton: str) -> Float[Tensor, "B J 3"]:
         """Joints of `skeleton` on a mesh of this body, metres, camera axes.
 
-        Skeletons: the kind's kinematic joints and keypoints, mesh24, h36m17, and spin19 if the body has its regressor.
+        Skeletons: the kind's kinematic joints and keypoints, h36m17, and mesh24 and spin19 if the body has them.
         Raises BodyError for a mesh of another body, ValueError for a part of a mesh that lacks the vertices.
         """
         if mesh.body != self.name:
@@ -225,14 +229,14 @@ def _padded(planes: Float[Tensor, "... V"]) -> Float[Tensor, "... W"]:
 
 
 def load_body(name: str, gender: str = "neutral", store: Store | None = None) -> SMPL:
-    """Load a body: `open` is part of the package, `smpl` is read from the store's bodies/smpl.
+    """Load a body: `open` is part of the package, `smpl` and `smplx` are read from the store's bodies/.
 
     Raises BodyError with the expected path and the download page if the file is missing, or with the error in it.
     """
     if gender not in GENDERS:
         raise BodyError(f"unknown gender '{gender}'; known: {', '.join(GENDERS)}")
     if name not in READERS:
-        raise BodyError(f"no body named '{name}'. Known: open (part of hmrb), smpl (your licensed files)")
+        raise BodyError(f"no body named '{name}'. Known: open (part of hmrb), smpl, smplx (your licensed files)")
     return SMPL(READERS[name](gender, store or Store.default()))
 
 
@@ -255,17 +259,27 @@ def _read_smpl(gender: str, store: Store) -> BodyFile:
     return body_file("smpl", gender, path, members)
 
 
+def _read_smplx(gender: str, store: Store) -> BodyFile:
+    path, members = resting_members(gender, store)
+    return _body_of("smplx", gender, path, members, SMPLX_KIND)
+
+
 def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]) -> BodyFile:
     """Convert arrays under official names to a BodyFile. Raises BodyError if they are invalid."""
     check_members(path, members)
-    posedirs, spin19 = members.get("posedirs"), members.get("SMPL_to_J19")
+    return _body_of(name, gender, path, members, SMPL_KIND)
+
+
+def _body_of(name: str, gender: str, path: Path, members: dict[str, np.ndarray], kind: BodyKind) -> BodyFile:
+    """Arrays under official names, whose shapes are right."""
+    posedirs, spin19, mesh24 = (members.get(key) for key in ("posedirs", "SMPL_to_J19", "mesh24"))
     parents = members["kintree_table"][0].astype(np.int64)
     parents[0] = -1  # official files store 2^32 - 1
     return BodyFile(
         name=name,
         gender=gender,
         template=floats(members["v_template"]),
-        shapedirs=floats(members["shapedirs"][..., :NUM_BETAS]),
+        shapedirs=floats(members["shapedirs"][..., : kind.num_betas]),
         posedirs=None if posedirs is None else floats(posedirs),
         joint_regressor=rows_to_one(members["J_regressor"], f"{path}: J_regressor"),
         weights=rows_to_one(members["weights"], f"{path}: weights"),
@@ -275,7 +289,9 @@ def body_file(name: str, gender: str, path: Path, members: dict[str, np.ndarray]
         h36m_regressor=rows_to_one(members["J_regressor_h36m"], f"{path}: J_regressor_h36m"),
         extra_regressor=rows_to_one(members["J_regressor_extra"], f"{path}: J_regressor_extra"),
         spin19_regressor=None if spin19 is None else floats(spin19),
+        mesh24_regressor=None if mesh24 is None else floats(mesh24),
+        kind=kind,
     )
 
 
-READERS: dict[str, Callable[[str, Store], BodyFile]] = {"open": _read_open, "smpl": _read_smpl}
+READERS: dict[str, Callable[[str, Store], BodyFile]] = {"open": _read_open, "smpl": _read_smpl, "smplx": _read_smplx}

@@ -1,4 +1,4 @@
-"""SMPL-X, used only to compute SMPL's joints for datasets with SMPL-X labels; not for prediction or training.
+"""SMPL-X: its files, its body with hands and face at rest, and its way to SMPL.
 
 Pavlakos et al.: Expressive Body Capture, CVPR 2019. https://smpl-x.is.tue.mpg.de
 """
@@ -12,25 +12,46 @@ from jaxtyping import Float
 from smplx.lbs import lbs
 from torch import Tensor
 
-from hmrb.body.official import NUM_BETAS, BodyError, check_members, find_body, read_members
+from hmrb.body.official import (
+    BODY_BYTES,
+    NUM_BETAS,
+    NUM_SPIN19,
+    REGRESSORS,
+    BodyError,
+    Members,
+    check_members,
+    find_body,
+    read_members,
+    read_regressor,
+    rows_to_one,
+)
+from hmrb.bodykind import SMPLX_KIND
 from hmrb.formats.npz import Npz
-from hmrb.formats.pickles import read_pickle
+from hmrb.formats.pickles import PickleError, read_pickle
+from hmrb.needs import SMPLX_PAGE, SPIN19, TO_SMPL, smplx_name, smplx_need, to_smpl_need
 from hmrb.store import Store
 
 # Body: root to wrists; face: jaw and eyes; fingers: of one hand.
-NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, 22, 3, 15
+NUM_JOINTS, NUM_BODY, NUM_FACE, NUM_FINGERS = 55, SMPLX_KIND.num_joints, 3, 15
+SHAPE_SPACE = 300  # shape directions of the present files, before those of expression; older ones have 10 and 10
+# Vertices of SMPL-X's mesh for the landmarks of smplx52, as in smplx.vertex_ids.
+LANDMARKS = (
+    9120, 9929, 9448, 616, 6, 5770, 5780, 8846, 8463, 8474, 8635,
+    5361, 4933, 5058, 5169, 5286, 8079, 7669, 7794, 7905, 8022,
+)  # fmt: skip
 SIZES = {  # V vertices; S shape directions, whose number depends on the version
     "v_template": ("V", 3), "shapedirs": ("V", 3, "S"), "posedirs": ("V", 3, 9 * (NUM_JOINTS - 1)),
     "J_regressor": (NUM_JOINTS, "V"), "weights": ("V", NUM_JOINTS), "kintree_table": (2, NUM_JOINTS),
-    "hands_meanl": (3 * NUM_FINGERS,), "hands_meanr": (3 * NUM_FINGERS,),
 }  # fmt: skip
+HANDS = {"hands_meanl": (3 * NUM_FINGERS,), "hands_meanr": (3 * NUM_FINGERS,)}
+FACES = {"f": ("F", 3)}
 
 
 class SMPLX:
     """The body of one gender, read from the official SMPLX_<GENDER>.npz. Raises RequestError."""
 
     def __init__(self, path: Path) -> None:
-        arrays = _members(path)
+        arrays = _members(path, SIZES | HANDS)
         self.template, self.joint_regressor, self.weights = (
             _floats(arrays[key]) for key in ("v_template", "J_regressor", "weights")
         )
@@ -59,31 +80,174 @@ def load_smplx(path: Path) -> SMPLX:
     return SMPLX(path)
 
 
+class ToSMPL:
+    """SMPL-X's vertices to SMPL's: each is a weighted sum of a few.
+
+    As BEDLAM evaluates SMPL-X on benchmarks of SMPL (train/core/hmr_trainer.py).
+    """
+
+    def __init__(self, matrix: Float[np.ndarray, "W V"]) -> None:
+        rows, columns = np.nonzero(matrix)
+        counts = np.bincount(rows, minlength=len(matrix))
+        place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
+        shape = (len(matrix), int(counts.max()))
+        self.columns, self.factors = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
+        self.columns[rows, place] = torch.from_numpy(columns)
+        self.factors[rows, place] = _floats(matrix[rows, columns])
+
+    def __call__(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B W 3"]:
+        """SMPL's vertices, in the unit and frame of SMPL-X's."""
+        columns, factors = self.columns.to(vertices.device), self.factors.to(vertices)
+        mapped = vertices.new_zeros(len(vertices), len(columns), 3)
+        for column, factor in zip(columns.unbind(1), factors.unbind(1), strict=True):
+            mapped = mapped + vertices[:, column] * factor[:, None]
+        return mapped
+
+
+@cache
+def load_to_smpl(store: Store) -> ToSMPL:
+    """The store's way from SMPL-X to SMPL; cached per process. Raises BodyError."""
+    return ToSMPL(_stored_matrix(store))
+
+
+def resting_members(gender: str, store: Store) -> tuple[Path, Members]:
+    """The store's SMPL-X of one gender as a body of 22 joints, under official names, with the regressors of SMPL.
+
+    Exact while hands, jaw and eyes have no rotation of their own: they then move as the joint above them does, which
+    takes their weights, and their blend shapes are 0. Rows of SMPL's regressors act on SMPL's vertices, as combinations
+    of SMPL-X's. Raises BodyError.
+    """
+    path = store.bodies / "smplx" / smplx_name(gender)
+    if not path.exists():
+        message = f"{path}: no such file; get SMPL-X (v1.1, NPZ) from {SMPLX_PAGE} and put it there"
+        raise BodyError(message, [smplx_need(gender, path.parent)])
+    try:
+        arrays = _members(path, SIZES | FACES)
+    except PickleError as error:
+        raise BodyError(str(error)) from None
+    arrays = _folded(path, arrays)
+    matrix, folder = _stored_matrix(store), store.bodies / "smpl"
+    if matrix.shape[1] != len(arrays["v_template"]):
+        raise BodyError(
+            f"{path.parent / TO_SMPL}: its matrix has {matrix.shape[1]} columns, but {path.name} has"
+            f" {len(arrays['v_template'])} vertices"
+        )
+    rows: Members = {}
+    for name, count in (REGRESSORS | {SPIN19: NUM_SPIN19}).items():
+        if name != SPIN19 or (folder / name).exists():
+            rows[Path(name).stem] = read_regressor(folder / name)
+            if rows[Path(name).stem].shape != (count, len(matrix)):
+                raise BodyError(
+                    f"{folder / name}: has shape {rows[Path(name).stem].shape}, expected {(count, len(matrix))}, as"
+                    f" {path.parent / TO_SMPL} has {len(matrix)} rows"
+                )
+    if (joints := _smpl_joints(store, len(matrix))) is not None:
+        rows["mesh24"] = joints
+    through = _through(np.concatenate(list(rows.values())), matrix)
+    ends = np.cumsum([len(array) for array in rows.values()])
+    return path, arrays | dict(zip(rows, np.split(through, ends[:-1]), strict=True))
+
+
+def _folded(path: Path, arrays: Members) -> Members:
+    """The arrays with the joints behind the body's folded into it; checked. Raises BodyError."""
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise BodyError(f"{path}: {key} contains values that are not finite numbers")
+    directions, num_betas = arrays["shapedirs"].shape[2], SMPLX_KIND.num_betas
+    if directions < SHAPE_SPACE:
+        raise BodyError(
+            f"{path}: shapedirs has {directions} directions, and such a file has 10 of shape; body smplx needs"
+            f" {num_betas}: get SMPL-X v1.1 from {SMPLX_PAGE}"
+        )
+    parents = arrays["kintree_table"][0].astype(np.int64)
+    body, rest = parents[1:NUM_BODY], parents[NUM_BODY:]
+    if tuple(body) != SMPLX_KIND.parents[1:] or (rest < 0).any() or (rest >= np.arange(NUM_BODY, NUM_JOINTS)).any():
+        raise BodyError(f"{path}: kintree_table is not the tree of SMPL-X; download it again")
+    above = np.arange(NUM_JOINTS)
+    for joint in range(NUM_BODY, NUM_JOINTS):
+        above[joint] = above[parents[joint]]
+    num_vertices = len(arrays["v_template"])
+    for key, least, most in (
+        ("f", int(arrays["f"].min(initial=0)), int(arrays["f"].max(initial=0))),
+        ("the mesh", 0, max(LANDMARKS)),
+    ):
+        if least < 0 or most >= num_vertices:
+            raise BodyError(f"{path}: {key} needs vertex {most}, but there are {num_vertices}; this is no SMPL-X")
+    weights = rows_to_one(arrays["weights"], f"{path}: weights")
+    return arrays | {
+        "shapedirs": arrays["shapedirs"][..., :num_betas],
+        "posedirs": arrays["posedirs"][..., : SMPLX_KIND.bend_numbers],
+        "J_regressor": rows_to_one(arrays["J_regressor"], f"{path}: J_regressor")[:NUM_BODY],
+        "weights": weights @ np.eye(NUM_BODY, dtype=np.float32)[above],
+        "kintree_table": np.array([SMPLX_KIND.parents, range(NUM_BODY)]),
+        "vertex_ids": np.array(LANDMARKS),
+    }
+
+
 def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
     """Matrix that regresses SMPL's joints from SMPL-X's vertices.
 
     The product of J_regressor of the store's neutral SMPL and the vertex mapping in BEDLAM's smplx2smpl.pkl (`path`).
     Raises RequestError.
     """
-    table = read_pickle(path)
+    matrix = _matrix(path)
+    body = find_body(store.bodies / "smpl", "neutral")
+    regressor = _joint_regressor(body)
+    if len(matrix) != regressor.shape[1]:
+        raise BodyError(f"{path}: its matrix has shape {matrix.shape}, but {body} has {regressor.shape[1]} vertices")
+    return _through(regressor, matrix)
+
+
+def _joint_regressor(body: Path) -> Float[np.ndarray, "R V"]:
+    members = read_members(body)
+    check_members(body, members)
+    return np.asarray(members["J_regressor"], np.float32)
+
+
+def _smpl_joints(store: Store, num_vertices: int) -> Float[np.ndarray, "R V"] | None:
+    """J_regressor of the store's neutral SMPL, if it is there."""
+    try:
+        body = find_body(store.bodies / "smpl", "neutral")
+    except BodyError:
+        return None
+    regressor = _joint_regressor(body)
+    return regressor if regressor.shape[1] == num_vertices else None
+
+
+def _through(rows: Float[np.ndarray, "J W"], matrix: Float[np.ndarray, "W V"]) -> Float[np.ndarray, "J V"]:
+    """Rows for SMPL's vertices as rows for SMPL-X's."""
+    used = np.flatnonzero(rows.any(0))
+    return np.asarray(rows[:, used], np.float32) @ matrix[used].astype(np.float32)
+
+
+def _stored_matrix(store: Store) -> Float[np.ndarray, "W V"]:
+    path = store.bodies / "smplx" / TO_SMPL
+    if not path.exists():
+        message = f"{path}: no such file; get it from BEDLAM's data (utils/), https://bedlam.is.tue.mpg.de, and put it"
+        raise BodyError(f"{message} there", [to_smpl_need(path.parent)])
+    return _matrix(path)
+
+
+def _matrix(path: Path) -> Float[np.ndarray, "W V"]:
+    """The array of BEDLAM's smplx2smpl.pkl. Raises BodyError."""
+    try:
+        table = read_pickle(path)
+    except PickleError as error:
+        raise BodyError(str(error)) from None
     matrix = table.get("matrix") if isinstance(table, dict) else None
     if not isinstance(matrix, np.ndarray):
         raise BodyError(f"{path}: has no array named matrix; download it again")
-    body = find_body(store.bodies / "smpl", "neutral")
-    members = read_members(body)
-    check_members(body, members)
-    regressor = np.asarray(members["J_regressor"], np.float32)
-    if matrix.ndim != 2 or matrix.dtype.kind != "f" or len(matrix) != regressor.shape[1]:
-        raise BodyError(f"{path}: its matrix has shape {matrix.shape}, but {body} has {regressor.shape[1]} vertices")
-    used = np.flatnonzero(regressor.any(0))
-    return regressor[:, used] @ matrix[used].astype(np.float32)
+    if matrix.ndim != 2 or matrix.dtype.kind != "f" or not matrix.size or not np.isfinite(matrix).all():
+        raise BodyError(f"{path}: its matrix has shape {matrix.shape}, not one row of numbers per vertex of SMPL")
+    return matrix
 
 
-def _members(path: Path) -> dict[str, np.ndarray]:
-    with Npz(path) as file:
-        arrays = {key: np.asarray(file.read(key)) for key in SIZES}
+def _members(path: Path, sizes: dict[str, tuple[int | str, ...]]) -> Members:
+    with Npz(path, most=BODY_BYTES) as file:
+        arrays = {key: np.asarray(file.read(key)) for key in sizes}
     lengths = {"V": len(arrays["v_template"]), "S": max(arrays["shapedirs"].shape[-1], NUM_BETAS)}
-    for key, size in SIZES.items():
+    lengths["F"] = len(arrays["f"]) if "f" in sizes else 0
+    for key, size in sizes.items():
         expected = tuple(lengths[n] if isinstance(n, str) else n for n in size)
         if arrays[key].shape != expected or arrays[key].dtype.kind not in "fiu":
             raise BodyError(f"{path}: {key} has shape {arrays[key].shape}, expected {expected} for SMPL-X")

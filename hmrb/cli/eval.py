@@ -63,16 +63,18 @@ class Scoring:
     def run(self, world: "World") -> None:
         """Evaluates. With `check`, raises RunError if a result differs from the number that a spec expects."""
         from hmrb.errors import RunError
+        from hmrb.evaluation.protocols import find_benchmark
         from hmrb.run import score_checkpoint, unmet
         from hmrb.system import keep_memory
 
         if world.device.type == "cpu":
             keep_memory()
-        records, problems = [], []
+        records, problems, stems = [], [], []
         for word, path in zip(self.words, self.paths, strict=True):
             folder = self.folder_of(path)
             found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options)
             records += found
+            stems.append([find_benchmark(record.benchmark).file_stem for record in found])
             if self.check and world.is_main:
                 problems += unmet(benches.expected(word, path), found)
         if not world.is_main:
@@ -80,7 +82,7 @@ class Scoring:
         if self.options.quiet:
             _print_json(records)
         elif len(self.paths) > 1:
-            _print_means([self.folder_of(path) for path in self.paths], self.benchmarks)
+            _print_means([self.folder_of(path) for path in self.paths], stems)
         if problems:
             raise RunError("results differ from the expected numbers:\n" + "\n".join(problems))
         if self.check and not self.options.quiet:
@@ -289,14 +291,14 @@ def _write_template(name: str, protocol: str, out: Path | None) -> None:
     )
 
 
-def _print_means(folders: Sequence[Path], benchmarks: "Sequence[Benchmark]") -> None:
-    """Prints one row per experiment: mean, standard deviation over seeds, interval."""
+def _print_means(folders: Sequence[Path], stems: Sequence[Sequence[str]]) -> None:
+    """Prints one row per experiment: mean, standard deviation over seeds, interval. `stems` are each one's records."""
     from hmrb.cli.report import show
     from hmrb.evaluation.records import read_results
     from hmrb.reports.tables import compare
 
-    for benchmark in benchmarks:
-        results = read_results([folder / "eval" / f"{benchmark.file_stem}.json" for folder in folders])
+    for row in zip(*stems, strict=True):
+        results = read_results([folder / "eval" / f"{stem}.json" for folder, stem in zip(folders, row, strict=True)])
         for metric in results[0].errors:
             for table in compare(results, metric, None):
                 show(table)

@@ -19,7 +19,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import DEGENERATE
 from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.posing import regressor_sha
-from hmrb.evaluation.protocols import Benchmark
+from hmrb.evaluation.protocols import MAPPED, Benchmark, through_smpl
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
@@ -33,6 +33,7 @@ from hmrb.store import Store
 
 BLOCKS_PER_WORKER = 4  # starting a loading process takes as long as loading some 300 pictures
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
+MAPPED_PARTS = ("joints", "vertices")  # of SMPL, that a prediction of SMPL-X has
 Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
 """Returns the predictions for blocks of rows of a shard, in order."""
 
@@ -131,10 +132,11 @@ def evaluate(
     predictions contain.
     """
     people = ScoredPeople.of(benchmark, shard)
+    left_out: dict[str, str] = {}
     if isinstance(mean, Points):
-        benchmark, left_out = possible(benchmark, mean)
-    else:
-        left_out = {}
+        benchmark, left_out = possible(benchmark, mean.has)
+    elif bodies.to_smpl:
+        benchmark, left_out = possible(benchmark, MAPPED_PARTS)
     scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px)
     order = people.rows
     if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
@@ -209,15 +211,29 @@ def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precisi
     return scores
 
 
-def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> Shard:
-    """The benchmark's shard. Raises RequestError if its ground truth has poses of another body than the predictions."""
+def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> tuple[Benchmark, Shard]:
+    """The benchmark as it scores predictions of a body, and its shard.
+
+    SMPL-X is scored as SMPL but where people are labelled with SMPL-X. Raises RequestError if the ground truth has
+    poses of another body than the predictions.
+    """
     shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
-    if benchmark.truth in ("gendered", "neutral") and shard.info.body != body:
+    there = shard.info.body
+    if benchmark.is_mapped and body != "smplx":
         raise RequestError(
-            f"{benchmark.name}: its people are labelled with body '{shard.info.body}', but the checkpoint has body"
+            f"{benchmark.name} scores predictions of body 'smplx', but these are of body '{body}'; use"
+            f" {benchmark.name.removesuffix(f'_{MAPPED}')}"
+        )
+    if body == "smplx" and not (benchmark.has_bodies and there == body):
+        benchmark = through_smpl(benchmark)
+    if benchmark.has_bodies and there != ("smpl" if benchmark.is_mapped else body):
+        raise RequestError(
+            f"{benchmark.name}: its people are labelled with body '{there}', but the checkpoint has body"
             f" '{body}'; their poses cannot be compared"
         )
-    return shard
+    if benchmark.is_mapped and benchmark.has_bodies:
+        possible(benchmark, MAPPED_PARTS)
+    return benchmark, shard
 
 
 def evaluate_checkpoint(
@@ -234,15 +250,15 @@ def evaluate_checkpoint(
     """
     experiment = checkpoint.experiment()
     check_packages(experiment.packages, "the checkpoint")
-    shard = open_benchmark(benchmark, experiment.body, store)
+    benchmark, shard = open_benchmark(benchmark, experiment.body, store)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
-    if checkpoint.body["sha"] not in (bodies.neutral.sha, UNKNOWN_BODY):
+    if checkpoint.body["sha"] not in (bodies.predicted.sha, UNKNOWN_BODY):
         raise RequestError(
             f"the checkpoint was trained with body '{checkpoint.body['name']}' {checkpoint.body['sha']},"
-            f" but the body here is {bodies.neutral.sha}; its errors would belong to another body"
+            f" but the body here is {bodies.predicted.sha}; its errors would belong to another body"
         )
     spec = experiment.model.model_copy(update={"weights": "none"})
-    model = build_model(spec, kind=bodies.neutral.kind).to(world.device)
+    model = build_model(spec, kind=bodies.predicted.kind).to(world.device)
     if precision != "fp32":  # half precision and TF32 are fast in this layout alone
         model = model.to(memory_format=torch.channels_last)
     load_weights_into(model, checkpoint, "the checkpoint")
@@ -275,12 +291,12 @@ def _scores(scorer: Scorer, columns: dict[str, np.ndarray], people: ScoredPeople
                 baseline[name] = in_a_row.motion(name, np.zeros_like(truth), truth, benchmark.fps)[0]
             else:
                 left_out = left_out | {name: "the shard has no frames of one sequence in a row"}
-    kind = neutral.kind
+    kind = scorer.bodies.predicted.kind
     return Scores(
         benchmark=benchmark,
         shard=shard,
         people=people,
-        body_sha=neutral.sha,
+        body_sha=scorer.bodies.predicted.sha,
         regressor_sha=regressor_sha(neutral, benchmark.regressor),
         truth_bodies=_truth_bodies(benchmark, shard, people, scorer.bodies),
         errors=errors,
@@ -298,7 +314,7 @@ def _scores(scorer: Scorer, columns: dict[str, np.ndarray], people: ScoredPeople
 def _truth_bodies(
     benchmark: Benchmark, shard: Shard, people: ScoredPeople, bodies: Bodies
 ) -> dict[str, dict[str, str | int]]:
-    if benchmark.truth in ("stored", "marked"):
+    if not benchmark.has_bodies:
         return {}
     genders = shard.arrays["gender"][people.rows] if benchmark.truth == "gendered" else np.zeros(len(people.rows), int)
     counts = np.bincount(genders, minlength=len(GENDERS)).tolist()

@@ -64,7 +64,7 @@ class Predictions:
         mean = self.mean()
         if benchmark.truth != "marked":
             if isinstance(mean, Points):
-                Scorer(possible(benchmark, mean)[0], shard, bodies, mean, torch.device("cpu"), IMAGE_PX)
+                Scorer(possible(benchmark, mean.has)[0], shard, bodies, mean, torch.device("cpu"), IMAGE_PX)
             return
         if self.are_points or not self.has_camera:
             what = "points without one" if self.are_points else "bodies without one"
@@ -104,12 +104,15 @@ class Predictions:
         return Points(parts.get("joints"), parts.get("vertices"))
 
 
-def read_predictions(path: Path, shard: Shard) -> Predictions:
-    """Read a result's _samples.h5, an .npz or a .pkl, without executing code in it. Raises RequestError."""
+def read_predictions(path: Path, shard: Shard, kind: BodyKind = SMPL_KIND) -> Predictions:
+    """Read a result's _samples.h5, an .npz or a .pkl, without executing code in it. Raises RequestError.
+
+    Poses and betas are those of a `kind` of body.
+    """
     if not path.is_file():
         raise RequestError(f"{path}: predictions: no such file")
     table = read_table(path, len(shard))
-    parts = _points(path, table) if _is_of_points(table) else _bodies(path, table, shard.kind)
+    parts = _points(path, table) if _is_of_points(table) else _bodies(path, table, kind)
     counts = {key: len(part) for key, part in parts.items()}
     count = next(iter(counts.values()))
     if len(set(counts.values())) > 1:
@@ -120,7 +123,7 @@ def read_predictions(path: Path, shard: Shard) -> Predictions:
     if not all(np.isfinite(part).all() for part in parts.values()):
         raise RequestError(f"{path}: contains values that are not finite")
     if "betas" in parts:
-        check_rotations(path, parts["rotmats"], shard.kind)
+        check_rotations(path, parts["rotmats"], kind)
         check_betas(path, parts["betas"])
     else:
         for what, points in parts.items():

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hmrb.bodykind import SMPL_KIND, SMPLX_KIND
 from hmrb.errors import RequestError
 from hmrb.evaluation.metric_table import METRIC_TABLE, MOTION, PCK2D, TITLES, UNITS
 from hmrb.lookup import UnknownName, did_you_mean, find
@@ -18,6 +19,7 @@ OF_BODIES = ("mpjpe", "pa_mpjpe", "pve", "n_mpjpe", "pa_pve", *ANGLES, *SHARES)
 OF_JOINTS = ("mpjpe", "pa_mpjpe", "n_mpjpe", *SHARES)
 OF_STUDY = ("mpjpe", "pa_mpjpe", "pve_study", *SHARES)
 OF_POINTS = tuple(PCK2D)
+MAPPED = "smplx2smpl"  # the end of a protocol's name: predictions of SMPL-X, scored as SMPL
 PELVIS, HIP_MIDDLE = ("pelvis_extra",), ("right_hip_extra", "left_hip_extra")
 SMPL_PELVIS, SMPL_HIP_MIDDLE = ("pelvis",), ("right_hip", "left_hip")
 SHORT = {
@@ -32,7 +34,10 @@ REGRESSORS = {
     "mesh24": "the 24 rows of J_regressor on the posed vertices, which differ from the kinematic joints",
     "smpl54": "the 24 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra on the vertices",
     "spin19": "the 19 rows of SMPL_to_J19 on the vertices",
+    "smplx52": "the 22 kinematic joints, 21 vertices and the 9 rows of J_regressor_extra on the mapped vertices",
 }
+OF_MAPPED = ("h36m17", "mesh24", "spin19")
+"""Regressors that a mesh mapped from SMPL-X has: those that look at vertices alone."""
 TRUTHS = {
     "gendered": "the labelled body, posed with the body model of the person's gender; for people without a labelled"
     " gender, with the neutral body model, and their number is in the record",
@@ -79,6 +84,16 @@ class Benchmark:
         return "/" in self.name
 
     @property
+    def has_bodies(self) -> bool:
+        """Whether the truth is labelled bodies."""
+        return self.truth in ("gendered", "neutral")
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it scores predictions of SMPL-X as SMPL; see `through_smpl`."""
+        return self.variant.endswith(MAPPED)
+
+    @property
     def rules(self) -> str:
         """The choices as a name: the part of the protocol that can be applied to another shard."""
         return self._choices.replace("-", "_")
@@ -87,6 +102,7 @@ class Benchmark:
     def full_name(self) -> str:
         """The name with every choice and the version; it never refers to another protocol."""
         family = f"{self.dataset}/{self.split}" if self.name.count("/") == 2 else self.name.partition("/")[0]
+        family = family.removesuffix(f"_{MAPPED}")
         return f"{family}/{self._choices}@{self.version}"
 
     @property
@@ -155,7 +171,9 @@ class Benchmark:
             "people": people + (", a test split: no checkpoint may be chosen on it" if self.is_test else ""),
             "siblings": ", ".join((self.dataset, *self.siblings)) + ": the record lists those in the training data",
             "truth": TRUTHS[self.truth],
-            "prediction": f"the neutral body; its joints are {REGRESSORS[self.regressor]}"
+            "prediction": "the neutral body"
+            + (" of SMPL-X, hands and face at rest, its vertices mapped to SMPL's by BEDLAM's matrix" * self.is_mapped)
+            + f"; its joints are {REGRESSORS[self.regressor]}"
             + "".join(f"; for {TITLES[name]}, the truth's body" for name in self.metrics if _by_true_body(name)),
             "joints": f"{len(self.joint_names)} of {self.joints}: {', '.join(self.joint_names)}",
             "root": "none: the prediction's camera projects its joints"
@@ -197,6 +215,10 @@ def find_benchmark(name: str) -> Benchmark:
     """Look up a benchmark by short or full name; `-` and `_` are equal. Raises UnknownName with the nearest names."""
     key = name.replace("-", "_")
     key = ALIASES.get(key, key)
+    plain, at, version = key.partition("@")
+    if plain.endswith(f"_{MAPPED}"):
+        plain = plain.removesuffix(f"_{MAPPED}").replace(SMPLX_KIND.keypoints, SMPL_KIND.keypoints)
+        return through_smpl(find_benchmark(plain + at + version))
     if key not in BENCHMARKS:
         key = _spoken(key)
     if key in BENCHMARKS:
@@ -215,6 +237,18 @@ def _spoken(name: str) -> str:
     family, slash, rules = name.partition("/")
     key = f"{spoken(family) or family.lower()}{slash}{rules.lower()}"
     return ALIASES.get(key, key)
+
+
+def through_smpl(row: Benchmark) -> Benchmark:
+    """The protocol for predictions of SMPL-X where the truth is no SMPL-X body: they are scored as SMPL.
+
+    BEDLAM's evaluation: vertices are mapped by smplx2smpl.pkl before SMPL's regressors. Rotations are not compared.
+    """
+    if row.is_mapped:
+        return row
+    regressor = SMPLX_KIND.keypoints if row.regressor == SMPL_KIND.keypoints else row.regressor
+    variant = "-".join([*([row.variant] if row.variant else []), MAPPED])
+    return replace(row, name=f"{row.name}_{MAPPED}", variant=variant, regressor=regressor)
 
 
 def with_rules(dataset: str, split: str, rules: str) -> Benchmark:

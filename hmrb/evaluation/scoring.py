@@ -10,16 +10,17 @@ from torch import Tensor
 
 from hmrb.batch import Prediction
 from hmrb.body import SMPL, Mesh, load_body
+from hmrb.body.expressive import ToSMPL, load_to_smpl
 from hmrb.body.official import BodyError
 from hmrb.data.shard import Shard, ShardError
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import METRIC_TABLE, PCK2D
 from hmrb.evaluation.metrics import Posed, degenerate, joint_distances_mm, measure, pck2d
 from hmrb.evaluation.posing import by_gender, posed, rooted
-from hmrb.evaluation.protocols import Benchmark
+from hmrb.evaluation.protocols import OF_MAPPED, Benchmark
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.cameras import project_to_crop
-from hmrb.needs import SMPL_PAGES, SPIN19, file_need
+from hmrb.needs import SMPL_PAGES, SPIN19, body_need, file_need
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -29,27 +30,70 @@ IMAGE_PX = 224  # of the crop that a camera without a model is for
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """The bodies that a benchmark poses: the neutral one and, for gendered ground truth, the male and the female."""
+    """The bodies that a benchmark poses: the neutral one and, for gendered ground truth, the male and the female.
+
+    Where predictions are SMPL-X's and the truth is SMPL's, `expressive` poses them and `to_smpl` maps their vertices.
+    """
 
     by_gender: dict[str, SMPL]
+    expressive: SMPL | None = None
+    to_smpl: ToSMPL | None = None
 
     @classmethod
     def load(cls, name: str, benchmark: Benchmark, store: Store, device: torch.device) -> "Bodies":
         """Reads the files. Raises BodyError if a body or the benchmark's regressor is missing."""
         genders = GENDERS if benchmark.truth == "gendered" else GENDERS[:1]
-        bodies = cls({gender: load_body(name, gender, store).to(device) for gender in genders})
-        if not bodies.neutral.has_joints(benchmark.regressor):
-            raise BodyError(
-                f"{benchmark.name} needs {store.bodies / 'smpl' / SPIN19}, which is not there or, for the open body,"
-                f" does not exist; get it from {SMPL_PAGES['spin19']}",
-                [] if name == "open" else [file_need(store.bodies / "smpl" / SPIN19)],
-            )
+        name = "smplx" if benchmark.is_mapped else name
+        is_mapped = benchmark.is_mapped and benchmark.has_bodies
+        of_truth = "smpl" if is_mapped else name
+        by_gender = {gender: load_body(of_truth, gender, store).to(device) for gender in genders}
+        bodies = cls(by_gender)
+        if is_mapped:
+            bodies = cls(by_gender, load_body(name, store=store).to(device), load_to_smpl(store))
+        can_join = not is_mapped or benchmark.regressor in OF_MAPPED
+        if not can_join or not bodies.neutral.has_joints(benchmark.regressor):
+            raise _without_joints(name, benchmark, store)
         return bodies
 
     @property
     def neutral(self) -> SMPL:
-        """The body that predictions are posed with."""
+        """The neutral body of the truth, whose regressors are used."""
         return self.by_gender["neutral"]
+
+    @property
+    def predicted(self) -> SMPL:
+        """The body that predictions are parameters of."""
+        return self.expressive or self.neutral
+
+    def pose(self, rotmats: Float[Tensor, "B R 3 3"], betas: Float[Tensor, "B S"], part: str = "") -> Mesh:
+        """Predictions as meshes of the neutral body; with `part`, perhaps only the vertices of that part.
+
+        The chain of a mapped mesh is SMPL-X's.
+        """
+        if self.expressive is None or self.to_smpl is None:
+            return self.neutral(rotmats, betas, part)
+        mesh = self.expressive(rotmats, betas)
+        return Mesh(self.to_smpl(mesh.vertices), mesh.chain, self.neutral.name)
+
+
+def _without_joints(body: str, benchmark: Benchmark, store: Store) -> BodyError:
+    """What a body lacks for a benchmark's regressor."""
+    folder, regressor = store.bodies / "smpl", benchmark.regressor
+    if regressor == "spin19":
+        return BodyError(
+            f"{benchmark.name} needs {folder / SPIN19}, which is not there or, for the open body, does not exist; get"
+            f" it from {SMPL_PAGES['spin19']}",
+            [] if body == "open" else [file_need(folder / SPIN19)],
+        )
+    if regressor == "mesh24":
+        return BodyError(
+            f"{benchmark.name} needs J_regressor of neutral SMPL, and {folder} has no such body",
+            [body_need("neutral")],
+        )
+    return BodyError(
+        f"{benchmark.name} needs SMPL's joints {regressor}, and body '{body}' has other ones; choose a protocol of"
+        f" {', '.join(OF_MAPPED)}: hmrb list-benches"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +183,11 @@ class Scorer:
         if isinstance(prediction, Points):
             return _posed_points(benchmark, neutral, prediction)
         if true_bodies_of is None:
-            mesh = neutral(prediction.rotmats, prediction.betas, benchmark.part)
+            mesh = self.bodies.pose(prediction.rotmats, prediction.betas, benchmark.part)
         else:
             genders = genders_of(benchmark, self.shard, true_bodies_of)
             mesh = by_gender(self.bodies.by_gender, genders, prediction.rotmats, prediction.betas, benchmark.part)
-        return posed(benchmark, neutral, mesh, prediction.rotmats)
+        return posed(benchmark, neutral, mesh, None if self.bodies.to_smpl else prediction.rotmats)
 
     def _score_2d(
         self, rows: Int[np.ndarray, " B"], prediction: BodyOrPoints, seen: Bool[Tensor, "B J"]
@@ -239,13 +283,16 @@ def stored_rows(benchmark: Benchmark, shard: Shard) -> list[int]:
     return [have.index(joint) for joint in needed]
 
 
-def possible(benchmark: Benchmark, points: Points) -> tuple[Benchmark, dict[str, str]]:
-    """The benchmark with the metrics that points allow, and why it leaves out the others."""
+def possible(benchmark: Benchmark, has: Sequence[str]) -> tuple[Benchmark, dict[str, str]]:
+    """The benchmark with the metrics that predictions of these parts allow, and why it leaves out the others.
+
+    Raises RequestError if nothing is left.
+    """
+    only = f"the predictions have only {' and '.join(has)}{' of SMPL, mapped from SMPL-X' * benchmark.is_mapped}"
     left_out = {
-        name: f"needs {' and '.join(METRIC_TABLE[name].needs)}; the predictions have only {' and '.join(points.has)}"
+        name: f"needs {' and '.join(METRIC_TABLE[name].needs)}; {only}"
         for name in benchmark.of_people
-        if name in METRIC_TABLE
-        and (METRIC_TABLE[name].by_true_body or not set(METRIC_TABLE[name].needs) <= set(points.has))
+        if name in METRIC_TABLE and (METRIC_TABLE[name].by_true_body or not set(METRIC_TABLE[name].needs) <= set(has))
     }
     left = tuple(name for name in benchmark.metrics if name not in left_out)
     if not left:

@@ -15,13 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from hmrb.body import SMPL, BodyFile, load_body
-from hmrb.body.official import NUM_BETAS, NUM_EXTRA, NUM_H36M, NUM_JOINTS, NUM_LANDMARKS
-from hmrb.bodykind import SMPL_KIND
+from hmrb.body.official import NUM_H36M
+from hmrb.bodykind import kind_of
 from hmrb.models.cameras import BOX_NUMBERS
 from hmrb.models.hmr import HMR, build_model
 from hmrb.spec import ModelSpec
 
-SMPL_VERTICES = 6890
+VERTICES = {"smpl": 6890, "smplx": 10_475}
 COUNTER = f"torch.utils.flop_counter of torch {torch.__version__}"
 WARM_UP_S, TIMED_S = 1.0, 3.0
 # Operators that copy or create data without arithmetic.
@@ -82,7 +82,7 @@ class Cost:
 def count(spec: ModelSpec, body: str = "smpl") -> Cost:
     """Count the cost of a spec's model on the meta device, without computation and without weights."""
     with torch.device("meta"):
-        model = build_model(spec.model_copy(update={"weights": "none"})).eval()
+        model = build_model(spec.model_copy(update={"weights": "none"}), kind=kind_of(body)).eval()
         posed = _body(body)
         image = torch.zeros(1, 3, spec.image_px, spec.image_px)
     parts: dict[str, Component] = {}
@@ -146,22 +146,22 @@ def _params(module: nn.Module) -> int:
 
 
 def _body(name: str) -> SMPL:
-    """The open body, or a body of zeros with SMPL's sizes: the cost depends only on the sizes."""
+    """The open body, or a body of zeros with the sizes of SMPL or SMPL-X: the cost depends only on the sizes."""
     if name == "open":
         return load_body("open").to("meta")
-    v = SMPL_VERTICES
+    v, kind = VERTICES[name], kind_of(name)
 
     def sized(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
     return SMPL(
         BodyFile(
-            name="smpl", gender="neutral",
-            template=sized(v, 3), shapedirs=sized(v, 3, NUM_BETAS), posedirs=sized(v, 3, SMPL_KIND.bend_numbers),
-            joint_regressor=sized(NUM_JOINTS, v), weights=sized(v, NUM_JOINTS),
-            parents=np.array(SMPL_KIND.parents),
-            faces=np.zeros((1, 3), np.int64), landmarks=np.zeros(NUM_LANDMARKS, np.int64),
-            h36m_regressor=sized(NUM_H36M, v), extra_regressor=sized(NUM_EXTRA, v),
+            name=name, gender="neutral", kind=kind,
+            template=sized(v, 3), shapedirs=sized(v, 3, kind.num_betas), posedirs=sized(v, 3, kind.bend_numbers),
+            joint_regressor=sized(kind.num_joints, v), weights=sized(v, kind.num_joints),
+            parents=np.array(kind.parents),
+            faces=np.zeros((1, 3), np.int64), landmarks=np.zeros(kind.num_landmarks, np.int64),
+            h36m_regressor=sized(NUM_H36M, v), extra_regressor=sized(kind.num_extra, v),
         )
     ).to("meta")  # fmt: skip
 

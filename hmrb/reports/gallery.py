@@ -1,7 +1,7 @@
 """Draws people of a benchmark: the photo, the predicted and the labelled body over it, and both from the side."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from hmrb.body import SMPL
+from hmrb.body import SMPL, Mesh
 from hmrb.body.render import MESH_COLOUR, shade_mesh, write_obj
 from hmrb.data.loader import read_view
 from hmrb.data.warp import crop_matrix
@@ -193,7 +194,7 @@ def _views(bodies: Bodies, scores: Scores, row: int, image_px: int) -> tuple[Pic
     square = scores.benchmark.box_scale * view.side
     matrix = crop_matrix(replace(view, side=square), TILE_PX)
     photo = np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
-    ours = _predicted(neutral, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
+    ours = _predicted(bodies.pose, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
     over = _over(neutral, photo, ours, image_px, MESH_COLOUR)
     mesh = labelled_mesh(bodies, scores, row)
     if mesh is None:
@@ -216,11 +217,11 @@ def _views(bodies: Bodies, scores: Scores, row: int, image_px: int) -> tuple[Pic
 
 
 def _predicted(
-    body: SMPL, rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"], camera: Float[np.ndarray, "3"],
-    image_px: int,
+    pose: Callable[[Tensor, Tensor], Mesh], rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"],
+    camera: Float[np.ndarray, "3"], image_px: int,
 ) -> _Placed:  # fmt: skip
     with torch.inference_mode():
-        mesh = body(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
+        mesh = pose(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
         transl = camera_translation(torch.from_numpy(camera)[None].float(), image_px)[0].numpy()
     return _Placed(np.asarray(mesh.vertices[0]), np.asarray(mesh.chain[0, 0]), transl)
 

@@ -20,7 +20,7 @@ FEWEST_POINTS = 4  # labelled 2D key points that place a body; three unknowns ha
 def labelled_mesh(bodies: Bodies, scores: Scores, row: int) -> Mesh | None:
     """The body that a person is scored against, in the camera's axes; None if the truth is key points only."""
     benchmark, shard, in_shard = scores.benchmark, scores.shard, scores.people.rows[row : row + 1]
-    if benchmark.truth not in ("gendered", "neutral") or not shard.arrays["has_body"][in_shard].all():
+    if not benchmark.has_bodies or not shard.arrays["has_body"][in_shard].all():
         return None
     rotmats = rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][in_shard]))
     betas = torch.from_numpy(shard.arrays["betas"][in_shard])

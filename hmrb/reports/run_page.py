@@ -38,7 +38,7 @@ def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Re
     for record, scores in scored:
         bodies = Bodies.load(experiment.body, scores.benchmark, store, torch.device("cpu"))
         people = draw_people(folder / "overlays", bodies, scores, experiment.model.image_px)
-        faces[experiment.body] = packed_faces(bodies.neutral.faces)
+        faces[bodies.neutral.name] = packed_faces(bodies.neutral.faces)
         benches.append({
             "record": record,
             "joints": _in_words(record.per_joint),
@@ -47,7 +47,10 @@ def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Re
                 for name in HISTOGRAMS
                 if name in scores.errors
             ],
-            "people": {group: [{"drawn": person, "body": None} for person in drawn] for group, drawn in people.items()},
+            "people": {
+                group: [{"drawn": person, "body": None, "kind": bodies.neutral.name} for person in drawn]
+                for group, drawn in people.items()
+            },
             "ranked_by": ranked_by(scores),
             "stem": scores.benchmark.file_stem,
         })  # fmt: skip
@@ -63,19 +66,19 @@ def write_report(folder: Path, experiment: Experiment, scored: Sequence[tuple[Re
         "curves": curves(log),
         "plot": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "bottom": BOTTOM},
     }
-    page = _rendered(facts, benches, faces, experiment.body)
+    page = _rendered(facts, benches, faces)
     put(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return folder / "report.html"
 
 
-def _rendered(facts: dict[str, Any], benches: list[dict[str, Any]], faces: dict[str, str], kind: str) -> str:
+def _rendered(facts: dict[str, Any], benches: list[dict[str, Any]], faces: dict[str, str]) -> str:
     """The page, with the bodies of as many people as fit."""
     template = templates().get_template("run_page.html.j2")
     people = _in_turn(benches)
     scripts = [Script.of("people.js")] if people else []
     flat: dict[str, Any] = {"people": [], "faces": {}}
     page = template.render(**facts, scripts=scripts, bodies=flat if people else None, solid=False, ratio=ratio)
-    solids = [packed(person["drawn"].posing) | {"kind": kind} for person in people]
+    solids = [packed(person["drawn"].posing) | {"kind": person["kind"]} for person in people]
     room = PAGE_BYTES - len(page.encode()) - sum(map(len, faces.values())) - MANY_BYTES
     fits = within(solids, room)
     if not any(fits):

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hmrb.body.official import check_mean
 from hmrb.bodykind import kind_of
 from hmrb.data.labelled_bodies import bodiless, mean_body
 from hmrb.data.shard import Shard
@@ -20,7 +21,7 @@ from hmrb.models.backbones import keep_no_maps
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.numerics import apply_numerics
-from hmrb.needs import MEAN_PARAMS, file_need
+from hmrb.needs import file_need, mean_file
 from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World
 from hmrb.spec import EvalPrecision, Experiment, OptimSpec
@@ -202,15 +203,20 @@ def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store)
         return mean_body(shards, experiment.data.mix, bodiless(experiment.data))
     import numpy as np
 
-    path = store.bodies / experiment.body / MEAN_PARAMS
+    path, kind = mean_file(experiment.body, store), kind_of(experiment.body)
     if not path.exists():
         message = f"{path}: no such file. SPIN's data contains it; or set model.mean to labels"
         raise RequestError(message, [file_need(path)])
+    if experiment.body == "smplx":
+        check_mean(path)
     with Npz(path) as mean:
         parts = {key: np.asarray(mean.read(key)) for key in ("pose", "shape", "cam")}
     for key, part in parts.items():
         if part.dtype.kind not in "fiu" or not np.isfinite(part).all():
             raise RequestError(f"{path}: {key} contains values that are not finite numbers; download it again")
+    if experiment.body == "smplx":  # BEDLAM: SMPL's first joints, and 0 for the beta that SMPL lacks
+        parts["pose"] = parts["pose"][: kind.rot6d_numbers]
+        parts["shape"] = np.pad(parts["shape"], (0, kind.num_betas - len(parts["shape"])))
     return torch.from_numpy(np.concatenate([part.ravel() for part in parts.values()])).float()
 
 

@@ -33,7 +33,7 @@ from hmrb.data.loader import (
 )  # fmt: skip
 from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, RunError
-from hmrb.evaluation.evaluate import Feed, evaluate_model
+from hmrb.evaluation.evaluate import Feed, evaluate_model, open_benchmark
 from hmrb.evaluation.protocols import SELECTED, find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.parallel.world import World
@@ -156,8 +156,8 @@ class CheckpointSelection:
         if experiment.evals.select_on is None:
             return None
         row = find_benchmark(experiment.evals.select_on)
-        benchmark = row.only(tuple(name for name in SELECTED if name in row.metrics))
-        shard = open_shard(store.shard(benchmark.dataset, benchmark.split), benchmark.dataset)
+        row = row.only(tuple(name for name in SELECTED if name in row.metrics))
+        benchmark, shard = open_benchmark(row, experiment.body, store)
         bodies = Bodies.load(experiment.body, benchmark, store, world.device)
         model = experiment.model
         feed = Feed(benchmark, shard, model.image_px, world.device, experiment.data.workers, model.needs_place)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from hmrb.cli import app
 from hmrb.errors import RequestError
-from hmrb.models.flops import SMPL_VERTICES, count
+from hmrb.models.flops import VERTICES, count
 from hmrb.spec import ModelSpec
 
 
@@ -24,8 +24,8 @@ def test_resnet50_costs_what_is_known() -> None:
 
 
 def test_the_body_costs_its_blend_shapes_and_skinning() -> None:
-    blend = SMPL_VERTICES * 3 * (10 + 207)
-    skin = SMPL_VERTICES * (24 * 12 + 9)
+    blend = VERTICES["smpl"] * 3 * (10 + 207)
+    skin = VERTICES["smpl"] * (24 * 12 + 9)
     assert count(ModelSpec()).parts["body"].multiply_adds == pytest.approx(blend + skin, rel=0.01)
 
 

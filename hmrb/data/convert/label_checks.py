@@ -66,7 +66,8 @@ def too_few(name: str, counts: Mapping[str, int]) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """People of a shard in the training skeleton; `body54` are the joints of the posed bodies, in metres."""
+    """People of a shard in the training skeleton; `body54` are the joints of the posed bodies, in metres; 0 for those
+    that a body lacks."""
 
     shard: Shard
     rows: Int[np.ndarray, " N"]
@@ -75,7 +76,7 @@ class Labels:
     keypoints3d: Float[np.ndarray, "N 54 4"]
     has_body: Bool[np.ndarray, " N"]
     root_up: Float[np.ndarray, "N 3"]
-    body54: Float[np.ndarray, "N 54 3"] | None
+    body54: Float[np.ndarray, "N 54 4"] | None
 
     @classmethod
     def of(cls, shard: Shard, rows: Int[np.ndarray, " N"], body: SMPL | None) -> "Labels":
@@ -96,9 +97,11 @@ class Labels:
                 chunk = slice(start, start + 64)
                 betas = torch.from_numpy(arrays["betas"][rows[chunk]].astype(np.float32))
                 with torch.no_grad():
-                    mesh = body(rotmats[chunk], betas, part="smpl54")
-                    joints = body.joints(mesh, "smpl54").double().numpy()
-                parts.append(joints + arrays["transl"][rows[chunk]][:, None])
+                    mesh = body(rotmats[chunk], betas, part=body.kind.keypoints)
+                    joints = body.joints(mesh, body.kind.keypoints).double().numpy()
+                joints = joints + arrays["transl"][rows[chunk]][:, None]
+                there = np.ones((*joints.shape[:2], 1))
+                parts.append(remap(np.concatenate([joints, there], 2), body.kind.keypoints, TRAINING_SKELETON))
             body54 = np.concatenate(parts)
         up = rotmats[:, 0, :, 1].double().numpy()
         return cls(shard, rows, arrays["box"][rows].astype(np.float64), two, three, has_body, up, body54)
@@ -205,7 +208,7 @@ def projection(labels: Labels) -> Check:
     said, bad, both = [], [], {}
     sides = {"3D joints": labels.keypoints3d}
     if labels.body54 is not None:
-        sides["bodies"] = np.concatenate([labels.body54, labels.has_body[:, None, None].repeat(54, 1)], 2)
+        sides["bodies"] = labels.body54 * np.where(labels.has_body[:, None, None], 1, (1, 1, 1, 0))
     for name, three in sides.items():
         errors = {
             kind: _miss(labels.keypoints2d, points)
@@ -240,7 +243,7 @@ def body_joints(labels: Labels) -> Check:
     has = labels.has_body & (three[..., 3] > 0).all(1)
     if has.sum() < ENOUGH:
         return too_few("body_joints", {"a body and all 3D limbs": int(has.sum())})
-    truth, body = (_centered(points[has]) for points in (three[..., :3], labels.body54[:, limbs]))
+    truth, body = (_centered(points[has]) for points in (three[..., :3], labels.body54[:, limbs, :3]))
     miss = float(np.median(np.linalg.norm(truth - body, axis=2).mean(1)))
     aligned = align_similarity(torch.from_numpy(body), torch.from_numpy(truth)).numpy()
     rest = float(np.median(np.linalg.norm(truth - aligned, axis=2).mean(1)))

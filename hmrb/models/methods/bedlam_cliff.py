@@ -38,5 +38,15 @@ METHOD = Method(
             FIELDS,
             prefix="model.",
         ),
+        Released(
+            "BEDLAM-CLIFF",
+            "bedlam",
+            {"head.fc1.weight": (1024, 869), **BACKBONE},
+            RULES,
+            DROPPED,
+            FIELDS,
+            prefix="model.",
+            body="smplx",
+        ),
     ),
 )

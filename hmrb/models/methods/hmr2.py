@@ -1,5 +1,6 @@
 """HMR2.0 (Goel et al., ICCV 2023): a plain ViT and a decoder with one query. shubham-goel/4D-Humans@6ec7965."""
 
+from hmrb.bodykind import SMPL_KIND
 from hmrb.models.foreign import Rules
 from hmrb.models.methods.layout import Method, Released
 
@@ -44,7 +45,7 @@ METHOD = Method(
             {
                 "backbone.pos_embed": (1, 193, 1280),
                 "smpl_head.transformer.to_token_embedding.weight": (1024, 1),
-                "smpl_head.decpose.weight": (144, 1024),
+                "smpl_head.decpose.weight": (SMPL_KIND.rot6d_numbers, 1024),
                 "smpl_head.decpose_grot.weight": None,
             },
             DECODER,
