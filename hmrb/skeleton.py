@@ -192,6 +192,7 @@ SKELETONS = {
         "h36m17": _H36M,
         "lsp14": _LSP,
         "spin19": f"{_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra",  # rows of SMPL_to_J19
+        "hmr2_44": f"{_openpose(_OPENPOSE25)} {_LSP} pelvis_extra thorax_extra spine_extra jaw_extra head_extra",
         "hmr2_14": f"{_LSP.removesuffix(' headtop')} head_extra",  # the joints that 4D-Humans evaluates
         # The study's conventions, under its names. In crowdpose, penn_action, posetrack, coco_wholebody and
         # openpose_135, hips (and head and neck if present) have the names of SMPL's joints although they are annotated

@@ -112,3 +112,15 @@ def method_place(knows_focal: bool) -> Conditioning:
     intrinsics = torch.tensor([[[f, 0, 320], [0, f, 240], [0, 0, 1]] for f in (800.0, 650.0)])
     known = torch.tensor([knows_focal, knows_focal])
     return Conditioning(square, torch.tensor([[640.0, 480.0]] * 2), torch.zeros(2, 2, 3), intrinsics, known)
+
+
+def method_labels(points: int) -> dict[str, np.ndarray]:
+    """Labels of the two people: key points of crop sides from its middle, of metres, poses, shapes."""
+    rng = np.random.default_rng(23)
+    seen2d = (rng.random((2, points, 1)) > 0.25) * rng.uniform(0.3, 1.0, (2, points, 1))
+    seen3d = (rng.random((2, points, 1)) > 0.25).astype(np.float64)
+    flat, deep = rng.uniform(-0.5, 0.5, (2, points, 2)), 0.5 * rng.standard_normal((2, points, 3))
+    poses = {"global_orient": 0.7 * rng.standard_normal((2, 3)), "body_pose": 0.3 * rng.standard_normal((2, 69))}
+    betas = 0.8 * rng.standard_normal((2, 10))
+    found = {"kp2d": np.concatenate([flat, seen2d], -1), "kp3d": np.concatenate([deep, seen3d], -1), "betas": betas}
+    return {key: value.astype(np.float32) for key, value in (found | poses).items()}

@@ -125,7 +125,8 @@ def keypoints3d(pair: LossPair, measure: Measure) -> Float[Tensor, ""]:
         error = measure(_from(pair.joints, origin), _from(label[..., :3], origin))
     confidence = label[..., 3:]
     if measure.term.gate == "tals":
-        confidence = confidence * (tals.is_open_2d(pair) | pair.is_trusted[:, None])[..., None]
+        is_sure = pair.batch.keypoints2d[..., 2] > tals.SURE
+        confidence = confidence * (tals.is_open_2d(pair) & is_sure | pair.is_trusted[:, None])[..., None]
     return measure.reduced(error, confidence, pair.labelled.keypoints3d)
 
 

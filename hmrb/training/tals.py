@@ -28,6 +28,7 @@ SPIN = (
     0.00709785, 0.01092387, 0.01388091, 0.00648326, 0.00766487, 0.00931454, 0.00646622, 0.00677057, 0.00744011,
     0.00752381,
 )  # fmt: skip
+SURE = 0.5  # confidence of a 2D key point above which it may open the gate of its 3D label
 ROOT_RAD = 0.46
 BODY_RAD = tuple(
     0.8 * angle
@@ -62,10 +63,12 @@ def loosened(is_open: Tensor, loose: float) -> Tensor:
 @cache
 def thresholds_2d(skeleton: str, device: torch.device) -> Float[Tensor, " J"]:
     """Thresholds of a skeleton's joints, by name; of joints that the method does not use, infinity."""
+    joints = SKELETONS[skeleton].joints
     known = dict(zip(SKELETONS["spin19"].joints, SPIN, strict=True))
     for name, threshold in zip(SKELETONS["openpose_25"].joints, OPENPOSE, strict=True):
-        known[name.removesuffix("_openpose")] = threshold  # of joints in both lists, OpenPose's
-    return torch.tensor([known.get(name, torch.inf) for name in SKELETONS[skeleton].joints], device=device)
+        # A joint that is in both lists, and once in the skeleton, has OpenPose's.
+        known[name if name in joints else name.removesuffix("_openpose")] = threshold
+    return torch.tensor([known.get(name, torch.inf) for name in joints], device=device)
 
 
 @cache

