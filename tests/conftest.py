@@ -208,6 +208,14 @@ def view(image: np.ndarray, **changes: Any) -> View:
     return replace(base, **changes)
 
 
+@pytest.fixture(scope="session")
+def smplx_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with a made-up SMPL-X and the three bodies of SMPL. Only to be read; see `own_store` of expressive.py."""
+    from expressive import write_smplx
+
+    return write_smplx(Store(tmp_path_factory.mktemp("smplx")), "neutral", "male", "female")
+
+
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """A folder of Pascal VOC 2012 with two pictures."""

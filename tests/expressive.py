@@ -1,7 +1,10 @@
 """A made-up SMPL-X in the layout of the official file, and a store that has it and a made-up SMPL."""
 
+import os
 import pickle
+import shutil
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +65,12 @@ def matrix() -> np.ndarray:
     for column, share in zip(places().T, SHARES, strict=True):
         np.add.at(made, (np.arange(NUM_SMPL), column), share)
     return made
+
+
+def own_store(store: Store, root: Path) -> Store:
+    """A store at `root` with the same bodies, whose files may be replaced or removed, but not written to."""
+    shutil.copytree(store.bodies, root / "bodies", copy_function=os.link)
+    return Store(root)
 
 
 def write_smplx(store: Store, *genders: str, **changes: Any) -> Store:

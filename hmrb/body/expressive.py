@@ -28,7 +28,7 @@ from hmrb.body.official import (
 from hmrb.bodykind import SMPLX_KIND
 from hmrb.formats.npz import Npz
 from hmrb.formats.pickles import PickleError, read_pickle
-from hmrb.needs import SMPLX_PAGE, SPIN19, TO_SMPL, smplx_name, smplx_need, to_smpl_need
+from hmrb.needs import BEDLAM_PAGE, SMPLX_PAGE, SPIN19, TO_SMPL, smplx_name, smplx_need, to_smpl_need
 from hmrb.store import Store
 
 # Body: root to wrists; face: jaw and eyes; fingers: of one hand.
@@ -94,6 +94,7 @@ class ToSMPL:
         self.columns, self.factors = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
         self.columns[rows, place] = torch.from_numpy(columns)
         self.factors[rows, place] = _floats(matrix[rows, columns])
+        self.num_vertices = matrix.shape[1]
 
     def __call__(self, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B W 3"]:
         """SMPL's vertices, in the unit and frame of SMPL-X's."""
@@ -103,11 +104,22 @@ class ToSMPL:
             mapped = mapped + vertices[:, column] * factor[:, None]
         return mapped
 
+    def through(self, rows: Float[np.ndarray, "J W"]) -> Float[np.ndarray, "J V"]:
+        """Rows for SMPL's vertices as rows for SMPL-X's; the same bits on every machine, since a hash is of them."""
+        out = np.zeros((self.num_vertices, len(rows)))
+        for column, factor in zip(self.columns.numpy().T, self.factors.numpy().T, strict=True):
+            np.add.at(out, column, rows.T.astype(np.float64) * factor[:, None])
+        return np.ascontiguousarray(out.T, np.float32)
+
 
 @cache
 def load_to_smpl(store: Store) -> ToSMPL:
     """The store's way from SMPL-X to SMPL; cached per process. Raises BodyError."""
-    return ToSMPL(_stored_matrix(store))
+    path = store.bodies / "smplx" / TO_SMPL
+    if not path.exists():
+        message = f"{path}: no such file; get it from BEDLAM's data (utils/), {BEDLAM_PAGE}, and put it there"
+        raise BodyError(message, [to_smpl_need(path.parent)])
+    return ToSMPL(_matrix(path))
 
 
 def resting_members(gender: str, store: Store) -> tuple[Path, Members]:
@@ -126,26 +138,25 @@ def resting_members(gender: str, store: Store) -> tuple[Path, Members]:
     except PickleError as error:
         raise BodyError(str(error)) from None
     arrays = _folded(path, arrays)
-    matrix, folder = _stored_matrix(store), store.bodies / "smpl"
-    if matrix.shape[1] != len(arrays["v_template"]):
+    to_smpl, folder = load_to_smpl(store), store.bodies / "smpl"
+    num_smpl = len(to_smpl.columns)
+    if to_smpl.num_vertices != len(arrays["v_template"]):
         raise BodyError(
-            f"{path.parent / TO_SMPL}: its matrix has {matrix.shape[1]} columns, but {path.name} has"
+            f"{path.parent / TO_SMPL}: its matrix has {to_smpl.num_vertices} columns, but {path.name} has"
             f" {len(arrays['v_template'])} vertices"
         )
     rows: Members = {}
     for name, count in (REGRESSORS | {SPIN19: NUM_SPIN19}).items():
         if name != SPIN19 or (folder / name).exists():
-            rows[Path(name).stem] = read_regressor(folder / name)
-            if rows[Path(name).stem].shape != (count, len(matrix)):
+            read = rows[Path(name).stem] = read_regressor(folder / name)
+            if read.shape != (count, num_smpl):
                 raise BodyError(
-                    f"{folder / name}: has shape {rows[Path(name).stem].shape}, expected {(count, len(matrix))}, as"
-                    f" {path.parent / TO_SMPL} has {len(matrix)} rows"
+                    f"{folder / name}: has shape {read.shape}, expected {(count, num_smpl)}, as"
+                    f" {path.parent / TO_SMPL} has {num_smpl} rows"
                 )
-    if (joints := _smpl_joints(store, len(matrix))) is not None:
+    if (joints := _smpl_joints(store, num_smpl)) is not None:
         rows["mesh24"] = joints
-    through = _through(np.concatenate(list(rows.values())), matrix)
-    ends = np.cumsum([len(array) for array in rows.values()])
-    return path, arrays | dict(zip(rows, np.split(through, ends[:-1]), strict=True))
+    return path, arrays | {key: to_smpl.through(some) for key, some in rows.items()}
 
 
 def _folded(path: Path, arrays: Members) -> Members:
@@ -173,12 +184,13 @@ def _folded(path: Path, arrays: Members) -> Members:
     ):
         if least < 0 or most >= num_vertices:
             raise BodyError(f"{path}: {key} needs vertex {most}, but there are {num_vertices}; this is no SMPL-X")
-    weights = rows_to_one(arrays["weights"], f"{path}: weights")
+    weights = np.zeros((NUM_BODY, num_vertices), np.float32)
+    np.add.at(weights, above, rows_to_one(arrays["weights"], f"{path}: weights").T)
     return arrays | {
         "shapedirs": arrays["shapedirs"][..., :num_betas],
         "posedirs": arrays["posedirs"][..., : SMPLX_KIND.bend_numbers],
         "J_regressor": rows_to_one(arrays["J_regressor"], f"{path}: J_regressor")[:NUM_BODY],
-        "weights": weights @ np.eye(NUM_BODY, dtype=np.float32)[above],
+        "weights": weights.T,
         "kintree_table": np.array([SMPLX_KIND.parents, range(NUM_BODY)]),
         "vertex_ids": np.array(LANDMARKS),
     }
@@ -195,7 +207,8 @@ def smpl_joint_rows(path: Path, store: Store) -> Float[np.ndarray, "R V"]:
     regressor = _joint_regressor(body)
     if len(matrix) != regressor.shape[1]:
         raise BodyError(f"{path}: its matrix has shape {matrix.shape}, but {body} has {regressor.shape[1]} vertices")
-    return _through(regressor, matrix)
+    used = np.flatnonzero(regressor.any(0))
+    return regressor[:, used] @ matrix[used].astype(np.float32)
 
 
 def _joint_regressor(body: Path) -> Float[np.ndarray, "R V"]:
@@ -212,20 +225,6 @@ def _smpl_joints(store: Store, num_vertices: int) -> Float[np.ndarray, "R V"] | 
         return None
     regressor = _joint_regressor(body)
     return regressor if regressor.shape[1] == num_vertices else None
-
-
-def _through(rows: Float[np.ndarray, "J W"], matrix: Float[np.ndarray, "W V"]) -> Float[np.ndarray, "J V"]:
-    """Rows for SMPL's vertices as rows for SMPL-X's."""
-    used = np.flatnonzero(rows.any(0))
-    return np.asarray(rows[:, used], np.float32) @ matrix[used].astype(np.float32)
-
-
-def _stored_matrix(store: Store) -> Float[np.ndarray, "W V"]:
-    path = store.bodies / "smplx" / TO_SMPL
-    if not path.exists():
-        message = f"{path}: no such file; get it from BEDLAM's data (utils/), https://bedlam.is.tue.mpg.de, and put it"
-        raise BodyError(f"{message} there", [to_smpl_need(path.parent)])
-    return _matrix(path)
 
 
 def _matrix(path: Path) -> Float[np.ndarray, "W V"]:
