@@ -5,6 +5,7 @@ import re
 import struct
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,31 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
+
+
+class Settings:
+    """Stands in for the classes in which trainers store their settings beside the weights. Nothing reads it."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Takes anything."""
+
+    def __setstate__(self, state: object) -> None:
+        """Drops the content."""
+
+
+SETTINGS: tuple[Any, ...] = (
+    (OrderedDict, "yacs.config.CfgNode"),  # HMR2.0, TokenHMR, PARE; torch fills no other dictionaries
+    (OrderedDict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+    (OrderedDict, "lightning_fabric.utilities.data.AttributeDict"),
+) + tuple(
+    (Settings, name)
+    for name in (
+        "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode", "typing.Any",
+        "argparse.Namespace", "pathlib.PosixPath",
+    )
+)  # fmt: skip
+"""Classes of settings in Lightning's files, by their names there."""
 BOXES = ("state_dict", "model")  # keys of the tensors in files that also store other training state
 # Exceptions of torch's readers for truncated and other invalid files.
 UNREADABLE = (
@@ -54,7 +80,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         if what_it_is(path) == ZIP and (problem := zip_problem(path, with_checksums=False)):
             raise WeightsError(f"{path}: not a weights file written by torch, or truncated: {problem}")
-        with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
+        with torch.serialization.safe_globals([*NUMBERS, *SETTINGS]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle protocol: the file is read, or rejected below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:

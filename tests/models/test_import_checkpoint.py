@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from hmrb.evaluation.evaluate import evaluate_checkpoint
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.importing import import_model
+from hmrb.models.weight_files import read_weights
 from hmrb.parallel.world import World
 from hmrb.spec import HeadSpec, ModelSpec
 
@@ -214,3 +216,22 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     refused(hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", home=store.root), said)
     again = hmrb("import-checkpoint", str(tmp_path / "ours.pt"), "-o", str(tmp_path / "again.pt"))
     refused(again, "already an hmrb checkpoint; pass it to hmrb eval directly")
+
+
+def test_settings_beside_the_weights_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's files hold the trainer's settings, in classes of packages that nobody needs to have."""
+    import types
+
+    module = types.ModuleType("yacs.config")
+    node = type("CfgNode", (dict,), {"__module__": "yacs.config"})
+    module.CfgNode = node  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    settings = node(LR=1e-5, MODEL=node(NAME="a"))
+    settings.__dict__["__immutable__"] = False
+    content = {"state_dict": {"a.weight": torch.ones(2)}, "hyper_parameters": {"cfg": settings}}
+    torch.save(content, tmp_path / "a.ckpt")
+    monkeypatch.undo()
+    found = read_weights(tmp_path / "a.ckpt")
+    assert torch.equal(found["state_dict"]["a.weight"], torch.ones(2))
+    assert type(found["hyper_parameters"]["cfg"]).__name__ == "OrderedDict"

@@ -15,7 +15,7 @@ from hmrb.models.cameras import box_numbers
 from hmrb.models.head import mean_prediction, set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.importing import import_model
-from hmrb.models.methods import METHODS
+from hmrb.models.methods import METHODS, Released
 from hmrb.models.methods.released import read_released, recognise_released
 from hmrb.models.weight_files import WeightsError
 from hmrb.spec import ModelSpec
@@ -182,7 +182,9 @@ def main() -> None:
         parts = [recorded[key] for key in ("global_orient", "body_pose") if key in recorded]
         rotmats = recorded["rotmat"] if "rotmat" in recorded else np.concatenate(parts, 1)
         numbers = [off(prediction.rotmats, rotmats), off(prediction.betas, recorded["betas"])]
-        print(f"| `{name}` | {' | '.join(f'{n:.1e}' for n in [*numbers, off(prediction.camera, camera)])} |", flush=True)
+        print(
+            f"| `{name}` | {' | '.join(f'{n:.1e}' for n in [*numbers, off(prediction.camera, camera)])} |", flush=True
+        )
 
 
 if __name__ == "__main__":
