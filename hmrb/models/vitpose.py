@@ -60,6 +60,10 @@ class ViTPose(nn.Module):
         """Recompute the blocks' maps in the backward pass instead of keeping them."""
         self.keeps_maps = not enable
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters are of which layer, as timm's models say it."""
+        return {"stem": r"^(?:patch_embed|pos_embed)", "blocks": [(r"^blocks\.(\d+)", None), (r"^last_norm", (99999,))]}
+
     def forward_features(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """The map after the last norm."""
         patches = self.patch_embed["proj"](image).flatten(2).mT

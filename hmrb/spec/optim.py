@@ -29,6 +29,8 @@ class OptimSpec(SpecModel):
     """Maximum gradient norm; by default gradients are not clipped."""
     decay: Literal["all", "matrices"] = "all"
     """What `weight_decay` applies to: all weights, as in the study, or not norms, biases, position tables, tokens."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The rate of each layer of the backbone over that of the next, its last layer having `lr`; 1 for equal rates."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, which are then evaluated and saved as the model; 0 disables averaging."""
     precision: Precision = "fp32"

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -155,8 +156,8 @@ def optimiser_for(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.opt
     With `decay: matrices`, each is two groups: the matrices, and what does not decay.
     """
     groups: list[dict[str, Any]] = []
-    for part, lr in ((model.backbone, optim.lr), (model.head, optim.head_lr or optim.lr)):
-        weights = dict(part.named_parameters())
+    head_lr = optim.head_lr or optim.lr
+    for weights, lr in (*by_layer(model.backbone, optim), (dict(model.head.named_parameters()), head_lr)):
         kept = {} if optim.decay == "all" else {name: w for name, w in weights.items() if not is_matrix(name, w)}
         groups.append({"params": [w for name, w in weights.items() if name not in kept], "lr": lr})
         if kept:
@@ -166,6 +167,26 @@ def optimiser_for(model: HMR, optim: OptimSpec, fused: bool = True) -> torch.opt
     for group in optimiser.param_groups:
         group["base_lr"] = group["lr"]
     return optimiser
+
+
+def by_layer(backbone: nn.Module, optim: OptimSpec) -> list[tuple[dict[str, nn.Parameter], float]]:
+    """The backbone's weights and their rate; with `layer_decay` below 1 by layer, from the first to the last.
+
+    The layers are timm's (`group_matcher`); what belongs to none, such as a tail, has the rate of the last. Raises
+    RequestError for a network without.
+    """
+    weights = dict(backbone.named_parameters())
+    if optim.layer_decay == 1:
+        return [(weights, optim.lr)]
+    network: Any = backbone.network
+    if not hasattr(network, "group_matcher"):
+        raise RequestError(f"optim.layer_decay: {type(network).__name__} does not say what its layers are; set it to 1")
+    numbers = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
+    layers: dict[int, dict[str, nn.Parameter]] = {}
+    last = max(numbers.values())
+    for name, weight in weights.items():
+        layers.setdefault(numbers.get(name.removeprefix("network."), last), {})[name] = weight
+    return [(layers[number], optim.lr * optim.layer_decay ** (last - number)) for number in sorted(layers)]
 
 
 def is_matrix(name: str, weight: Tensor) -> bool:
