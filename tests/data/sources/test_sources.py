@@ -149,13 +149,19 @@ def from_one(person: Person, photo: Photo, skeleton: str) -> Person:
     return replace(person, keypoints2d=two)
 
 
+def camera_of_half_the_picture(person: Person, photo: Photo, skeleton: str) -> Person:
+    return person if person.camera is None else replace(person, camera=person.camera / 2)
+
+
 FAULTS: dict[str, tuple[Callable[[Photo, str], Photo], set[str]]] = {
     "mirrored picture": (mirrored, {"picture_fits"}),
     "millimetres": (each(millimetres), {"bone_lengths"}),
     "sides exchanged": (each(sides_exchanged), {"left_right", "projection", "body_joints"}),
     "world frame": (each(in_the_world), {"upright"}),
     "pixels from 1": (each(from_one), {"pixel_grid"}),
+    "camera of half the picture": (each(camera_of_half_the_picture), {"camera"}),
 }
+PROJECTED = {"3doh50k", "3dpw", "agora", "emdb", "h36m", "mpi_inf_3dhp", "muco", "muco_augmented", "surreal"}
 
 
 def faulty(read: Callable[[Any], Iterable[Photo]], fault: str, skeleton: str, item: Any) -> Iterable[Photo]:
@@ -189,6 +195,7 @@ def test_a_fault_is_named(slug: str, tmp_path: Path, store: Store) -> None:
         assert wrongs(found) & names, f"{fault}: {found}"
         told.append(fault)
     assert told or source.skeleton == "none", good
+    assert ("camera of half the picture" in told) == (slug in PROJECTED)
 
 
 @every_tree

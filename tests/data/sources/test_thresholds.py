@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -80,9 +81,11 @@ THRESHOLDS = {
     "h36m.EVERY": 5, "h36m.MASK_FACTOR": 0.9, "up3d.MASK_FACTOR": 0.9,  # SPIN's converters
     "leeds.FIRST_PIXEL": 1.0,
     "muco.PELVIS": 14,
+    "pw3d.HALVED": 0.5, "pw3d.ABOUT": 0.05,
 }  # fmt: skip
 OTHERS = {
     "agora.LONGEST": 20_000, "agora.SIZE": (3840, 2160), "agora.SMALLER": 3.0, "agora.JOINTS": 45, "agora.BETAS": 11,
+    "agora.FOCAL_MM": 28, "agora.SENSOR_MM": 36,  # of the official projection
     "aic.POINTS": 14, "cmu_mosh.ROWS": 1000, "cmu_mosh.SMPLH_SHARED": 66, "coco.BODY": 17, "eft.READ_CHARS": 1 << 20,
     "emdb.FLAG_BYTES": 256, "h36m.NUM_SUBJECTS": 11, "h36m.EXTRINSICS": 6, "h36m.INTRINSICS": 9,
     "instavariety.BODY": 14, "instavariety.FACE": 5, "instavariety.TOES": 6, "leeds.POINTS": 14, "lip.POINTS": 16,
@@ -463,3 +466,16 @@ def test_agora_leaves_out_who_is_not_valid(tmp_path: Path) -> None:
     everybody = raw_agora.write(tmp_path)
     found = photos_of(agora.plan(Raw(tmp_path)), "train")
     assert [len(photo.people) for photo in found] == [sum(one.is_valid for one in row) for row in everybody]
+
+
+@pytest.mark.parametrize(
+    ("size", "focal"), [((320, 240), 300), ((160, 120), 150), ((144, 120), 150), ((143, 120), 300), ((160, 107), 300)]
+)
+def test_3dpw_s_pictures_are_halved_within_a_twentieth_of_their_size(
+    size: tuple[int, int], focal: float, tmp_path: Path
+) -> None:
+    """The principal point says 319 x 239 pixels."""
+    raw_pw3d.write(tmp_path)
+    for path in tmp_path.glob("imageFiles/*/*.jpg"):
+        cv2.imwrite(str(path), np.zeros((size[1], size[0], 3), np.uint8))
+    assert people_of(pw3d.plan(Raw(tmp_path)), "train")[0].camera[0] == focal
