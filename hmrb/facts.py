@@ -195,7 +195,21 @@ def body_facts(store: Store) -> Iterator[Fact]:
             yield _loaded(f"SMPL {gender}", partial(load_body, "smpl", gender, store), use)
     for name in (*REGRESSOR_FILES, SPIN19, MEAN_PARAMS):
         yield _file("bodies", folder / name, file_need(folder / name), GIVES[name])
+    yield from _expressive_facts(store)
     yield _file("bodies", store.pascal, pascal_need(), "occluders: pascal")
+
+
+def _expressive_facts(store: Store) -> Iterator[Fact]:
+    """SMPL-X and its way to SMPL; loaded if all of it is here."""
+    from hmrb.body import load_body
+
+    use = "body: smplx; optional"
+    if needs := body_needs("smplx", (), store):
+        for need in needs:
+            if need.what not in REGRESSOR_FILES:
+                yield _absent("bodies", need, f"for {use}")
+    else:
+        yield _loaded("SMPL-X neutral", partial(load_body, "smplx", "neutral", store), use)
 
 
 def _loaded(name: str, load: "Callable[[], SMPL]", use: str) -> Fact:
@@ -203,7 +217,11 @@ def _loaded(name: str, load: "Callable[[], SMPL]", use: str) -> Fact:
         return Fact("bodies", name, f"{load().sha} ({use})")
     except RequestError as error:
         return Fact(
-            "bodies", name, str(error), "broken", "hmrb convert-data body --file FILE" if name != "open" else ""
+            "bodies",
+            name,
+            str(error),
+            "broken",
+            "hmrb convert-data body --file FILE" if name.startswith("SMPL ") else "",
         )
 
 

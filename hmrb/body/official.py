@@ -15,7 +15,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.formats.writing import replacing
-from hmrb.needs import MEAN_PARAMS, REGRESSOR_FILES, SMPL_PAGES, SPIN19, body_need, file_need
+from hmrb.needs import MEAN_PARAMS, REGRESSOR_FILES, SMPL_PAGES, SPIN19, TO_SMPL, body_need, file_need, smplx_name
 from hmrb.records import GENDERS
 from hmrb.skeleton import SKELETONS
 from hmrb.store import Store
@@ -177,6 +177,11 @@ def import_body(file: Path, gender: str | None, store: Store) -> list[str]:
     if gender not in GENDERS:
         problem = f"unknown gender '{gender}'" if gender else "no gender in its name"
         raise BodyError(f"{file}: {problem}; --gender accepts {', '.join(GENDERS)}")
+    if file.name.lower().startswith("smplx_"):
+        raise BodyError(
+            f"{file}: SMPL-X is read as it is; put it in {store.bodies / 'smplx'} as {smplx_name(gender)}, with"
+            f" {TO_SMPL} of BEDLAM beside it"
+        )
     members = read_members(file)
     check_members(file, members)
     folder = store.bodies / "smpl"

@@ -46,7 +46,7 @@ def flops(
     for model, body in chosen:
         cost = count(model, body)
         costs.append(cost)
-        records.append(cost.record() | ({"latency": _latency(model, latency)} if latency else {}))
+        records.append(cost.record() | ({"latency": _latency(model, body, latency)} if latency else {}))
     if json_:
         import json
 
@@ -89,7 +89,7 @@ def _changed(model: "ModelSpec", changes: dict[str, Any]) -> "ModelSpec":
         ) from None
 
 
-def _latency(model: "ModelSpec", batches: list[int]) -> dict[str, Any]:
+def _latency(model: "ModelSpec", body: str, batches: list[int]) -> dict[str, Any]:
     """Throughput in images/s at each batch size, with the device and threads it was measured on."""
     import platform
 
@@ -99,7 +99,7 @@ def _latency(model: "ModelSpec", batches: list[int]) -> dict[str, Any]:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU ({platform.machine()})"
-    speeds = {str(batch): images_per_s(model, batch, device) for batch in batches}
+    speeds = {str(batch): images_per_s(model, body, batch, device) for batch in batches}
     return {"device": name, "threads": torch.get_num_threads(), "images_per_s": speeds}
 
 

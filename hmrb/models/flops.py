@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from hmrb.batch import Conditioning
 from hmrb.body import SMPL, BodyFile, load_body
 from hmrb.body.official import NUM_H36M
 from hmrb.bodykind import kind_of
@@ -101,18 +102,27 @@ def count(spec: ModelSpec, body: str = "smpl") -> Cost:
 
 
 @torch.no_grad()
-def images_per_s(spec: ModelSpec, batch: int, device: torch.device) -> float:
+def images_per_s(spec: ModelSpec, body: str, batch: int, device: torch.device) -> float:
     """Measure the throughput of backbone and regressor on `device` in fp32, in images per second."""
-    model: HMR = build_model(spec.model_copy(update={"weights": "none"})).eval().to(device)
+    spec = spec.model_copy(update={"weights": "none"})
+    model: HMR = build_model(spec, kind=kind_of(body)).eval().to(device)
     image = torch.randn(batch, 3, spec.image_px, spec.image_px, device=device)
-    _repeat(model, image, WARM_UP_S)
-    return _repeat(model, image, TIMED_S)
+    place = _whole(batch, spec.image_px).each(lambda part: part.to(device))
+    _repeat(model, image, place, WARM_UP_S)
+    return _repeat(model, image, place, TIMED_S)
 
 
-def _repeat(model: nn.Module, image: Tensor, seconds: float) -> float:
+def _whole(batch: int, image_px: int) -> Conditioning:
+    """Crops that are the whole picture, of no known camera."""
+    square = torch.tensor([[image_px / 2, image_px / 2, image_px]])
+    size, unknown = square[:, 2:].expand(batch, 2), torch.zeros(batch, dtype=torch.bool)
+    return Conditioning(square.expand(batch, 3), size, torch.zeros(batch, 2, 3), torch.zeros(batch, 3, 3), unknown)
+
+
+def _repeat(model: nn.Module, image: Tensor, place: Conditioning, seconds: float) -> float:
     start, steps = time.perf_counter(), 0
     while not steps or time.perf_counter() - start < seconds:
-        model(image)
+        model(image, None, place)
         steps += 1
         if image.is_cuda:
             torch.cuda.synchronize(image.device)
