@@ -114,6 +114,12 @@ def test_a_part_of_few_pixels_keeps_the_square(scale: float, sides: set[float]) 
     assert {round(side, 1) for _, _, side in squares(start, 1)} == {8.4} | sides
 
 
+def test_a_part_that_is_larger_than_the_square_keeps_it() -> None:
+    """Head and shoulders fill the square: with their margins, 58 and 55 px of 44."""
+    start = standing(center=np.array([100.0, 55.0]), side=44.0)
+    assert squares(start, 0) == {(100.0, 55.0, 44.0)}
+
+
 @pytest.mark.parametrize("degrees", [0.0, 30.0, -120.0])
 def test_a_new_square_is_inside_the_old_one_along_its_axes(degrees: float) -> None:
     """Also where the margin reaches out of it; corners in the axes of the old square."""
