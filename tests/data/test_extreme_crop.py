@@ -107,13 +107,17 @@ def test_a_point_outside_the_picture_or_the_square_is_not_seen() -> None:
     assert squares(higher, 0) == {TO_SHOULDERS, HEAD}
 
 
-def test_a_part_of_few_pixels_keeps_the_square() -> None:
-    """4D-Humans' limit: a square below 4 px."""
-    points = standing().keypoints2d * (0.02, 0.02, 1)
-    start = standing(keypoints2d=points, center=np.array([2.0, 2.8]), side=4.8)
-    found = squares(start, 1)
-    assert all(side >= 4 or (x, y, side) == (2.0, 2.8, 4.8) for x, y, side in found)
-    assert (2.0, 2.8, 4.8) in found
+@pytest.mark.parametrize(("scale", "sides"), [(0.026, set()), (0.03, {4.2, 4.3})])
+def test_a_part_of_few_pixels_keeps_the_square(scale: float, sides: set[float]) -> None:
+    """Upper body and legs are the largest parts, of 141 and 143 px: 3.7 px each, below 4D-Humans' 4, or 4.2 and 4.3."""
+    start = standing(keypoints2d=standing().keypoints2d * (scale, scale, 1), center=np.array([3.0, 4.2]), side=8.4)
+    assert {round(side, 1) for _, _, side in squares(start, 1)} == {8.4} | sides
+
+
+def test_a_part_that_is_larger_than_the_square_keeps_it() -> None:
+    """Head and shoulders fill the square: with their margins, 58 and 55 px of 44."""
+    start = standing(center=np.array([100.0, 55.0]), side=44.0)
+    assert squares(start, 0) == {(100.0, 55.0, 44.0)}
 
 
 @pytest.mark.parametrize("degrees", [0.0, 30.0, -120.0])
