@@ -7,15 +7,21 @@ import typer
 
 
 def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="A checkpoint of the study, mmhuman3d or SPIN.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="A checkpoint of another project: docs/checkpoints.md.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint to write.", show_default=False)],
     as_: Annotated[
         str | None,
-        typer.Option("--as", help="Required format: study, mmhuman3d or spin.", show_default=False),
+        typer.Option(
+            "--as",
+            help="Required format: study, mmhuman3d, spin, hmr2, cliff, bedlam_cliff, camerahmr, tokenhmr or pare.",
+            show_default=False,
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
 ) -> None:
-    """Import another project's checkpoint. Reads the study's, mmhuman3d's and SPIN's, for use with hmrb eval."""
+    """Import another project's checkpoint: the study's, mmhuman3d's, SPIN's, or of a method in docs/methods.md."""
     from hmrb.cli.progress import waiting
     from hmrb.errors import RequestError
 
