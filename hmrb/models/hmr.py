@@ -16,14 +16,13 @@ from hmrb.models.backbones import build_backbone, seen_columns
 from hmrb.models.cameras import box_numbers
 from hmrb.models.crops import CropRule, rule_named
 from hmrb.models.dropout import drop_paths_by_draw
+from hmrb.models.half_precision import HALF
 from hmrb.models.heads import build_head
 from hmrb.models.methods import METHODS
 from hmrb.models.weights import initialise
 from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import BoxInput, EvalPrecision, ModelSpec
 from hmrb.store import Store
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class HMR(nn.Module):

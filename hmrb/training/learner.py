@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -19,13 +20,14 @@ from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
 from hmrb.models.backbones import keep_no_maps
+from hmrb.models.half_precision import precision_in_use
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.numerics import apply_numerics
 from hmrb.needs import file_need, mean_file
 from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World
-from hmrb.spec import EvalPrecision, Experiment, OptimSpec
+from hmrb.spec import EvalPrecision, Experiment, OptimSpec, Precision
 from hmrb.store import Store
 from hmrb.system import keep_memory
 from hmrb.training.adversary import Adversary, build_adversary
@@ -55,6 +57,11 @@ class Learner:
     def to_evaluate(self) -> HMR:
         """The model with averaged weights, if the run averages them."""
         return cast(HMR, self.average.module) if self.average else self.model
+
+    def precision(self, asked: Precision) -> Precision:
+        """The network's precision: the one asked for, unless this CPU would be slower in it."""
+        used: Precision = self.knobs.get("precision", asked)
+        return used
 
     @property
     def eval_precision(self) -> EvalPrecision:
@@ -126,13 +133,16 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         # process; a resumed run ended with other digits.
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
         wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
-    scaler = torch.amp.GradScaler(world.device.type, enabled=optim.precision == "fp16")
+    precision, why = world.from_first(partial(precision_in_use, optim.precision, world.device))
+    if why and world.is_main:
+        print(why, flush=True)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "fp16")
     adversary = build_adversary(experiment, world)
     on_gpu = world.device.type == "cuda"
     memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
     knobs = {
         "device": world.device.type, "processes": world.size, "micro_batches": num_micro_batches,
-        "precision": optim.precision, "sync_bn": sync_bn,
+        "precision": precision, "sync_bn": sync_bn,
         "workers": experiment.data.workers_for(cores_per_process(), on_gpu), "decay": optim.decay,
         **speed.model_dump(exclude={"profile_steps"}), **apply_numerics(speed, world.device),
         "device_batch": device_batch, "compile": [],

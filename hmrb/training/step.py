@@ -31,7 +31,7 @@ def train_step(
     # losses and body to the prediction, then through the network. The ranks exchange counts of labels during forward,
     # and whether a term is not finite during the network's backward: neither makes a rank wait.
     # Then, once: finite check, clipping, optimiser, weight averaging.
-    count = learner.num_micro_batches
+    count, precision = learner.num_micro_batches, learner.precision(optim.precision)
     with record_function("hmrb: counts"):
         label_counts = world.start_sum(count_labels(batch))
     learner.zero_grad()
@@ -39,7 +39,7 @@ def train_step(
     for index, micro_batch in enumerate(batch.micro_batches(count)):
         is_last = index == count - 1
         with learner.gradient_sync(is_last):
-            with record_function("hmrb: forward"), computing_in(optim.precision, micro_batch.image.device):
+            with record_function("hmrb: forward"), computing_in(precision, micro_batch.image.device):
                 output = learner.wrapped(micro_batch.image, micro_batch.key, micro_batch.place)
             prediction = output.detached()
 

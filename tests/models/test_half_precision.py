@@ -1,0 +1,24 @@
+"""Half precision is used where it pays."""
+
+import pytest
+import torch
+
+from hmrb.models import half_precision
+from hmrb.models.half_precision import half_over_fp32, precision_in_use
+
+CPU = torch.device("cpu")
+
+
+def test_a_cpu_that_emulates_half_precision_computes_in_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_precision, "half_over_fp32", lambda precision: 16.2)
+    used, why = precision_in_use("bf16", CPU)
+    assert used == "fp32"
+    assert why.startswith("optim.precision: bf16 takes 16.2 times as long as fp32 on this CPU")
+    assert precision_in_use("fp32", CPU) == ("fp32", "")
+    assert precision_in_use("bf16", torch.device("cuda")) == ("bf16", "")
+    monkeypatch.setattr(half_precision, "half_over_fp32", lambda precision: 0.6)
+    assert precision_in_use("bf16", CPU) == ("bf16", "")
+
+
+def test_the_ratio_is_measured() -> None:
+    assert 0.05 < half_over_fp32("bf16") < 200
