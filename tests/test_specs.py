@@ -8,12 +8,13 @@ import pytest
 import torch
 import yaml
 from conftest import body_arrays, body_from
-from torch import nn
 from typer.testing import CliRunner
 
+from hmrb.bodykind import kind_of
 from hmrb.check import name_problems, resolve
 from hmrb.cli import app
-from hmrb.models.hmr import build_model
+from hmrb.models.cameras import BOX_NUMBERS
+from hmrb.models.hmr import HMR, build_model
 from hmrb.spec import STUDY_LOSSES, Experiment, ModelSpec, SpecError, load_experiment, parse_experiment
 from hmrb.training.losses import Losses
 
@@ -29,13 +30,14 @@ def load(path: Path) -> Experiment:
 
 
 @cache
-def built_from(text: str) -> nn.Module:
+def built_from(text: str, body: str) -> HMR:
+    spec = ModelSpec.model_validate_json(text).model_copy(update={"weights": "none"})
     with torch.device("meta"):
-        return build_model(ModelSpec.model_validate_json(text).model_copy(update={"weights": "none"})).eval()
+        return build_model(spec, kind=kind_of(body)).eval()
 
 
-def built(model: ModelSpec) -> nn.Module:
-    return built_from(model.model_dump_json())
+def built(experiment: Experiment) -> HMR:
+    return built_from(experiment.model.model_dump_json(), experiment.body)
 
 
 @every_spec
@@ -44,9 +46,10 @@ def test_a_spec_names_what_exists_and_builds(path: Path) -> None:
     assert name_problems(experiment) == []
     with torch.device("meta"):
         size = experiment.model.image_px
-        model = built(experiment.model)
-        prediction = model.head(model.backbone(torch.zeros(2, 3, size, size)))
-    assert prediction.rotmats.shape == (2, 24, 3, 3)
+        model = built(experiment)
+        told = [torch.zeros(2, BOX_NUMBERS)] if model.box != "none" else []
+        prediction = model.head(model.backbone(torch.zeros(2, 3, size, size)[..., model.columns]), None, *told)
+    assert prediction.rotmats.shape == (2, kind_of(experiment.body).num_joints, 3, 3)
     assert Losses(experiment.losses, body_from(body_arrays()))
 
 

@@ -72,10 +72,8 @@ def test_layers_of_a_backbone_have_rates_that_fall_towards_the_first() -> None:
         model = build_model(ModelSpec.model_validate(spec))
     optim = OptimSpec(lr=1.0, layer_decay=0.5, head_lr=3.0)
     groups = optimiser_for(model, optim, fused=False).param_groups
-    assert [group["lr"] for group in groups] == [
-        *(0.5**n for n in range(12, -1, -1)),
-        3.0,
-    ]  # stem; 12 blocks, the last with the norm
+    rates = [0.5**n for n in range(12, -1, -1)]  # of the stem and 12 blocks, the last with the norm
+    assert [group["lr"] for group in groups] == [*rates, 3.0]
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     (plain, _) = optimiser_for(model, OptimSpec(lr=1.0), fused=False).param_groups
     assert len(plain["params"]) == len(list(model.backbone.parameters()))
