@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import smplx
 import torch
+from command import hmrb, refused
 from expressive import NUM_SMPL, SHARES, matrix, own_store, places, smpl_members, smplx_members
 
 from hmrb.body import load_body
@@ -141,3 +142,9 @@ def test_a_file_that_is_missing_or_wrong_is_named(
     replaced(store.bodies / name, write or (lambda path: None))
     with pytest.raises(BodyError, match=message):
         load_body("smplx", store=store)
+
+
+def test_a_file_of_smplx_is_not_imported_as_smpl(tmp_path: Path) -> None:
+    (tmp_path / "SMPLX_NEUTRAL.npz").write_bytes(b"")
+    done = hmrb("convert-data", "body", "--file", str(tmp_path / "SMPLX_NEUTRAL.npz"), home=tmp_path / "home")
+    refused(done, f"put it in {tmp_path}/home/bodies/smplx as SMPLX_NEUTRAL.npz, with smplx2smpl.pkl of BEDLAM beside")
