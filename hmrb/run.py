@@ -33,20 +33,26 @@ from hmrb.spec import EvalPrecision, Expected, Experiment
 from hmrb.store import Store
 from hmrb.training.logger import Logger, run_logger
 from hmrb.training.loop import train
+from hmrb.training.tracking import tracked
 
 
-def run_experiment(experiment: Experiment, run: Run, store: Store, world: World) -> None:
-    """Trains, then evaluates the spec's benchmarks and writes the report. Every rank must call it."""
-    if world.is_main:
-        with run_logger(run.folder) as logger:
-            train(experiment, run, store, world, logger)
-    else:
-        train(experiment, run, store, world, Logger())
-    world.barrier()
-    path = world.from_first(lambda: run.best if run.best.exists() else run.last)
-    benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
-    workers = 0 if experiment.data.workers == 0 else None
-    score_checkpoint(path, benchmarks, store, world, run.folder, EvalOptions(workers=workers))
+def run_experiment(experiment: Experiment, run: Run, store: Store, world: World, track: Sequence[str] = ()) -> None:
+    """Trains, then evaluates the spec's benchmarks and writes the report. Every rank must call it.
+
+    `track` names the trackers that are told of it.
+    """
+    with tracked(track if world.is_main else (), experiment, run.folder) as tracking:
+        if world.is_main:
+            with run_logger(run.folder, tracking) as logger:
+                train(experiment, run, store, world, logger)
+        else:
+            train(experiment, run, store, world, Logger())
+        world.barrier()
+        path = world.from_first(lambda: run.best if run.best.exists() else run.last)
+        benchmarks = [find_benchmark(name) for name in experiment.evals.benches]
+        workers = 0 if experiment.data.workers == 0 else None
+        for record in score_checkpoint(path, benchmarks, store, world, run.folder, EvalOptions(workers=workers)):
+            tracking.result(record)
 
 
 def check_files(benchmarks: Sequence[Benchmark], checkpoint: Checkpoint, store: Store, by: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Progress of a run: progress bar, log.jsonl, TensorBoard."""
+"""Progress of a run: progress bar, log.jsonl, TensorBoard, trackers."""
 
 import json
 import threading
@@ -18,6 +18,7 @@ from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import PACE, TITLES, UNITS
 from hmrb.formats.writing import replacing
 from hmrb.training.meter import Shares
+from hmrb.training.tracking import UNTRACKED, Tracking
 
 
 class Logger:
@@ -43,10 +44,10 @@ class Logger:
 
 
 class RunLogger(Logger):
-    """Progress bar on a terminal, otherwise one line per epoch; writes everything to log.jsonl and TensorBoard."""
+    """Progress bar on a terminal, otherwise one line per epoch; log.jsonl, TensorBoard and trackers get everything."""
 
-    def __init__(self, folder: Path, console: Console, progress: Progress) -> None:
-        self._folder, self._console, self._progress = folder, console, progress
+    def __init__(self, folder: Path, console: Console, progress: Progress, tracking: Tracking) -> None:
+        self._folder, self._console, self._progress, self._tracking = folder, console, progress, tracking
         self._log = folder / "log.jsonl"
         self._unwritten = ""
         self._board: Any = None
@@ -71,6 +72,7 @@ class RunLogger(Logger):
         """Writes a line to the log and updates the bar."""
         self._write({"step": step, **facts})
         self._draw("train", facts, step)
+        self._tracking.numbers(step, "train", facts)
         losses = {k: v for k, v in facts.items() if k not in (*PACE, "epoch")}
         used = f"  MFU {100 * facts['mfu']:.0f} %" if "mfu" in facts else ""
         line = (
@@ -88,6 +90,7 @@ class RunLogger(Logger):
         means = {name: scores.mean(name) for name in scores.errors}
         self._write({"step": step, "benchmark": scores.benchmark.name, "protocol": scores.benchmark.protocol, **means})
         self._draw(scores.benchmark.name, means, step)
+        self._tracking.numbers(step, scores.benchmark.protocol, means)
         listed = "  ".join(f"{TITLES[name]} {value:.1f} {UNITS[name]}" for name, value in means.items())
         self.say(f"step {step}  {scores.benchmark.name}: {listed}")
 
@@ -148,7 +151,7 @@ class RunLogger(Logger):
 
 
 @contextmanager
-def run_logger(folder: Path) -> Iterator[RunLogger]:
+def run_logger(folder: Path, tracking: Tracking = UNTRACKED) -> Iterator[RunLogger]:
     """A RunLogger; removes the bar at the end, also after an error. Raises RunError if log lines are not on disk."""
     console = Console(markup=False)
     columns = (
@@ -160,7 +163,7 @@ def run_logger(folder: Path) -> Iterator[RunLogger]:
         TimeRemainingColumn(),
     )
     with FactsBelow(*columns, console=console, disable=not console.is_terminal) as bar:
-        logger = RunLogger(folder, console, bar)
+        logger = RunLogger(folder, console, bar, tracking)
         threading.excepthook = _only_bugs
         try:
             yield logger
