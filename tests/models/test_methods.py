@@ -182,7 +182,9 @@ def main() -> None:
         parts = [recorded[key] for key in ("global_orient", "body_pose") if key in recorded]
         rotmats = recorded["rotmat"] if "rotmat" in recorded else np.concatenate(parts, 1)
         numbers = [off(prediction.rotmats, rotmats), off(prediction.betas, recorded["betas"])]
-        print(f"| `{name}` | {' | '.join(f'{n:.1e}' for n in [*numbers, off(prediction.camera, camera)])} |", flush=True)
+        print(
+            f"| `{name}` | {' | '.join(f'{n:.1e}' for n in [*numbers, off(prediction.camera, camera)])} |", flush=True
+        )
 
 
 if __name__ == "__main__":
