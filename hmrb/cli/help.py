@@ -84,6 +84,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmrb train mix9_l1 --gpus 8 -o runs/mine --set optim.lr=1e-4",
         "hmrb train mix9_l1 --gpus 8 -o runs/mine --resume",
         "hmrb train mix9_l1 --dry-run",
+        "hmrb train quickstart --seeds 3 --sweep optim.lr=1e-4,3e-4 --track wandb",
     ),
     "eval": (
         "hmrb eval runs/quickstart",

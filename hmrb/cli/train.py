@@ -2,10 +2,10 @@
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from hmrb.store import Store
 
 
+MANY = "Seeds and sweeps"
+
+
+class TrackerName(StrEnum):
+    """Where else the numbers of a run go."""
+
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """A training job: one experiment in its folder."""
@@ -33,6 +43,9 @@ class Training:
     max_restarts: int
     word: str = ""
     """The spec as it was asked for."""
+    label: str = ""
+    """The run's name among others; "" is the experiment's."""
+    track: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,7 +85,7 @@ class Training:
                 say(f"a process died: restart {restarts()} of {at_most}, from the last checkpoint")
             elif world.is_main:
                 forget_exit_code(self.folder)
-            run_experiment(self.experiment, Run(self.folder), self.store, world)
+            run_experiment(self.experiment, Run(self.folder), self.store, world, self.track)
 
     def command(self, processes: Processes) -> "Command":
         """The same job as a command line; it reads the spec that was saved in the folder."""
@@ -80,8 +93,8 @@ class Training:
 
         folder = self.folder.absolute()
         words = ("train", str(folder / "spec.yaml"), "--out", str(folder), "--resume", *processes.words())
-        words += ("--max-restarts", str(self.max_restarts))
-        return Command(self.experiment.name, words, folder / "output.log", self.experiment.optim.epochs)
+        words += ("--max-restarts", str(self.max_restarts), *(word for one in self.track for word in ("--track", one)))
+        return Command(self.label or self.experiment.name, words, folder / "output.log", self.experiment.optim.epochs)
 
 
 def train(
@@ -106,14 +119,14 @@ def train(
         ),
     ] = "",
     parallel: Annotated[
-        int, typer.Option(min=1, help="With several specs: how many run at a time.", rich_help_panel=PANEL)
+        int, typer.Option(min=1, help="With several runs: how many at a time.", rich_help_panel=PANEL)
     ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The run's folder; with several specs, the parent of theirs.  [default: runs/NAME]",
+            help="The run's folder; with several runs, the parent of theirs.  [default: runs/NAME]",
             show_default=False,
         ),
     ] = None,
@@ -129,6 +142,28 @@ def train(
         ),
     ] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a field of the spec.")] = [],  # noqa: B006
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train with N seeds, counted from the spec's: one run each.",
+            show_default=False,
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="A.B=X,Y",
+            help="Train with each of these values of a field; repeated: with every combination.",
+            show_default=False,
+            rich_help_panel=MANY,
+        ),
+    ] = [],  # noqa: B006
+    track: Annotated[
+        list[TrackerName],
+        typer.Option(help="Send the numbers to a tracker too; may be repeated: docs/tracking.md.", show_default=False),
+    ] = [],  # noqa: B006
     profile: Annotated[
         bool, typer.Option("--profile", help="Profile a few steps: writes a trace and a table of time shares.")
     ] = False,
@@ -136,7 +171,10 @@ def train(
         bool, typer.Option("--find-batch", help="Find the largest speed.device_batch that fits a GPU, then exit.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Validate the spec, print it with all defaults, then exit.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Validate the spec, print it with all defaults, or list the runs of a sweep, then exit."
+        ),
     ] = False,
     slurm: Slurm = False,
     partition: Partition = None,
@@ -144,21 +182,28 @@ def train(
     sbatch: Sbatch = [],  # noqa: B006
     follow: Follow = False,
 ) -> None:
-    """Train and evaluate the model of a spec. Writes a report. Several specs: one run each."""
+    """Train and evaluate the model of a spec. Writes a report. Several specs, seeds or values: one run each."""
     from hmrb.check import batch_problems
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
+    from hmrb.cli.sweep import plan_runs, read_sweep, run_table
     from hmrb.missing import experiments_needs, refuse_missing, subject_of
     from hmrb.spec import dump_experiment
     from hmrb.store import Store
+    from hmrb.training.trackers import check_trackers
 
     overrides = [*set_, *(["speed.profile_steps=10"] if profile else [])]
     requested = (gpus or cpu_procs) * nodes  # the machine's own GPUs, which torch counts, are checked below
-    experiments = check_specs(specs, overrides, requested)
+    trackers, swept = check_trackers([one.value for one in track]), read_sweep(seeds, sweep)
+    runs = plan_runs(specs, overrides, swept, requested)
+    experiments = [run.experiment for run in runs]
     store, about = Store.default(), "" if len(specs) > 1 else str(specs[0])
+    is_many = len(runs) > 1 or bool(swept)
+    folders = [(out or Path("runs")) / run.name if is_many or not out else out for run in runs]
     if dry_run:
-        typer.echo("---\n".join(dump_experiment(experiment) for experiment in experiments), nl=False)
+        listed = run_table(runs, folders) if swept else "---\n".join(map(dump_experiment, experiments))
+        typer.echo(listed, nl=False)
         _print_missing(experiments, store, about)
         return
     if not {"WORLD_SIZE", "SLURM_STEP_ID"} & set(os.environ):  # else one of the processes says it for all
@@ -168,9 +213,8 @@ def train(
 
         reserve_workspace()
     processes = plan_nodes(gpus, cpu_procs, nodes) if slurm else plan_processes(gpus, cpu_procs, nodes, rdzv)
-    is_many = len(specs) > 1
     if find_batch and (is_many or slurm):
-        raise RequestError("--find-batch: takes one spec, on this machine; omit --slurm and the other specs")
+        raise RequestError("--find-batch: takes one run, on this machine; omit --slurm, --seeds, --sweep, other specs")
     if is_many and not slurm:
         processes, slots = share_gpus(processes, parallel, gpus)
     if problems := [problem for e in experiments for problem in batch_problems(e, processes.total)]:
@@ -178,12 +222,11 @@ def train(
     if find_batch:
         print_device_batch(experiments[0], store, processes)
         return
-    folders = [(out or Path("runs")) / e.name if is_many or not out else out for e in experiments]
     if max_restarts is None:
         max_restarts = 3 if processes.total > 1 else 0
     trainings = [
-        Training(e, folder, store, resume, max_restarts, str(spec))
-        for spec, e, folder in zip(specs, experiments, folders, strict=True)
+        Training(run.experiment, folder, store, resume, max_restarts, str(run.spec), run.name, trackers)
+        for run, folder in zip(runs, folders, strict=True)
     ]
     if not is_many and not slurm:
         launch(processes, trainings[0], max_restarts)
@@ -198,33 +241,6 @@ def train(
         submit(commands, asked, folders[0].absolute().parent / "slurm", follow)
     else:
         run_commands(commands, slots)
-
-
-def check_specs(specs: Sequence[Path], overrides: Sequence[str], processes: int) -> "list[Experiment]":
-    """Loads, validates and resolves these specs, without torch. Raises SpecError with every problem of all of them."""
-    from hmrb.check import name_problems, resolve
-    from hmrb.cli.shipped import find_spec
-    from hmrb.spec import SpecError, load_experiment
-
-    problems: list[str] = []
-    experiments = []
-    for spec in specs:
-        try:
-            experiment = load_experiment(find_spec(spec), tuple(overrides))
-        except RequestError as error:
-            problems.append(str(error))
-            continue
-        problems += [f"{spec}: {problem}" for problem in name_problems(experiment, processes)]
-        experiments.append(experiment)
-    counts = Counter(experiment.name for experiment in experiments)
-    problems += [
-        f"name: {count} of the specs are named '{name}' and would share one folder"
-        for name, count in counts.items()
-        if count > 1
-    ]
-    if problems:
-        raise SpecError("\n".join(problems))
-    return [resolve(experiment) for experiment in experiments]
 
 
 def make_ready(experiments: "Sequence[Experiment]", store: "Store", about: str = "") -> None:

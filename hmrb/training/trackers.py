@@ -228,7 +228,8 @@ def _first_line(error: Exception) -> str:
 def check_trackers(names: list[str]) -> tuple[str, ...]:
     """The trackers of these names, each once. Raises RequestError with the pip line of each missing package."""
     chosen = tuple(dict.fromkeys(names))
-    absent = [name for name in chosen if find_spec(name) is None]
+    found = {name: find_spec(name) for name in chosen}
+    absent = [name for name, spec in found.items() if spec is None or spec.origin is None]  # a folder is no package
     if absent:
         raise RequestError(
             "\n".join(f"--track {name} needs {name}: pip install 'hmrb[{name}]', or omit it" for name in absent)
