@@ -16,7 +16,7 @@ from hmrb.models.head import mean_prediction, set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.importing import import_model
 from hmrb.models.methods import METHODS, Released
-from hmrb.models.methods.released import read_released, recognise_released
+from hmrb.models.methods.released import is_spins_mean, read_released, recognise_released
 from hmrb.models.weight_files import WeightsError
 from hmrb.spec import ModelSpec
 from hmrb.store import Store
@@ -169,6 +169,13 @@ def test_the_mean_body_is_turned_into_the_head_s_numbers() -> None:
     found = mean_prediction(head, 1)
     torch.testing.assert_close(found.rotmats[0], rotmats)
     torch.testing.assert_close(found.betas[0], torch.arange(10.0))
+
+
+def test_spin_s_mean_body_in_hmr2_s_place_is_told() -> None:
+    """As triplets its root's two vectors are (1, 0, 0) and (-1, 0, 0): no rotation, but trained layers may count on it."""
+    spins = torch.tensor([1.0, 0, 0, -1, 0, 0]).repeat(24)[None]
+    assert is_spins_mean({"head.init_pose": spins})
+    assert not is_spins_mean({"head.init_pose": torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)[None]})
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hmrb.bodykind import kind_of
+from hmrb.bodykind import ROT6D, kind_of
 from hmrb.models.hmr import HMR
 from hmrb.models.methods import METHODS
 from hmrb.models.methods.layout import Released, State
@@ -15,6 +15,7 @@ from hmrb.spec import ModelSpec
 from hmrb.store import Store
 
 SHOWN = 3  # names in a message
+PARALLEL = 1e-2  # sine of the angle between two vectors that are no two columns of a rotation
 
 
 def recognise_released(tensors: Mapping[str, Tensor]) -> Released | None:
@@ -49,7 +50,20 @@ def read_released(layout: Released, tensors: State, path: Path) -> tuple[ModelSp
     lines = [f"{path}: {layout.title}, backbone {spec.backbone}, method {spec.method}"]
     lines += [f"  used     {len(arrays):5d}"]
     lines += [f"  dropped  {count:5d}  {why}" for why, count in sorted(dropped.items())]
+    if spec.head.rotation != "interleaved" and is_spins_mean(arrays):
+        lines.append(
+            f"  note: its mean body is SPIN's, which {layout.title} reads as no pose; its layers count on that"
+        )
     return spec, arrays, "\n".join(lines)
+
+
+def is_spins_mean(arrays: State) -> bool:
+    """Whether a file's mean body is SPIN's, interleaved: read as two vectors in a row, the root's are parallel."""
+    pose = next((value for key, value in arrays.items() if key.endswith(("init_pose", "init_body_pose"))), None)
+    if pose is None or pose.is_meta:
+        return False
+    first, second = pose.flatten()[:ROT6D].view(2, 3)
+    return bool(torch.linalg.cross(first, second).norm() < PARALLEL * first.norm() * second.norm())
 
 
 def _plain(value: Tensor) -> Tensor:
