@@ -172,7 +172,7 @@ def test_the_mean_body_is_turned_into_the_head_s_numbers() -> None:
 
 
 def test_spin_s_mean_body_in_hmr2_s_place_is_told() -> None:
-    """As triplets its root's two vectors are (1, 0, 0) and (-1, 0, 0): no rotation, but trained layers may count on it."""
+    """As triplets its root's vectors are (1, 0, 0) and (-1, 0, 0): no rotation, but trained layers may count on it."""
     spins = torch.tensor([1.0, 0, 0, -1, 0, 0]).repeat(24)[None]
     assert is_spins_mean({"head.init_pose": spins})
     assert not is_spins_mean({"head.init_pose": torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)[None]})
