@@ -1,4 +1,4 @@
-"""Feeds a run's numbers to trackers, from a thread for each: none of them can stop a run or slow it down."""
+"""Sends a run's numbers to trackers, from a thread for each: none of them can stop a run or slow it down."""
 
 import json
 import re
@@ -22,7 +22,7 @@ STOPPED_S = 15.0  # the same where a run was stopped, which may be killed soon
 MAX_WAITING = 10_000  # calls that a tracker has not taken yet: 200,000 steps
 
 
-class Feed:
+class Sender:
     """Hands calls to one tracker in order. Its first error is said, the others are counted."""
 
     def __init__(self, name: str, tracker: Tracker, run: TrackedRun, ids: "Ids") -> None:
@@ -80,22 +80,22 @@ class Feed:
 class Tracking:
     """The trackers of a run; without any it does nothing."""
 
-    def __init__(self, feeds: Sequence[Feed] = ()) -> None:
-        self._feeds = feeds
+    def __init__(self, senders: Sequence[Sender] = ()) -> None:
+        self._senders = senders
 
     def numbers(self, step: int, group: str, numbers: Mapping[str, float]) -> None:
         """Sends what TensorBoard gets, as `group/name`; a group of scores is their protocol."""
         named = {f"{group}/{name}": float(value) for name, value in numbers.items()}
-        for feed in self._feeds:
-            feed.put(lambda tracker: tracker.numbers(step, named))
+        for sender in self._senders:
+            sender.put(lambda tracker: tracker.numbers(step, named))
 
     def result(self, record: Record) -> None:
         """Sends the scores of a record and its provenance; names have its protocol."""
         step = int(record.source.checkpoint["step"])
         scores = {f"{record.protocol}/{name}": number.value for name, number in record.metrics.items()}
         provenance = {f"{record.protocol}/{key}": text for key, text in provenance_of(record).items()}
-        for feed in self._feeds:
-            feed.put(lambda tracker: tracker.results(step, scores, provenance))
+        for sender in self._senders:
+            sender.put(lambda tracker: tracker.results(step, scores, provenance))
 
 
 UNTRACKED = Tracking()
@@ -139,17 +139,17 @@ def tracked(names: Sequence[str], experiment: Experiment, folder: Path, wait_s: 
         return
     spec = without_folders(experiment.model_dump(mode="json"))
     run, ids = TrackedRun(folder.absolute().name, experiment.name, folder, spec), Ids(folder)
-    feeds = [Feed(name, tracker, run, ids) for name in names if (tracker := _made(name))]
+    senders = [Sender(name, tracker, run, ids) for name in names if (tracker := _made(name))]
     is_done = False
     try:
-        yield Tracking(feeds)
+        yield Tracking(senders)
         is_done = True
     finally:
         until = time.monotonic() + (wait_s if is_done else min(wait_s, STOPPED_S))
-        for feed in feeds:
-            feed.end(is_done)
-        for feed in feeds:
-            feed.close(until)
+        for sender in senders:
+            sender.end(is_done)
+        for sender in senders:
+            sender.close(until)
 
 
 def _made(name: str) -> Tracker | None:

@@ -81,7 +81,7 @@ def test_a_run_and_its_resumption_are_one_tracked_run(
     tree = tiny_tree() | {
         "expected": [{"benchmark": "synthetic", "metric": "mpjpe", "value": 1, "tolerance": 1, "source": secret}]
     }
-    tree["optim"] |= {"epochs": 4, "batch": 2}
+    tree["optim"] |= {"epochs": 2, "batch": 2}
     experiment = parse_experiment(tree, "tiny")
     run_experiment(experiment, open_run(folder, experiment, False), tiny_store, ALONE, ("fake",))
     assert json.loads((folder / "tracked.json").read_text()) == {"fake": "id-1"}
@@ -100,7 +100,7 @@ def test_a_run_and_its_resumption_are_one_tracked_run(
     assert sent
     assert "train/lr" in sent[0][1]
     (chosen_on,) = {line["protocol"] for line in log if "benchmark" in line}
-    assert [step for step, numbers in fake.of("numbers") if f"{chosen_on}/pa_mpjpe" in numbers] == [10, 20, 30, 40]
+    assert [step for step, numbers in fake.of("numbers") if f"{chosen_on}/pa_mpjpe" in numbers] == [10, 20]
     (result,) = read_results([folder])
     step, scores, provenance = fake.of("results")[0]
     protocol = result.record.protocol
