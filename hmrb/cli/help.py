@@ -103,6 +103,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmrb report runs/* --metrics pa_mpjpe mpjpe",
         "hmrb report runs/small/* --against small_baseline --format md -o table.md",
     ),
+    "plot": (
+        "hmrb plot curves runs/a runs/b -o curves.svg",
+        "hmrb plot bars runs/* --metric mpjpe -o bars.pdf",
+        "hmrb plot column runs/a --by occlusion -o occlusion.svg",
+    ),
     "list-specs": ("hmrb list-specs --study backbones", "hmrb list-specs --here"),
     "new": ("hmrb new my_experiment --from mix9_l1",),
     "convert-data": (

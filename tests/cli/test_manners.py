@@ -71,7 +71,7 @@ def test_lists_cut_no_name_at_80_columns() -> None:
 def test_specs_that_can_run_here(tmp_path: Path) -> None:
     rows = json.loads(hmrb("list-specs", "--here", "--json", home=tmp_path).stdout)
     assert {"quickstart.yaml", "demo.yaml", "small/baseline.yaml"} <= {row["path"] for row in rows}
-    assert {row["study"] for row in rows} == {"mixes", "small"}
+    assert {row["study"] for row in rows} == {"methods", "mixes", "small"}
 
 
 def test_metrics_of_a_report_are_named_as_in_eval() -> None:
@@ -92,7 +92,9 @@ def test_a_report_is_written_to_a_file_in_the_format_of_its_suffix(tmp_path: Pat
         done = hmrb("report", RESULT, "-o", str(tmp_path / f"table{suffix}"))
         assert done.stdout == f"{tmp_path / f'table{suffix}'}: written\n", done.stderr
         assert (tmp_path / f"table{suffix}").read_text().startswith(start)
-    refused(hmrb("report", RESULT, "-o", "table.pdf"), "no format has this suffix; known: .md, .csv, .html, .json")
+    refused(
+        hmrb("report", RESULT, "-o", "table.pdf"), "no format has this suffix; known: .md, .csv, .html, .tex, .json"
+    )
 
 
 def test_set_without_a_value_is_told_how_to_write_it() -> None:

@@ -78,7 +78,7 @@ def test_a_measured_speed_names_its_device() -> None:
     [
         ([], "give exactly one of SPEC, --backbone NAME and --all"),
         (["--backbone", "resnet5"], r"no backbone named 'resnet5'. Did you mean 'resnet50'"),
-        (["--backbone", "resnet50", "--features", "best"], "features: Input should be 'mean', 'flatten' or 'study'"),
+        (["--backbone", "resnet50", "--features", "best"], "features: Input should be 'mean', 'flatten', 'study', "),
     ],
 )
 def test_wrong_requests_get_one_message(words: list[str], said: str) -> None:
