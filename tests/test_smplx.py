@@ -85,6 +85,7 @@ def record_of(run: Path, name: str) -> Record:
     return read_record(run / "eval" / f"{name}.json")
 
 
+@pytest.mark.heavy  # by default: the small kind of test_bodykind.py and the specs of methods
 def test_a_run_resumes_bit_for_bit(run: Path, store: Store, tmp_path: Path) -> None:
     again = tmp_path / "run"
     shutil.copytree(run, again)

@@ -59,7 +59,7 @@ def waiting(what: str) -> Iterator[None]:
 
     console = Console(stderr=True, markup=False)
     if not console.is_terminal:
-        console.print(f"hmrb: {what}", soft_wrap=True, highlight=False)
+        console.print(f"{what} ...", soft_wrap=True, highlight=False)  # no message: those begin with hmrb
         yield
         return
     with console.status(Text(what)):

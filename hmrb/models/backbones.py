@@ -108,6 +108,7 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
                 " use features mean for other sizes"
             )
     height, width = seen_px(spec)
+    size = f"{height} x {width}" if height != width else f"{height}"
     try:
         if row.make:
             network = row.make(backbone_name(spec.backbone), height, width, spec.drop_path)
@@ -115,9 +116,7 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
             args = network_args(row, height, width) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
             network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise RequestError(
-            f"backbone '{spec.backbone}' cannot be built for {height} x {width} px: {_said(error)}"
-        ) from None
+        raise RequestError(f"backbone '{spec.backbone}' cannot be built for {size} px: {_said(error)}") from None
     backbone = Features(network, _tail(row, spec, network))
     if row.channels and spec.features in ("mean", "map") and spec.image_px == tails.STUDY_PX:
         return backbone, row.channels

@@ -52,7 +52,7 @@ SETTINGS: tuple[Any, ...] = (
     for name in (
         "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata",
         "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode", "typing.Any",
-        "argparse.Namespace", "pathlib.PosixPath",
+        "argparse.Namespace",
     )
 )  # fmt: skip
 """Classes of settings in Lightning's files, by their names there."""

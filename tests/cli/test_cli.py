@@ -279,6 +279,7 @@ def untrained(path: Path, tree: dict[str, Any]) -> str:
     return str(path)
 
 
+@pytest.mark.heavy  # by default: test_processes_share_the_people_and_give_the_same_digits
 def test_processes_give_one_record_to_the_last_digit(tmp_path: Path) -> None:
     """150 people make three blocks; the last is not full."""
     people = [replace(person(i), has_body=True) for i in range(150)]

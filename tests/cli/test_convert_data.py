@@ -180,6 +180,7 @@ def test_hostile_files_are_refused(tmp_path: Path, home: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.heavy  # by default: the signals of a run
 @pytest.mark.slow
 def test_sigterm_ends_the_workers_and_leaves_no_semaphore(tmp_path: Path) -> None:
     words = ("convert-data", "synthetic", "--people", "3000", "--split", "train", "--workers", "2", "-o", str(tmp_path))

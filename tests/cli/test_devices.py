@@ -18,7 +18,7 @@ def test_a_batch_is_sought_on_a_gpu_and_for_one_spec(tmp_path: Path) -> None:
     spec = spec_file(tmp_path)
     refused(hmrb("train", spec, "--find-batch", CUDA_VISIBLE_DEVICES=""), "--find-batch: needs a GPU")
     done = hmrb("train", spec, "--find-batch", "--slurm", "--gpus", "1")
-    refused(done, "--find-batch: takes one spec, on this machine")
+    refused(done, "--find-batch: takes one run, on this machine")
     assert not (tmp_path / "runs").exists()
 
 

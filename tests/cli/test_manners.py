@@ -139,7 +139,7 @@ def test_long_lines_are_wrapped_on_a_terminal_alone(monkeypatch: pytest.MonkeyPa
 
 def test_a_silent_time_is_announced(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting("importing x.pth"):
-        assert capsys.readouterr().err == "hmrb: importing x.pth\n"
+        assert capsys.readouterr().err == "importing x.pth ...\n"
 
 
 def test_dry_run_says_what_is_not_here_and_prints_a_plain_spec(tiny_store: Store, tmp_path: Path) -> None:

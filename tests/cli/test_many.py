@@ -87,6 +87,7 @@ def test_files_that_are_missing_for_several_come_at_once(specs: list[str], tiny_
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.heavy  # by default: one run, test_train.py
 def test_a_signal_stops_all_runs_each_with_its_checkpoint(specs: list[str], tiny_store: Store, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -43,6 +43,7 @@ RECORDED = {
     "tokenhmr": Recorded("tokenhmr", "", (256, 256)),
 }
 LARGE = ("hmr2", "camerahmr", "tokenhmr")  # 2.5 GB
+HRNETS = ("cliff_hr48", "bedlam_cliff_smpl", "pare")  # seconds each; their necks and heads have tests of their own
 
 
 def tensors_of(name: str) -> dict[str, Tensor]:
@@ -81,7 +82,9 @@ def seen(one: Recorded) -> Tensor:
     return crop
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.heavy if n in LARGE else ()) for n in RECORDED])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.heavy if n in LARGE + HRNETS else ()) for n in RECORDED]
+)
 @torch.no_grad()
 def test_a_released_file_predicts_what_the_method_does(name: str) -> None:
     one, recorded = RECORDED[name], method_golden(f"method_{name}_seed0")
@@ -94,6 +97,7 @@ def test_a_released_file_predicts_what_the_method_does(name: str) -> None:
     assert off(prediction.camera, camera) < 1e-4
 
 
+@pytest.mark.heavy
 @torch.no_grad()
 def test_a_known_focal_length_is_seen() -> None:
     recorded = method_golden("method_bedlam_cliff_smpl_seed0")
@@ -111,7 +115,7 @@ def test_box_numbers_are_the_methods_own(name: str) -> None:
     np.testing.assert_allclose(found.numpy(), method_golden(f"method_{golden}_seed0")["bbox_info"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@each(HRNETS)
 def test_every_tensor_is_used_or_dropped_by_a_rule(name: str) -> None:
     """By shapes alone; a missing, a strange and a misshapen tensor are each named."""
     shapes = method_shapes(name, RECORDED[name].section)

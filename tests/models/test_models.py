@@ -137,7 +137,7 @@ def test_every_parameter_that_is_to_move_has_a_gradient(name: str, features: str
     assert without == (head_norm if name == "convnext_atto" else [])
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ["iterative", "direct"])  # the others have no dropout
 def test_dropout_goes_with_the_draw_and_not_with_its_batch(name: str) -> None:
     torch.manual_seed(0)  # of other weights a few have nearly parallel columns, which amplify rounding
     head = HEADS[name](8, HeadSpec(name=name, hidden=64, steps=1))

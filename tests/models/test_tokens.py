@@ -7,7 +7,7 @@ import torch
 from recipe_methods import method_golden, off, released
 from torch import Tensor
 
-from hmrb.geometry import rotvec_to_rotmat
+from hmrb.geometry import rot6d_to_rotmat, rotvec_to_rotmat
 from hmrb.models.foreign import follow
 from hmrb.models.tokens import RELEASED_TOKENIZER, PoseTokenizer, TokenHead
 

@@ -219,6 +219,7 @@ def test_a_format_that_is_unknown_and_devices_that_exclude_each_other_are_refuse
 def test_slurm_gets_the_same_command(in_blocks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(slurm, "submit", lambda *given: asked.append(given))
+    monkeypatch.setattr(slurm, "check_slurm", lambda: None)
     plain = words(in_blocks, "--gpus", "0", "--cpu-procs", "3")
     assert hmrb(*plain, "--slurm", "--partition", "small", "--time=60").returncode == 0
     ((command,), submission, papers, follow) = asked[0]

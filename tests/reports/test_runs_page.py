@@ -92,8 +92,10 @@ def test_the_page_links_to_the_runs_that_have_one(runs: list[Path], tmp_path: Pa
 
 
 def test_a_folder_is_for_html_alone(runs: list[Path], tmp_path: Path) -> None:
-    refused(hmrb("report", str(runs[0]), "--format", "md", "-o", str(tmp_path / "out")), "-o is the folder of --format")
-    assert not (tmp_path / "out").exists()
+    hmrb("report", str(runs[0]), "--format", "md", "-o", str(tmp_path / "out"))
+    assert (tmp_path / "out").is_file()
+    refused(hmrb("report", str(runs[0]), "-o", str(tmp_path / "folder")), "no format has this suffix")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_names_stay_text_in_a_page(runs: list[Path]) -> None:

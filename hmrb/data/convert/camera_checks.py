@@ -50,7 +50,7 @@ def _placed(labels: Labels) -> dict[str, Float[np.ndarray, "N 54 4"]]:
     out = {"3D joints": labels.keypoints3d}
     if labels.body54 is not None:
         is_placed = labels.has_body & labels.shard.arrays["transl"][labels.rows].any(1)
-        out["bodies"] = np.concatenate([labels.body54, is_placed[:, None, None].repeat(54, 1)], 2)
+        out["bodies"] = labels.body54 * np.where(is_placed[:, None, None], 1, (1, 1, 1, 0))
     return out
 
 
