@@ -82,9 +82,13 @@ def seen(one: Recorded) -> Tensor:
     return crop
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.heavy if n in LARGE + HRNETS else ()) for n in RECORDED]
-)
+def each(heavy: tuple[str, ...]) -> pytest.MarkDecorator:
+    """A test of each recorded network, of these only on demand."""
+    rows = [pytest.param(name, marks=pytest.mark.heavy if name in heavy else ()) for name in RECORDED]
+    return pytest.mark.parametrize("name", rows)
+
+
+@each(LARGE + HRNETS)
 @torch.no_grad()
 def test_a_released_file_predicts_what_the_method_does(name: str) -> None:
     one, recorded = RECORDED[name], method_golden(f"method_{name}_seed0")
