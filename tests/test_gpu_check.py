@@ -79,6 +79,7 @@ def test_a_section_that_fails_says_why(tmp_path: Path) -> None:
     assert faults({"waits": outcome}) == [f"waits: {outcome.status}"]
 
 
+@pytest.mark.heavy  # by default: a section that fails
 def test_one_measurement_that_fails_leaves_the_others(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,8 @@ from machine import Machine
 from scenarios import SCENARIOS
 
 SEED = int(os.environ.get("HMRB_FAULT_SEED", "0"))
-COUNTS = {"convert": 3, "train": 2, "eval": 2, "import": 2, "report": 2, "predict": 2, "export": 1, "models": 1}
+COUNTS = {"convert": 3, "train": 2, "eval": 2, "import": 2, "report": 2}
+"""Of each scenario by default; the others behind heavy alone."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", COUNTS)
 def test_a_sample_of_faults_ends_with_one_message_and_nothing_lost(trial: Callable[[str], Trial], name: str) -> None:
     asked = trial(name)
     problems = [asked.problem(fault) for fault in sample(list(asked.faults()), COUNTS[name], SEED)]

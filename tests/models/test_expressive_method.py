@@ -58,6 +58,7 @@ def network() -> HMR:
     return model.eval()
 
 
+@pytest.mark.heavy  # by default: its tensors, the neck and the head
 @pytest.mark.parametrize(("knows_focal", "ending"), [(False, ""), (True, "_fl")])
 @torch.no_grad()
 def test_the_released_file_predicts_what_bedlam_s_code_does(knows_focal: bool, ending: str) -> None:

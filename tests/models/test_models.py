@@ -44,7 +44,7 @@ def test_a_new_head_says_the_mean_body() -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_has_the_channels_it_states(name: str) -> None:
-    for px in (64, 96):
+    for px in (64, 96) if BACKBONES[name].make is None else (64,):
         with torch.device("meta"), torch.no_grad():
             backbone, num_features = build_backbone(ModelSpec(backbone=name, weights="none", image_px=px))
             assert backbone.eval()(torch.zeros(2, 3, px, px)).shape == (2, num_features)

@@ -241,6 +241,7 @@ def test_one_process_is_started_again_where_that_was_asked_for(disturbed: Distur
     assert_same(left_by(disturbed.folder / "one"), alone)
 
 
+@pytest.mark.heavy  # by default: tests/test_checkpoint.py
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(disturbed: Disturbed, alone: dict[str, Any]) -> None:
     disturbed.environment["FAULT_ONCE"] = ""
     assert disturbed("damaged", fault="kill_step:23").returncode == -signal.SIGKILL
