@@ -1,4 +1,4 @@
-"""Regenerates the tables in README.md, docs/small.md, docs/demo.md and docs/scale.md from the records in docs/results.
+"""Regenerates the tables in README.md, docs/small.md, docs/demo.md, docs/methods.md and docs/scale.md from the records in docs/results.
 
 Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->` or
 `<!-- hmrb list-models ... -->` (docs/models.md), and `<!-- /table -->`. A test fails if a table is stale. Those of
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hmrb.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("small.md", "demo.md", "models.md")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / name for name in ("small.md", "demo.md", "models.md", "methods.md")))
 TABLE = re.compile(r"(<!-- hmrb ((?:report|list-models) [^\n]*?) -->\n)(.*?)(<!-- /table -->)", re.S)
 
 

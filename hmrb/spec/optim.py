@@ -34,7 +34,8 @@ class OptimSpec(SpecModel):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, which are then evaluated and saved as the model; 0 disables averaging."""
     precision: Precision = "fp32"
-    """Precision of the network; weights, body and losses stay in fp32."""
+    """Precision of the network; weights, body and losses stay in fp32. A CPU that would be slower in half precision,
+    measured at the start, computes in fp32 and says so."""
 
     @model_validator(mode="before")
     @classmethod
