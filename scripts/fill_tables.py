@@ -1,4 +1,4 @@
-"""Regenerates the tables in README.md, docs/small.md, docs/demo.md, docs/methods.md and docs/scale.md from the records in docs/results.
+"""Regenerates the tables in README.md and in pages of docs/ from the records in docs/results.
 
 Run `python scripts/fill_tables.py`. A table is between a comment with its command, `<!-- hmrb report ... -->` or
 `<!-- hmrb list-models ... -->` (docs/models.md), and `<!-- /table -->`. A test fails if a table is stale. Those of
