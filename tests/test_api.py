@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from hmrb.store import Store
 sys.path.insert(0, str(Path(__file__).parent / "predict"))
 from photos import jpeg, noise, untrained
 
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "predict.ipynb"
 DOC = (Path(__file__).parents[1] / "docs" / "python_api.md").read_text(encoding="utf-8")
 SIGNATURES = {
     "load": "(checkpoint, *, device='auto', precision='fp32')",
@@ -185,3 +187,20 @@ def test_the_page_runs_as_written(tiny_store: Store, tmp_path: Path, monkeypatch
             exec(compile(block, "docs/python_api.md", "exec"), names)
     assert sorted(path.name for path in tmp_path.glob("person*")) == ["person.glb", "person.npz", "person.obj"]
     assert (tmp_path / "runs" / "experiment" / "best.pt").exists()
+
+
+def test_the_notebook_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HMRB_HOME", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) == 4
+    assert not any(cell.get("outputs") for cell in cells)
+    names: dict[str, object] = {}
+    with redirect_stdout(io.StringIO()) as said:
+        for cell in code:
+            exec(compile(cell, NOTEBOOK.name, "exec"), names)
+    assert said.getvalue().startswith("1 person")
+    assert (tmp_path / "astronaut.obj").exists()
+    assert (tmp_path / "people.npz").exists()
