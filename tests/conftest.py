@@ -1,5 +1,6 @@
 """Toys: a body of a few vertices, a shard of small pictures, an experiment that trains in seconds."""
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -222,3 +223,9 @@ def voc(tmp_path: Path) -> Path:
     from raw.voc import write_voc
 
     return write_voc(tmp_path)
+
+
+def pytest_collection_finish() -> None:
+    """Everything imported so far stays: Python need not look through it again for garbage, 0.3 s each time."""
+    gc.collect()
+    gc.freeze()

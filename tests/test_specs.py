@@ -31,25 +31,30 @@ def load(path: Path) -> Experiment:
 
 @cache
 def built_from(text: str, body: str) -> HMR:
-    spec = ModelSpec.model_validate_json(text).model_copy(update={"weights": "none"})
     with torch.device("meta"):
-        return build_model(spec, kind=kind_of(body)).eval()
+        return build_model(ModelSpec.model_validate_json(text), kind=kind_of(body)).eval()
 
 
-def built(experiment: Experiment) -> HMR:
-    return built_from(experiment.model.model_dump_json(), experiment.body)
+def without_weights(experiment: Experiment) -> tuple[str, str]:
+    """The model of a spec as text and its body: equal for the many specs of one network."""
+    return experiment.model.model_copy(update={"weights": "none"}).model_dump_json(), experiment.body
+
+
+@cache
+def rotations_of(text: str, body: str) -> torch.Size:
+    """Shape of what the network predicts for two pictures."""
+    model, size = built_from(text, body), ModelSpec.model_validate_json(text).image_px
+    told = [torch.zeros(2, BOX_NUMBERS, device="meta")] if model.box != "none" else []
+    pictures = torch.zeros(2, 3, size, size, device="meta")[..., model.columns]
+    with torch.device("meta"):
+        return model.head(model.backbone(pictures), None, *told).rotmats.shape
 
 
 @every_spec
 def test_a_spec_names_what_exists_and_builds(path: Path) -> None:
     experiment = load(path)
     assert name_problems(experiment) == []
-    with torch.device("meta"):
-        size = experiment.model.image_px
-        model = built(experiment)
-        told = [torch.zeros(2, BOX_NUMBERS)] if model.box != "none" else []
-        prediction = model.head(model.backbone(torch.zeros(2, 3, size, size)[..., model.columns]), None, *told)
-    assert prediction.rotmats.shape == (2, kind_of(experiment.body).num_joints, 3, 3)
+    assert rotations_of(*without_weights(experiment)) == (2, kind_of(experiment.body).num_joints, 3, 3)
     assert Losses(experiment.losses, body_from(body_arrays()))
 
 

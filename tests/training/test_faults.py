@@ -197,6 +197,7 @@ def disturb(command: Disturbed, kind: str, run: str, rng: random.Random, seconds
     return said
 
 
+@pytest.mark.heavy  # by default: tests/cli/test_launch.py starts a job again, test_train.py resumes a run
 def test_a_killed_process_is_started_again_and_the_run_ends_as_it_would_have(
     disturbed: Disturbed, whole: tuple[dict[str, Any], float]
 ) -> None:
