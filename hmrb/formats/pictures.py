@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmrb.errors import RunError
-from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
+from hmrb.formats.files import LOOKED_BYTES, may_pass, reason, what_bytes_are
 from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
 from hmrb.system import NO_WAITING
 
@@ -22,7 +22,16 @@ PICTURES = ("a JPEG picture", "a PNG picture", "a GIF picture")
 
 
 class UnreadablePicture(RunError):
-    """An image that is missing, truncated or cannot be decoded."""
+    """An image that is missing, truncated or cannot be decoded; `may_pass`: its disk failed, perhaps only now."""
+
+    may_pass = False
+
+
+def refused_picture(path: Path, error: OSError) -> UnreadablePicture:
+    """The refusal of an image that the system did not let read."""
+    unreadable = UnreadablePicture(f"{path}: image cannot be read: {reason(error)}")
+    unreadable.may_pass = may_pass(error)
+    return unreadable
 
 
 def decoded(data: bytes, label: str, *, orientation: int = 1) -> UInt8[np.ndarray, "H W 3"]:
@@ -70,7 +79,7 @@ def read_picture(path: Path) -> bytes:
                 raise UnreadablePicture(f"{path}: image cannot be read: it is larger than {MOST_BYTES:,} bytes")
             return file.read(MOST_BYTES)
     except OSError as error:
-        raise UnreadablePicture(f"{path}: image cannot be read: {reason(error)}") from None
+        raise refused_picture(path, error) from None
     except ValueError as error:  # a NUL in the name
         raise UnreadablePicture(f"{str(path)!r}: image cannot be read: {error}") from None
 

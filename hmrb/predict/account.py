@@ -17,7 +17,8 @@ NAMED = 12  # files that are named one by one; more are counted by kind
 class Account:
     """Counts of pictures that were predicted, and of their people and files; what went wrong, what is worth knowing.
 
-    `named` are the first NAMED files, `kinds` the number of files of each kind.
+    `named` are the first NAMED files, `kinds` the number of files of each kind, `passing` the pictures that the same
+    request may read another time.
     """
 
     pictures: int = 0
@@ -28,6 +29,7 @@ class Account:
     cameras: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passing: int = 0
 
     def wrote(self, path: Path, kind: str) -> None:
         """Count a written file."""
@@ -36,7 +38,7 @@ class Account:
 
     def add(self, other: "Account") -> None:
         """Add the account of other pictures."""
-        for name in ("pictures", "people", "empty", "kinds", "cameras", "problems", "notes"):
+        for name in ("pictures", "people", "empty", "kinds", "cameras", "problems", "notes", "passing"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.named = (self.named + other.named)[:NAMED]
 
@@ -63,7 +65,8 @@ class Account:
         if self.problems:
             more = f"\nand {len(self.problems) - SHOWN} more" if len(self.problems) > SHOWN else ""
             listed = "\n".join(self.problems[:SHOWN])
-            raise RunError(f"{len(self.problems)} pictures or boxes were left out:\n{listed}{more}")
+            again = f"\nrun the command again to try {self.passing} of them anew" if self.passing else ""
+            raise RunError(f"{len(self.problems)} pictures or boxes were left out:\n{listed}{more}{again}")
 
     def tree(self) -> dict[str, Any]:
         """All of it, as JSON keeps it."""

@@ -40,13 +40,17 @@ class PersonCrop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureResult:
-    """The people of a picture, and what went wrong: the picture itself (`people` is None) or some of its boxes."""
+    """The people of a picture, and what went wrong: the picture itself (`people` is None) or some of its boxes.
+
+    `may_pass`: only the disk failed, and the same request may read the picture another time.
+    """
 
     source: PictureSource
     people: People | None
     rows: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    may_pass: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +143,7 @@ def _try_open(source: PictureSource) -> OpenedPicture | PictureResult:
     try:
         return open_picture(source)
     except UnreadablePicture as error:
-        return PictureResult(source, None, problems=(str(error),))
+        return PictureResult(source, None, problems=(str(error),), may_pass=error.may_pass)
 
 
 def _held(entry: _Waiting) -> int:

@@ -10,8 +10,7 @@ from jaxtyping import UInt8
 
 from hmrb.data.convert.people import MOST_PX
 from hmrb.formats.exif import Exif, is_animated, read_exif
-from hmrb.formats.files import reason
-from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.formats.pictures import UnreadablePicture, decoded, refused_picture
 from hmrb.predict.cameras import UNASKED, AskedCamera, Intrinsics, camera_of
 
 WHOLE_MARGIN = 1.0  # of a box that is the whole picture: its square is all that there is to see
@@ -114,4 +113,4 @@ def in_tar(path: Path, start: int, size: int) -> bytes:
             file.seek(start)
             return file.read(size)
     except OSError as error:
-        raise UnreadablePicture(f"{path}: image cannot be read: {reason(error)}") from None
+        raise refused_picture(path, error) from None

@@ -114,11 +114,13 @@ def predict_into(folder: Path, request: PredictRequest, world: World, ticker: Pr
     with hold(_parts(folder)):
         plan = read_plan(folder)
         assert plan is not None
-        if plan.account is not None:
+        if plan.account is not None and not plan.account.passing:
             world.from_first(list[int])
             _remove_parts(folder)
             ticker.say(f"{folder} is complete: nothing to do")
             return plan.account
+        if plan.account is not None:
+            replace(plan, account=None).write(folder)
         missing = [at for at in range(len(request.blocks)) if not is_done(part_file(_parts(folder), at))]
         left = sum(len(request.blocks[number]) for number in missing)
         if len(missing) < len(request.blocks):
@@ -144,6 +146,7 @@ def write_block(folder: Path, number: int, request: PredictRequest, ticker: Prog
     times: list[float] = []
     for at, result in zip(block, results, strict=True):
         account.problems += result.problems
+        account.passing += result.may_pass
         said = list(result.notes)
         if result.people is not None:
             account.pictures += 1
@@ -209,7 +212,10 @@ class Others(ProgressReporter):
 
 
 def _finish(folder: Path, request: PredictRequest, plan: Plan) -> Account:
-    """Join the parts, note the account in the plan, remove the parts; of no picture nothing is kept."""
+    """Join the parts, note the account in the plan, remove the parts; of no picture nothing is kept.
+
+    Where pictures are to be tried anew, the parts of the others stay.
+    """
     paths = [part_file(_parts(folder), number) for number in range(len(request.blocks))]
     accounts = [read_account(path) for path in paths]
     account, out = total(accounts), folder / request.wanted.everybody
@@ -231,7 +237,8 @@ def _finish(folder: Path, request: PredictRequest, plan: Plan) -> Account:
         replace(plan, account=account).write(folder)
     else:
         (folder / PLAN).unlink(missing_ok=True)
-    _remove_parts(folder)
+    if not (account.passing and account.pictures):
+        _remove_parts(folder)
     return account
 
 

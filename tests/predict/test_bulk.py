@@ -1,5 +1,6 @@
 """Many pictures: blocks that survive a kill anywhere, several processes, everybody's file in each format."""
 
+import errno
 import json
 import os
 import shutil
@@ -140,6 +141,31 @@ def test_a_finished_folder_is_said_to_be_complete_and_another_request_is_refused
     assert content(Path("out")) == before
     Path("out/.plan.json").write_text("[]")
     refused(hmrb(*asked), "out/.plan.json: not the plan of a prediction; choose another folder with -o")
+
+
+def test_a_photo_whose_disk_failed_is_read_by_the_next_run(in_blocks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = words(in_blocks, "--device", "cpu")
+    assert hmrb(*asked, "-o", "whole").returncode == 1
+    fstat, photo = os.fstat, os.stat(in_blocks / "photos" / "02.jpg").st_ino
+
+    def fails(descriptor: int) -> os.stat_result:
+        if fstat(descriptor).st_ino == photo:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return fstat(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fails)
+        done = hmrb(*asked)
+    refused(done, "2 pictures or boxes were left out", "02.jpg: image cannot be read: the disk or its", code=1)
+    assert "run the command again to try 1 of them anew" in done.stderr
+    assert len(np.load("out/predictions.npz")["name"]) == PHOTOS - 2
+    done = hmrb(*asked)
+    refused(done, "1 pictures or boxes were left out", UNREADABLE, code=1)
+    assert "continuing: 6 of 10 pictures are done" in done.stdout
+    again, whole = content(Path("out")), content(Path("whole"))
+    assert again.keys() == whole.keys()
+    assert all(again[name] == whole[name] for name in whole if name != plan.PLAN)
+    assert "out is complete: nothing to do" in hmrb(*asked).stdout
 
 
 def test_a_damaged_part_is_predicted_anew(in_blocks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
