@@ -140,7 +140,7 @@ def test_a_wrong_line_of_the_example_is_told(dots: Path, tmp_path: Path) -> None
         ("def make():", "def make():\n    1 / 0", "cannot be built: ZeroDivisionError"),
         ("import numpy as np", "import nunpy", "cannot be imported from theirs:make: ModuleNotFoundError"),
         ('SplitPlan("train"', 'SplitPlan("tests"', "plan returns the split 'tests'; its Converter names train"),
-        ('SplitPlan("train"', 'str("train") or (', "plan has to return SplitPlans"),
+        ('[SplitPlan("train", [1, 2], read)]', '["train"]', "plan has to return SplitPlans"),
         ("[1, 2], read", "[1], lambda item: []", "make it a function of a module"),
         ('[SplitPlan("train", [1, 2], read)]', "[]", "found nothing in "),
         ("a.txt\")", "b.txt\")", "contains no b.txt; see hmrb convert-data own --explain"),

@@ -52,7 +52,8 @@ def trainable(name: str, store: Store) -> None:
             raise RequestError(f"no shard of '{name}' is here; make it: {offered_command(name)}")
         near = did_you_mean(name, [*DATASETS, *offered("dataset")])
         raise UnknownName(
-            f"no dataset named '{name}'.{near} hmrb list-datasets lists the catalogue; data of your own: hmrb convert-data coco-json --file FILE --images DIR --as {name}"
+            f"no dataset named '{name}'.{near} hmrb list-datasets lists the catalogue; data of your own:"
+            f" hmrb convert-data coco-json --file FILE --images DIR --as {name}"
         )
     train_set(name)
 
