@@ -40,8 +40,7 @@ def list_datasets(
 ) -> None:
     """List the datasets of the catalogue. Shows contents, access and which are in the store."""
     from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
-    from hmrb.data.convert.offered import offered_rows
-    from hmrb.data.convert.own import own_datasets
+    from hmrb.data.convert.own import offered_rows, own_datasets
     from hmrb.errors import RequestError
     from hmrb.lookup import find
     from hmrb.store import Store

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from hmrb.bodykind import BODIES, BodyKind
-from hmrb.data.convert.catalogue import ALIASES, DATASETS, Dataset, Size
+from hmrb.data.convert.catalogue import ALIASES, DATASETS
 from hmrb.data.convert.conversion import Converter, SplitPlan
 from hmrb.data.convert.own import OWN_NAME
 from hmrb.data.convert.raw import Raw
 from hmrb.errors import RequestError, RunError
 from hmrb.lookup import find
-from hmrb.plugins import Plugin, offered, only_plugin, said
+from hmrb.plugins import Plugin, only_plugin, said
 from hmrb.records import Person, Photo, Sample
 from hmrb.skeleton import SKELETONS
 
@@ -34,18 +34,6 @@ def offered_converter(name: str) -> Converter | None:
     """
     plugin = only_plugin("dataset", name, {*DATASETS, *ALIASES, *WORDS})
     return _checked(plugin, plugin.build({})) if plugin else None
-
-
-def offered_rows() -> list[Dataset]:
-    """The datasets that installed packages offer, as rows like the catalogue's; imports no package."""
-    return [
-        Dataset(
-            slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
-            size=Size(None, "people", "unverified"), licence="unknown", homepage="",
-            access=f"package {plugins[0].package}", skeleton="", splits=(),
-        )
-        for name, plugins in sorted(offered("dataset").items())
-    ]  # fmt: skip
 
 
 def code_stamps(name: str) -> dict[str, tuple[int, int]]:

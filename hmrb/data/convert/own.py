@@ -103,6 +103,18 @@ def own_datasets(store: Store) -> list[Dataset]:
     return [_row(name, infos) for name, infos in splits.items()]
 
 
+def offered_rows() -> list[Dataset]:
+    """The datasets that installed packages offer, as rows like the catalogue's; imports no package."""
+    return [
+        Dataset(
+            slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
+            size=Size(None, "people", "unverified"), licence="unknown", homepage="",
+            access=f"package {plugins[0].package}", skeleton="", splits=(),
+        )
+        for name, plugins in sorted(offered("dataset").items())
+    ]  # fmt: skip
+
+
 def _row(name: str, infos: "list[ShardInfo]") -> Dataset:
     return Dataset(
         slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
