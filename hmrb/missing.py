@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hmrb.check import benches_of, known_benches
 from hmrb.data.convert.catalogue import DATASETS
-from hmrb.data.convert.own import is_own
+from hmrb.data.convert.own import is_offered, is_own, offered_command
 from hmrb.errors import Need, RequestError
 from hmrb.evaluation.protocols import Benchmark
 from hmrb.needs import (
@@ -105,6 +105,8 @@ def shard_needs(name: str, split: str, store: Store) -> list[Need]:
 def shard_command(name: str) -> str:
     """The command that makes a dataset's shards."""
     row = DATASETS.get(name)
+    if is_own(name) and is_offered(name):
+        return offered_command(name)
     if is_own(name):
         return f"hmrb convert-data coco-json --file FILE --images DIR --as {name}"
     if row and row.packed:

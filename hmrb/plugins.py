@@ -1,7 +1,7 @@
-"""Backbones, heads, losses and methods of other packages, found by their entry points.
+"""Backbones, heads, losses, methods and datasets of other packages, found by their entry points.
 
 A package offers one under its group, `[project.entry-points."hmrb.heads"] name = "package.module:function"`. It is
-imported only where a spec names it.
+imported only where a spec or a command names it.
 """
 
 import sys
@@ -17,12 +17,13 @@ from pydantic_core import PydanticSerializationError
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, bind, did_you_mean
 
-Kind = Literal["backbone", "head", "loss", "method"]
+Kind = Literal["backbone", "head", "loss", "method", "dataset"]
 GROUPS: dict[Kind, str] = {
     "backbone": "hmrb.backbones",
     "head": "hmrb.heads",
     "loss": "hmrb.losses",
     "method": "hmrb.methods",
+    "dataset": "hmrb.datasets",
 }
 
 
@@ -45,7 +46,7 @@ class Plugin:
             found = self.entry.load()
         except (Exception, SystemExit) as error:  # of a package that hmrb does not know
             raise RequestError(
-                f"the {self} cannot be imported from {self.entry.value}: {_said(error)}; repair or uninstall"
+                f"the {self} cannot be imported from {self.entry.value}: {said(error)}; repair or uninstall"
                 f" {self.package}"
             ) from None
         if not callable(found):
@@ -60,14 +61,14 @@ class Plugin:
         except RequestError as error:
             raise RequestError(f"{error} (package {self.package} {self.version})") from None
         except Exception as error:  # a signature or type that cannot be read
-            raise RequestError(f"the {self} has arguments that cannot be read: {_said(error)}") from None
+            raise RequestError(f"the {self} has arguments that cannot be read: {said(error)}") from None
 
     def plain_arguments(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """The same as plain values, for a resolved spec."""
         try:
             plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(self.arguments(args), mode="json")
         except PydanticSerializationError as error:
-            raise RequestError(f"the {self} has a default that no spec can state: {_said(error)}") from None
+            raise RequestError(f"the {self} has a default that no spec can state: {said(error)}") from None
         return plain
 
     def build(self, args: Mapping[str, Any], *inputs: object) -> Any:
@@ -82,7 +83,7 @@ class Plugin:
         except RequestError as error:
             raise RequestError(f"the {self} {what}: {error}") from None
         except Exception as error:  # of a package that hmrb does not know
-            raise RequestError(f"the {self} {what}: {_said(error)}") from None
+            raise RequestError(f"the {self} {what}: {said(error)}") from None
 
 
 def offered(kind: Kind) -> Mapping[str, list[Plugin]]:
@@ -145,7 +146,7 @@ def check_packages(packages: Mapping[str, str], label: str) -> None:
         raise RequestError("\n".join(problems))
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
     """A foreign error in one line."""
     words = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

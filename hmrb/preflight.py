@@ -13,7 +13,7 @@ from hmrb.check import benches_of, known_benches
 from hmrb.data.augment import AUGMENTS
 from hmrb.data.checksums import check_once
 from hmrb.data.convert.pack import SHRUNK
-from hmrb.data.labelled_bodies import bodiless
+from hmrb.data.labelled_bodies import bodiless, mean_body
 from hmrb.data.occluders import read_pascal
 from hmrb.data.places import check_places
 from hmrb.data.shard import Shard, open_shard
@@ -57,6 +57,8 @@ def _checks(experiment: Experiment, store: Store) -> dict[Hashable, Callable[[],
     checks: dict[Hashable, Callable[[], object]] = {("body", body): partial(load_body, body, store=store)}
     for name in sorted(experiment.data.mix):
         checks["mix", sha, name] = partial(_train_on, experiment, store, name)
+    if experiment.model.mean == "labels":
+        checks["mean", sha] = partial(_start_from, experiment, store)
     poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
     if poses != "labels":
         checks["poses", body, poses] = partial(_imitate, experiment, store, poses)
@@ -86,6 +88,14 @@ def _train_on(experiment: Experiment, store: Store, name: str) -> None:
         check_places(shard)
     if name not in bodiless(experiment.data):
         _check_body(experiment, shard, "data.mix", f"leave its bodies out with data.without: {{{name}: [body]}}")
+
+
+def _start_from(experiment: Experiment, store: Store) -> None:
+    """Raises RequestError if nobody in the mix has the body that the regressor is to start from."""
+    paths = {name: store.shard(name, "train") for name in experiment.data.mix}
+    if all(path.exists() for path in paths.values()):  # another check says so
+        shards = {name: _map(store, name, "train") for name in paths}
+        mean_body(shards, experiment.data.mix, bodiless(experiment.data))
 
 
 def _score_on(row: Benchmark, body: str, store: Store) -> None:

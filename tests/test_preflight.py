@@ -52,6 +52,15 @@ def test_a_set_of_another_body_in_which_nobody_has_one_may_be_used(tiny_store: S
     assert problems(with_set(tiny_store, "lsp", "smpl", has_body=False), data=MIX) == []
 
 
+def test_a_mix_without_a_body_has_none_to_start_from(tiny_store: Store) -> None:
+    with_set(tiny_store, "lsp", "smpl", has_body=False)
+    alone = {"mix": {"lsp": 1.0}, "workers": 0}
+    (said,) = problems(tiny_store, data=alone)
+    assert said.startswith("model.mean: labels: none of lsp has a labelled body to start from. Mix in data with bodies")
+    (said,) = problems(tiny_store, data=MIX | {"without": {"synthetic": ["body"]}})
+    assert "none of synthetic, lsp has a labelled body" in said
+
+
 @pytest.mark.parametrize(("body", "count"), [("open", 0), ("smpl", 1)])
 def test_real_poses_are_of_the_same_body(body: str, count: int, tiny_store: Store) -> None:
     with_set(tiny_store, "cmu_mosh", body)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmrb.cli.convert_text import explain_dataset, print_estimate, print_shard
+from hmrb.cli.convert_raw import convert_found, convert_raw, make
+from hmrb.cli.convert_text import explain_dataset, explain_offered
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
 
 if TYPE_CHECKING:
-    from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
+    from hmrb.data.convert.conversion import ConversionOptions
     from hmrb.store import Store
 
 OF_FILES, OF_SYNTHETIC = "Files of other projects, your own photos, bodies", "Synthetic people"
@@ -152,7 +153,7 @@ def convert_data(
         _label(predictions, images, as_, split or "train", making, store)
         return
     if all_:
-        _convert_found(raw, making, split, store)
+        convert_found(raw, making, split, store)
         return
     for name in names:
         _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_, rename))
@@ -169,8 +170,8 @@ def _submit(
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
     from hmrb.cli.slurm import request, submit
-    from hmrb.data.convert.catalogue import dataset
     from hmrb.data.convert.from_packed import PACKED
+    from hmrb.data.convert.offered import offered_converter
     from hmrb.data.sources.coco_json import KIND
     from hmrb.errors import RequestError
 
@@ -178,7 +179,7 @@ def _submit(
         raise RequestError("--slurm: set --workers N, the number of cores to request")
     for name in names:
         if name not in ("body", "occluders", "pseudo") and name.replace("-", "_") not in {*PACKED, KIND}:
-            dataset(name)
+            offered_converter(name) or _slug(name)
     words = without(sys.argv[1:], ("--partition", "--time", "--sbatch"), ("--slurm", "--follow"))
     papers = (store.root / "slurm").absolute()
     title = "-".join(["convert", *(names or ["all"])])
@@ -188,6 +189,22 @@ def _submit(
         papers,
         follow,
     )
+
+
+def _slug(name: str) -> str:
+    """The slug of a dataset of the catalogue. Raises UnknownName with the nearest names, those of packages too."""
+    from hmrb.data.convert.catalogue import DATASETS, dataset
+    from hmrb.lookup import UnknownName, did_you_mean
+    from hmrb.plugins import offered
+
+    try:
+        return dataset(name).slug
+    except UnknownName:
+        known = sorted((*DATASETS, *offered("dataset")))
+        raise UnknownName(
+            f"no dataset named '{name}'.{did_you_mean(name.replace('-', '_'), known)} Known: {', '.join(known)}. Photos"
+            " of your own: hmrb convert-data coco-json (docs/own-data.md); a reader of your own: docs/own-parts.md"
+        ) from None
 
 
 def _convert_one(
@@ -203,9 +220,9 @@ def _convert_one(
     from dataclasses import replace
 
     from hmrb.cli.convert_packed import own_people, repack_file
-    from hmrb.data.convert.catalogue import DATASETS, dataset
-    from hmrb.data.convert.conversion import Raw
+    from hmrb.data.convert.catalogue import DATASETS
     from hmrb.data.convert.from_packed import PACKED
+    from hmrb.data.convert.offered import offered_converter
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
     from hmrb.data.sources.coco_json import KIND
@@ -218,10 +235,16 @@ def _convert_one(
         repack_file(name, given, split or "train", making, store)
         return
     if key == KIND:
-        source = own_people(given, split or "train", making.compat)
-        _make(source, source.plan(), making, None, store)
+        own = own_people(given, split or "train", making.compat)
+        make(own, own.plan(), making, None, store)
         return
-    slug = dataset(name).slug
+    if source := offered_converter(name):
+        if explain:
+            explain_offered(source)
+        else:
+            convert_raw(source, raw, split, making, store)
+        return
+    slug = _slug(name)
     if explain:
         explain_dataset(slug)
         return
@@ -233,70 +256,9 @@ def _convert_one(
         source = by_preset(preset) if slug == "synthetic" else source
         count = people or TRAIN_PEOPLE
         making = replace(making, made_by=recipe(preset, count, seed), packing=Packing())
-        _make(source, source.plan(people=count, seed=seed), making, split, store)
+        make(source, source.plan(people=count, seed=seed), making, split, store)
         return
-    if raw is None:
-        raise RequestError(
-            f"{slug}: set --raw DIR, the folder with its files; hmrb convert-data {slug} --explain lists them"
-        )
-    if not raw.is_dir():
-        raise RequestError(f"{raw}: no such folder")
-    if split not in (None, *source.splits):
-        raise RequestError(f"no split '{split}'; available: {', '.join(source.splits)}")
-    folders = [*_own_folders(raw, slug), raw]
-    print(f"{source.title}: looking in {' and '.join(map(str, folders))} for\n{source.tree}")
-    problems: list[RequestError] = []
-    for folder in folders:
-        files = Raw(folder, making.compat, store, name=slug, split=split)
-        try:
-            parts = source.plan(files)
-        except RequestError as error:  # a folder of one of the dataset's names can be a part of its tree
-            problems.append(error)
-            continue
-        _make(source, parts, replace(making, inputs=files.stamps()), split, store)
-        return
-    raise problems[0]
-
-
-def _own_folders(root: Path, slug: str) -> list[Path]:
-    """Folders in `root` with the dataset's slug or an alias as their name."""
-    from hmrb.data.convert.catalogue import DATASETS
-
-    return [root / name for name in (slug, *DATASETS[slug].aliases) if (root / name).is_dir()]
-
-
-def _convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
-    """Converts every dataset whose files are in a folder of its name in `root`."""
-    from dataclasses import replace
-
-    from hmrb.data.convert.conversion import Raw
-    from hmrb.data.sources import CONVERTERS
-    from hmrb.errors import RequestError, RunError
-
-    if root is None or not root.is_dir():
-        raise RequestError("--all: set --raw DIR, the folder with one folder per dataset")
-    found: list[tuple[Converter, list[SplitPlan], ConversionOptions]] = []
-    damaged: list[str] = []
-    for source in CONVERTERS.values():
-        for folder in _own_folders(root, source.name):
-            try:
-                if split not in (None, *source.splits):
-                    raise RequestError(f"it has no split '{split}'")
-                files = Raw(folder, making.compat, store, name=source.name, split=split)
-                parts = source.plan(files)
-                found.append((source, parts, replace(making, inputs=files.stamps())))
-            except (RequestError, RunError) as error:
-                print(f"{source.name}: skipped: {error}")
-                damaged += [source.name] if isinstance(error, RunError) else []
-            else:
-                print(f"{source.name}: found in {folder}")
-            break
-    if not found and not damaged:
-        raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
-    for source, parts, options in found:
-        _make(source, parts, options, split, store)
-    if damaged:
-        raise RunError(f"not converted, because their files are damaged (see above): {', '.join(damaged)}")
+    convert_raw(source, raw, split, making, store)
 
 
 def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
@@ -309,22 +271,7 @@ def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
 
     source = CONVERTERS[name]
     making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
-    _make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, split, store)
-
-
-def _make(
-    source: "Converter", parts: "list[SplitPlan]", making: "ConversionOptions", split: str | None, store: "Store"
-) -> None:
-    """Writes the shards with a progress bar, and a contact sheet of each for visual inspection."""
-    from hmrb.cli.progress import progress_bar
-    from hmrb.data.convert.conversion import convert, pick_parts
-
-    chosen = pick_parts(parts, split)
-    if not source.makes_itself:
-        print_estimate(chosen, making)
-    with progress_bar() as (console, ticker):
-        for info in convert(source, chosen, store, making, ticker):
-            print_shard(console, store.shard(source.name, info.split), info)
+    make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, split, store)
 
 
 def _label(

@@ -9,7 +9,7 @@ from hmrb.cli.lines import for_terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hmrb.data.convert.conversion import ConversionOptions, SplitPlan
+    from hmrb.data.convert.conversion import ConversionOptions, Converter, SplitPlan
     from hmrb.data.shard import ShardInfo
 
 
@@ -53,6 +53,16 @@ def explain_dataset(slug: str) -> None:
         packed = f"made from packed files, FILE or all in DIR: {row.packed_command}\n{for_terminal(row.note, 2)}"
         print(packed if row.packed else "hmrb has no converter for it yet.")
         return
+    _print_files(source)
+
+
+def explain_offered(source: "Converter") -> None:
+    """Prints what explain_dataset does, of a dataset of another package."""
+    print(f"{source.title} ({source.name}), {source.source}; {source.licence}")
+    _print_files(source)
+
+
+def _print_files(source: "Converter") -> None:
     print(f"splits: {', '.join(source.splits)}; key points: {source.skeleton}\n\nfiles:\n{source.tree}\n")
     print("\n".join(for_terminal(f"- {trap}", 2) for trap in source.traps))
     if source.study:

@@ -275,6 +275,7 @@ def _write_template(name: str, protocol: str, out: Path | None) -> None:
     store = Store.default()
     (benchmark,) = benches.chosen([name], (), store, protocol)
     refuse_missing(shard_needs(benchmark.dataset, benchmark.split, store), f"the template of {name}")
+    benches.render_missing([benchmark], store, quiet=False)
     from hmrb.data.shard import open_shard
     from hmrb.evaluation.template import write_template
 

@@ -40,7 +40,7 @@ def list_datasets(
 ) -> None:
     """List the datasets of the catalogue. Shows contents, access and which are in the store."""
     from hmrb.data.convert.catalogue import ANNOTATIONS, DATASETS, ORIGINS, PLACES, ROLES
-    from hmrb.data.convert.own import own_datasets
+    from hmrb.data.convert.own import offered_rows, own_datasets
     from hmrb.errors import RequestError
     from hmrb.lookup import find
     from hmrb.store import Store
@@ -53,9 +53,11 @@ def list_datasets(
         for name in asked:
             find(what, name, dict.fromkeys(known))
     store = Store.default()
+    own = own_datasets(store)
+    offered = [row for row in offered_rows() if row.slug not in {one.slug for one in own}]
     chosen = [
         row
-        for row in (*DATASETS.values(), *own_datasets(store))
+        for row in (*DATASETS.values(), *own, *offered)
         if role in (None, row.role)
         and kind in (None, row.source, row.place)
         and set(with_) <= set(row.annotations)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from hmrb.data.mixture import MixtureSampler
 from hmrb.data.shard import Shard
-from hmrb.errors import RunError
+from hmrb.errors import RequestError, RunError
 from hmrb.geometry import nearest_rotation, rotmat_to_rot6d, rotvec_to_rotmat
 from hmrb.spec import DataSpec
 
@@ -49,7 +49,7 @@ def mean_body(
 ) -> Float[torch.Tensor, " M"]:
     """Mean of the labelled bodies of a mix: 6D rotations, betas, camera: `BodyKind.mean_numbers` numbers.
 
-    Bodies of the datasets in `unused` count as missing. Raises RunError if there is no labelled body.
+    Bodies of the datasets in `unused` count as missing. Raises RequestError if there is no labelled body.
     """
     kind = next(iter(shards.values())).kind
     rotation, betas, total = torch.zeros(kind.num_joints, 3, 3), torch.zeros(kind.num_betas), 0.0
@@ -61,6 +61,10 @@ def mean_body(
             betas += mix[name] * torch.from_numpy(shard.arrays["betas"][rows]).mean(0)
             total += mix[name]
     if not total:
-        raise RunError(f"cannot compute the mean body: none of {', '.join(shards)} has a labelled body")
+        raise RequestError(
+            f"model.mean: labels: none of {', '.join(shards)} has a labelled body to start from. Mix in data with"
+            f" bodies, as data.mix={{synthetic: 0.5, {next(iter(shards))}: 0.5}}; with body: smpl, model.mean: file is"
+            " another way"
+        )
     pose = rotmat_to_rot6d(nearest_rotation(rotation / total)).flatten()
     return torch.cat([pose, betas / total, torch.tensor(MEAN_CAMERA)])

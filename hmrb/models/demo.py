@@ -16,5 +16,6 @@ def demo_path() -> Path:
 
 
 def named_checkpoint(word: Path) -> Path:
-    """`demo` as the package's checkpoint, unless a file or folder of that name is there; other words as they are."""
-    return demo_path() if word == Path(DEMO_NAME) and not word.exists() else word
+    """`demo` as the package's checkpoint, unless a file or a run of that name is there; other words as they are."""
+    is_taken = word.is_file() or any(word.glob("*.pt")) or (word / "spec.yaml").exists()
+    return demo_path() if word == Path(DEMO_NAME) and not is_taken else word

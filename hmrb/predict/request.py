@@ -15,6 +15,7 @@ from hmrb.checkpoint import code_version, hold
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.errors import RequestError
 from hmrb.formats.files import short_sha
+from hmrb.missing import MAKE_THEMSELVES
 from hmrb.parallel.world import World
 from hmrb.predict.account import Account, total
 from hmrb.predict.clips import NONE, tracks_of, write_clips
@@ -57,7 +58,10 @@ class PredictRequest:
         network, is_whole = self.network, self.find is None and self.inputs.needs_boxes
         margins = [WHOLE_MARGIN] if is_whole else self.inputs.margins(network.rule.margin)
         crops = "; or ".join(network.rule.said(margin) for margin in margins)
-        return [*network.notes, f"{network.name} on {network.device}, {network.precision}; crop: {crops}"]
+        lines = [*network.notes, f"{network.name} on {network.device}, {network.precision}; crop: {crops}"]
+        if not self.inputs.is_data and set(network.checkpoint.experiment().data.mix) <= set(MAKE_THEMSELVES):
+            lines.append("this model has seen rendered people alone: of real photos expect little (docs/demo.md)")
+        return lines
 
 
 def plan_of(inputs: Inputs, network: Network, wanted: Wanted, people_from: str, places: dict[str, Any]) -> Plan:

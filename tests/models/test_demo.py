@@ -18,7 +18,7 @@ from hmrb.evaluation.evaluate import evaluate_checkpoint
 from hmrb.evaluation.protocols import find_benchmark
 from hmrb.evaluation.records import read_record
 from hmrb.models import demo
-from hmrb.models.demo import demo_path
+from hmrb.models.demo import demo_path, named_checkpoint
 from hmrb.models.hmr import build_model
 from hmrb.parallel.world import World
 from hmrb.spec import load_experiment
@@ -113,4 +113,14 @@ def test_eval_knows_it_by_name_renders_the_test_people_and_writes_outside_the_pa
 def test_a_run_in_a_folder_of_its_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "spec.yaml").write_text("")
     refused(hmrb("eval", "demo", "--bench", "synthetic"), "demo/last.pt: no such checkpoint")
+
+
+def test_a_folder_of_results_of_its_name_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hmrb eval --from-predictions demo.npz` writes to such a folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo" / "eval").mkdir(parents=True)
+    assert named_checkpoint(Path("demo")) == demo_path()
+    (tmp_path / "demo" / "last.pt").write_bytes(b"")
+    assert named_checkpoint(Path("demo")) == Path("demo")

@@ -78,6 +78,7 @@ def test_an_overlay_a_mesh_and_parameters_of_a_photo_in_one_command(model: Path,
     done = predict(model, tmp_path / PHOTO, "-o", out, "--box", "10,5,30,60", "--box", "20,10,30,50")
     assert done.returncode == 0, done.stderr
     assert "crop: a square of 1.2 times the box's longer side, scaled to 32 px" in done.stdout
+    assert "this model has seen rendered people alone" in done.stdout
     assert "2 people in 1 pictures" in done.stdout
     assert "camera of 2 people: rule of the method" in done.stdout
     names = ["photo.json", "photo.npz", "photo_1.glb", "photo_1.obj", "photo_2.glb", "photo_2.obj", "photo_overlay.jpg",
@@ -98,6 +99,7 @@ def test_eval_of_the_predictions_of_a_shard_is_eval_of_the_checkpoint(tiny_store
     done = predict(tmp_path / "run", "synthetic_test", "-o", tmp_path / "out", home=tiny_store.root)
     assert done.returncode == 0, done.stderr
     assert seen_in(tmp_path / "out") == ["predictions.npz"]
+    assert "rendered people alone" not in done.stdout  # of rendered pictures it may expect much
     predictions = str(tmp_path / "out" / "predictions.npz")
     scored = hmrb("eval", "--from-predictions", predictions, "--bench", "synthetic", home=tiny_store.root)
     assert scored.returncode == 0, scored.stderr

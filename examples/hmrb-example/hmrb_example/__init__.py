@@ -1,1 +1,1 @@
-"""A backbone, a head and a loss for hmrb, which finds them by the entry points in pyproject.toml."""
+"""A backbone, a head, a loss and a dataset for hmrb, which finds them by the entry points in pyproject.toml."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hmrb.data.convert.catalogue import DATASETS, Dataset, Size, dataset, spoken, train_set
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
+from hmrb.plugins import offered
 from hmrb.store import Store
 
 if TYPE_CHECKING:
@@ -47,11 +48,24 @@ def trainable(name: str, store: Store) -> None:
     if is_own(name):
         if store.shard(name.replace("-", "_"), "train").is_file():
             return
+        if is_offered(name):
+            raise RequestError(f"no shard of '{name}' is here; make it: {offered_command(name)}")
+        near = did_you_mean(name, [*DATASETS, *offered("dataset")])
         raise UnknownName(
-            f"no dataset named '{name}'.{did_you_mean(name, DATASETS)} hmrb list-datasets lists the catalogue; data of"
-            f" your own: hmrb convert-data coco-json --file FILE --images DIR --as {name}"
+            f"no dataset named '{name}'.{near} hmrb list-datasets lists the catalogue; data of your own:"
+            f" hmrb convert-data coco-json --file FILE --images DIR --as {name}"
         )
     train_set(name)
+
+
+def is_offered(name: str) -> bool:
+    """Whether an installed package has a converter of this name."""
+    return name.replace("-", "_") in offered("dataset")
+
+
+def offered_command(name: str) -> str:
+    """The command that makes the shards of a dataset of another package."""
+    return f"hmrb convert-data {name} --raw DIR"
 
 
 def own_shards(store: Store) -> list[Path]:
@@ -87,6 +101,18 @@ def own_datasets(store: Store) -> list[Dataset]:
             if path == store.shard(info.dataset, info.split):
                 splits.setdefault(info.dataset, []).append(info)
     return [_row(name, infos) for name, infos in splits.items()]
+
+
+def offered_rows() -> list[Dataset]:
+    """The datasets that installed packages offer, as rows like the catalogue's; imports no package."""
+    return [
+        Dataset(
+            slug=name, name=name, role="own", year=None, venue="", source="real", place="unknown", annotations=(),
+            size=Size(None, "people", "unverified"), licence="unknown", homepage="",
+            access=f"package {plugins[0].package}", skeleton="", splits=(),
+        )
+        for name, plugins in sorted(offered("dataset").items())
+    ]  # fmt: skip
 
 
 def _row(name: str, infos: "list[ShardInfo]") -> Dataset:
