@@ -1,11 +1,13 @@
 """Checks of labels against the pixels of the images."""
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from hmrb.data.convert.label_checks import ENOUGH, LIMBS, Check, Labels, ok, skipped, too_few, wrong
+from hmrb.data.shard import Shard
 from hmrb.formats.pictures import UnreadablePicture, decoded
 
 
@@ -37,15 +39,12 @@ def picture_fits(labels: Labels, looked: int = 200) -> Check:
     picks = np.linspace(0, len(labels.rows) - 1, min(len(labels.rows), looked)).astype(int)
     rng = np.random.default_rng(0)
     found = []
+    pixels = lru_cache(1)(partial(_pixels, labels.shard))  # people of one image follow each other
     for index in picks.tolist():
         seen = [(a, b) for a, b in LIMBS if min(labels.keypoints2d[index, [a, b], 2]) > 0]
         row = int(labels.rows[index])
-        data = labels.shard.jpeg(row)
-        if len(seen) < 3 or not data:
-            continue
-        try:
-            picture = decoded(data, "").astype(np.float64)
-        except UnreadablePicture:
+        picture = pixels(int(labels.shard.arrays["image"][row])) if len(seen) >= 3 else None
+        if picture is None:
             continue
         limbs = labels.keypoints2d[index, seen, :2]
         away = rng.choice([-1.0, 1.0], (len(seen), 1, 2)) * rng.uniform(0.4, 0.9, (len(seen), 1, 2))
@@ -64,6 +63,15 @@ def picture_fits(labels: Labels, looked: int = 200) -> Check:
     if not _sure(gain):
         return wrong("picture_fits", f"{said}: labels do not match people; are the images mirrored or mixed up?")
     return ok("picture_fits", said)
+
+
+def _pixels(shard: Shard, image: int) -> UInt8[np.ndarray, "H W 3"] | None:
+    """The pixels of an image, or None if there are none."""
+    data = shard.picture(image)
+    try:
+        return decoded(data, "") if data else None
+    except UnreadablePicture:
+        return None
 
 
 def _finite(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
@@ -93,7 +101,7 @@ def _contrast(picture: np.ndarray, limbs: Float[np.ndarray, "L 2 2"]) -> float:
     for points in inside:
         x, y = points.round().astype(int)[..., 0], points.round().astype(int)[..., 1]
         valid &= (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        values.append(picture[y.clip(0, height - 1), x.clip(0, width - 1)])
+        values.append(picture[y.clip(0, height - 1), x.clip(0, width - 1)].astype(np.float64))
     if not valid.any():
         return float("nan")
     sides = (np.abs(values[0] - values[1]) + np.abs(values[0] - values[2])).mean(-1) / 2
