@@ -113,23 +113,36 @@ class Prediction:
     projection: CameraKind = "crop_weak"
     """What the camera means: a focal length about the crop's middle, or about the picture's; then `place` is there."""
     place: Conditioning | None = None
+    parts: Float[Tensor, "B P h w"] | None = None
+    """In training, of heads that look at parts: scores (logits) of background and parts on a map."""
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Rotations, betas, camera."""
         return self.rotmats, self.betas, self.camera
 
-    @property
-    def gradients(self) -> list[Tensor]:
-        """Gradients of the tensors, which must be leaves; zeros for a tensor that no loss depends on."""
-        return [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.tensors]
+    def pulled_by(self, leaves: "Prediction") -> tuple[list[Tensor], list[Tensor]]:
+        """The tensors and the gradients of `leaves`, which `detached` made of them.
+
+        Zeros for a tensor that no loss depends on; parts that no loss depends on are left out.
+        """
+        tensors, gradients = list(self.tensors), [_gradient(leaf) for leaf in leaves.tensors]
+        if self.parts is not None and leaves.parts is not None and leaves.parts.grad is not None:
+            tensors.append(self.parts)
+            gradients.append(leaves.parts.grad)
+        return tensors, gradients
 
     def detached(self) -> "Prediction":
         """The same values as leaves of a new graph.
 
-        A backward pass through the new graph stops here; `gradients` then starts the backward pass through the old one.
+        A backward pass through the new graph stops here; `pulled_by` then starts the backward pass through the old one.
         """
-        return replace(self, **{name: getattr(self, name).detach().requires_grad_() for name in PREDICTED})
+        names = PREDICTED if self.parts is None else (*PREDICTED, "parts")
+        return replace(self, **{name: getattr(self, name).detach().requires_grad_() for name in names})
 
 
 PREDICTED = ("rotmats", "betas", "camera")
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad

@@ -44,7 +44,7 @@ def name_problems(experiment: Experiment, processes: int = 1) -> list[str]:
             f"evals.select_on: '{evals.select_on}' has no {TITLES[SELECTED[0]]}, which selects the checkpoint;"
             f" choose one of {able}, or null to keep the last weights"
         )
-    problems += batch_problems(experiment, processes) + _method_problems(experiment.model)
+    problems += batch_problems(experiment, processes) + _method_problems(experiment.model) + _loss_problems(experiment)
     if isinstance(model.head, HeadSpec) and model.head.name == "direct" and model.head.steps != 1:
         problems.append(f"model.head.steps: the direct head takes 1 step, got {model.head.steps}")
     return problems
@@ -75,6 +75,20 @@ def _method_problems(model: ModelSpec) -> list[str]:
             f"model.features: head {head.name} reads {'a map' if reads_map else 'a vector'}: set {wanted}, got"
             f" {model.features}"
         )
+    return problems
+
+
+def _loss_problems(experiment: Experiment) -> list[str]:
+    """Losses on maps that the head does not make, and distances that are not theirs."""
+    problems, head = [], experiment.model.head.name
+    for name, term in experiment.losses.items():
+        if name in names.PART_LOSSES and head in names.HEADS and head not in names.PART_HEADS:
+            problems.append(
+                f"losses.{name}: head {head} makes no maps of parts; it is of {' or '.join(names.PART_HEADS)}"
+            )
+        if (name == "parts") != (term.distance == "cross_entropy"):
+            wanted = "cross_entropy" if name == "parts" else "l1, mse or smooth_l1"
+            problems.append(f"losses.{name}.distance: expected {wanted}, got {term.distance}")
     return problems
 
 

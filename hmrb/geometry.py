@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 FOCAL_PX = 5000.0  # as in SPIN, so that translations are comparable with SPIN's
+FEWEST_POINTS = 4  # labelled 2D key points that place a body; three unknowns have two equations per point
 NEWTON_STEPS = 16  # 14 steps converge to the last digit for gaps of LEAST_GAPS
 LEAST_GAPS = 1e-3  # for larger gaps, rotations are within 1e-10 of the SVD's
 
@@ -89,6 +90,23 @@ def project(points: Float[Tensor, "B J 3"], camera: Float[Tensor, "B 3"], image_
     """
     moved = points + camera_translation(camera, image_px)[:, None]
     return FOCAL_PX * moved[..., :2] / moved[..., 2:]
+
+
+def fit_weak_camera(
+    joints: Float[Tensor, "B J 3"], pixels: Float[Tensor, "B J 2"], weights: Float[Tensor, "B J"], image_px: int
+) -> Float[Tensor, "B 3"]:
+    """The weak-perspective camera (scale, tx, ty) that puts joints (metres) on pixels best, by weighted least squares.
+
+    Pixels are from `project`'s origin; depth is left out. A scale that is not above 0 says that they do not fit at all.
+    """
+    weights = (weights / weights.sum(1, keepdim=True).clamp(min=1e-9))[..., None]
+    flat = joints[..., :2]
+    middle, target = (weights * flat).sum(1), (weights * pixels).sum(1)
+    spread = flat - middle[:, None]
+    size = (weights * spread**2).sum((1, 2)).clamp(min=1e-9)
+    zoom = (weights * spread * (pixels - target[:, None])).sum((1, 2)) / size
+    shift = target / torch.where(zoom > 0, zoom, 1)[:, None] - middle
+    return torch.cat([2 * zoom[:, None] / image_px, shift], 1)
 
 
 def crop_center(square: Float[Tensor, "B 3"], image_px: int) -> Float[Tensor, "B 2"]:

@@ -26,8 +26,11 @@ MAP_HEADS = ("decoder", "tokens", "part_attention")
 """The heads that look at places."""
 LOSSES = (
     "keypoints3d", "keypoints2d", "vertices", "pose", "global_orient", "body_pose", "betas", "betas_or_zero",
-    "camera_prior",
+    "camera_prior", "parts", "part_heatmaps", "part_points",
 )  # fmt: skip
+PART_LOSSES = ("parts", "part_heatmaps", "part_points")
+"""The losses on a head's maps of parts."""
+PART_HEADS = ("part_attention",)
 BACKBONES = (  # timm's models have timm's names besides
     "resnet50", "resnet101", "resnet152", "resnext101", "hrnet_w32", "hrnet_w48", "efficientnet_b5", "vit_b16",
     "swin_t", "twins_svt_b", "twins_pcpvt_b", "vitpose_s", "vitpose_b", "vitpose_l", "vitpose_h", "mini", "mini_s16",

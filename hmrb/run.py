@@ -14,7 +14,7 @@ from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.shard import Shard, open_shard, plain_name
 from hmrb.errors import RequestError, joined
 from hmrb.evaluation.breakdown import check_column, slices
-from hmrb.evaluation.evaluate import ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
+from hmrb.evaluation.evaluate import Crop, ScoredPeople, Scores, evaluate, evaluate_checkpoint, open_benchmark
 from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.prediction_files import CAMERAS
 from hmrb.evaluation.predictions import Predictions, read_predictions
@@ -88,7 +88,7 @@ class EvalOptions:
     """Options of an evaluation: columns to break results down by, size of the sheet of worst people, precision.
 
     `lean` omits the predictions from the files; `precision` is the network's; `quiet` prints nothing;
-    `workers` is the number of loading processes per process, None chooses.
+    `workers` is the number of loading processes per process, None chooses; `crop` is what the network sees.
     """
 
     by: tuple[str, ...] = ()
@@ -97,6 +97,7 @@ class EvalOptions:
     precision: EvalPrecision = "fp32"
     quiet: bool = False
     workers: int | None = None
+    crop: Crop = "dataset"
 
 
 def score_checkpoint(
@@ -114,7 +115,9 @@ def score_checkpoint(
     scored: list[tuple[Record, Scores]] = []
     for benchmark in benchmarks:
         start = time.perf_counter()
-        scores = evaluate_checkpoint(checkpoint, benchmark, store, world, options.precision, options.workers)
+        scores = evaluate_checkpoint(
+            checkpoint, benchmark, store, world, options.precision, options.workers, options.crop
+        )
         seconds = time.perf_counter() - start
         if world.is_main:
             source = provenance_of(checkpoint, path, benchmark)

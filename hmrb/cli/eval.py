@@ -17,6 +17,7 @@ from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time
 if TYPE_CHECKING:
     from hmrb.cli.launch import Processes
     from hmrb.cli.many import Command
+    from hmrb.evaluation.evaluate import Crop
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.evaluation.records import Record
     from hmrb.parallel.world import World
@@ -107,7 +108,7 @@ class Scoring:
         words += [f"--bench={row.name}" for row in self.benchmarks] + [f"--by={column}" for column in options.by]
         words += [f"--metrics={name}" for name in self.metrics]
         words += ["--check"] * self.check + ["--json"] * options.quiet + ["--lean"] * options.lean
-        words += [f"--precision={options.precision}"]
+        words += [f"--precision={options.precision}", *([f"--crop={options.crop}"] * (options.crop != "dataset"))]
         words += [f"--worst={options.worst}"] * bool(options.worst)
         words += [] if options.workers is None else [f"--workers={options.workers}"]
         return Command(self.name, tuple(words), folder / "eval.log")
@@ -173,6 +174,9 @@ def eval_(
     precision: Annotated[
         str, typer.Option(help="Precision of the network: fp32, tf32, bf16 or fp16. The record states it.")
     ] = "fp32",
+    crop: Annotated[
+        str, typer.Option(help="What the network sees: the dataset's square, or the method's own crop (method).")
+    ] = "dataset",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -218,7 +222,11 @@ def eval_(
     from hmrb.store import Store
 
     precisions: dict[str, EvalPrecision] = {name: name for name in get_args(EvalPrecision)}
+    crops: dict[str, Crop] = {"dataset": "dataset", "method": "method"}
     store, network_precision = Store.default(), find("precision", precision, precisions)
+    seen = find("crop", crop, crops)
+    if from_predictions is not None and seen != "dataset":
+        raise RequestError(f"--crop {crop}: predictions of a file are made already; leave it out")
     asked_for = tuple(str(word) for word in (checkpoint, *others) if word is not None)
     rows = benches.chosen(names, asked, store, protocol) if names else []  # names are checked before files
     benches.check_request(asked_for, from_predictions, names, out)
@@ -226,7 +234,7 @@ def eval_(
     from hmrb.run import EvalOptions  # torch, which takes seconds
 
     columns = tuple(column.replace("-", "_") for column in by)
-    options = EvalOptions(columns, worst, lean, network_precision, json_, workers)
+    options = EvalOptions(columns, worst, lean, network_precision, json_, workers, seen)
     if from_predictions is not None:
         from hmrb.run import score_predictions
 

@@ -19,9 +19,9 @@ from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
 from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies
 from hmrb.data.mixture import MixtureSampler, mix64
-from hmrb.data.places import Place, conditioning, place_of
+from hmrb.data.places import Cutter, Place, conditioning, cut_by, place_of
 from hmrb.data.shard import Shard
-from hmrb.data.warp import exposed, warp
+from hmrb.data.warp import exposed
 from hmrb.errors import RunError
 from hmrb.formats.pictures import UnreadablePicture, decoded
 from hmrb.geometry import rotvec_to_rotmat
@@ -93,17 +93,27 @@ class DrawDataset(Dataset[Any]):
 
 
 class RowDataset(Dataset[Any]):
-    """Evaluation dataset: item i is row i of a shard without augmentation; the crop is `box_scale` box sides wide."""
+    """Evaluation dataset: item i is row i of a shard without augmentation; the crop is `box_scale` box sides wide.
 
-    def __init__(self, shard: Shard, image_px: int, box_scale: float = 1.0, needs_place: bool = False) -> None:
+    With `rule`, it is a method's own.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        image_px: int,
+        box_scale: float = 1.0,
+        needs_place: bool = False,
+        rule: Cutter | None = None,
+    ) -> None:
         self._shard, self._image_px, self._box_scale, self._needs_place = shard, image_px, box_scale, needs_place
+        self._rule = rule
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
-        view = read_view(self._shard, row)
-        cut = warp(replace(view, side=self._box_scale * view.side), self._image_px)
+        cut = cut_by(self._rule, read_view(self._shard, row), self._box_scale, self._image_px)
         return _finish(self._shard, row, cut, self._needs_place)
 
 
@@ -160,10 +170,11 @@ def bench_loader(
     box_scale: float = 1.0,
     pin_memory: bool = False,
     needs_place: bool = False,
+    rule: Cutter | None = None,
 ) -> DataLoader[Batch]:
     """A loader of one batch per block of shard rows, in order. Its workers live as long as it does, for many passes."""
     return DataLoader(
-        RowDataset(shard, image_px, box_scale, needs_place),
+        RowDataset(shard, image_px, box_scale, needs_place, rule),
         batch_sampler=[block.tolist() for block in blocks],
         collate_fn=collate,
         pin_memory=pin_memory,

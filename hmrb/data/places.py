@@ -1,15 +1,16 @@
 """Where a crop lies in its picture, for methods that look at more than the crop."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from hmrb.batch import Conditioning
 from hmrb.data.shard import CAMERA, Shard
-from hmrb.data.warp import turned
+from hmrb.data.warp import turned, warp
 from hmrb.errors import RequestError
 from hmrb.records import View
 
@@ -27,6 +28,39 @@ class Place:
     picture_px: tuple[int, int]
     camera: Float[np.ndarray, "4"]
     image_px: int
+
+
+@runtime_checkable
+class MethodCut(Protocol):
+    """What a method's rule cuts out of a picture."""
+
+    @property
+    def pixels(self) -> UInt8[np.ndarray, "S S 3"]:
+        """The crop, RGB."""
+
+    @property
+    def square(self) -> tuple[float, float, float]:
+        """Centre x, y and side in pixels of the picture."""
+
+
+@runtime_checkable
+class Cutter(Protocol):
+    """A method's rule for crops (hmrb.models.crops)."""
+
+    def cut(
+        self, picture: UInt8[np.ndarray, "H W 3"], box: tuple[float, float, float, float], margin: float, /
+    ) -> MethodCut:
+        """Cut a person's box (x, y, width, height), enlarged by `margin`."""
+
+
+def cut_by(rule: Cutter | None, view: View, box_scale: float, image_px: int) -> View:
+    """A person's view as a crop of `image_px`: in the dataset's square `box_scale` box sides wide, or by a rule."""
+    if rule is None:
+        return warp(replace(view, side=box_scale * view.side), image_px)
+    x, y, width, height = view.box.tolist()
+    crop = rule.cut(view.image, (x, y, width, height), box_scale)
+    square = replace(view, center=np.array(crop.square[:2]), side=crop.square[2])
+    return replace(warp(square, image_px), image=crop.pixels)
 
 
 def place_of(shard: Shard, row: int, view: View) -> Place:

@@ -1,7 +1,8 @@
 """Evaluates a method on a benchmark: every metric of every person, for the method and for the mean body."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hmrb.batch import Batch, Prediction
+from hmrb.batch import Batch, CameraKind, Prediction
 from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
@@ -21,6 +22,7 @@ from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.posing import regressor_sha
 from hmrb.evaluation.protocols import MAPPED, Benchmark, through_smpl
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
+from hmrb.models.crops import CropRule
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.models.numerics import products_in
@@ -34,6 +36,8 @@ from hmrb.store import Store
 BLOCKS_PER_WORKER = 4  # starting a loading process takes as long as loading some 300 pictures
 BATCH = 64  # people that are looked at together, whoever looks: their numbers do not depend on how many processes share
 MAPPED_PARTS = ("joints", "vertices")  # of SMPL, that a prediction of SMPL-X has
+Crop = Literal["dataset", "method"]
+"""Which crop of a person a network sees: the dataset's square, or what its own code would cut out."""
 Predictor = Callable[[Sequence[np.ndarray]], Iterator[BodyOrPoints]]
 """Returns the predictions for blocks of rows of a shard, in order."""
 
@@ -101,6 +105,10 @@ class Scores:
     rotmats: Float[np.ndarray, "P R 3 3"]
     betas: Float[np.ndarray, "P S"]
     camera: Float[np.ndarray, "C 3"]
+    projection: CameraKind = "crop_weak"
+    """What `camera` means."""
+    crop: CropRule | None = None
+    """The method's own crop that the network saw; None for the dataset's square."""
 
     def mean(self, metric: str) -> float:
         """The benchmark's number."""
@@ -170,6 +178,8 @@ class Feed:
     workers: int | None = None
     needs_place: bool = False
     """Whether the model or its camera looks at more than the crop."""
+    crop: CropRule | None = None
+    """The method's own crop; None for the dataset's square."""
     _loader: DataLoader[Batch] | None = None
 
     def __call__(self, blocks: Sequence[np.ndarray]) -> Iterator[Batch]:
@@ -179,7 +189,9 @@ class Feed:
             few = len(blocks) // BLOCKS_PER_WORKER
             workers = min(auto_workers(cores_per_process(), on_gpu), few) if self.workers is None else self.workers
             box_scale = self.benchmark.box_scale
-            self._loader = bench_loader(self.shard, blocks, self.image_px, workers, box_scale, on_gpu, self.needs_place)
+            self._loader = bench_loader(
+                self.shard, blocks, self.image_px, workers, box_scale, on_gpu, self.needs_place, self.crop
+            )
         return on_device(self._loader, self.device, prefetch=True)
 
 
@@ -208,7 +220,7 @@ def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precisi
             network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px
         )
     model.train(was_training)
-    return scores
+    return replace(scores, projection=getattr(model, "camera", "crop_weak"), crop=feed.crop)
 
 
 def open_benchmark(benchmark: Benchmark, body: str, store: Store) -> tuple[Benchmark, Shard]:
@@ -243,13 +255,20 @@ def evaluate_checkpoint(
     world: World,
     precision: EvalPrecision = "fp32",
     workers: int | None = None,
+    crop: Crop = "dataset",
 ) -> Scores:
     """Scores a checkpoint on a benchmark, with the body that it was trained with.
 
-    The body of an imported checkpoint is unknown: the store's body is used, and the record says `unknown`.
+    The body of an imported checkpoint is unknown: the store's body is used, and the record says `unknown`. With `crop:
+    method`, the network sees what its own code would cut out, as in `hmrb predict`; RequestError for a benchmark in 2D.
     """
     experiment = checkpoint.experiment()
     check_packages(experiment.packages, "the checkpoint")
+    if crop == "method" and benchmark.truth == "marked":
+        raise RequestError(
+            f"{benchmark.name} scores joints in the dataset's square, and --crop method shows the network another;"
+            " leave out --crop"
+        )
     benchmark, shard = open_benchmark(benchmark, experiment.body, store)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
     if checkpoint.body["sha"] not in (bodies.predicted.sha, UNKNOWN_BODY):
@@ -264,7 +283,8 @@ def evaluate_checkpoint(
     load_weights_into(model, checkpoint, "the checkpoint")
     if model.needs_place:
         check_places(shard)
-    feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers, model.needs_place)
+    rule = model.crop_rule if crop == "method" else None
+    feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers, model.needs_place, rule)
     return evaluate_model(model, feed, bodies, world, precision)
 
 

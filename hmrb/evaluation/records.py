@@ -68,6 +68,8 @@ class Conditions(RecordModel):
     regressor_sha: str
     truth_bodies: dict[str, dict[str, str | int]]
     shard: dict[str, str | int | float]
+    crop: str = "dataset"
+    """What the network saw of a person: the dataset's square, or the crop of the method of this name."""
 
 
 class Provenance(RecordModel):
@@ -145,6 +147,8 @@ class Record(RecordModel):
 
     def _hash(self) -> str:
         content = self.model_dump(mode="json", exclude={"sha"})
+        if self.conditions.crop == "dataset":  # older records lack it
+            del content["conditions"]["crop"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

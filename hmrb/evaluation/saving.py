@@ -55,6 +55,7 @@ def save_scores(
             regressor_sha=scores.regressor_sha,
             truth_bodies=scores.truth_bodies,
             shard=asdict(scores.shard.info) | {"verified": "yes" if verified else "no"},
+            crop=scores.crop.name if scores.crop else "dataset",
         ),
         metrics={name: _number(scores, name) for name in scores.errors},
         left_out=scores.left_out,

@@ -16,7 +16,7 @@ from hmrb.models import tails
 from hmrb.models.necks import MapNeck, StridedNeck
 from hmrb.models.vitpose import SIZES as VITPOSE
 from hmrb.models.vitpose import build_vitpose
-from hmrb.names import BACKBONE_ALIASES, IMAGENET
+from hmrb.names import BACKBONE_ALIASES, IMAGENET, PART_HEADS
 from hmrb.plugins import Plugin, offered, only_plugin, refuse_arguments
 from hmrb.spec import ModelSpec
 
@@ -38,6 +38,9 @@ class Backbone:
     pretrained: bool = True
     make: Callable[[str, int, int, float], nn.Module] | None = None
     """Builds a network that timm does not have, from its name, the image's height and width, and `drop_path`."""
+
+
+TIMM_SINCE = {"dinov3": "1.0.20"}  # timm's release notes
 
 
 class Features(nn.Module):
@@ -74,8 +77,16 @@ def backbone_name(name: str) -> str:
     known = [*BACKBONES, *offered("backbone")]
     raise UnknownName(
         f"no backbone named '{name}'.{did_you_mean(key, known)} Known: {', '.join(sorted(known))},"
-        f" and every timm model{theirs}."
+        f" and every timm model{theirs}.{_needs_newer(key, others)}"
     )
+
+
+def _needs_newer(name: str, known: list[str]) -> str:
+    """What to install where timm lacks a whole family."""
+    for family, since in TIMM_SINCE.items():
+        if family in name and not any(family in model for model in known):
+            return f" timm {timm.__version__} has no {family}: install timm {since} or newer."
+    return ""
 
 
 def find_backbone(name: str) -> Backbone:
@@ -169,6 +180,26 @@ def backbone_plugin(name: str) -> Plugin | None:
     return plugin
 
 
+def unseen_rim(spec: ModelSpec, backbone: Features) -> str:
+    """What a transformer leaves out of pictures that its patches do not fill, in words; "" if nothing.
+
+    Networks outside timm, and those that pad the picture, leave nothing out.
+    """
+    embed = getattr(backbone.network, "patch_embed", None)
+    patch, cells = getattr(embed, "patch_size", None), getattr(embed, "grid_size", None)
+    if not isinstance(patch, tuple) or not isinstance(cells, tuple) or getattr(embed, "dynamic_img_pad", False):
+        return ""
+    height, width = seen_px(spec)
+    rows, columns = height - cells[0] * patch[0], width - cells[1] * patch[1]
+    if rows <= 0 and columns <= 0:
+        return ""
+    step = patch[0] * (4 if spec.crop == "tall" else 1)
+    return (
+        f"backbone {spec.backbone}: patches of {patch[0]} px leave the last {rows} rows and {columns} columns of"
+        f" {height} x {width} px unseen; model.image_px: {round(spec.image_px / step) * step} leaves out none"
+    )
+
+
 def _of_plugin(plugin: Plugin, spec: ModelSpec) -> tuple[Features, int]:
     """A backbone of another package, with one more layer that pools its map."""
     tail = {"mean": tails.MapMean, "flatten": tails.MapFlatten}.get(spec.features)
@@ -221,6 +252,11 @@ def _count(backbone: Features, spec: ModelSpec) -> int:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
     backbone.train(was_training)
+    if spec.head.name in PART_HEADS and features.ndim != 4:
+        raise RequestError(
+            f"head {spec.head.name} reads rows and columns; the features of backbone '{spec.backbone}' have none: use"
+            " another backbone, or head decoder"
+        )
     return int(features.shape[1])
 
 

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
+
+from hmrb.models.vitpose import PATCH
+from hmrb.models.vitpose import SIZES as VITPOSE
 
 State = dict[str, Tensor]
 Rules = tuple[tuple[str, str], ...]
@@ -36,6 +40,13 @@ class ForeignLayout:
     rules: Rules = ()
     reorder: Callable[[State], State] = field(default=lambda state: state)
 
+    def fits(self, backbone: Mapping[str, Tensor]) -> bool:
+        """Whether these tensors have the layout."""
+        return all(
+            key not in backbone if shape is None else key in backbone and tuple(backbone[key].shape) == shape
+            for key, shape in self.shapes.items()
+        )
+
 
 def components_of(tensors: Mapping[str, Tensor]) -> Components:
     """Sort a file's tensors: `backbone.` and `head.`, or SPIN's ResNet and regressor, or only a backbone."""
@@ -58,19 +69,14 @@ def group_of(key: str) -> str:
 
 def recognise(backbone: Mapping[str, Tensor]) -> str | None:
     """The name of the backbone that has these tensors, or None."""
-
-    def has(key: str, shape: tuple[int, ...] | None) -> bool:
-        return key not in backbone if shape is None else key in backbone and tuple(backbone[key].shape) == shape
-
-    for name, theirs in THEIRS.items():
-        if all(has(key, shape) for key, shape in theirs.shapes.items()):
-            return name
-    return None
+    layouts = (*THEIRS.items(), *MMPOSE.items())
+    return next((name for name, theirs in layouts if theirs.fits(backbone)), None)
 
 
 def renamed(name: str, backbone: State) -> tuple[State, Counter[str]]:
     """Rename tensors to the names in `Features`; also returns the number of dropped tensors by group."""
-    return renamed_by(THEIRS[name], backbone)
+    in_mmpose = name in MMPOSE and MMPOSE[name].fits(backbone)
+    return renamed_by(MMPOSE[name] if in_mmpose else THEIRS[name], backbone)
 
 
 def renamed_by(theirs: ForeignLayout, backbone: State) -> tuple[State, Counter[str]]:
@@ -118,6 +124,14 @@ def _swin(backbone: State) -> State:
     }
 
 
+def _with_first_row(backbone: State) -> State:
+    """Without a class token, the row of ViTPose's table that is added to every patch is 0."""
+    return {
+        key: torch.cat([torch.zeros_like(value[:, :1]), value], 1) if key == "pos_embed" else value
+        for key, value in backbone.items()
+    }
+
+
 def _resnet(blocks: int, width: int, inner: int) -> ForeignLayout:
     last = f"layer3.{blocks - 1}.conv1.weight"
     return ForeignLayout(
@@ -132,6 +146,11 @@ def _resnet(blocks: int, width: int, inner: int) -> ForeignLayout:
 
 
 MLP: Rules = ((r"\.ffn\.layers\.0\.0\.", ".mlp.fc1."), (r"\.ffn\.layers\.1\.", ".mlp.fc2."))
+VIT: Rules = (
+    (r"^patch_embed\.projection\.", "patch_embed.proj."),
+    (r"^layers\.", "blocks."),
+    (r"\.ln([12])\.", r".norm\1."),
+)
 UPSAMPLED: Rules = ((r"^upsample_stage_", "tail.upsample_stage_"),)
 TWINS: Rules = (
     *MLP,
@@ -174,15 +193,14 @@ THEIRS: dict[str, ForeignLayout] = {
     ),
     "vit_b16": ForeignLayout(
         {
+            "cls_token": (1, 1, 768),
             "patch_embed.projection.weight": (768, 3, 16, 16),
             "layers.11.ln1.weight": (768,),
             "layers.12.ln1.weight": None,
         },
         (
             *MLP,
-            (r"^patch_embed\.projection\.", "patch_embed.proj."),
-            (r"^layers\.", "blocks."),
-            (r"\.ln([12])\.", r".norm\1."),
+            *VIT,
             (r"\.attn\.attn\.in_proj_", ".attn.qkv."),
             (r"\.attn\.attn\.out_proj\.", ".attn.proj."),
             (r"^ln1\.", "norm."),
@@ -223,4 +241,30 @@ THEIRS: dict[str, ForeignLayout] = {
         TWINS,
     ),
     "mini": ForeignLayout({"conv1.0.weight": (12, 3, 3, 3), "layer4.0.conv1.weight": (256, 128, 3, 3)}),
+    **{
+        name: ForeignLayout(
+            {
+                "patch_embed.proj.weight": (size.width, 3, PATCH, PATCH),
+                "cls_token": None,
+                "norm.weight": None,
+                f"blocks.{size.depth - 1}.norm1.weight": (size.width,),
+                f"blocks.{size.depth}.norm1.weight": None,
+            }
+        )
+        for name, size in VITPOSE.items()
+    },
 }
+MMPOSE = {
+    name: ForeignLayout(
+        {
+            "cls_token": None,
+            "patch_embed.projection.weight": (size.width, 3, PATCH, PATCH),
+            f"layers.{size.depth - 1}.ln1.weight": (size.width,),
+            f"layers.{size.depth}.ln1.weight": None,
+        },
+        (*MLP, *VIT, (r"^ln1\.", "last_norm.")),
+        _with_first_row,
+    )
+    for name, size in VITPOSE.items()
+}
+"""ViTPose's networks as mmpose has them since version 1: mmpretrain's ViT, without a class token and its position."""

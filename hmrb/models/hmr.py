@@ -12,7 +12,7 @@ from hmrb.batch import Conditioning, Prediction
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.errors import RequestError
 from hmrb.lookup import find
-from hmrb.models.backbones import build_backbone, seen_columns
+from hmrb.models.backbones import build_backbone, seen_columns, unseen_rim
 from hmrb.models.cameras import box_numbers
 from hmrb.models.crops import CropRule, rule_named
 from hmrb.models.dropout import drop_paths_by_draw
@@ -28,13 +28,15 @@ from hmrb.store import Store
 class HMR(nn.Module):
     """Predicts pose, shape and camera from an image (Kanazawa et al., CVPR 2018).
 
-    `weights_used` is a one-line description of the backbone's initial weights; empty for random weights.
+    `weights_used` says what the backbone's initial weights are, and what of a picture it does not see; empty for random
+    weights and whole pictures.
     """
 
     def __init__(self, spec: ModelSpec, store: Store, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.backbone, num_features = build_backbone(spec)
-        self.weights_used = initialise(self.backbone, spec, store)
+        said = (initialise(self.backbone, spec, store), unseen_rim(spec, self.backbone))
+        self.weights_used = "\n".join(filter(None, said))
         self.head = build_head(num_features, spec.head, kind)
         self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn, self.camera = spec.freeze_bn, spec.camera

@@ -1,5 +1,7 @@
 """PARE's head: each joint reads pose and shape where the network sees its body part."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -38,8 +40,12 @@ class PartAttentionHead(nn.Module):
         keep_mean(self, kind)
 
     def forward(self, cells: Float[Tensor, "B C H W"], keys: Int[Tensor, " B"] | None = None) -> Prediction:
-        """A map to rotations, betas and weak-perspective camera. `keys` are not needed: nothing is dropped."""
-        return self.with_parts(cells)[0]
+        """A map to rotations, betas and weak-perspective camera; in training, with the scores of the parts.
+
+        `keys` are not needed: nothing is dropped.
+        """
+        prediction, parts = self.with_parts(cells)
+        return replace(prediction, parts=parts) if self.training else prediction
 
     def with_parts(self, cells: Float[Tensor, "B C H W"]) -> tuple[Prediction, Float[Tensor, "B P H W"]]:
         """The prediction, and each cell's scores (logits) of background and parts, for a loss on parts."""

@@ -40,11 +40,15 @@ class Flatten(Mean):
 
 
 class Map(Mean):
-    """The last map itself, for heads that look at places; tokens become a map of one axis."""
+    """The last map itself, for heads that look at places; tokens whose rows and columns are unknown have one axis."""
 
     def forward(self, network: Any, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C *cells"]:
         """Compute the map of images."""
-        return self.map(network, image)
+        last = self.map(network, image)
+        cells = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+        if last.ndim == 4 or not cells or cells[0] * cells[1] != last.shape[2]:
+            return last
+        return last.unflatten(2, tuple(cells))
 
 
 class MapMean(Mean):

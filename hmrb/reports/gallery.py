@@ -18,8 +18,9 @@ from hmrb.data.warp import crop_matrix
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.metric_table import BETTER, UNITS
 from hmrb.evaluation.scoring import Bodies
-from hmrb.geometry import FOCAL_PX, camera_translation
+from hmrb.geometry import FOCAL_PX
 from hmrb.reports.labelled import labelled_mesh, place_in_crop
+from hmrb.reports.own_camera import TileCamera, crop_camera, own_camera
 from hmrb.reports.page import put
 from hmrb.reports.tables import SLICED
 
@@ -61,11 +62,11 @@ class DrawnPerson:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A body in a person's crop: vertices and root in the camera's axes, translation, all in metres."""
+    """A body in a person's tile: vertices and root in the camera's axes, in metres, and the camera."""
 
     vertices: Vertices
     root: Float[np.ndarray, "3"]
-    transl: Float[np.ndarray, "3"]
+    camera: TileCamera
 
     @property
     def rooted(self) -> Vertices:
@@ -80,8 +81,8 @@ def overlay(
 
     `camera` is the weak-perspective (scale, x, y) for a crop of `image_px` pixels, the network's input size.
     """
-    placed = _predicted(body, rotmats, betas, camera, image_px)
-    return _over(body, image, placed, image_px, MESH_COLOUR)
+    placed = _predicted(body, rotmats, betas, crop_camera(camera, image_px, len(image)))
+    return _over(body, image, placed, MESH_COLOUR)
 
 
 def from_the_side(
@@ -194,15 +195,18 @@ def _views(bodies: Bodies, scores: Scores, row: int, image_px: int) -> tuple[Pic
     square = scores.benchmark.box_scale * view.side
     matrix = crop_matrix(replace(view, side=square), TILE_PX)
     photo = np.asarray(cv2.warpAffine(view.image, matrix, (TILE_PX, TILE_PX)))
-    ours = _predicted(bodies.pose, scores.rotmats[row], scores.betas[row], scores.camera[row], image_px)
-    over = _over(neutral, photo, ours, image_px, MESH_COLOUR)
+    own = own_camera(scores, row, view, matrix, image_px, TILE_PX)
+    ours = _predicted(bodies.pose, scores.rotmats[row], scores.betas[row], own)
+    over = _over(neutral, photo, ours, MESH_COLOUR)
     mesh = labelled_mesh(bodies, scores, row)
     if mesh is None:
         above = [photo, over, from_the_side(neutral, ours.rooted, TILE_PX)]
         return np.concatenate(list(map(_said, above, SAID)), 1), Posing(ours.rooted, None)
     vertices, root = np.asarray(mesh.vertices[0]), np.asarray(mesh.chain[0, 0])
-    instead = ours.transl + ours.root - root  # where the prediction stands
-    theirs = _Placed(vertices, root, place_in_crop(bodies, mesh, view, square, image_px, instead))
+    instead = own.transl + ours.root - root  # where the prediction stands
+    transl = place_in_crop(bodies, mesh, view, square, image_px, instead)
+    straight = own if transl is instead else crop_camera(scores.camera[row], image_px, TILE_PX)
+    theirs = _Placed(vertices, root, replace(straight, transl=transl))
     pair, colours = [ours.rooted, theirs.rooted], [MESH_COLOUR, LABELLED_COLOUR]
     turned = [body @ FROM_THE_SIDE.T for body in pair]
     room = np.concatenate(turned)
@@ -211,26 +215,24 @@ def _views(bodies: Bodies, scores: Scores, row: int, image_px: int) -> tuple[Pic
     tiles = [
         photo, over, sides[0],
         _on_paper(neutral, both, colours, TILE_PX, np.concatenate(both)),
-        _over(neutral, photo, theirs, image_px, LABELLED_COLOUR), sides[1],
+        _over(neutral, photo, theirs, LABELLED_COLOUR), sides[1],
     ]  # fmt: skip
     return sheet_of(list(map(_said, tiles, SAID)), 3), Posing(*pair)
 
 
 def _predicted(
     pose: Callable[[Tensor, Tensor], Mesh], rotmats: Float[np.ndarray, "R 3 3"], betas: Float[np.ndarray, " S"],
-    camera: Float[np.ndarray, "3"], image_px: int,
+    camera: TileCamera,
 ) -> _Placed:  # fmt: skip
     with torch.inference_mode():
         mesh = pose(torch.from_numpy(rotmats)[None].float(), torch.from_numpy(betas)[None].float())
-        transl = camera_translation(torch.from_numpy(camera)[None].float(), image_px)[0].numpy()
-    return _Placed(np.asarray(mesh.vertices[0]), np.asarray(mesh.chain[0, 0]), transl)
+    return _Placed(np.asarray(mesh.vertices[0]), np.asarray(mesh.chain[0, 0]), camera)
 
 
-def _over(body: SMPL, image: Picture, placed: _Placed, image_px: int, colour: Colour) -> Picture:
-    """The body over its square crop, through the camera of the network's input."""
-    size = len(image)
-    focal, middle = FOCAL_PX * size / image_px, (size / 2, size / 2)
-    return shade_mesh(image, placed.vertices + placed.transl, body.faces, focal=focal, center=middle, colour=colour)
+def _over(body: SMPL, image: Picture, placed: _Placed, colour: Colour) -> Picture:
+    """The body over its tile, through its camera."""
+    focal, middle, vertices = placed.camera.focal, placed.camera.center, placed.vertices + placed.camera.transl
+    return shade_mesh(image, vertices, body.faces, focal=focal, center=middle, colour=colour)
 
 
 def _on_paper(

@@ -11,10 +11,8 @@ from hmrb.data.warp import crop_matrix
 from hmrb.evaluation.evaluate import Scores
 from hmrb.evaluation.posing import by_gender
 from hmrb.evaluation.scoring import Bodies, genders_of
-from hmrb.geometry import camera_translation, rotvec_to_rotmat
+from hmrb.geometry import FEWEST_POINTS, camera_translation, fit_weak_camera, rotvec_to_rotmat
 from hmrb.records import View
-
-FEWEST_POINTS = 4  # labelled 2D key points that place a body; three unknowns have two equations per point
 
 
 def labelled_mesh(bodies: Bodies, scores: Scores, row: int) -> Mesh | None:
@@ -41,10 +39,9 @@ def place_in_crop(
         return instead
     matrix = crop_matrix(replace(view, side=square), image_px)
     places = view.keypoints2d[seen, :2] @ matrix[:, :2].T + matrix[:, 2] - image_px / 2
-    joints = bodies.neutral.joints(mesh, bodies.neutral.kind.keypoints)[0].numpy().astype(np.float64)[seen, :2]
-    spread, middle, target = joints - joints.mean(0), joints.mean(0), places.mean(0)
-    zoom = float((spread * (places - target)).sum() / max(float((spread**2).sum()), 1e-9))
-    if zoom <= 0:
+    joints = bodies.neutral.joints(mesh, bodies.neutral.kind.keypoints)[:, torch.from_numpy(seen)].double()
+    pixels = torch.from_numpy(places)[None].double()
+    camera = fit_weak_camera(joints, pixels, torch.ones_like(pixels[..., 0]), image_px)
+    if camera[0, 0] <= 0:
         return instead
-    camera = np.array([2 * zoom / image_px, *(target / zoom - middle)], np.float32)
-    return np.asarray(camera_translation(torch.from_numpy(camera)[None], image_px)[0])
+    return np.asarray(camera_translation(camera.float(), image_px)[0])

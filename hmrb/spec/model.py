@@ -170,7 +170,8 @@ class ModelSpec(SpecModel):
 class LossTerm(SpecModel):
     """One term of the loss: a distance between prediction and label, times a weight."""
 
-    distance: Literal["l1", "mse", "smooth_l1"]
+    distance: Literal["l1", "mse", "smooth_l1", "cross_entropy"]
+    """`cross_entropy` is of `parts`, and its only one."""
     weight: Weight
     reduction: Literal["mean", "sum_per_person", "sum"] = "mean"
     """The sum over labelled entries divided by their number; by the number of people; or by nothing, in a batch of

@@ -19,11 +19,13 @@ from hmrb.models.cameras import project_to_crop
 from hmrb.skeleton import SKELETONS
 from hmrb.spec import LossTerm
 from hmrb.training import tals
+from hmrb.training.part_terms import PartLabels, part_heatmaps, part_points, parts
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     "l1": functional.l1_loss,
     "mse": functional.mse_loss,
     "smooth_l1": functional.smooth_l1_loss,
+    "cross_entropy": functional.cross_entropy,  # of `parts` alone
 }
 # Pairs of joints whose midpoint is the origin of 3D keypoints; the first labelled pair is used. The study only has the
 # first pair: for datasets without those labels it moves the prediction to that origin but not the label. A label is
@@ -75,6 +77,8 @@ class LossPair:
     """Rows of the pairs in ORIGINS that exist in the skeleton."""
     has_body: Float[Tensor, " B"]
     """1 for people with labelled pose and betas, 0 for others."""
+    part_labels: PartLabels | None = None
+    """What a head's maps of parts should show; None where no term asks for it."""
 
     @property
     def pixels(self) -> Float[Tensor, "B J 2"]:
@@ -227,5 +231,6 @@ LOSSES: dict[str, Callable[[LossPair, Measure], Tensor]] = {
     function.__name__: function
     for function in (
         keypoints3d, keypoints2d, vertices, pose, global_orient, body_pose, betas, betas_or_zero, camera_prior,
+        parts, part_heatmaps, part_points,
     )
 }  # fmt: skip

@@ -15,9 +15,11 @@ from hmrb.batch import Batch, Prediction
 from hmrb.body import SMPL
 from hmrb.errors import RunError
 from hmrb.lookup import find
+from hmrb.names import PART_LOSSES
 from hmrb.plugins import Plugin, find_plugin, refuse_arguments
 from hmrb.spec import LossTerm
 from hmrb.training.loss_terms import DISTANCES, LOSSES, LabelCounts, LossPair, Measure, origin_rows
+from hmrb.training.part_terms import PartLabeller
 
 
 class Losses:
@@ -26,7 +28,12 @@ class Losses:
     def __init__(self, terms: Mapping[str, LossTerm], body: SMPL) -> None:
         self.terms = {name: term for name, term in terms.items() if term.weight > 0}
         self.functions = {name: loss_function(name, term) for name, term in self.terms.items()}
-        self.needs_mesh = "vertices" in self.terms or any(needs_mesh(one) for one in self.functions.values())
+        self.part_labeller = PartLabeller(body) if any(name in PART_LOSSES for name in self.terms) else None
+        self.needs_mesh = (
+            "vertices" in self.terms
+            or self.part_labeller is not None
+            or any(needs_mesh(one) for one in self.functions.values())
+        )
         self.body = body
         self.origins = origin_rows(body.kind.keypoints).to(body.template.device)
 
@@ -47,16 +54,21 @@ class Losses:
     def pair(self, prediction: Prediction, batch: Batch, labelled: LabelCounts) -> LossPair:
         """Pose prediction and labels; without a term that needs them, only the vertices that the joints depend on."""
         whole_mesh, skeleton = self.needs_mesh, self.body.kind.keypoints
-        label_vertices = None
+        label_vertices, part_labels = None, None
         if whole_mesh:  # prediction and label in one call: half the launches
             both = (torch.cat([prediction.rotmats, batch.rotmats]), torch.cat([prediction.betas, batch.betas]))
             mesh, label_mesh = self.body(*both).split(len(batch.row))
             label_vertices = label_mesh.vertices.detach()
+            if self.part_labeller and prediction.parts is not None:
+                height, width = prediction.parts.shape[2:]
+                part_labels = self.part_labeller(label_mesh, batch, (height, width))
         else:
             mesh = self.body(prediction.rotmats, prediction.betas, skeleton)
         joints = self.body.joints(mesh, skeleton)
         has_body = batch.has_body.float()
-        return LossPair(prediction, joints, mesh, batch, label_vertices, labelled, skeleton, self.origins, has_body)
+        return LossPair(
+            prediction, joints, mesh, batch, label_vertices, labelled, skeleton, self.origins, has_body, part_labels
+        )
 
 
 def loss_function(name: str, term: LossTerm) -> Callable[[LossPair, Measure], Tensor]:

@@ -66,7 +66,7 @@ def train_step(
             if is_last:
                 num_not_finite = world.start_max(count_not_finite(passes)).to_host()
             with record_function("hmrb: backward"):
-                torch.autograd.backward(output.tensors, prediction.gradients)
+                torch.autograd.backward(*output.pulled_by(prediction))
 
     with record_function("hmrb: finite"):
         if num_not_finite.number():

@@ -16,7 +16,7 @@ from hmrb.models.head import mean_prediction, set_mean
 from hmrb.models.hmr import HMR, build_model
 from hmrb.models.importing import import_model
 from hmrb.models.methods import METHODS, Released
-from hmrb.models.methods.released import is_spins_mean, read_released, recognise_released
+from hmrb.models.methods.released import read_released, recognise_released
 from hmrb.models.weight_files import WeightsError
 from hmrb.spec import ModelSpec
 from hmrb.store import Store
@@ -179,11 +179,46 @@ def test_the_mean_body_is_turned_into_the_head_s_numbers() -> None:
     torch.testing.assert_close(found.betas[0], torch.arange(10.0))
 
 
-def test_spin_s_mean_body_in_hmr2_s_place_is_told() -> None:
+SPINS, TURNED, AT_REST = (1.0, 0, 0, -1, 0, 0), (1.0, 0, 0, 0, -1, 0), (1.0, 0, 0, 1, 0, 0)
+
+
+def told_of_root(name: str, root: tuple[float, ...]) -> str:
+    """The report on a file whose mean body has this root."""
+    one = RECORDED[name]
+    shapes = method_shapes(name, one.section)
+    tensors = {key.removeprefix(one.wrapper): torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    (mean,) = (key for key in tensors if key.endswith(("init_pose", "init_body_pose")))
+    tensors[mean] = torch.tensor(root).repeat(24)[None]
+    layout = recognise_released(tensors)
+    assert layout is not None
+    return read_released(alone(layout), tensors, Path("a.ckpt"))[2]
+
+
+@pytest.mark.parametrize("name", ["hmr2", "camerahmr"])
+def test_spin_s_mean_body_in_hmr2_s_place_is_told_and_kept(name: str) -> None:
     """As triplets its root's vectors are (1, 0, 0) and (-1, 0, 0): no rotation, but trained layers may count on it."""
-    spins = torch.tensor([1.0, 0, 0, -1, 0, 0]).repeat(24)[None]
-    assert is_spins_mean({"head.init_pose": spins})
-    assert not is_spins_mean({"head.init_pose": torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(24)[None]})
+    assert "note: its mean body is SPIN's" in told_of_root(name, SPINS)
+    assert "note" not in told_of_root(name, TURNED)
+    assert "note" not in told_of_root(name, (0.0,) * 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "shown"),
+    [
+        ("cliff_res50", TURNED, r"\(1, 0, 0, 0, -1, 0\), no rotation as CLIFF.* \(interleaved\)"),
+        ("bedlam_cliff_smpl", TURNED, r"no rotation as BEDLAM's CLIFF of real pictures reads"),
+        ("hmr2", AT_REST, r"\(1, 0, 0, 1, 0, 0\), no rotation as HMR2.0 reads six numbers \(triplets\)"),
+    ],
+)
+def test_a_mean_body_in_another_method_s_layout_is_refused(name: str, root: tuple[float, ...], shown: str) -> None:
+    """It loads without an error, and every prediction is wrong."""
+    with pytest.raises(WeightsError, match=shown):
+        told_of_root(name, root)
+
+
+def test_a_mean_body_that_is_right_or_unused_is_read() -> None:
+    assert "note" not in told_of_root("cliff_res50", SPINS)
+    assert "note" not in told_of_root("pare", TURNED)  # its head does not use it
 
 
 def main() -> None:

@@ -42,6 +42,9 @@ def tree_of(path: Path) -> dict[str, Any]:
     model["features"] = "map" if model["backbone"] == "mini_s16" else "mean"
     model["head"] |= HEAD_FIELDS[model["head"]["name"]]
     tree["data"] |= {"mix": {"synthetic": 1.0}, "workers": 0}
+    for op in tree["data"].get("augment", []):
+        if isinstance(op, dict) and "occluders" in op.get("occlude", {}):
+            op["occlude"]["occluders"] = "procedural"
     if "trusted" in tree["data"]:
         tree["data"]["trusted"] = ["synthetic"]
     if tree.get("adversary", {}).get("weight", 1):
