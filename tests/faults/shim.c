@@ -62,9 +62,8 @@ static int strikes(enum kind now, const char *path) {
   if (is_full && now == WRITE) { errno = number; return 1; }
   if (now != kind || count != at) return 0;
   is_full = mode != ONCE;
-  if (mode == HALF) return 2;
-  errno = number;
-  return 1;
+  errno = number;  /* also of HALF: half of a truncation is none */
+  return mode == HALF ? 2 : 1;
 }
 
 #define REAL(name) static typeof(name) *real; if (!real) real = (typeof(name) *)dlsym(RTLD_NEXT, #name)

@@ -164,7 +164,8 @@ def _lock(folder: Path, path: Path) -> FileIO:
             return lock
         with suppress(FileNotFoundError):
             if os.fstat(lock.fileno()).st_ino == os.stat(folder / ".lock").st_ino:
-                lock.truncate(0)
-                lock.write(f"process {os.getpid()}".encode())
+                with suppress(OSError):  # who holds it is told if it can be: a full disk has its own message
+                    lock.truncate(0)
+                    lock.write(f"process {os.getpid()}".encode())
                 return lock
         lock.close()
