@@ -69,18 +69,19 @@ def facts(people: "Sequence[Sample]") -> list[str]:
 
 def _people(name: str, split: str, count: int, store: "Store") -> "tuple[list[Sample], str, str]":
     """People of a shard, or rendered ones, their skeleton, and where they are from. Raises RequestError."""
-    from itertools import chain, islice
+    from itertools import islice
 
     from hmrb.data.convert.contact_sheet import spread
     from hmrb.data.convert.conversion import pick_parts
     from hmrb.data.shard import open_shard
     from hmrb.data.sources import CONVERTERS
     from hmrb.missing import MAKE_THEMSELVES, shard_command
+    from hmrb.records import Sample
 
     if name in MAKE_THEMSELVES and not store.shard(name, split).exists():
         source = CONVERTERS[name]
         (part,) = pick_parts(source.plan(people=count), split)
-        rendered = chain.from_iterable(map(part.read, part.items))
+        rendered = (one for item in part.items for one in part.read(item) if isinstance(one, Sample))
         return list(islice(rendered, count)), source.skeleton, "rendered now, not kept"
     shard = open_shard(store.shard(name, split), name, shard_command(name))
     return spread(shard, count), shard.info.skeleton, f"of {len(shard)} in {shard.path}"

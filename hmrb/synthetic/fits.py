@@ -29,15 +29,18 @@ BENDS = {(4, 0): 1.0, (5, 0): 1.0, (18, 1): -1.0, (19, 1): 1.0}  # joint and axi
 def with_fits(body: SMPL, samples: Sequence[Sample], seed: int) -> list[Sample]:
     """The people with noisy 2D joints and with bodies fitted to them instead of the exact labels.
 
-    The result depends on which people are given together, by rounding.
+    Intrinsics are those that the fit guessed, to which its translations belong. The result depends on which people are
+    given together, by rounding.
     """
     noisy = np.stack([_detected(sample, seed) for sample in samples])
     sides = np.array([max(sample.box[2:]) for sample in samples], np.float32)
     pose, betas, transl = fit(body, noisy, sides, samples[0].photo_px[0])
+    guess, middle = FOCAL * samples[0].photo_px[0], (samples[0].photo_px[0] - 1) / 2
     return [
         replace(
-            sample, keypoints2d=without_unlabelled(noisy[row]), keypoints3d=np.zeros_like(sample.keypoints3d),
-            pose=pose[row], betas=betas[row], transl=transl[row],
+            sample, camera=np.array([guess, guess, middle, middle], np.float32), pose=pose[row], betas=betas[row],
+            transl=transl[row], keypoints2d=without_unlabelled(noisy[row]),
+            keypoints3d=np.zeros_like(sample.keypoints3d),
         )
         for row, sample in enumerate(samples)
     ]  # fmt: skip

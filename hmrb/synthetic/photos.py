@@ -128,8 +128,7 @@ def _gather(rng: np.random.Generator, body: SMPL, rules: Domain, split: str, wor
         betas = np.clip(subject_rng.standard_normal(body.kind.num_betas), -BETA_LIMIT, BETA_LIMIT).astype(np.float32)
         group = rules.groups[int(rng.integers(len(rules.groups)))]
         rotmats, action = sample_action(rng, group, split, rules.noise)
-        is_any = math.isinf(rules.yaw)
-        yaw = float(rng.uniform(-np.pi, np.pi) if is_any else rng.normal(0, math.radians(rules.yaw)))
+        yaw = float(rng.normal(0, math.radians(rules.yaw)))
         rotmats[0] = turn(y=math.degrees(yaw)) @ rotmats[0]
         vertices, joints = pose_body(body, rotmats.astype(np.float32), betas)
         root = joints[0].copy()
