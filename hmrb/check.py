@@ -198,6 +198,7 @@ def _outside_the_mix(data: DataSpec) -> list[str]:
     named = [("data.trusted", name) for name in data.trusted]
     named += [(f"data.augment: {op.name}: only", name) for op in data.augment for name in op.only]
     named += [("data.without", name) for name in data.without]
+    named += [("data.fraction", name) for name in data.fraction]
     return [
         f"{where}: '{name}' is not in the mix.{did_you_mean(name, data.mix)} The mix: {', '.join(data.mix)}."
         for where, name in named

@@ -30,7 +30,7 @@ from hmrb.spec import Experiment
 from hmrb.store import Store
 
 GENDERED = ("neutral", "male", "female")
-MAKE_THEMSELVES = ("synthetic", "synthetic_full")
+MAKE_THEMSELVES = tuple(row.slug for row in DATASETS.values() if row.role == "embedded")
 
 
 def experiment_needs(experiment: Experiment, store: Store) -> list[Need]:

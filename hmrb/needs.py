@@ -28,6 +28,7 @@ SPIN19 = "SMPL_to_J19.pkl"  # optional; some benchmarks need it
 MEAN_PARAMS = "smpl_mean_params.npz"
 VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012"
 SUFFIXES = (".safetensors", ".pth", ".bin")
+DEMO = Path(__file__).parent / "models" / "demo.pt"
 POSE = {"mpii": "MPII", "coco": "COCO"}
 POSE_PAGE = "https://mmpose.readthedocs.io/en/latest/model_zoo.html"
 
@@ -79,6 +80,8 @@ def weights_path(backbone: str, weights: str, store: Store) -> Path | None:
     """The file of a backbone's initial weights, if it is in the store or is a path that exists."""
     if weights == "imagenet":
         return next((path for path in _imagenet_files(backbone, store) if path.is_file()), None)
+    if weights == "demo":
+        return DEMO
     paths = [pose_file(backbone, weights, store)] if weights in POSE else []
     paths = paths or [Path(weights).expanduser(), store.weights / Path(weights).expanduser()]
     return next((path for path in paths if path.is_file()), None)

@@ -27,6 +27,7 @@ from hmrb.cli.new import new
 from hmrb.cli.plot import plot
 from hmrb.cli.predict import predict
 from hmrb.cli.report import report
+from hmrb.cli.show import show
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
 from hmrb.cli.verify import verify
@@ -50,6 +51,7 @@ VERBS: dict[str, dict[str, Callable[..., None]]] = {
     "Data": {
         "list-datasets": list_datasets,
         "convert-data": convert_data,
+        "show": show,
         "verify": verify,
         "list-benches": list_benches,
     },

@@ -104,7 +104,7 @@ def convert_data(
         int | None,
         typer.Option(
             min=1,
-            help="Number of training people.  [default: 10000]",
+            help="Number of training people.  [default: 10000; of a domain 2000]",
             show_default=False,
             rich_help_panel=OF_SYNTHETIC,
         ),
@@ -226,7 +226,8 @@ def _convert_one(
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
     from hmrb.data.sources.coco_json import KIND
-    from hmrb.data.sources.synthetic import TRAIN_PEOPLE, by_preset, recipe
+    from hmrb.data.sources.rendered import recipe, train_people
+    from hmrb.data.sources.synthetic import by_preset
     from hmrb.errors import RequestError
     from hmrb.lookup import find
 
@@ -254,8 +255,8 @@ def _convert_one(
     if source.makes_itself:
         preset, people, seed = synthetic
         source = by_preset(preset) if slug == "synthetic" else source
-        count = people or TRAIN_PEOPLE
-        making = replace(making, made_by=recipe(preset, count, seed), packing=Packing())
+        count = people or train_people(source)
+        making = replace(making, made_by=recipe(source, count, seed), packing=Packing())
         make(source, source.plan(people=count, seed=seed), making, split, store)
         return
     convert_raw(source, raw, split, making, store)
@@ -266,12 +267,13 @@ def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
     from hmrb.data.convert.conversion import ConversionOptions
     from hmrb.data.convert.pack import Packing
     from hmrb.data.sources import CONVERTERS
-    from hmrb.data.sources.synthetic import TRAIN_PEOPLE, preset_of, recipe
+    from hmrb.data.sources.rendered import recipe, train_people
     from hmrb.parallel.cores import usable_cores
 
     source = CONVERTERS[name]
-    making = ConversionOptions(recipe(preset_of(source), TRAIN_PEOPLE, 0), usable_cores(), packing=Packing())
-    make(source, source.plan(people=TRAIN_PEOPLE, seed=0), making, split, store)
+    people = train_people(source)
+    making = ConversionOptions(recipe(source, people), usable_cores(), packing=Packing())
+    make(source, source.plan(people=people, seed=0), making, split, store)
 
 
 def _label(

@@ -116,6 +116,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "hmrb convert-data body --file basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl",
         "hmrb convert-data coco-json --file A.json --images DIR --as mydata",
     ),
+    "show": ("hmrb show synthetic_crowd", "hmrb show 3dpw --split test -o 3dpw.png"),
     "verify": ("hmrb verify 3dpw_train",),
     "list-benches": ("hmrb list-benches --here",),
     "list-datasets": ("hmrb list-datasets --with smpl",),

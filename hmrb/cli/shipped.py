@@ -38,6 +38,19 @@ def find_spec(asked: Path) -> Path:
     raise RequestError(f"{asked}: not a readable spec: {why}{_nearest(asked)}")
 
 
+def spec_files(asked: Path) -> list[Path]:
+    """All specs in a folder, of hmrb's too (`small_study`, `small_study/mix`); another path or name is as it is.
+
+    A run's folder, which holds its own spec.yaml, is no folder of specs. Raises RequestError for a folder without any.
+    """
+    inside = asked if asked.is_dir() else shipped_folder() / asked.as_posix().removeprefix("specs/").replace("-", "_")
+    if asked.is_file() or not inside.is_dir() or (inside / "spec.yaml").exists():
+        return [asked]
+    if found := sorted(visible(inside.rglob("*.yaml"))):
+        return found
+    raise RequestError(f"{asked}: a folder without a spec; specs are YAML files")
+
+
 def _nearest(asked: Path) -> str:
     files = [path.as_posix() for path in visible(asked.parent.glob("*.yaml"))]
     near = difflib.get_close_matches(asked.with_suffix(".yaml").as_posix(), files, n=2)

@@ -102,11 +102,13 @@ def split_values(text: str) -> list[str]:
 def plan_runs(specs: Sequence[Path], overrides: Sequence[str], sweep: Sweep, processes: int) -> list[PlannedRun]:
     """Loads, validates and resolves the spec of every run, without torch. Raises SpecError with every problem."""
     from hmrb.check import resolve
+    from hmrb.cli.shipped import spec_files
     from hmrb.spec import SpecError
 
+    specs = [file for asked in specs for file in spec_files(asked)]
     many = len(specs) * len(sweep.combinations()) * (sweep.seeds or 1)
     if many > MOST:
-        raise RequestError(f"--seeds and --sweep make {many} runs, at most {MOST} are allowed; sweep fewer values")
+        raise RequestError(f"the specs, --seeds and --sweep make {many} runs, at most {MOST} are allowed; take fewer")
     problems: dict[str, None] = {}
     runs: list[PlannedRun] = []
     for spec in specs:

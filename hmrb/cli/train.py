@@ -67,6 +67,18 @@ class Training:
         if self.resume and not restarts() and not (run.last.exists() or run.before.exists()):
             say(f"{self.folder}: no checkpoint to resume from; the run starts at step 0")
 
+    def is_done(self) -> bool:
+        """Whether its folder has a report, and results of all benchmarks that are newer than its last checkpoint."""
+        from hmrb.checkpoint import Run
+        from hmrb.evaluation.protocols import find_benchmark
+
+        last = Run(self.folder).last
+        stems = [find_benchmark(name).file_stem for name in self.experiment.evals.benches]
+        results = [self.folder / "report.html", *(self.folder / "eval" / f"{stem}.json" for stem in stems)]
+        if not stems or not all(file.exists() for file in (last, *results)):
+            return False
+        return all(result.stat().st_mtime_ns >= last.stat().st_mtime_ns for result in results)
+
     def run(self, world: "World") -> None:
         """Trains, evaluates and writes the report."""
         from hmrb.checkpoint import Run, forget_exit_code, hold
@@ -99,7 +111,8 @@ class Training:
 
 def train(
     specs: Annotated[
-        list[Path], typer.Argument(help="Specs: YAML files, or names of hmrb list-specs.", show_default=False)
+        list[Path],
+        typer.Argument(help="Specs: YAML files, folders of them, or names of hmrb list-specs.", show_default=False),
     ],
     gpus: Gpus = None,
     cpu_procs: CpuProcs = 1,
@@ -184,6 +197,7 @@ def train(
 ) -> None:
     """Train and evaluate the model of a spec. Writes a report. Several specs, seeds or values: one run each."""
     from hmrb.check import batch_problems
+    from hmrb.cli.forecast import forecast
     from hmrb.cli.launch import launch, plan_processes
     from hmrb.cli.many import run_commands, share_gpus
     from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
@@ -236,7 +250,10 @@ def train(
     if slurm:
         check_slurm()
     _prepare_all(trainings, store)
-    commands = [training.command(processes) for training in trainings]
+    waiting = [training for training in trainings if not (resume and training.is_done())]
+    commands = [training.command(processes) for training in waiting]
+    if not asked:
+        typer.echo(forecast(waiting, len(trainings), len(slots), processes.use_gpu))
     if asked:
         submit(commands, asked, folders[0].absolute().parent / "slurm", follow)
     else:

@@ -44,17 +44,21 @@ def bodiless(spec: DataSpec) -> frozenset[str]:
     return frozenset(name for name, kinds in spec.without.items() if "body" in kinds)
 
 
-def mean_body(
-    shards: Mapping[str, Shard], mix: Mapping[str, float], unused: Collection[str] = ()
-) -> Float[torch.Tensor, " M"]:
+def known_people(shards: Mapping[str, Shard], spec: DataSpec) -> dict[str, int]:
+    """How many people of each shard training knows."""
+    return {name: spec.known_people(name, len(shard)) for name, shard in shards.items()}
+
+
+def mean_body(shards: Mapping[str, Shard], spec: DataSpec) -> Float[torch.Tensor, " M"]:
     """Mean of the labelled bodies of a mix: 6D rotations, betas, camera: `BodyKind.mean_numbers` numbers.
 
-    Bodies of the datasets in `unused` count as missing. Raises RequestError if there is no labelled body.
+    Excluded bodies count as missing. Raises RequestError if there is no labelled body.
     """
+    mix, unused, known = spec.mix, bodiless(spec), known_people(shards, spec)
     kind = next(iter(shards.values())).kind
     rotation, betas, total = torch.zeros(kind.num_joints, 3, 3), torch.zeros(kind.num_betas), 0.0
     for name, shard in shards.items():
-        rows = np.flatnonzero(shard.arrays["has_body"][:])
+        rows = np.flatnonzero(shard.arrays["has_body"][: known[name]])
         rows = rows[:: max(len(rows) // MEAN_ROWS, 1)]
         if len(rows) and mix[name] > 0 and name not in unused:
             rotation += mix[name] * rotvec_to_rotmat(torch.from_numpy(shard.arrays["pose"][rows])).mean(0)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from hmrb.batch import Batch, BodyParams
 from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
-from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies
+from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies, known_people
 from hmrb.data.mixture import MixtureSampler, mix64
 from hmrb.data.places import Cutter, Place, conditioning, cut_by, place_of
 from hmrb.data.shard import Shard
@@ -137,7 +137,7 @@ class StepDraws:
 
 def mixture(shards: Mapping[str, Shard], spec: DataSpec, seed: int) -> MixtureSampler:
     """The sampler that maps draws to dataset rows."""
-    return MixtureSampler(spec.mix, {name: len(shard) for name, shard in shards.items()}, seed)
+    return MixtureSampler(spec.mix, known_people(shards, spec), seed)
 
 
 def _workers(count: int) -> dict[str, Any]:
@@ -307,7 +307,7 @@ def _one_thread(worker: int) -> None:
 
 def epoch_len(shards: Mapping[str, Shard], spec: DataSpec) -> int:
     """Number of draws per epoch: the spec's, or the size of the largest dataset (the study's rule)."""
-    return spec.epoch_len or max(len(shard) for shard in shards.values())
+    return spec.epoch_len or max(known_people(shards, spec).values())
 
 
 def stream_seed(seed: int, stream: str) -> int:

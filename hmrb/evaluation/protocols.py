@@ -267,6 +267,7 @@ def with_rules(dataset: str, split: str, rules: str) -> Benchmark:
 
 
 _OURS = "hmrb: rendered people, whose labels are exact"
+_DOMAINS = ("studio", "street", "crowd", "seated", "sport", "closeup", "lowlight", "wide")
 _SPIN = "SPIN, BEDLAM and CameraHMR; the study's but for its PVE"
 _EFT = "the study, most likely: it published no evaluator for this set"
 _FROM_SPIN = "SPIN's truth and root, on the joints that 3DPW is scored on"
@@ -349,6 +350,8 @@ ROWS = (
     Benchmark("synthetic_val", "synthetic", "val", _OURS, is_test=False),
     Benchmark("synthetic_full", "synthetic_full", "test", _OURS),
     Benchmark("synthetic_full_val", "synthetic_full", "val", _OURS, is_test=False),
+    *(Benchmark(f"synthetic_{domain}", f"synthetic_{domain}", "test", _OURS) for domain in _DOMAINS),
+    *(Benchmark(f"synthetic_{domain}_val", f"synthetic_{domain}", "val", _OURS, is_test=False) for domain in _DOMAINS),
 )  # fmt: skip
 _FULL = {row.full_name.replace("-", "_"): row for row in ROWS}
 BENCHMARKS = {row.name: row for row in ROWS} | {name.partition("@")[0]: row for name, row in _FULL.items()} | _FULL

@@ -59,6 +59,8 @@ class DataSpec(SpecModel):
     )
     without: Annotated[dict[str, tuple[LabelKind, ...]], BeforeValidator(one_spelling)] = {}
     """Labels to ignore in training, by dataset."""
+    fraction: Annotated[dict[str, Annotated[float, Field(gt=0, le=1)]], BeforeValidator(one_spelling)] = {}
+    """The share of its people that training knows, by dataset: the first of the shard. By default all."""
     trusted: Names = ()
     """Data sets with measured labels, which a loss's gate does not loosen."""
     epoch_len: Positive | None = None
@@ -68,6 +70,10 @@ class DataSpec(SpecModel):
     per GPU or 4 on a CPU, if there are as many cores."""
     unreadable_limit: Annotated[int, Field(ge=0)] = 0
     """Number of unreadable pictures that a process may replace with other draws before the run fails."""
+
+    def known_people(self, name: str, there: int) -> int:
+        """How many of the people that a dataset has in its shard training knows: at least one."""
+        return max(round(self.fraction.get(name, 1.0) * there), 1)
 
     def workers_for(self, cores: float, on_gpu: bool) -> int:
         """Loading processes of a training process that has this many cores to itself."""

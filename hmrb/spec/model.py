@@ -139,7 +139,8 @@ class ModelSpec(SpecModel):
     backbone_args: dict[str, Any] = {}
     """Arguments of a backbone of another package."""
     weights: str = "imagenet"
-    """Initial weights: `none`, `imagenet`, `mpii` or `coco` (pose networks), or the path of a checkpoint."""
+    """Initial weights: `none`, `imagenet`, `mpii` or `coco` (pose networks), `demo` (of the model in the package, for
+    the backbone mini), or the path of a checkpoint."""
     features: Literal["mean", "flatten", "study", "map", "conv", "upsampled"] = "mean"
     """The regressor's input: the mean of the last feature map, the whole map as one vector, or the study's own tail and
     pooling; for heads that look at places, the last map, or HRNet's four maps in the size of the finest (`upsampled`);

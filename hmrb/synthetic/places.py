@@ -3,6 +3,8 @@
 Colours are RGB in 0..1. A ray has three slopes: towards world right, up and ahead; `reach` is metres along it.
 """
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from jaxtyping import Float
@@ -17,10 +19,30 @@ GROUNDS = ((0.36, 0.43, 0.24), (0.44, 0.44, 0.45), (0.72, 0.65, 0.52), (0.44, 0.
 HORIZON = np.array((0.88, 0.90, 0.92), np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Kinds of background. `walls` is the share with walls, the others are open land.
+
+    The ground between walls is a floor, or if `paved` that of open land. Nothing hangs on `bare` walls.
+    """
+
+    walls: float = 0.6
+    paved: bool = False
+    bare: bool = False
+
+
+ANYWHERE = Surroundings()
+
+
 def backdrop(
-    rng: np.random.Generator, camera: Camera, light: Light, shadow: Shadow, vertices: Float[np.ndarray, "V 3"]
+    rng: np.random.Generator,
+    camera: Camera,
+    light: Light,
+    shadow: Shadow,
+    vertices: Float[np.ndarray, "V 3"],
+    setting: Surroundings = ANYWHERE,
 ) -> Image:
-    """Draw the background with the person's shadow; the person's lowest vertex touches the floor."""
+    """Draw the background with the people's shadow; their lowest vertex touches the floor."""
     height = vertices @ camera.axes[1]
     floor_m = float(min(height.min(), -CAMERA_HEIGHT_M))
     behind_m = float(np.median(vertices @ camera.axes[2]))
@@ -28,17 +50,17 @@ def backdrop(
     right, up, ahead = (rays @ axis for axis in camera.axes)
     to_floor = np.where(up < -1e-3, np.float32(floor_m) / np.minimum(up, np.float32(-1e-3)), np.float32(FAR_M))
     texture = grain(rng)
-    is_room = rng.random() < 0.6
+    is_room = rng.random() < setting.walls
     image = np.empty((len(rays), 3), np.float32)
     if is_room:
-        wall = _Walls(rng, right, ahead, behind_m)
+        wall = _Walls(rng, right, ahead, behind_m, setting.bare)
         above, ground = np.flatnonzero(to_floor >= wall.reach), np.flatnonzero(to_floor < wall.reach)
         painted = wall.paint(rng, above, up[above] * wall.reach[above] - np.float32(floor_m), texture)
         image[above] = painted * (light.sky * 0.6 + light.bounce * 0.4 + 0.35 * light.key)
     else:
         above, ground = np.flatnonzero(to_floor >= FAR_M / 2), np.flatnonzero(to_floor < FAR_M / 2)
         image[above] = _land(rng, right[above], up[above], ahead[above])
-    kind = int(rng.integers(3)) if is_room else 3
+    kind = int(rng.integers(3)) if is_room and not setting.paved else 3
     reach = to_floor[ground]
     floor = _floor(rng, kind, right[ground] * reach, ahead[ground] * reach, reach / np.float32(camera.focal), texture)
     points = rays[ground] * reach[:, None]
@@ -69,7 +91,8 @@ def _contact(camera: Camera, near: Points) -> Plane:
 class _Walls:
     """A wall behind the person and a side wall that meets it at a corner."""
 
-    def __init__(self, rng: np.random.Generator, right: Values, ahead: Values, behind_m: float) -> None:
+    def __init__(self, rng: np.random.Generator, right: Values, ahead: Values, behind_m: float, bare: bool) -> None:
+        self.bare = bare
         yaw, distance = rng.normal(0, 0.35), np.float32(behind_m + rng.uniform(0.7, 3.5))
         corner = np.float32(rng.uniform(0.8, 6.0) * rng.choice([-1, 1]))
         cosine, sine = np.float32(np.cos(yaw)), np.float32(np.sin(yaw))
@@ -95,7 +118,7 @@ class _Walls:
         if rng.random() < 0.25:
             colour[height < rng.uniform(0.8, 1.3)] *= dull(rng, 0.6, 0.95)
         colour[height < 0.1] *= 0.75
-        for _ in range(rng.integers(0, 6)):
+        for _ in range(0 if self.bare else rng.integers(0, 6)):
             _hang(rng, colour, across, height)
         colour *= tone[:, None]
         return colour

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hmrb.body.official import check_mean
 from hmrb.bodykind import kind_of
-from hmrb.data.labelled_bodies import bodiless, mean_body
+from hmrb.data.labelled_bodies import mean_body
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
 from hmrb.formats.npz import Npz
@@ -231,7 +231,7 @@ def average_of(model: HMR, optim: OptimSpec) -> WeightAverage | None:
 def read_mean(experiment: Experiment, shards: Mapping[str, Shard], store: Store) -> Float[Tensor, " M"]:
     """The body that the regressor starts from."""
     if experiment.model.mean == "labels":
-        return mean_body(shards, experiment.data.mix, bodiless(experiment.data))
+        return mean_body(shards, experiment.data)
     import numpy as np
 
     path, kind = mean_file(experiment.body, store), kind_of(experiment.body)

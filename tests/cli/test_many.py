@@ -1,6 +1,7 @@
 """Several specs in one command."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from conftest import person, tiny_tree, write_shard
 from hmrb.checkpoint import load_checkpoint
 from hmrb.cli.launch import Processes
 from hmrb.cli.many import Command, live_table, progress, share_gpus
+from hmrb.cli.shipped import spec_files
 from hmrb.errors import RequestError
 from hmrb.store import Store
 
@@ -49,7 +51,9 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
         code=1,
     )
     assert f"({out / 'broken' / 'output.log'})" in done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines() if "running" not in line] == [
+    first, *lines = done.stdout.splitlines()
+    assert re.fullmatch(r"3 runs, about \d+ s with 2 at a time", first)
+    assert [line.split()[:2] for line in lines if "running" not in line] == [
         *sorted([["first", "done"], ["broken", "failed"]], key=lambda pair: done.stdout.index("  ".join(pair))),
         ["last", "done"],
     ]
@@ -57,6 +61,9 @@ def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store
         assert load_checkpoint(out / name / "last.pt").step == 5
         assert "report: " in (out / name / "output.log").read_text()
         assert (out / name / "report.html").exists()
+    resumed = train(specs, tiny_store, out, "--resume")
+    assert resumed.stdout.startswith("1 run (2 of 3 are done already), about ")
+    assert "first" not in resumed.stdout
     again = train(specs, tiny_store, out)
     refused(again, f"{out / 'first'} already holds a run", f"{out / 'last'} already holds a run")
 
@@ -145,3 +152,23 @@ def test_runs_at_a_time_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         share_gpus(Processes(4, True), 3, 4)
     with pytest.raises(RequestError, match="--nodes 2: several specs need --slurm to run on several machines"):
         share_gpus(Processes(4, True, nodes=2), 3, 4)
+
+
+def test_a_folder_stands_for_the_specs_in_it(specs: list[str], tiny_store: Store, tmp_path: Path) -> None:
+    """In order of their paths, hidden files apart; a run's folder, which holds its own spec, stands for itself."""
+    folder = tmp_path / "question"
+    (folder / "inner").mkdir(parents=True)
+    for path, name in zip(specs, ("b.yaml", "a.yaml", "inner/c.yaml"), strict=True):
+        (folder / name).write_bytes(Path(path).read_bytes())
+    (folder / "._a.yaml").write_bytes(b"\0")
+    assert spec_files(folder) == [folder / "a.yaml", folder / "b.yaml", folder / "inner" / "c.yaml"]
+    assert len(spec_files(Path("specs/small-study/mix"))) == len(spec_files(Path("small_study/mix"))) == 6
+    assert spec_files(Path("quickstart")) == [Path("quickstart")]
+    listed = train([str(folder)], tiny_store, tmp_path / "runs", "--seeds", "2", "--dry-run").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        *(f"{name}.seed_{seed}" for name in ("broken", "first", "last") for seed in (0, 1)), "6",
+    ]  # fmt: skip
+    (folder / "spec.yaml").write_bytes(b"")
+    assert spec_files(folder) == [folder]
+    (tmp_path / "none").mkdir()
+    refused(train([str(tmp_path / "none")], tiny_store, tmp_path / "runs"), "none: a folder without a spec")

@@ -12,6 +12,7 @@ from hmrb.data.loader import (
     DrawDataset,
     StepDraws,
     bench_loader,
+    epoch_len,
     mixture,
     read_view,
     train_loader,
@@ -155,8 +156,24 @@ def test_bodies_left_out_are_no_real_ones(shards: dict[str, Shard]) -> None:
     bodies = RealBodies(shards, mixture(shards, spec, 0), unused)
     labelled = shards["b"].arrays["pose"][:]
     assert all((labelled == bodies(draw)[0]).all((1, 2)).any() for draw in range(32))
-    alone = mean_body({"b": shards["b"]}, {"b": 1.0})
-    torch.testing.assert_close(mean_body(shards, SPEC.mix, unused), alone, rtol=0, atol=1e-6)  # 0.3 times, over 0.3
+    alone = mean_body({"b": shards["b"]}, DataSpec(mix={"b": 1.0}))
+    torch.testing.assert_close(mean_body(shards, spec), alone, rtol=0, atol=1e-6)  # 0.3 times, over 0.3
+
+
+def test_of_a_fraction_only_the_first_people_are_known(shards: dict[str, Shard]) -> None:
+    """To draws, to the length of an epoch, to the mean body and to real bodies."""
+    spec = DataSpec(mix={"a": 1.0}, fraction={"a": 0.3})
+    one = {"a": shards["a"]}
+    sampler = mixture(one, spec, 0)
+    assert {sampler.draw(draw)[1] for draw in range(40)} == set(range(round(0.3 * len(one["a"]))))
+    assert epoch_len(one, spec) == round(0.3 * len(one["a"]))
+    few = [row for row in range(epoch_len(one, spec)) if one["a"].arrays["has_body"][row]]
+    betas = mean_body(one, spec)[144:154].numpy()
+    np.testing.assert_allclose(betas, one["a"].arrays["betas"][few].mean(0), atol=1e-6)
+    assert mixture(shards, SPEC, 0).draw(5) == mixture(
+        shards, SPEC.model_copy(update={"fraction": {"a": 1.0}}), 0
+    ).draw(5)
+    assert DataSpec(mix={"a": 1.0}, fraction={"a": 0.001}).known_people("a", 10) == 1
 
 
 @pytest.mark.parametrize("box", [(4, 2, 30, 20), (4, 2, 20, 30)])
@@ -188,7 +205,7 @@ def test_the_mean_body_of_one_pose_is_that_pose(tmp_path: Path) -> None:
     from hmrb.geometry import rot6d_to_rotmat, rotvec_to_rotmat
 
     people = [replace(person(i), pose=person(0).pose, betas=person(i).betas, has_body=True) for i in range(4)]
-    mean = mean_body({"a": Shard(write_shard(tmp_path / "a.h5", people))}, {"a": 1.0})
+    mean = mean_body({"a": Shard(write_shard(tmp_path / "a.h5", people))}, DataSpec(mix={"a": 1.0}))
     rotmats = rot6d_to_rotmat(mean[:144].view(24, 6))
     torch.testing.assert_close(rotmats, rotvec_to_rotmat(torch.from_numpy(people[0].pose)), rtol=0, atol=1e-5)
     expected = torch.from_numpy(np.mean([p.betas for p in people], 0))

@@ -187,3 +187,14 @@ def test_the_mini_backbone_has_no_imagenet_weights() -> None:
     assert not find_backbone("mini").pretrained
     with pytest.raises(RequestError, match="'mini' has no ImageNet weights; set model.weights to none"):
         mini("imagenet")
+
+
+def test_the_backbone_of_the_model_in_the_package_is_a_start() -> None:
+    from hmrb.checkpoint import load_checkpoint
+    from hmrb.models.demo import demo_path
+
+    theirs = load_checkpoint(demo_path()).model
+    mine = mini("demo").backbone.state_dict()
+    assert all(torch.equal(value, theirs[f"backbone.{key}"]) for key, value in mine.items())
+    with pytest.raises(RequestError, match="demo.pt"):
+        build_model(ModelSpec(backbone="resnet18", weights="demo", image_px=32))

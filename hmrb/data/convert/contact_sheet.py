@@ -1,5 +1,6 @@
 """Contact sheets of shards, to check by eye that labels match the pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,21 +24,30 @@ Picture = UInt8[np.ndarray, "H W 3"]
 
 def contact_sheet(path: Path) -> Path:
     """Write a PNG of evenly spaced people next to the shard and return its path. Raises RunError if writing fails."""
-    shard = Shard(path)
-    rows = np.linspace(0, len(shard) - 1, min(len(shard), PEOPLE)).astype(int)
-    tiles = [tile(shard.read(row), shard.info.skeleton) for row in rows.tolist()]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
-    lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
-    out = path.with_suffix(".png")
-    png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR))[1]
+    shard, out = Shard(path), path.with_suffix(".png")
     try:
-        with replacing(out) as part:
-            part.write_bytes(png.tobytes())
+        write_sheet(spread(shard, PEOPLE), shard.info.skeleton, out)
     except OSError as error:
         raise RunError(
             f"{out}: the contact sheet could not be written ({error.strerror}); the shard is complete"
         ) from None
     return out
+
+
+def spread(shard: Shard, count: int) -> list[Sample]:
+    """At most `count` people of a shard, evenly spaced."""
+    rows = np.linspace(0, len(shard) - 1, min(len(shard), count)).astype(int)
+    return [shard.read(row) for row in rows.tolist()]
+
+
+def write_sheet(people: Sequence[Sample], skeleton: str, out: Path) -> None:
+    """Write a PNG of people, COLUMNS a line. Raises OSError."""
+    tiles = [tile(one, skeleton) for one in people]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
+    png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR))[1]
+    with replacing(out) as part:
+        part.write_bytes(png.tobytes())
 
 
 def tile(sample: Sample, skeleton: str) -> Picture:

@@ -31,11 +31,12 @@ def render(preset: str, split: str, seed: int, index: int) -> list[Sample]:
     """Render person `index` of a split; the bytes do not depend on the process."""
     from hmrb.synthetic.people import render_person
 
-    return [render_person(_body(), preset, split, seed, index)]
+    return [render_person(open_body(), preset, split, seed, index)]
 
 
 @cache
-def _body() -> "SMPL":
+def open_body() -> "SMPL":
+    """The open body, for one process per core."""
     import torch
 
     from hmrb.body import load_body

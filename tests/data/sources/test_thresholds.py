@@ -95,6 +95,7 @@ OTHERS = {
     "people3d.SIZE": (640, 480), "rich.POSE": 66, "rich.BETAS": 10,
     "eft.NUM_VALUES": 2 + 1 + 3 + 10 + 216 + 147,
     "synthetic.TRAIN_PEOPLE": 10_000, "synthetic.TEST_PEOPLE": 500,
+    "domains.TRAIN_PEOPLE": 2_000, "domains.VAL_PEOPLE": 250, "domains.TEST_PEOPLE": 500, "domains.FITTED_PHOTOS": 200,
 }  # fmt: skip
 
 
