@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from hmrb.data.sources.domains import render, render_fits
 from hmrb.data.sources.synthetic import open_body
+from hmrb.formats.pictures import decoded
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Sample
 from hmrb.synthetic.domains import DOMAINS
@@ -59,14 +60,15 @@ def card(domain: str, people: list[Sample]) -> str:
     cells = [
         f"`synthetic_{domain}`", rules.title, f"{rules.subjects}, {rules.places}", f"{rules.side} px, {rules.people}",
         f"{100 * seen.mean():.0f} % ({spread(100 * seen, '.0f')})", f"{100 * (of('occlusion') > 0.1).mean():.0f} %",
-        f"{100 * (of('truncation') > 0.02).mean():.0f} %", f"{spread(of('fov'), '.0f')}°", spread(of("distance"), ".1f"),
+        f"{100 * (of('truncation') > 0.02).mean():.0f} %", f"{spread(of('fov'), '.0f')}°",
+        spread(of("distance"), ".1f"),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
 def fit_error(exact: list[Sample]) -> str:
     """How far fitted bodies are from the exact ones of the same people: joints about the root, in millimetres."""
-    fitted = [one for one in render_fits("street", 0, 200, 0)]
+    fitted = list(render_fits("street", 0, 200, 0))
     apart = np.linalg.norm((poses(fitted) - poses(exact[:200])).reshape(-1, 24, 3), axis=2).mean(1)
     return f"{apart.mean():.0f} mm on average ({np.percentile(apart, 5):.0f} to {np.percentile(apart, 95):.0f})"
 
@@ -74,7 +76,9 @@ def fit_error(exact: list[Sample]) -> str:
 def main() -> None:
     """Writes the table and the picture."""
     photos = {domain: {split: people_of(domain, split) for split in PEOPLE} for domain in DOMAINS}
-    everybody = {d: {split: [one for photo in rows for one in photo] for split, rows in photos[d].items()} for d in photos}
+    everybody = {
+        d: {split: [one for photo in rows for one in photo] for split, rows in photos[d].items()} for d in photos
+    }
     lines = [
         "| dataset | what | subjects, places | picture, people | visible | hidden by > 10 % | cut off | field of view "
         "| distance m |",
@@ -96,7 +100,7 @@ def main() -> None:
     rows = []
     for domain in photos:
         jpegs = [photo[0].jpeg for photo in photos[domain]["train"][:COLUMNS]]
-        tiles = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
+        tiles = [decoded(jpeg, domain)[..., ::-1] for jpeg in jpegs]
         rows.append(np.concatenate([cv2.resize(tile, (TILE_PX, TILE_PX)) for tile in tiles], 1))
     cv2.imwrite(str(PAGE.with_suffix(".jpg")), np.concatenate(rows, 0), [cv2.IMWRITE_JPEG_QUALITY, 85])
 

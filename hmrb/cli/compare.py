@@ -1,9 +1,12 @@
 """hmrb compare: compares two results on the same people."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hmrb.evaluation.records import Result
 
 
 def compare(
@@ -12,6 +15,12 @@ def compare(
     metrics: Annotated[
         list[str],
         typer.Option("--metrics", help="Only these metrics.  [default: all of the protocol]", show_default=False),
+    ] = [],  # noqa: B006
+    band: Annotated[
+        list[Path],
+        typer.Option(
+            help="A rerun of one recipe with another seed; two or more say what seeds do.", show_default=False
+        ),
     ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print only the differences, as JSON.")] = False,
 ) -> None:
@@ -24,6 +33,7 @@ def compare(
     from hmrb.evaluation.metric_table import HEADINGS
     from hmrb.evaluation.records import read_results
     from hmrb.lookup import find
+    from hmrb.reports.band import rerun_band
     from hmrb.reports.tables import paired
 
     found = [read_results([path]) for path in (first, second)]
@@ -33,12 +43,15 @@ def compare(
             raise RequestError(f"{path} has results of {benches}; name one file")
     (one,), (two,) = found
     differences = paired(one, two)
+    limits = rerun_band([_of_bench(path, one.record.benchmark) for path in band], one) if band else {}
     if metrics:
         known = {row.metric: row.metric for row in differences}
         chosen = {find("metric of both results", name, known) for name in metrics}
         differences = [row for row in differences if row.metric in chosen]
     if json_:
-        typer.echo(json.dumps([asdict(row) | {"is_sure": row.is_sure} for row in differences], indent=1))
+        rows = [asdict(row) | {"is_sure": row.is_sure} for row in differences]
+        rows = [row | {"band": limits.get(row["metric"])} for row in rows] if band else rows
+        typer.echo(json.dumps(rows, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
@@ -53,5 +66,19 @@ def compare(
         cells = [f"{row.first:.1f}", f"{row.second:.1f}", f"{row.difference:+.1f}", interval_text(row.ci95, "+")]
         cells.append("-" if row.people == 1 else "<0.001" if row.p < 0.001 else f"{row.p:.3f}")
         said = "" if row.is_sure else "may be chance"
+        if row.metric in limits:
+            where = "within" if abs(row.difference) <= limits[row.metric] else "beyond"
+            said = ", ".join([*([said] if said else []), f"{where} reruns' {limits[row.metric]:.1f}"])
         table.add_row(HEADINGS[row.metric], *cells, f"{100 * row.share_better:.0f} %", said)
     console.print(table)
+
+
+def _of_bench(path: Path, benchmark: str) -> "Result":
+    """The result of one benchmark in a run's folder or a file. Raises RequestError."""
+    from hmrb.errors import RequestError
+    from hmrb.evaluation.records import read_results
+
+    found = [result for result in read_results([path]) if result.record.benchmark == benchmark]
+    if len(found) != 1:
+        raise RequestError(f"--band {path}: has {len(found)} results of {benchmark}; name a run or file with one")
+    return found[0]

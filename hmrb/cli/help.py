@@ -98,7 +98,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "doctor": ("hmrb doctor", "hmrb doctor mix9_l1", "hmrb doctor --offline --json"),
     "flops": ("hmrb flops --backbone hrnet_w32", "hmrb flops --all --json"),
-    "compare": ("hmrb compare runs/a runs/b",),
+    "compare": (
+        "hmrb compare runs/a runs/b",
+        "hmrb compare runs/a runs/b --band runs/a.seed_1 --band runs/a.seed_2",
+    ),
     "report": (
         "hmrb report runs/* --metrics pa_mpjpe mpjpe",
         "hmrb report runs/small/* --against small_baseline --format md -o table.md",

@@ -144,7 +144,7 @@ def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -
     for result in results:
         runs.setdefault(result.experiment, []).append(result)
     for name, group in runs.items():
-        recipes = {_recipe(result) for result in group}
+        recipes = {recipe_of(result) for result in group}
         if len(recipes) > 1:
             raise RequestError(f"the results of '{name}' come from {len(recipes)} different specs with that name")
         seeds = [result.seed for result in group]
@@ -168,7 +168,7 @@ def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -
     )
 
 
-def _recipe(result: Result) -> str:
+def recipe_of(result: Result) -> str:
     """What decides the numbers of a result. Seeds of one recipe may differ in workers, speed and checkpoints."""
     spec = result.record.source.spec
     try:

@@ -71,7 +71,7 @@ def test_lists_cut_no_name_at_80_columns() -> None:
 def test_specs_that_can_run_here(tmp_path: Path) -> None:
     rows = json.loads(hmrb("list-specs", "--here", "--json", home=tmp_path).stdout)
     assert {"quickstart.yaml", "demo.yaml", "small/baseline.yaml"} <= {row["path"] for row in rows}
-    assert {row["study"] for row in rows} == {"methods", "mixes", "small"}
+    assert {row["study"] for row in rows} == {"methods", "mixes", "small", "small_study"}
 
 
 def test_metrics_of_a_report_are_named_as_in_eval() -> None:

@@ -42,7 +42,8 @@ def test_a_miss_names_the_nearest_files_and_names(tmp_path: Path, monkeypatch: p
     refused(hmrb("train", "quickstat"), f"{said}; nearest files: quickstar.yaml; nearest names: quickstart")
     refused(hmrb("flops", "hrnet_w32"), "nearest names: backbones/hrnet_w32")
     refused(hmrb("show-augment", "zzz"), "this name; hmrb list-specs lists them")
-    refused(hmrb("train", "."), ".: not a readable spec: a folder, not a file")
+    refused(hmrb("flops", "."), ".: not a readable spec: a folder, not a file")
+    refused(hmrb("train", "."), "quickstar.yaml: a spec must be a table of fields, got an empty file")
 
 
 def test_specs_are_listed_and_copied_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
