@@ -174,7 +174,9 @@ def _program(model: Exported, px: int) -> Any:
 
 
 def _as_program(model: Exported, px: int, names: tuple[str, ...], metadata: dict[str, str], draft: Path) -> Predict:
-    torch.export.save(_program(model, px), draft, extra_files={"hmrb.json": json.dumps(metadata)})
+    whole = io.BytesIO()  # torch's writer of files ends the process where a disk fails
+    torch.export.save(_program(model, px), whole, extra_files={"hmrb.json": json.dumps(metadata)})
+    draft.write_bytes(whole.getbuffer())
     content = io.BytesIO(draft.read_bytes())  # of a file that it cannot read, torch logs a traceback, not the reason
     loaded: Predict = torch.export.load(content).module()
     return loaded

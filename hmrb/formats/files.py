@@ -61,8 +61,6 @@ REASONS = {
     errno.EMFILE: "this process has too many open files; raise the limit (ulimit -n)",
     errno.ENFILE: "this machine has too many open files",
 }
-PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
 # How HDF5 and Rust quote the system's error in their own. EINVAL is left out: it also follows from absurd offsets.
 QUOTED = re.compile(r"(?:errno = |os error )(\d+)")
 
@@ -86,11 +84,6 @@ def system_error(error: BaseException) -> OSError | None:
             return inner
         inner = inner.__cause__ or inner.__context__
     return None
-
-
-def may_pass(error: OSError) -> bool:
-    """Whether the same file may be read another time: the disk, the network or the machine failed, not the file."""
-    return error.errno in PASSING
 
 
 def refusal(error: OSError) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hmrb.errors import RunError
-from hmrb.formats.files import LOOKED_BYTES, may_pass, reason, what_bytes_are
+from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
 from hmrb.system import NO_WAITING
 
@@ -22,7 +22,7 @@ PICTURES = ("a JPEG picture", "a PNG picture", "a GIF picture")
 
 
 class UnreadablePicture(RunError):
-    """An image that is missing, truncated or cannot be decoded; `may_pass`: its disk failed, perhaps only now."""
+    """An image that is missing, truncated or cannot be decoded; `may_pass`: the system did not let read it now."""
 
     may_pass = False
 
@@ -30,7 +30,7 @@ class UnreadablePicture(RunError):
 def refused_picture(path: Path, error: OSError) -> UnreadablePicture:
     """The refusal of an image that the system did not let read."""
     unreadable = UnreadablePicture(f"{path}: image cannot be read: {reason(error)}")
-    unreadable.may_pass = may_pass(error)
+    unreadable.may_pass = True
     return unreadable
 
 

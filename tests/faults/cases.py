@@ -38,7 +38,7 @@ class Trial:
         for kind, ways in WAYS.items():
             of_file: dict[str, list[int]] = {}
             for at, path in enumerate(self.whole.paths(kind), 1):
-                if os.path.relpath(path, self._folder).startswith(self.scenario.spared):
+                if os.path.relpath(self._folder / path, self._folder).startswith(self.scenario.spared):
                     continue
                 of_file.setdefault(re.sub(r"\d+|tmp\w+|part-\w+", "N", path), []).append(at)
             for group in of_file.values():

@@ -21,7 +21,7 @@ from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import short_sha
 from hmrb.formats.writing import replacing
 
-CODE = ("data", "formats", "records.py", "skeleton.py", "bodykind.py")  # what a block depends on
+CODE = ("data", "formats", "synthetic", "records.py", "skeleton.py", "bodykind.py")  # what a block depends on
 
 
 @dataclass(frozen=True, slots=True)
