@@ -14,6 +14,7 @@ from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.places import check_places
+from hmrb.data.seen import Looking
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import DEGENERATE
@@ -178,8 +179,11 @@ class Feed:
         if self._loader is None:
             few = len(blocks) // BLOCKS_PER_WORKER
             workers = min(auto_workers(cores_per_process(), on_gpu), few) if self.workers is None else self.workers
-            box_scale = self.benchmark.box_scale
-            self._loader = bench_loader(self.shard, blocks, self.image_px, workers, box_scale, on_gpu, self.needs_place)
+            row = self.benchmark
+            looking = Looking(row.decode, row.antialias)
+            self._loader = bench_loader(
+                self.shard, blocks, self.image_px, workers, row.box_scale, on_gpu, self.needs_place, looking
+            )
         return on_device(self._loader, self.device, prefetch=True)
 
 
