@@ -195,20 +195,18 @@ def _joined(
 ) -> bytes:
     """The tiles of some columns and rows with new markers; those that are not shown are grey."""
     low, high, top, bottom = within
-    grey, begins, ends = header.grey + b"\xff\xd0", *tiles.reshape(2, header.down, header.across)
-    lengths = np.full((bottom - top, high - low), len(grey))
+    grey, (begins, ends) = header.grey + b"\xff\xd0", tiles.reshape(2, header.down, header.across)[:, top:bottom]
+    first, behind = first[top:bottom, None].clip(low, high), behind[top:bottom, None].clip(low, high)
+    columns = np.arange(low, high)
+    is_shown = (columns >= first) & (columns < behind)
     parts: list[bytes] = []
-    for row in range(top, bottom):
-        one, other = int(first[row]), int(behind[row])
-        if one >= other:
-            one = other = low
+    for row, (one, other) in enumerate(np.concatenate([first, behind], 1).tolist()):
         parts.append(grey * (one - low))
         if one < other:
             parts.append(data[begins[row, one] : ends[row, other - 1] + 2])
-            lengths[row - top, one - low : other - low] = ends[row, one:other] - begins[row, one:other] + 2
         parts.append(grey * (high - other))
     scan = np.frombuffer(bytearray(b"".join(parts)), np.uint8)
-    marks = lengths.cumsum() - 1
+    marks = np.where(is_shown, (ends - begins)[:, low:high] + 2, len(grey)).cumsum() - 1
     scan[marks] = RST0 + np.arange(len(marks)) % RESTARTS
     scan[marks[-1]] = EOI
     return scan.tobytes()

@@ -54,7 +54,7 @@ def decoded_where(data: bytes, label: str, matrix: Float[np.ndarray, "2 3"], siz
     part = part_of_jpeg(data, matrix, size)
     if part is None:
         return decoded(data, label)
-    shown = _decoded(part.data, label, FLAGS)
+    shown = _pixels(part.data, label, FLAGS)
     picture = np.empty((part.height, part.width, 3), np.uint8)
     height, width = shown.shape[:2]
     picture[part.top : part.top + height, part.left : part.left + width] = shown
@@ -63,16 +63,21 @@ def decoded_where(data: bytes, label: str, matrix: Float[np.ndarray, "2 3"], siz
 
 def _decoded(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
     _check_size(data, label)
+    image = _pixels(_unturned(data), label, flags)
+    if data[:2] == JPEG and not _is_whole_jpeg(data):
+        raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
+    return image
+
+
+def _pixels(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        image = cv2.imdecode(np.frombuffer(_unturned(data), np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
         found = what_bytes_are(data[:LOOKED_BYTES])
         said = f": it is {found}" if found and found not in PICTURES else ""
         raise UnreadablePicture(f"{label}: image cannot be decoded{said}")
-    if data[:2] == JPEG and not _is_whole_jpeg(data):
-        raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
     return np.asarray(image)
 
 
