@@ -4,7 +4,7 @@
     photos, decoded whole and, from tiled regions, in the part that is seen; against reading the photos directly with
     the same augmentation (imread, float noise on the whole picture, warp), against the limit of a whole decode (only
     decoding the same bytes plus one warp), and against other loaders over the same regions, `shard_rivals.py` (pip
-    install webdataset mosaicml-streaming ffcv; what is absent is named). All take turns; a rate is the median of turns.
+    install webdataset mosaicml-streaming; what is absent is named). All take turns; a rate is the median of turns.
 (b) opening a shard of 300,000 people: time and private memory.
 (c) a draw from a mix of 10 million people.
 Run `taskset -c 1 python benchmarks/shard_rate.py`, or with --photos 40, --json.

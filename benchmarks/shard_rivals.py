@@ -1,5 +1,6 @@
 """Other loaders over the people of a shard, each with the packages that it needs, for `shard_rate.py`."""
 
+import importlib
 import importlib.util
 import io
 import tarfile
@@ -40,13 +41,12 @@ def webdataset_same_steps(folder: Path, shard: Shard, crop_px: int) -> Step:
 
 def mosaicml_streaming_same_steps(folder: Path, shard: Shard, crop_px: int) -> Step:
     """The same pictures and labels from MDS files, with hmrb's augmentation and warp."""
-    from streaming import MDSWriter, StreamingDataset
-
+    streaming = importlib.import_module("streaming")
     place = folder / "mds"
-    with MDSWriter(out=str(place), columns={"jpg": "bytes", "npz": "bytes"}) as out:
+    with streaming.MDSWriter(out=str(place), columns={"jpg": "bytes", "npz": "bytes"}) as out:
         for row in range(len(shard)):
             out.write(_files(shard, row))
-    people = StreamingDataset(local=str(place), shuffle=False, batch_size=1)
+    people = streaming.StreamingDataset(local=str(place), shuffle=False, batch_size=1)
     return _same_steps(lambda i: people[i % len(shard)], crop_px)
 
 
@@ -82,37 +82,6 @@ def torchvision_and_dataloader(folder: Path, shard: Shard, crop_px: int) -> Step
             return crop * gain
 
     return _one_by_one(iter(DataLoader(Regions(), batch_size=BATCH)))
-
-
-def ffcv_loader(folder: Path, shard: Shard, crop_px: int) -> Step:
-    """FFCV's own file of the same regions, decoded and cropped at random by its loader."""
-    from ffcv.fields import RGBImageField
-    from ffcv.fields.decoders import RandomResizedCropRGBImageDecoder
-    from ffcv.loader import Loader, OrderOption
-    from ffcv.transforms import ToTensor
-    from ffcv.writer import DatasetWriter
-
-    from hmrb.formats.pictures import decoded
-
-    class Regions:
-        def __len__(self) -> int:
-            return len(shard)
-
-        def __getitem__(self, row: int) -> tuple[np.ndarray]:
-            return (decoded(shard.jpeg(row), ""),)
-
-    file = folder / "regions.beton"
-    DatasetWriter(str(file), {"image": RGBImageField(write_mode="jpg")}, num_workers=1).from_indexed_dataset(Regions())
-    pipeline = {"image": [RandomResizedCropRGBImageDecoder((crop_px, crop_px)), ToTensor()]}
-
-    def batches() -> Iterator[Any]:
-        while True:
-            for (batch,) in Loader(
-                str(file), batch_size=8, num_workers=1, order=OrderOption.SEQUENTIAL, pipelines=pipeline
-            ):
-                yield batch
-
-    return _one_by_one(batches())
 
 
 def rivals(folder: Path, shard: Shard, crop_px: int) -> tuple[dict[str, Step], dict[str, str]]:
@@ -165,5 +134,4 @@ RIVALS: dict[str, tuple[str, Callable[[Path, Shard, int], Step]]] = {
     "webdataset, same steps": ("webdataset", webdataset_same_steps),
     "MosaicML Streaming, same steps": ("streaming", mosaicml_streaming_same_steps),
     "torchvision and DataLoader": ("torchvision", torchvision_and_dataloader),
-    "FFCV": ("ffcv", ffcv_loader),
 }

@@ -22,6 +22,7 @@ from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.posing import regressor_sha
 from hmrb.evaluation.protocols import MAPPED, Benchmark, through_smpl
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
+from hmrb.evaluation.truths import Truths
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
 from hmrb.models.numerics import products_in
@@ -125,12 +126,13 @@ def evaluate(
     bodies: Bodies,
     world: World,
     image_px: int = IMAGE_PX,
+    truths: Truths | None = None,
 ) -> Scores:
     """Scores predictions; every rank returns the same scores, bit for bit, for any number of ranks.
 
     `mean` is one body, the baseline. `image_px` is the crop size that cameras refer to. Memory grows by a few hundred
-    numbers per person. Raises RunError if a prediction is not finite, RequestError if the benchmark needs more than the
-    predictions contain.
+    numbers per person, and by what `truths` keeps for the next evaluation. Raises RunError if a prediction is not
+    finite, RequestError if the benchmark needs more than the predictions contain.
     """
     people = ScoredPeople.of(benchmark, shard)
     left_out: dict[str, str] = {}
@@ -138,7 +140,7 @@ def evaluate(
         benchmark, left_out = possible(benchmark, mean.has)
     elif bodies.to_smpl:
         benchmark, left_out = possible(benchmark, MAPPED_PARTS)
-    scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px)
+    scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px, truths)
     order = people.rows
     if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
         order = order[shard.arrays["gender"][order].argsort(kind="stable")]
@@ -196,7 +198,14 @@ def network_predictor(predict: Callable[[Batch], Prediction], feed: Feed) -> Pre
     return predictor
 
 
-def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precision: EvalPrecision = "fp32") -> Scores:
+def evaluate_model(
+    model: HMR,
+    feed: Feed,
+    bodies: Bodies,
+    world: World,
+    precision: EvalPrecision = "fp32",
+    truths: Truths | None = None,
+) -> Scores:
     """`evaluate` for a network; keeps its training mode. Poses the body, and measures, in full fp32."""
     was_training = model.training
     model.eval()
@@ -209,7 +218,7 @@ def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precisi
 
     with products_in(tf32=False):
         scores = evaluate(
-            network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px
+            network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px, truths
         )
     model.train(was_training)
     return scores
@@ -247,6 +256,7 @@ def evaluate_checkpoint(
     world: World,
     precision: EvalPrecision = "fp32",
     workers: int | None = None,
+    truths: Truths | None = None,
 ) -> Scores:
     """Scores a checkpoint on a benchmark, with the body that it was trained with.
 
@@ -269,7 +279,7 @@ def evaluate_checkpoint(
     if model.needs_place:
         check_places(shard)
     feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers, model.needs_place)
-    return evaluate_model(model, feed, bodies, world, precision)
+    return evaluate_model(model, feed, bodies, world, precision, truths)
 
 
 def odd_people(scores: Scores) -> dict[str, int]:
