@@ -20,6 +20,7 @@ import torch
 from eval_rate import made_up_body, made_up_members
 from shard_rate import ABOUT, made_up
 
+import hmrb.evaluation.evaluate
 from hmrb.batch import Batch, Prediction
 from hmrb.data.convert.pack import Packing, pack
 from hmrb.data.convert.writer import ShardWriter
@@ -31,8 +32,9 @@ from hmrb.evaluation.protocols import find_benchmark
 from hmrb.evaluation.scoring import Bodies
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import build_model, computing_in
+from hmrb.parallel.cores import cores_per_process
 from hmrb.parallel.world import World
-from hmrb.spec import ModelSpec
+from hmrb.spec import ModelSpec, auto_workers
 from hmrb.system import keep_memory
 
 WAYS = ("3dpw", "3dpw_area", "3dpw_seen", "3dpw_seen_area")
@@ -44,9 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=256)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=None)
+    workers = auto_workers(cores_per_process(), on_gpu=False)  # as many as a whole test set starts
+    parser.add_argument("--workers", type=int, default=workers)
     parser.add_argument("--quality", type=int, default=92, help="of the photos' JPEG")
     asked = parser.parse_args()
+    hmrb.evaluation.evaluate.BATCH = 16  # so that waiting for the first batch counts little, as among 35,515 people
     keep_memory()
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
@@ -69,9 +73,7 @@ def main() -> None:
             )
 
 
-def evaluated(
-    way: str, shard: Shard, bodies: Bodies, model: torch.nn.Module, workers: int | None
-) -> tuple[float, float]:
+def evaluated(way: str, shard: Shard, bodies: Bodies, model: torch.nn.Module, workers: int) -> tuple[float, float]:
     """Seconds of an evaluation after the workers have started, and the network's share of them."""
     row, spent = find_benchmark(way).only(("mpjpe", "pa_mpjpe", "pve")), [0.0]
     feed = Feed(row, shard, CROP_PX, ALONE.device, workers)
