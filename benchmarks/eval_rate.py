@@ -2,8 +2,11 @@
 
 (a) PA-MPJPE of as many people as in 3DPW's test set: batched, against a loop with one singular value decomposition per
 person, as in other evaluators; and the largest difference of their values. (b) A complete evaluation from saved
-predictions, with ground truth posed with the body of each person's gender: MPJPE, PA-MPJPE, PVE and peak memory. The
-bodies are random, of SMPL's size. `--study-ms` is the time per frame of the study's evaluator on such a core.
+predictions, with ground truth posed with the body of each person's gender: MPJPE, PA-MPJPE, PVE and peak memory; of a
+first checkpoint, and of a second, for which the ground truth is posed already. (c) The same for the first `--plain`
+people as in SPIN's eval.py: smplx in batches of 32, the truth with the male and the female body, one singular value
+decomposition per person. The bodies are random, of SMPL's size. `--study-ms` is the time per frame of the study's
+evaluator on such a core.
 """
 
 import argparse
@@ -15,9 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import smplx
 import torch
 
 from hmrb.body import SMPL, body_file
+from hmrb.body.official import rows_to_one
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import Shard
 from hmrb.evaluation.evaluate import evaluate
@@ -25,6 +30,7 @@ from hmrb.evaluation.metrics import Posed, measure
 from hmrb.evaluation.predictions import read_predictions
 from hmrb.evaluation.protocols import BENCHMARKS
 from hmrb.evaluation.scoring import Bodies
+from hmrb.evaluation.truths import Truths
 from hmrb.parallel.world import World
 from hmrb.records import Sample
 from hmrb.store import Store
@@ -38,10 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--study-ms", type=float, default=3.3)
+    parser.add_argument("--plain", type=int, default=1000, help="people that (c) scores")
     args = parser.parse_args()
     torch.set_num_threads(1)
     alignment(args.frames)
-    whole(args.frames, args.study_ms)
+    whole(args.frames, args.study_ms, args.plain)
 
 
 def alignment(frames: int) -> None:
@@ -83,8 +90,8 @@ def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
     return float(1000 * np.linalg.norm(scale * one @ turn.T - other, axis=1).mean())
 
 
-def whole(frames: int, study_ms: float) -> None:
-    """Measurement (b)."""
+def whole(frames: int, study_ms: float, plain: int) -> None:
+    """Measurements (b) and (c)."""
     rng = np.random.default_rng(0)
     row = BENCHMARKS["3dpw"].only(("mpjpe", "pa_mpjpe", "pve"))
     with tempfile.TemporaryDirectory() as name:
@@ -93,19 +100,76 @@ def whole(frames: int, study_ms: float) -> None:
         pose = shard.arrays["pose"] + rng.normal(0, 0.1, (frames, 24, 3)).astype(np.float32)
         betas = rng.normal(0, 1, (frames, 10)).astype(np.float32)
         np.savez(folder / "theirs.npz", pose=pose, betas=betas)
-        bodies = Bodies({gender: made_up_body(gender, rng) for gender in ("neutral", "male", "female")})
+        members = {gender: made_up_members(rng) for gender in ("neutral", "male", "female")}
+        bodies = Bodies({gender: made_up_body(gender, one) for gender, one in members.items()})
+        world, truths = World(0, 1, torch.device("cpu")), Truths.for_processes(1)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        start = time.perf_counter()
-        found = read_predictions(folder / "theirs.npz", shard)
-        scores = evaluate(found.predictor, found.mean(), row, shard, bodies, World(0, 1, torch.device("cpu")))
-        seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ms = 1000 * seconds / frames
+        seconds, peaks = [], []
+        for _ in range(2):
+            start = time.process_time()
+            found = read_predictions(folder / "theirs.npz", shard)
+            scores = evaluate(found.predictor, found.mean(), row, shard, bodies, world, truths=truths)
+            seconds.append(time.process_time() - start)
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    ms, again = (1000 * taken / frames for taken in seconds)
     print(
-        f"{frames} frames from saved predictions: {seconds:.1f} s, {ms:.3f} ms per frame, {study_ms / ms:.1f} times as"
-        f" fast as {study_ms} ms; peak memory {peak / 1e6:.2f} GB, {(peak - before) / 1e6:.2f} GB for the evaluation"
+        f"{frames} frames from saved predictions: {seconds[0]:.1f} s, {ms:.3f} ms per frame, {study_ms / ms:.1f} times"
+        f" as fast as {study_ms} ms; with the truth kept from another checkpoint {again:.3f} ms; peak memory"
+        f" {peaks[1] / 1e6:.2f} GB, {(peaks[1] - before) / 1e6:.2f} GB for the evaluations"
+        f" ({truths.gigabytes:.2f} GB for the truth)"
     )
     print({name: round(scores.mean(name), 1) for name in scores.errors})
+    plain = min(plain, frames)
+    theirs, their_seconds = the_plain_way(shard, members, pose[:plain], betas[:plain])
+    apart = max(float(np.abs(theirs[name] - scores.errors[name][:plain]).max()) for name in theirs)
+    print(
+        f"{plain} frames the plain way: {1000 * their_seconds / plain:.2f} ms per frame; hmrb is"
+        f" {1000 * their_seconds / plain / ms:.1f} times as fast, for another checkpoint"
+        f" {1000 * their_seconds / plain / again:.1f} times; a person's errors are at most {apart:.1e} mm apart"
+    )
+
+
+def the_plain_way(
+    shard: Shard, members: dict[str, dict[str, np.ndarray]], pose: np.ndarray, betas: np.ndarray
+) -> tuple[dict[str, np.ndarray], float]:
+    """Errors in mm by measurement (c), and the seconds that it took."""
+    bodies = {gender: smplx_body(one) for gender, one in members.items()}
+    rows = torch.from_numpy(rows_to_one(members["neutral"]["J_regressor_h36m"], ""))
+    arrays, out = shard.arrays, dict[str, list[np.ndarray]](mpjpe=[], pa_mpjpe=[], pve=[])
+    chosen = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]  # LSP's 14 of the 17, SPIN's H36M_TO_J14
+
+    def posed(gender: str, pose: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
+        vertices: torch.Tensor = bodies[gender](
+            betas=betas, body_pose=pose[:, 3:], global_orient=pose[:, :3], pose2rot=True
+        ).vertices
+        return vertices
+
+    start = time.process_time()
+    with torch.no_grad():
+        for at in range(0, len(pose), 32):
+            part = slice(at, min(at + 32, len(pose)))
+            true_pose = torch.from_numpy(arrays["pose"][part].copy()).flatten(1)
+            true_betas = torch.from_numpy(arrays["betas"][part].copy())
+            truth, women = (posed(gender, true_pose, true_betas) for gender in ("male", "female"))
+            is_woman = torch.from_numpy(arrays["gender"][part] == 2)
+            truth[is_woman] = women[is_woman]
+            pred = posed("neutral", torch.from_numpy(pose[part]).flatten(1), torch.from_numpy(betas[part]))
+            regressor = rows[None].expand(len(truth), -1, -1)
+            joints = [torch.matmul(regressor, side) for side in (pred, truth)]
+            roots = [side[:, :1] for side in joints]
+            meshes = [side - root for side, root in zip((pred, truth), roots, strict=True)]
+            ours, others = (side[:, chosen] - root for side, root in zip(joints, roots, strict=True))
+            out["mpjpe"].append(1000 * torch.sqrt(((ours - others) ** 2).sum(-1)).mean(-1).numpy())
+            out["pve"].append(1000 * torch.sqrt(((meshes[0] - meshes[1]) ** 2).sum(-1)).mean(-1).numpy())
+            pairs = zip(ours.numpy(), others.numpy(), strict=True)
+            out["pa_mpjpe"].append(np.array([one_by_one(*pair) for pair in pairs]))
+    return {name: np.concatenate(parts) for name, parts in out.items()}, time.process_time() - start
+
+
+def smplx_body(members: dict[str, np.ndarray]) -> smplx.SMPL:
+    """The body in smplx's own class."""
+    struct = smplx.utils.Struct(**members)
+    return smplx.SMPL("made-up.npz", data_struct=struct, batch_size=1, num_betas=10)
 
 
 def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
@@ -125,7 +189,7 @@ def made_up_shard(folder: Path, frames: int, rng: np.random.Generator) -> Shard:
     return Shard(path)
 
 
-def made_up_body(gender: str, rng: np.random.Generator) -> SMPL:
+def made_up_members(rng: np.random.Generator) -> dict[str, np.ndarray]:
     """A random body of SMPL's size, with four weights per vertex and regressors of a hundred vertices."""
 
     def rows(count: int, used: int) -> np.ndarray:
@@ -136,7 +200,7 @@ def made_up_body(gender: str, rng: np.random.Generator) -> SMPL:
 
     weights = np.zeros((NUM_VERTICES, 24), np.float32)
     weights[np.arange(NUM_VERTICES)[:, None], rng.integers(0, 24, (NUM_VERTICES, 4))] = 1
-    members = {
+    return {
         "v_template": rng.normal(0, 0.5, (NUM_VERTICES, 3)).astype(np.float32),
         "shapedirs": rng.normal(0, 0.01, (NUM_VERTICES, 3, 10)).astype(np.float32),
         "posedirs": rng.normal(0, 0.001, (NUM_VERTICES, 3, 207)).astype(np.float32),
@@ -148,6 +212,10 @@ def made_up_body(gender: str, rng: np.random.Generator) -> SMPL:
         "J_regressor_extra": rows(9, 20),
         "vertex_ids": np.arange(21),
     }
+
+
+def made_up_body(gender: str, members: dict[str, np.ndarray]) -> SMPL:
+    """The body in hmrb's class."""
     return SMPL(body_file("smpl", gender, Path("made-up.npz"), members))
 
 

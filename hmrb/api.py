@@ -16,6 +16,7 @@ from hmrb.check import name_problems, resolve
 from hmrb.checkpoint import UNKNOWN_BODY, hold, open_run
 from hmrb.data.checksums import check_once, is_verified
 from hmrb.data.loader import bench_loader
+from hmrb.data.seen import Looking
 from hmrb.data.shard import Shard
 from hmrb.data.shard import open_shard as open_shard_file
 from hmrb.errors import RequestError, RunError
@@ -247,7 +248,8 @@ def _scores_of_function(
     still = Prediction(facing, torch.zeros(1, kind.num_betas), torch.tensor([[1.0, 0.0, 0.0]]))
 
     def predictor(blocks: Sequence[np.ndarray]) -> Iterator[Prediction]:
-        for batch in bench_loader(shard, blocks, image_px, 0, benchmark.box_scale):
+        looking = Looking(benchmark.decode, benchmark.antialias)
+        for batch in bench_loader(shard, blocks, image_px, 0, benchmark.box_scale, looking=looking):
             crops = np.ascontiguousarray(batch.image.permute(0, 2, 3, 1).numpy())
             yield _prediction(function(crops), len(crops), kind)
 

@@ -1,6 +1,10 @@
 """Names that specs use for code in torch: a spec is checked by them before torch is imported."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Decode = Literal["full", "seen"]
+Antialias = Literal["none", "area"]
 
 
 @dataclass(frozen=True, slots=True)

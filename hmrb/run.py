@@ -22,6 +22,7 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark, through_smpl
 from hmrb.evaluation.records import Machine, Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies
+from hmrb.evaluation.truths import Truths
 from hmrb.formats.files import short_sha
 from hmrb.missing import bench_needs, refuse_missing, shard_needs
 from hmrb.models.numerics import check_precision
@@ -107,8 +108,12 @@ def score_checkpoint(
     world: World,
     folder: Path,
     options: EvalOptions = EvalOptions(),
+    truths: Truths | None = None,
 ) -> list[Record]:
-    """Evaluates a checkpoint, writes results and report to `folder` and returns the records."""
+    """Evaluates a checkpoint, writes results and report to `folder` and returns the records.
+
+    `truths` keeps the posed ground truth for other checkpoints.
+    """
     world.from_first(lambda: check_precision(options.precision, world.device))
     checkpoint = world.from_first(lambda: load_checkpoint(path))
     experiment = checkpoint.experiment()
@@ -116,7 +121,7 @@ def score_checkpoint(
     for benchmark in benchmarks:
         start = time.perf_counter()
         scores = evaluate_checkpoint(
-            checkpoint, benchmark, store, world, options.precision, options.workers, options.crop
+            checkpoint, benchmark, store, world, options.precision, options.workers, truths, options.crop
         )
         seconds = time.perf_counter() - start
         if world.is_main:

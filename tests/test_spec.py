@@ -41,6 +41,16 @@ def test_the_recipe_knows_neither_speed_nor_workers() -> None:
     assert parse_experiment(fast, "fast").sha() == parse_experiment(tree, "tiny").sha()
 
 
+@pytest.mark.parametrize("field", ["decode: seen", "antialias: area"])
+def test_the_recipe_says_which_pixels_are_seen_if_not_all(field: str) -> None:
+    tree, (key, value) = tiny_tree(), field.split(": ")
+    plain = parse_experiment(tree, "tiny")
+    assert not {"decode", "antialias"} & plain.recipe()["data"].keys()
+    other = parse_experiment(tree | {"data": tree["data"] | {key: value}}, "tiny")
+    assert other.recipe()["data"][key] == value
+    assert other.sha() != plain.sha()
+
+
 def test_all_problems_come_in_one_list(tmp_path: Path) -> None:
     path = written(
         tmp_path,

@@ -43,7 +43,10 @@ def convert_data(
     image_px: Annotated[int, typer.Option(min=32, help="Largest crop size that training will use.")] = 224,
     pictures: Annotated[
         str,
-        typer.Option(help="region: the part of a photo that training can show; original: the dataset's own pictures."),
+        typer.Option(
+            help="region: the part of a photo that training can show; tiled: a region that data.decode: seen decodes in"
+            " parts; original: the dataset's own pictures."
+        ),
     ] = "region",
     compat: Annotated[
         str | None, typer.Option(help="study: reproduce the study's known mistakes.", show_default=False)
@@ -139,13 +142,13 @@ def convert_data(
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: the only choice is --compat study")
-    if pictures not in ("region", "original"):
-        raise RequestError(f"--pictures {pictures}: the choices are region and original")
+    if pictures not in ("region", "tiled", "original"):
+        raise RequestError(f"--pictures {pictures}: the choices are region, tiled and original")
     making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
         selection=PhotoFilter(every, fraction, match),
-        packing=Packing("original" if pictures == "original" else "region", image_px),
+        packing=Packing("original" if pictures == "original" else "region", image_px, tiled=pictures == "tiled"),
         compat=compat == "study",
         missing_limit=allow_missing,
     )

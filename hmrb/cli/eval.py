@@ -65,15 +65,17 @@ class Scoring:
         """Evaluates. With `check`, raises RunError if a result differs from the number that a spec expects."""
         from hmrb.errors import RunError
         from hmrb.evaluation.protocols import find_benchmark
+        from hmrb.evaluation.truths import Truths
         from hmrb.run import score_checkpoint, unmet
         from hmrb.system import keep_memory
 
         if world.device.type == "cpu":
             keep_memory()
+        truths = Truths.for_processes(world.size) if len(self.paths) > 1 else None
         records, problems, stems = [], [], []
         for word, path in zip(self.words, self.paths, strict=True):
             folder = self.folder_of(path)
-            found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options)
+            found = score_checkpoint(path, self.benchmarks, self.store, world, folder, self.options, truths)
             records += found
             stems.append([find_benchmark(record.benchmark).file_stem for record in found])
             if self.check and world.is_main:

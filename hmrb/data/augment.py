@@ -30,7 +30,7 @@ from hmrb.data.occlude import (
     self_mix,
     soft_erase,
 )
-from hmrb.data.warp import exposed, mirror, warp
+from hmrb.data.warp import Cutter, bilinear, exposed, mirror, warp
 from hmrb.lookup import bind, find
 from hmrb.records import View
 from hmrb.spec import Op
@@ -181,11 +181,14 @@ class Augmenter:
     before: tuple[Callable[[View, Generator], View], ...]
     after: tuple[Callable[[View, Generator], View], ...]
 
-    def __call__(self, view: View, rng: Generator, size: int) -> View:
+    paints: bool
+    """Whether an augmentation looks at the pixels before the warp."""
+
+    def __call__(self, view: View, rng: Generator, size: int, cut: Cutter = bilinear) -> View:
         """Apply both stages and the warp; returns the network's input, `size` px wide."""
         for op in self.before:
             view = op(view, rng)
-        view = warp(view, size)
+        view = warp(view, size, cut)
         for op in self.after:
             view = op(view, rng)
         return view
@@ -195,20 +198,20 @@ def augmenter(ops: Sequence[Op], dataset: str) -> Augmenter:
     """Build a spec's augmentations for one dataset. Raises RequestError for unknown names or invalid arguments."""
     before: list[Callable[[View, Generator], View]] = []
     after: list[Callable[[View, Generator], View]] = []
+    paints = False
     for op in ops:
         function = find("augmentation", op.name, AUGMENTS)
         if not op.only or dataset in op.only:
             stage = after if function in AFTER_WARP else before
             stage.append(partial(function, **bind("augmentation", function, op.args)))
-    return Augmenter(tuple(before), tuple(after))
+            paints |= stage is before and function not in MOVES
+    return Augmenter(tuple(before), tuple(after), paints)
 
 
+MOVES: tuple[Callable[..., View], ...] = (channel_noise, random_crop, extreme_crop, flip, rotate_scale)
+"""Augmentations before the warp that look at no pixel."""
 BEFORE_WARP: tuple[Callable[..., View], ...] = (
-    channel_noise,
-    random_crop,
-    extreme_crop,
-    flip,
-    rotate_scale,
+    *MOVES,
     photometric_distortion,
     hard_erase,
     random_occlusion,

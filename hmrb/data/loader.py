@@ -19,14 +19,14 @@ from hmrb.bodykind import SMPL_KIND, BodyKind
 from hmrb.data.augment import augmenter
 from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies, known_people
 from hmrb.data.mixture import MixtureSampler, mix64
-from hmrb.data.places import Cutter, Place, conditioning, cut_by, place_of
+from hmrb.data.places import MethodRule, Place, conditioning, cut_by, place_of
+from hmrb.data.seen import WHOLE, Looking, look, looked_at
 from hmrb.data.shard import Shard
-from hmrb.data.warp import exposed
+from hmrb.data.warp import exposed, warp
 from hmrb.errors import RunError
-from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.formats.pictures import UnreadablePicture
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Sample, View, without_unlabelled
-from hmrb.skeleton import remap
 from hmrb.spec import DataSpec, LabelKind
 from hmrb.system import worker_context
 
@@ -71,6 +71,7 @@ class DrawDataset(Dataset[Any]):
         self._key = stream_seed(seed, "key")
         self._augmenters = {name: augmenter(spec.augment, name) for name in shards}
         self._without, self._trusted = spec.without, spec.trusted
+        self._looking = Looking(spec.decode, spec.antialias)
         self.sampler = mixture(shards, spec, seed)
 
     def __getitem__(self, draw: int) -> Item:
@@ -86,8 +87,9 @@ class DrawDataset(Dataset[Any]):
         raise RunError(f"draw {draw}: {REPLACEMENTS} images in a row cannot be decoded, the last: {skipped[-1]}")
 
     def _item(self, name: str, row: int, rng: Generator) -> Item:
-        shard = self._shards[name]
-        view = self._augmenters[name](read_view(shard, row), rng, self._image_px)
+        shard, augment = self._shards[name], self._augmenters[name]
+        view, cut = look(shard, row, self._looking, augment.paints)
+        view = augment(view, rng, self._image_px, cut)
         item = _without(_finish(shard, row, view, self._needs_place), self._without.get(name, ()))
         return replace(item, is_trusted=name in self._trusted) if self._trusted else item
 
@@ -95,7 +97,7 @@ class DrawDataset(Dataset[Any]):
 class RowDataset(Dataset[Any]):
     """Evaluation dataset: item i is row i of a shard without augmentation; the crop is `box_scale` box sides wide.
 
-    With `rule`, it is a method's own.
+    It is read as `looking` says; with `rule`, the crop is a method's own.
     """
 
     def __init__(
@@ -104,17 +106,22 @@ class RowDataset(Dataset[Any]):
         image_px: int,
         box_scale: float = 1.0,
         needs_place: bool = False,
-        rule: Cutter | None = None,
+        looking: Looking = WHOLE,
+        rule: MethodRule | None = None,
     ) -> None:
         self._shard, self._image_px, self._box_scale, self._needs_place = shard, image_px, box_scale, needs_place
-        self._rule = rule
+        self._looking, self._rule = looking, rule
 
     def __len__(self) -> int:
         return len(self._shard)
 
     def __getitem__(self, row: int) -> Item:
-        cut = cut_by(self._rule, read_view(self._shard, row), self._box_scale, self._image_px)
-        return _finish(self._shard, row, cut, self._needs_place)
+        view, cut = look(self._shard, row, self._looking)
+        if self._rule:
+            crop = cut_by(self._rule, view, self._box_scale, self._image_px)
+        else:
+            crop = warp(replace(view, side=self._box_scale * view.side), self._image_px, cut)
+        return _finish(self._shard, row, crop, self._needs_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +177,12 @@ def bench_loader(
     box_scale: float = 1.0,
     pin_memory: bool = False,
     needs_place: bool = False,
-    rule: Cutter | None = None,
+    looking: Looking = WHOLE,
+    rule: MethodRule | None = None,
 ) -> DataLoader[Batch]:
     """A loader of one batch per block of shard rows, in order. Its workers live as long as it does, for many passes."""
     return DataLoader(
-        RowDataset(shard, image_px, box_scale, needs_place, rule),
+        RowDataset(shard, image_px, box_scale, needs_place, looking, rule),
         batch_sampler=[block.tolist() for block in blocks],
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -220,25 +228,12 @@ def _imagenet(device: torch.device) -> tuple[Float[torch.Tensor, "3 1 1"], Float
 
 def read_view(shard: Shard, row: int) -> View:
     """Read one person of a shard in the training skeleton, with the decoded image. Raises UnreadablePicture."""
-    return view_of(shard.read(row), shard.info.skeleton, str(shard.path), shard.kind)
+    return look(shard, row)[0]
 
 
 def view_of(sample: Sample, skeleton: str, source: str, kind: BodyKind = SMPL_KIND) -> View:
     """Decode a sample in the training skeleton. Raises UnreadablePicture with `source` in the message."""
-    x, y, width, height = sample.box.astype(np.float64)
-    return View(
-        image=decoded(sample.jpeg, f"{source}: {sample.name}"),
-        box=np.array([x, y, width, height]),
-        center=np.array([x + width / 2, y + height / 2]),
-        side=float(max(width, height)),
-        rotation=0.0,
-        flipped=False,
-        gain=np.ones(3),
-        keypoints2d=remap(sample.keypoints2d, skeleton, kind.keypoints),
-        keypoints3d=remap(sample.keypoints3d, skeleton, kind.keypoints),
-        pose=np.array(sample.pose),
-        kind=kind,
-    )
+    return looked_at(sample, skeleton, source, kind)[0]
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -44,7 +44,7 @@ class MethodCut(Protocol):
 
 
 @runtime_checkable
-class Cutter(Protocol):
+class MethodRule(Protocol):
     """A method's rule for crops (hmrb.models.crops)."""
 
     def cut(
@@ -53,10 +53,8 @@ class Cutter(Protocol):
         """Cut a person's box (x, y, width, height), enlarged by `margin`."""
 
 
-def cut_by(rule: Cutter | None, view: View, box_scale: float, image_px: int) -> View:
-    """A person's view as a crop of `image_px`: in the dataset's square `box_scale` box sides wide, or by a rule."""
-    if rule is None:
-        return warp(replace(view, side=box_scale * view.side), image_px)
+def cut_by(rule: MethodRule, view: View, box_scale: float, image_px: int) -> View:
+    """A person's view as a crop of `image_px` by a method's rule, of their box enlarged by `box_scale`."""
     x, y, width, height = view.box.tolist()
     crop = rule.cut(view.image, (x, y, width, height), box_scale)
     square = replace(view, center=np.array(crop.square[:2]), side=crop.square[2])

@@ -1,12 +1,21 @@
 """Warp a person to the network's input: one affine matrix transforms pixels and labels together."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from hmrb.names import Antialias
 from hmrb.records import Cut, View
+
+Pixels = UInt8[np.ndarray, "H W 3"]
+Crop = UInt8[np.ndarray, "S S 3"]
+Matrix = Float[np.ndarray, "2 3"]
+Cutter = Callable[[Pixels, Matrix, int], Crop]
+"""From a picture, a map from its pixels to the crop's, and the crop's width in px, to the crop."""
 
 
 def mirror(view: View) -> View:
@@ -43,14 +52,51 @@ def square_matrix(
     return np.concatenate([turn, shift[:, None]], 1)
 
 
-def warp(view: View, size: int) -> View:
+def bilinear(image: Pixels, matrix: Matrix, size: int) -> Crop:
+    """The crop by bilinear interpolation, black outside the picture. Finer patterns than the crop's pixels alias."""
+    return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
+
+
+def averaged(image: Pixels, matrix: Matrix, size: int) -> Crop:
+    """`bilinear` after averaging over squares of `reduction` pixels."""
+    times = reduction(matrix)
+    return bilinear(shrunk(image, times), of_shrunk(matrix, times), size)
+
+
+def reduction(matrix: Matrix) -> int:
+    """The largest power of two by which a picture can shrink and still have the crop's resolution."""
+    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return 1 << int(max(-math.log2(scale), 0.0)) if scale > 0 else 1
+
+
+def shrunk(image: Pixels, times: int) -> UInt8[np.ndarray, "Y X 3"]:
+    """A picture `times` smaller: means of squares; the last ones, that reach over the edge, repeat its pixels."""
+    if times == 1:
+        return image
+    height, width = image.shape[:2]
+    if height % times or width % times:
+        image = cv2.copyMakeBorder(image, 0, -height % times, 0, -width % times, cv2.BORDER_REPLICATE)
+    size = (image.shape[1] // times, image.shape[0] // times)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def of_shrunk(matrix: Float[np.ndarray, "2 3"], times: int) -> Float[np.ndarray, "2 3"]:
+    """A map of a picture's pixels as one of the pixels of the picture made `times` smaller."""
+    half = (times - 1) / 2
+    return np.concatenate([times * matrix[:, :2], matrix[:, 2:] + matrix[:, :2] @ [[half], [half]]], 1)
+
+
+CUTTERS: dict[Antialias, Cutter] = {"none": bilinear, "area": averaged}
+
+
+def warp(view: View, size: int, cut: Cutter = bilinear) -> View:
     """Crop the square, upright and `size` px wide; labels become crop pixels and rotated camera axes."""
     matrix = crop_matrix(view, size)
     pixels = matrix
     if view.flipped:
         to_mirror = np.array([[-1.0, 0, view.image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
         pixels = matrix @ to_mirror
-    crop = cv2.warpAffine(view.image, pixels, (size, size), flags=cv2.INTER_LINEAR)
+    crop = cut(view.image, pixels, size)
     points = view.keypoints2d.copy()
     seen = points[:, 2] > 0
     points[seen, :2] = points[seen, :2] @ matrix[:, :2].T + matrix[:, 2]
@@ -62,7 +108,7 @@ def warp(view: View, size: int) -> View:
         root, _ = cv2.Rodrigues(pose[0].astype(np.float64))
         pose[0] = cv2.Rodrigues(turn @ root)[0][:, 0]
     return View(
-        image=np.asarray(crop),
+        image=crop,
         box=np.array([0.0, 0.0, size, size]),
         center=np.array([size / 2, size / 2]),
         side=float(size),

@@ -15,6 +15,7 @@ from hmrb.bodykind import CAMERA
 from hmrb.checkpoint import UNKNOWN_BODY, Checkpoint, load_weights_into
 from hmrb.data.loader import bench_loader, on_device
 from hmrb.data.places import check_places
+from hmrb.data.seen import Looking
 from hmrb.data.shard import Shard, open_shard
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.metric_table import DEGENERATE
@@ -22,6 +23,7 @@ from hmrb.evaluation.motion import Frames
 from hmrb.evaluation.posing import regressor_sha
 from hmrb.evaluation.protocols import MAPPED, Benchmark, through_smpl
 from hmrb.evaluation.scoring import IMAGE_PX, Bodies, BodyOrPoints, Points, Scorer, possible, stored_rows
+from hmrb.evaluation.truths import Truths
 from hmrb.models.crops import CropRule
 from hmrb.models.head import mean_prediction
 from hmrb.models.hmr import HMR, build_model, computing_in
@@ -132,12 +134,13 @@ def evaluate(
     bodies: Bodies,
     world: World,
     image_px: int = IMAGE_PX,
+    truths: Truths | None = None,
 ) -> Scores:
     """Scores predictions; every rank returns the same scores, bit for bit, for any number of ranks.
 
     `mean` is one body, the baseline. `image_px` is the crop size that cameras refer to. Memory grows by a few hundred
-    numbers per person. Raises RunError if a prediction is not finite, RequestError if the benchmark needs more than the
-    predictions contain.
+    numbers per person, and by what `truths` keeps for the next evaluation. Raises RunError if a prediction is not
+    finite, RequestError if the benchmark needs more than the predictions contain.
     """
     people = ScoredPeople.of(benchmark, shard)
     left_out: dict[str, str] = {}
@@ -145,7 +148,7 @@ def evaluate(
         benchmark, left_out = possible(benchmark, mean.has)
     elif bodies.to_smpl:
         benchmark, left_out = possible(benchmark, MAPPED_PARTS)
-    scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px)
+    scorer = Scorer(benchmark, shard, bodies, mean, world.device, image_px, truths)
     order = people.rows
     if benchmark.truth == "gendered":  # a block is posed with one body, but where men end and women begin
         order = order[shard.arrays["gender"][order].argsort(kind="stable")]
@@ -188,9 +191,17 @@ class Feed:
         if self._loader is None:
             few = len(blocks) // BLOCKS_PER_WORKER
             workers = min(auto_workers(cores_per_process(), on_gpu), few) if self.workers is None else self.workers
-            box_scale = self.benchmark.box_scale
+            row = self.benchmark
             self._loader = bench_loader(
-                self.shard, blocks, self.image_px, workers, box_scale, on_gpu, self.needs_place, self.crop
+                self.shard,
+                blocks,
+                self.image_px,
+                workers,
+                row.box_scale,
+                on_gpu,
+                self.needs_place,
+                Looking(row.decode, row.antialias),
+                self.crop,
             )
         return on_device(self._loader, self.device, prefetch=True)
 
@@ -204,7 +215,14 @@ def network_predictor(predict: Callable[[Batch], Prediction], feed: Feed) -> Pre
     return predictor
 
 
-def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precision: EvalPrecision = "fp32") -> Scores:
+def evaluate_model(
+    model: HMR,
+    feed: Feed,
+    bodies: Bodies,
+    world: World,
+    precision: EvalPrecision = "fp32",
+    truths: Truths | None = None,
+) -> Scores:
     """`evaluate` for a network; keeps its training mode. Poses the body, and measures, in full fp32."""
     was_training = model.training
     model.eval()
@@ -217,7 +235,7 @@ def evaluate_model(model: HMR, feed: Feed, bodies: Bodies, world: World, precisi
 
     with products_in(tf32=False):
         scores = evaluate(
-            network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px
+            network_predictor(predict, feed), mean, feed.benchmark, feed.shard, bodies, world, feed.image_px, truths
         )
     model.train(was_training)
     return replace(scores, projection=getattr(model, "camera", "crop_weak"), crop=feed.crop)
@@ -255,6 +273,7 @@ def evaluate_checkpoint(
     world: World,
     precision: EvalPrecision = "fp32",
     workers: int | None = None,
+    truths: Truths | None = None,
     crop: Crop = "dataset",
 ) -> Scores:
     """Scores a checkpoint on a benchmark, with the body that it was trained with.
@@ -268,6 +287,11 @@ def evaluate_checkpoint(
         raise RequestError(
             f"{benchmark.name} scores joints in the dataset's square, and --crop method shows the network another;"
             " leave out --crop"
+        )
+    if crop == "method" and (benchmark.decode, benchmark.antialias) != ("full", "none"):
+        raise RequestError(
+            f"{benchmark.name} has a rule of its own for pixels, and --crop method takes that of the method's code;"
+            " leave out --crop, or name the benchmark without _seen and _area"
         )
     benchmark, shard = open_benchmark(benchmark, experiment.body, store)
     bodies = Bodies.load(experiment.body, benchmark, store, world.device)
@@ -285,7 +309,7 @@ def evaluate_checkpoint(
         check_places(shard)
     rule = model.crop_rule if crop == "method" else None
     feed = Feed(benchmark, shard, experiment.model.image_px, world.device, workers, model.needs_place, rule)
-    return evaluate_model(model, feed, bodies, world, precision)
+    return evaluate_model(model, feed, bodies, world, precision, truths)
 
 
 def odd_people(scores: Scores) -> dict[str, int]:

@@ -10,6 +10,7 @@ from hmrb.bodykind import SMPL_KIND, SMPLX_KIND
 from hmrb.errors import RequestError
 from hmrb.evaluation.metric_table import METRIC_TABLE, MOTION, PCK2D, TITLES, UNITS
 from hmrb.lookup import UnknownName, did_you_mean, find
+from hmrb.names import Antialias, Decode
 from hmrb.skeleton import SKELETONS
 
 SELECTED = ("pa_mpjpe", "mpjpe", "pve")  # metrics computed on the selection benchmark; the first selects
@@ -19,6 +20,7 @@ OF_BODIES = ("mpjpe", "pa_mpjpe", "pve", "n_mpjpe", "pa_pve", *ANGLES, *SHARES)
 OF_JOINTS = ("mpjpe", "pa_mpjpe", "n_mpjpe", *SHARES)
 OF_STUDY = ("mpjpe", "pa_mpjpe", "pve_study", *SHARES)
 OF_POINTS = tuple(PCK2D)
+LOOKS = ("seen", "area")  # a protocol's last words: decode, antialias of its pictures; see `looked_at_as`
 MAPPED = "smplx2smpl"  # the end of a protocol's name: predictions of SMPL-X, scored as SMPL
 PELVIS, HIP_MIDDLE = ("pelvis_extra",), ("right_hip_extra", "left_hip_extra")
 SMPL_PELVIS, SMPL_HIP_MIDDLE = ("pelvis",), ("right_hip", "left_hip")
@@ -94,6 +96,16 @@ class Benchmark:
         return self.variant.endswith(MAPPED)
 
     @property
+    def decode(self) -> Decode:
+        """What is decoded of a picture, as in a spec's `data.decode`."""
+        return "seen" if "seen" in self.variant.split("-") else "full"
+
+    @property
+    def antialias(self) -> Antialias:
+        """The filter against aliasing, as in a spec's `data.antialias`."""
+        return "area" if "area" in self.variant.split("-") else "none"
+
+    @property
     def rules(self) -> str:
         """The choices as a name: the part of the protocol that can be applied to another shard."""
         return self._choices.replace("-", "_")
@@ -102,7 +114,8 @@ class Benchmark:
     def full_name(self) -> str:
         """The name with every choice and the version; it never refers to another protocol."""
         family = f"{self.dataset}/{self.split}" if self.name.count("/") == 2 else self.name.partition("/")[0]
-        family = family.removesuffix(f"_{MAPPED}")
+        for word in (MAPPED, *reversed(LOOKS)):
+            family = family.removesuffix(f"_{word}")
         return f"{family}/{self._choices}@{self.version}"
 
     @property
@@ -190,7 +203,9 @@ class Benchmark:
             else "no motion metrics",
             "skipped": f"{skipped.get(self.truth, 'people without a labelled body')}; their number is in the record",
             "picture": f"the square around the shard's box, which has the margin of the dataset's rule{wide};"
-            " scaled to the image size that the model was trained with",
+            " scaled to the image size that the model was trained with"
+            + "; averaged before where it shrinks to less than half" * (self.antialias == "area")
+            + "; only the part and the scale that it shows are decoded" * (self.decode == "seen"),
         }
 
     @property
@@ -219,6 +234,9 @@ def find_benchmark(name: str) -> Benchmark:
     if plain.endswith(f"_{MAPPED}"):
         plain = plain.removesuffix(f"_{MAPPED}").replace(SMPLX_KIND.keypoints, SMPL_KIND.keypoints)
         return through_smpl(find_benchmark(plain + at + version))
+    for word in LOOKS:
+        if plain.endswith(f"_{word}"):
+            return looked_at_as(find_benchmark(plain.removesuffix(f"_{word}") + at + version), word)
     if key not in BENCHMARKS:
         key = _spoken(key)
     if key in BENCHMARKS:
@@ -249,6 +267,17 @@ def through_smpl(row: Benchmark) -> Benchmark:
     regressor = SMPLX_KIND.keypoints if row.regressor == SMPL_KIND.keypoints else row.regressor
     variant = "-".join([*([row.variant] if row.variant else []), MAPPED])
     return replace(row, name=f"{row.name}_{MAPPED}", variant=variant, regressor=regressor)
+
+
+def looked_at_as(row: Benchmark, word: str) -> Benchmark:
+    """The protocol with other pixels, and the name that says so: a word of LOOKS, each once and in that order.
+
+    Raises UnknownName.
+    """
+    words = row.variant.split("-")
+    if word in words or (word == "seen" and "area" in words) or row.is_mapped:
+        raise UnknownName(f"no benchmark named '{row.name}_{word}'; write {', '.join(LOOKS)} in this order")
+    return replace(row, name=f"{row.name}_{word}", variant="-".join([*([row.variant] if row.variant else []), word]))
 
 
 def with_rules(dataset: str, split: str, rules: str) -> Benchmark:

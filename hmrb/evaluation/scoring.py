@@ -18,6 +18,7 @@ from hmrb.evaluation.metric_table import METRIC_TABLE, PCK2D
 from hmrb.evaluation.metrics import Posed, degenerate, joint_distances_mm, measure, pck2d
 from hmrb.evaluation.posing import by_gender, posed, rooted
 from hmrb.evaluation.protocols import OF_MAPPED, Benchmark
+from hmrb.evaluation.truths import Truths
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.cameras import project_to_crop
 from hmrb.needs import SMPL_PAGES, SPIN19, body_need, file_need
@@ -123,7 +124,9 @@ class Scorer:
         mean: BodyOrPoints,
         device: torch.device,
         image_px: int,
+        truths: Truths | None = None,
     ) -> None:
+        self._truths = truths or Truths(0)
         self.benchmark, self.shard, self.bodies = benchmark, shard, bodies
         self.device, self.image_px, self.mean = device, image_px, mean
         self._mean_posed = None if benchmark.truth == "marked" else self._posed(mean, None)
@@ -149,7 +152,7 @@ class Scorer:
     ) -> dict[str, Tensor]:
         assert self._mean_posed is not None
         count, benchmark = len(rows), self.benchmark
-        truth = true_posed(benchmark, self.shard, self.bodies, rows, self.device)
+        truth = self._truth(rows)
         pred = self._posed(prediction, None)
         errors, degenerate_kinds = self._errors(prediction, pred, truth, seen, rows)
         baseline, _ = self._errors(_repeated(self.mean, count), _expanded(self._mean_posed, count), truth, seen, rows)
@@ -158,6 +161,12 @@ class Scorer:
         if benchmark.of_motion:
             columns |= {"pred_joints": pred.joints, "true_joints": truth.joints}
         return columns
+
+    def _truth(self, rows: Int[np.ndarray, " B"]) -> Posed:
+        benchmark, shard, bodies = self.benchmark, self.shard, self.bodies
+        shas = tuple(bodies.by_gender[gender].sha for gender in sorted(bodies.by_gender))
+        key = (benchmark.protocol, benchmark.part, str(shard.path), shard.info.sha, shas, self.device, rows.tobytes())
+        return self._truths.of(key, lambda: true_posed(benchmark, shard, bodies, rows, self.device))
 
     def _errors(
         self,

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from hmrb.errors import RunError
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
+from hmrb.formats.jpeg_tiles import part_of_jpeg
 from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
 from hmrb.system import NO_WAITING
 
 MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
 MOST_BYTES = 500_000_000  # of an encoded image
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+JPEG = b"\xff\xd8"
 PICTURES = ("a JPEG picture", "a PNG picture", "a GIF picture")
 
 
@@ -39,22 +42,60 @@ def decoded(data: bytes, label: str, *, orientation: int = 1) -> UInt8[np.ndarra
 
     `orientation` is EXIF's: 1 leaves the stored pixels as they are, as in datasets, whose labels are for these.
     """
-    width, height = header_size(data)
-    if width * height > MOST_PIXELS:
-        raise UnreadablePicture(
-            f"{label}: image of {width} x {height} pixels; the limit is {MOST_PIXELS:,} pixels; scale it down"
-        )
+    return upright(_decoded(data, label, FLAGS), orientation)
+
+
+def decoded_shrunk(data: bytes, label: str, times: int) -> UInt8[np.ndarray, "Y X 3"]:
+    """Decode a JPEG 2, 4 or 8 times smaller, rounded up, as the decoder computes it from its blocks' frequencies.
+
+    Raises UnreadablePicture.
+    """
+    image = _decoded(data, label, REDUCED[times] | cv2.IMREAD_IGNORE_ORIENTATION)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def decoded_where(data: bytes, label: str, matrix: Float[np.ndarray, "2 3"], size: int) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture of which only those pixels are decoded that a crop of `size` px shows, if its format allows that.
+
+    `matrix` maps pixels of the picture to those of the crop. The other pixels are arbitrary. Raises UnreadablePicture.
+    """
+    _check_size(data, label)
+    part = part_of_jpeg(data, matrix, size)
+    if part is None:
+        return decoded(data, label)
+    shown = _pixels(part.data, label, FLAGS)
+    picture = np.empty((part.height, part.width, 3), np.uint8)
+    height, width = shown.shape[:2]
+    picture[part.top : part.top + height, part.left : part.left + width] = shown
+    return picture
+
+
+def _decoded(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
+    _check_size(data, label)
+    image = _pixels(_unturned(data), label, flags)
+    if data[:2] == JPEG and not _is_whole_jpeg(data):
+        raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
+    return image
+
+
+def _pixels(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
     try:
-        image = cv2.imdecode(np.frombuffer(_unturned(data), np.uint8), FLAGS)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         image = None
     if image is None:
         found = what_bytes_are(data[:LOOKED_BYTES])
         said = f": it is {found}" if found and found not in PICTURES else ""
         raise UnreadablePicture(f"{label}: image cannot be decoded{said}")
-    if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
-        raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
-    return upright(np.asarray(image), orientation)
+    return np.asarray(image)
+
+
+def _check_size(data: bytes, label: str) -> None:
+    width, height = header_size(data)
+    if width * height > MOST_PIXELS:
+        raise UnreadablePicture(
+            f"{label}: image of {width} x {height} pixels; the limit is {MOST_PIXELS:,} pixels; scale it down"
+        )
 
 
 def upright(image: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "Y X 3"]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from hmrb.names import Antialias, Decode
 from hmrb.spec.fields import Names, Positive, Share, SpecModel, one_spelling
 
 
@@ -63,6 +64,11 @@ class DataSpec(SpecModel):
     """The share of its people that training knows, by dataset: the first of the shard. By default all."""
     trusted: Names = ()
     """Data sets with measured labels, which a loss's gate does not loosen."""
+    decode: Decode = "full"
+    """What is decoded of a picture: all of it (`full`), or the part and the scale that the crop shows (`seen`)."""
+    antialias: Antialias = "none"
+    """What is done to pictures that shrink to less than half their size: nothing, as in the study,
+    or the mean over squares of 2, 4, 8 ... pixels (`area`)."""
     epoch_len: Positive | None = None
     """Draws per epoch; by default the size of the largest dataset of the mix, as in the study."""
     workers: Annotated[int, Field(ge=0)] | None = None

@@ -16,6 +16,7 @@ Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+!-]+$")]
 ADDED: dict[str, Any] = {
     "optim.decay": "all", "optim.layer_decay": 1.0, "packages": {}, "data.trusted": [], "data.fraction": {},
+    "data.decode": "full", "data.antialias": "none",
     "model.args": {}, "model.backbone_args": {}, "model.crop": "square", "model.camera": "crop_weak",
     "model.head.args": {}, "model.head.box": "none",
     "losses.*.args": {}, "losses.*.reduction": "mean", "losses.*.of_batch": None, "losses.*.space": "crop",

@@ -40,6 +40,17 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     assert "picture_fits" in checked.stdout
 
 
+def test_regions_can_be_tiled(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw")
+    asked = ("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", "--pictures")
+    assert "the choices are region, tiled and original" in hmrb(*asked, "tiles", home=home).stderr
+    done = hmrb(*asked, "tiled", home=home)
+    assert done.returncode == 0, done.stderr
+    shard = Shard(Store(home).shard("lsp", "train"))
+    assert (shard.info.pictures, shard.info.region_px) == ("region for 224 px, JPEG 90, tiled", 224)
+    assert b"\xff\xdd" in shard.jpeg(0)
+
+
 def test_a_folder_of_the_dataset_s_name_can_be_a_part_of_its_tree(tmp_path: Path, home: Path) -> None:
     """Human3.6M's bodies lie in h36m_mosh, which is another name of the dataset."""
     h36m.write(tmp_path / "raw", "S1", "Directions 1", h36m.FRONT)

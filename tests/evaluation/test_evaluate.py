@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -8,13 +9,14 @@ import torch
 from conftest import machine, source
 
 from hmrb.batch import Batch, Prediction
+from hmrb.data.seen import Looking
 from hmrb.data.shard import Shard
 from hmrb.errors import RunError
 from hmrb.evaluation.evaluate import Feed, Predictor, Scores, evaluate, network_predictor
 from hmrb.evaluation.metric_table import BETTER
 from hmrb.evaluation.posing import by_gender
-from hmrb.evaluation.protocols import BENCHMARKS, Benchmark
-from hmrb.evaluation.records import read_result
+from hmrb.evaluation.protocols import BENCHMARKS, Benchmark, find_benchmark
+from hmrb.evaluation.records import Record, read_result
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies, BodyOrPoints
 from hmrb.geometry import rotvec_to_rotmat
@@ -123,6 +125,44 @@ def test_a_record_says_what_its_numbers_are(tiny_store: Store, tmp_path: Path) -
         np.testing.assert_array_equal(file["rotmats"], scores.rotmats)
     np.testing.assert_array_equal(result.errors["pve"], scores.errors["pve"])
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.parametrize("look", ["seen", "area", "seen_area"])
+def test_other_pixels_are_another_protocol_that_its_record_states(tiny_store: Store, tmp_path: Path, look: str) -> None:
+    row = find_benchmark(f"synthetic_{look}")
+    looked: list[torch.Tensor] = []
+
+    def predict(batch: Batch) -> Prediction:
+        looked.append(batch.image)
+        return truth(batch)
+
+    scores = scores_of(tiny_store, predict, row)
+    plain = scores_of(tiny_store, predict)
+    assert torch.equal(looked[0], looked[1])  # the people are as large as their crops
+    save_scores(scores, tmp_path, source(), machine())
+    record = read_result(tmp_path / f"synthetic_{look}.json").record
+    assert record.protocol == row.protocol != plain.benchmark.protocol
+    assert f"-{look.replace('_', '-')}@1" in record.protocol
+    assert record.comparable != read_result_of(plain, tmp_path).comparable
+
+
+def read_result_of(scores: Scores, folder: Path) -> Record:
+    return save_scores(scores, folder, source(), machine())
+
+
+def test_an_evaluation_decodes_by_its_protocol(tiny_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Looking] = []
+    at = Looking.at
+
+    def noted(self: Looking, *more: Any) -> Any:
+        asked.append(self)
+        return at(self, *more)
+
+    monkeypatch.setattr(Looking, "at", noted)
+    for name, looking in (("synthetic", Looking()), ("synthetic_seen_area", Looking("seen", "area"))):
+        asked.clear()
+        scores_of(tiny_store, truth, find_benchmark(name))
+        assert set(asked) == {looking}
 
 
 def test_rows_that_are_missing_or_double_are_an_error() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from hmrb.evaluation.protocols import BENCHMARKS, GROUPS, ROWS, SHARES, Benchmar
 from hmrb.evaluation.records import read_results
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies, Points, Scorer, metric_errors, true_posed
+from hmrb.evaluation.truths import Truths
 from hmrb.geometry import project, rotvec_to_rotmat
 from hmrb.lookup import UnknownName
 from hmrb.parallel.world import World
@@ -539,3 +541,41 @@ def test_people_of_a_degenerate_kind_are_counted_and_named(bodies: Bodies, tmp_p
     assert (record.num_people, record.metrics["mpjpe"].people) == (3, 3)
     assert np.isfinite(scores.errors["pa_mpjpe"]).all()
     assert scores.errors["pa_mpjpe"][1] > 10
+
+
+@pytest.mark.parametrize("most_bytes", [0, 3000, 1 << 30])
+@pytest.mark.parametrize("row", [BENCHMARKS["3dpw"], H36M], ids=["bodies", "points"])
+def test_truth_kept_from_another_checkpoint_changes_no_number(
+    row: Benchmark, bodies: Bodies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr("hmrb.evaluation.evaluate.BATCH", 2)
+    shard, truths, posings = shard_of(row, tmp_path, people_of(row, bodies, 5)), Truths(most_bytes), []
+
+    def wrong(batch: Batch) -> Prediction:
+        return Prediction(batch.rotmats, batch.betas + 1, torch.ones(len(batch.row), 3))
+
+    def counted(*args: Any) -> Posed:
+        posings.append(args)
+        return true_posed(*args)
+
+    monkeypatch.setattr("hmrb.evaluation.scoring.true_posed", counted)
+    for predict in (truth_of, wrong, wrong):
+        plain = score(row, shard, bodies, predict=predict)
+        posings.clear()
+        guess = network_predictor(predict, Feed(row, shard, 32, ALONE.device))
+        kept = evaluate(guess, resting(), row, shard, bodies, ALONE, image_px=32, truths=truths)
+        for name, errors in plain.errors.items():
+            np.testing.assert_array_equal(kept.errors[name], errors)
+            np.testing.assert_array_equal(kept.baseline[name], plain.baseline[name])
+    assert most_bytes == 3000 or len(posings) == (0 if most_bytes else 3)
+    assert truths.gigabytes * 1e9 <= most_bytes
+    posings.clear()
+    elsewhere = shard_of(row, tmp_path / "other", people_of(row, bodies, 4))
+    guess = network_predictor(wrong, Feed(row, elsewhere, 32, ALONE.device))
+    evaluate(guess, resting(), row, elsewhere, bodies, ALONE, image_px=32, truths=truths)
+    assert len(posings) == 2
+
+
+def test_what_is_kept_is_a_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmrb.evaluation.truths.memory_bytes", lambda: 16 << 30)
+    assert Truths.for_processes(2).most_bytes == 2 << 30

@@ -84,6 +84,9 @@ def test_crops_that_cannot_be_are_refused(store: Store, tmp_path: Path) -> None:
         ),
     ):
         refused(hmrb(*map(str, words), home=store.root), said)
+    by_rule = replace(BENCHMARKS["synthetic"], decode="seen", antialias="area")
+    with pytest.raises(Exception, match="has a rule of its own for pixels"):
+        evaluate_checkpoint(load_checkpoint(path), by_rule, store, ALONE, crop="method")
     flat = replace(BENCHMARKS["coco_val"], dataset="synthetic", split="test")
     with pytest.raises(Exception, match="scores joints in the dataset's square"):
         evaluate_checkpoint(load_checkpoint(path), flat, store, ALONE, crop="method")

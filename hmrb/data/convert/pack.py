@@ -18,6 +18,8 @@ GROWN = 1.25  # scale of the largest square that augmentation uses: rotate_scale
 SHRUNK = 0.75  # scale of the smallest
 TURNED = np.sqrt(2)  # extent of a square rotated by 45 degrees; rotations go up to 60
 QUALITY = 90  # benchmarks/jpeg_quality.py
+BLOCK_PX = 16  # what OpenCV's encoder stores together
+TILE = 4  # blocks; a marker adds some 4 bytes to a tile's 60 (rendered people) to 400 (noise)
 FRAME_QUALITY = 95  # for video frames, which have no JPEG bytes; the study extracts frames with it
 
 
@@ -27,17 +29,21 @@ class Packing:
 
     `original`: the original bytes; video frames as JPEG. `region`: the square around each person that contains every
     augmentation of the study, at the resolution that a crop of `image_px` needs, as JPEG of `quality`. People of one
-    photo share an image if that is smaller. People whose square is outside the photo are left out.
+    photo share an image if that is smaller. People whose square is outside the photo are left out. A `tiled` region has
+    restart markers, so that only what a crop shows needs to be decoded; its pixels are the same.
     """
 
     kind: Literal["original", "region"] = "original"
     image_px: int = 224
     quality: int = QUALITY
+    tiled: bool = False
 
     @property
     def name(self) -> str:
         """The shard's `pictures` attribute."""
-        return "original" if self.kind == "original" else f"region for {self.image_px} px, JPEG {self.quality}"
+        if self.kind == "original":
+            return "original"
+        return f"region for {self.image_px} px, JPEG {self.quality}{', tiled' if self.tiled else ''}"
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def pack(photo: Photo, packing: Packing, doubtful: Counter[str] | None = None) -
     people = [person for person in photo.people if _meets(person.box, size)]
     samples = []
     for region, rows in _grouped([_region(person.box, size, packing.image_px) for person in people]):
-        jpeg, origin = _cut(pixels, region, packing.quality, b"" if photo.mirrored else data)
+        jpeg, origin = _cut(pixels, region, packing, b"" if photo.mirrored else data)
         samples += [_sample(people[row], jpeg, photo.name, origin, size) for row in rows]
     return samples
 
@@ -119,22 +125,23 @@ def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
     return [(region, [row]) for row, region in enumerate(regions)]
 
 
-def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, quality: int, data: bytes) -> tuple[bytes, np.ndarray]:
+def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, packing: Packing, data: bytes) -> tuple[bytes, np.ndarray]:
     """Encode a region as JPEG; returns the bytes and the origin. A JPEG that is used whole keeps its bytes."""
+    quality, tiled = packing.quality, packing.tiled
     left, top, right, bottom = region.edges.tolist()
     whole = (right - left, bottom - top) == (pixels.shape[1], pixels.shape[0])
     if whole and region.scale >= 1 and data and data[:2] == b"\xff\xd8":
         return data, np.array([0, 0, 1.0])
     part = pixels[top:bottom, left:right]
     if region.scale >= 1:
-        return _encode(part, ".jpg", quality), np.array([left, top, 1.0])
+        return _encode(part, ".jpg", quality, tiled), np.array([left, top, 1.0])
     # The matrix uses one scale for both axes: pixel centres move to (x + 0.5) * scale - 0.5.
     width, height = (int(np.ceil(n * region.scale)) for n in (right - left, bottom - top))
     blurred = _blur(part, region.scale)
     half = (region.scale - 1) / 2
     matrix = np.array([[region.scale, 0, half], [0, region.scale, half]])
     small = cv2.warpAffine(blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _encode(small, ".jpg", quality), np.array([left, top, region.scale])
+    return _encode(small, ".jpg", quality, tiled), np.array([left, top, region.scale])
 
 
 def _blur(part: UInt8[np.ndarray, "H W 3"], scale: float) -> UInt8[np.ndarray, "H W 3"]:
@@ -179,9 +186,17 @@ def _size(data: bytes, label: str) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
-def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100) -> bytes:
+def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100, tiled: bool = False) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
+    if tiled:
+        options += [cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_per_tile(-(-pixels.shape[1] // BLOCK_PX))]
     return cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def _blocks_per_tile(across: int) -> int:
+    """How many of the blocks of a row make a tile: a whole number of times, TILE if possible, else the whole row."""
+    fits = [count for count in range(1, 2 * TILE) if across % count == 0 and count > 1]
+    return min(fits, key=lambda count: abs(count - TILE), default=across)
 
 
 def without_pictures(people: Sequence[Person], name: str) -> Photo:
