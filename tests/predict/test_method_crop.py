@@ -15,9 +15,9 @@ from hmrb.batch import Conditioning
 from hmrb.checkpoint import load_checkpoint
 from hmrb.data.loader import read_view
 from hmrb.data.places import conditioning, cut_by, place_of
-from hmrb.data.warp import crop_matrix
+from hmrb.data.warp import crop_matrix, warp
 from hmrb.evaluation.evaluate import Crop, Scores, evaluate_checkpoint
-from hmrb.evaluation.protocols import BENCHMARKS
+from hmrb.evaluation.protocols import BENCHMARKS, find_benchmark
 from hmrb.evaluation.records import Record, read_record
 from hmrb.evaluation.scoring import Bodies
 from hmrb.geometry import rotvec_to_rotmat
@@ -84,7 +84,7 @@ def test_crops_that_cannot_be_are_refused(store: Store, tmp_path: Path) -> None:
         ),
     ):
         refused(hmrb(*map(str, words), home=store.root), said)
-    by_rule = replace(BENCHMARKS["synthetic"], decode="seen", antialias="area")
+    by_rule = find_benchmark("synthetic_seen_area")
     with pytest.raises(Exception, match="has a rule of its own for pixels"):
         evaluate_checkpoint(load_checkpoint(path), by_rule, store, ALONE, crop="method")
     flat = replace(BENCHMARKS["coco_val"], dataset="synthetic", split="test")
@@ -136,7 +136,7 @@ def test_a_body_is_drawn_where_its_camera_puts_it(method: str, crop: Crop, is_pa
     joints = mesh.chain[0].numpy() + camera.transl
     drawn = camera.focal * joints[:, :2] / joints[:, 2:] + camera.center
 
-    cut = cut_by(scores.crop, view, scale, PX)
+    cut = cut_by(scores.crop, view, scale, PX) if scores.crop else warp(replace(view, side=scale * view.side), PX)
     place = conditioning([place_of(scores.shard, 1, cut)])
     assert isinstance(place, Conditioning)
     weak = torch.from_numpy(scores.camera[[row]])
