@@ -86,7 +86,7 @@ class DrawDataset(Dataset[Any]):
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} images in a row cannot be decoded, the last: {skipped[-1]}")
 
-    def ahead(self, draws: "StepDraws") -> "Dataset[Any] | Ahead":
+    def ahead(self, draws: "StepDraws") -> Any:
         """The dataset, which begins early to fetch pictures that are elsewhere."""
         if not any(shard.ranges for shard in self._shards.values()):
             return self

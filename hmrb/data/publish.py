@@ -78,10 +78,6 @@ def _delete_older(url: str, sha: str, num_files: int) -> None:
     folder, _, name = url.rpartition("/")
     stem = re.escape(name.removesuffix(".h5"))
     for other in objects.listed(folder):
-        if found := re.fullmatch(rf"{stem}\.(?:([0-9a-f]{{16}})\.sums|pictures-(\d+)\.h5)", other):
-            if (
-                found[1] not in (None, sha)
-                or int(found[2] or 0) > max(num_files - 1, 0)
-                or (found[2] and not num_files)
-            ):
-                objects.delete(f"{folder}/{other}")
+        found = re.fullmatch(rf"{stem}\.(?:([0-9a-f]{{16}})\.sums|pictures-(\d+)\.h5)", other)
+        if found and (found[1] != sha if found[1] else int(found[2]) >= num_files):
+            objects.delete(f"{folder}/{other}")
