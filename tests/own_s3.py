@@ -128,7 +128,11 @@ def s3(log: Path) -> Iterator[Proxy]:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | ACCESS
     with open(log, "wb") as err:
         server = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, env=env
+            [sys.executable, "-W", "ignore", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            env=env,
         )
     assert server.stdin is not None
     assert server.stdout is not None

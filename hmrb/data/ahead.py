@@ -1,7 +1,7 @@
 """Pictures fetched ahead of the draws: a worker knows the batches that it will be asked for, and begins with theirs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import get_worker_info
 
@@ -10,6 +10,7 @@ from hmrb.data.shard import Shard
 BATCHES_AHEAD = 2  # of each worker, beside the one it makes
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Lists of a dataset's indices."""
 

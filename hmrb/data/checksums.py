@@ -25,7 +25,7 @@ PIECE = 1 << 24  # bytes hashed at a time
 AUTOMATIC_BYTES = 8 << 30  # larger shards are hashed by hmrb verify alone: that takes minutes
 SILENT_BYTES = 1 << 29  # smaller shards take a second or two
 NOT_VERIFIED = " (not verified)"
-_seen: dict[str, Any] = {}  # what this process has verified, for stores that cannot be written
+_seen: dict[str, Any] = {}  # what this process has verified, or told of
 
 
 def whole_sha(
@@ -119,11 +119,13 @@ def check_once(shard: Shard, store: Store) -> bool:
 def _check_labels(shard: Shard, store: Store) -> bool:
     """Compares the labels of a shard elsewhere, if it has checksums of its pictures; those are compared when read."""
     if not (pictures := pictures_sha(shard.path)):
-        print(
-            f"hmrb: {shard.place} has no checksums of its pictures: a flipped bit would not be noticed; hmrb verify"
-            f" {shard.place} reads all of it once",
-            file=sys.stderr,
-        )
+        if shard.place not in _seen:
+            print(
+                f"hmrb: {shard.place} has no checksums of its pictures: a flipped bit would not be noticed; hmrb verify"
+                f" {shard.place} reads all of it once",
+                file=sys.stderr,
+            )
+        _seen.setdefault(shard.place, "told")
         return False
     if (sha := computed_sha(shard, pictures)) != shard.info.sha:
         raise ShardError(

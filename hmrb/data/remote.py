@@ -54,13 +54,13 @@ def located(path: Path) -> Path:
     there = objects.pointed(path)
     if there is None:
         return path
+    name = objects.plain(there.url.rpartition("/")[2], there.url)
     known = objects.cache_root() / "known" / there.key
     sha = known.read_text(encoding="utf-8") if there.version and known.is_file() else ""
     if not re.fullmatch("[0-9a-f]{16}", sha):
         sha = header_of(there).sha
         with objects.part_of(known, there.url) as part:
             part.write_text(sha, encoding="utf-8")
-    name = objects.plain(there.url.rpartition("/")[2], there.url)
     folder = objects.cache_root() / "labels" / sha / there.key
     copy = folder / name
     if not places_path(copy).is_file():
