@@ -180,7 +180,7 @@ def bench_loader(
     dataset: Any = RowDataset(shard, image_px, box_scale, needs_place)
     if shard.ranges:
         numbers = {batch[0]: number for number, batch in enumerate(batches)}
-        dataset = Ahead(dataset, {"": shard}, batches, numbers.__getitem__, lambda row: ("", row))
+        dataset = Ahead(dataset, {"": shard}, batches, numbers.__getitem__, _of_one)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -189,6 +189,11 @@ def bench_loader(
         persistent_workers=workers > 0,
         **_workers(workers),
     )
+
+
+def _of_one(row: int) -> tuple[str, int]:
+    """The shard and row of an index of a RowDataset."""
+    return "", row
 
 
 def on_device(

@@ -135,15 +135,15 @@ def test_several_processes_train_through_failures_and_a_killed_run_resumes_to_th
     for run, home, words, fault in (
         ("here", str(local), (), ""),
         ("away", url, (), ""),
-        ("killed", url, (), "kill_step:6"),
-        ("killed", url, ("--resume",), ""),
+        ("killed", url, ("--set", "data.workers=0"), "kill_step:6"),
+        ("killed", url, ("--set", "data.workers=0", "--resume"), ""),
     ):
         done = train(run, home, *words, FAULT=fault)
         assert done.returncode == (-signal.SIGKILL if fault else 0), done.err
     runs = [load_checkpoint(Run(tmp_path / run).last).model for run in ("here", "away", "killed")]
     for other in runs[1:]:
         assert all(torch.equal(runs[0][key], other[key]) for key in runs[0])
-    assert proxy.trouble.requests > 100
+    assert proxy.trouble.requests > 40  # three epochs of 20 pictures, kept on disk
 
 
 @pytest.mark.heavy
@@ -156,7 +156,6 @@ def test_a_killed_conversion_to_a_store_elsewhere_resumes_to_the_same_shard(prox
     assert objects.listed(f"{url}/shards") == {}
     done = command(str(TESTS / "making.py"), url, "2")
     assert done.returncode == 0, done.err
-    Store.at.__func__.__globals__["_local"].cache_clear()
     here, away = (Store.at(home).shard("lsp", "train") for home in (str(tmp_path / "home"), url))
     assert Shard(here).info.sha == Shard(away).info.sha
     assert away.stat().st_size < 500
