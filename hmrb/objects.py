@@ -32,7 +32,7 @@ ADDRESS = "address.txt"  # of a folder that stands for a store elsewhere
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredObject:
     """An object that is there. `version` changes with its content: its ETag or time of change; "" if unknown."""
 
     url: str
@@ -83,7 +83,7 @@ def timeout_s() -> float:
     return number_of("HMRB_TIMEOUT_S", 30, 0.01)
 
 
-def object_at(url: str) -> Found | None:
+def object_at(url: str) -> StoredObject | None:
     """An object, or None if it is not there. Raises RequestError if that cannot be found out."""
     try:
         info = _asked(url, "", lambda files, path, limit: files.info(path, **limit))
@@ -91,10 +91,10 @@ def object_at(url: str) -> Found | None:
         return None
     if info.get("type") == "directory" or info.get("size") is None:
         return None
-    return Found(url, int(info["size"]), _version(info))
+    return StoredObject(url, int(info["size"]), _version(info))
 
 
-def listed(url: str) -> dict[str, Found]:
+def listed(url: str) -> dict[str, StoredObject]:
     """The objects in a folder by name; none if there is no such folder, or if its server does not list.
 
     Raises RequestError if the bucket does not exist or may not be read.
@@ -107,7 +107,7 @@ def listed(url: str) -> dict[str, Found]:
         return {}
     names = {str(row["name"]).rstrip("/").rpartition("/")[2]: row for row in rows if row.get("type") == "file"}
     return {
-        name: Found(f"{url}/{name}", int(row["size"]), _version(row))
+        name: StoredObject(f"{url}/{name}", int(row["size"]), _version(row))
         for name, row in names.items()
         if row.get("size") is not None
     }
@@ -193,7 +193,7 @@ def part_of(path: Path, what: str, need_bytes: int = 0) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def write_pointer(path: Path, there: Found) -> None:
+def write_pointer(path: Path, there: StoredObject) -> None:
     """Write a small file that stands for an object, unless it does already."""
     text = POINTER + json.dumps({"url": there.url, "size": there.size, "version": there.version}).encode()
     if not path.is_file() or path.stat().st_size != len(text) or path.read_bytes() != text:
@@ -201,7 +201,7 @@ def write_pointer(path: Path, there: Found) -> None:
             part.write_bytes(text)
 
 
-def pointed(path: Path) -> Found | None:
+def pointed(path: Path) -> StoredObject | None:
     """The object that a file stands for; None for any other file, or none. Raises RequestError if it is damaged."""
     try:
         with open(path, "rb") as file:
@@ -215,7 +215,7 @@ def pointed(path: Path) -> Found | None:
         url, size, version = str(about["url"]), int(about["size"]), str(about["version"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise RequestError(f"{path}: stands for an object elsewhere, but is damaged; delete it") from None
-    return Found(url, size, version)
+    return StoredObject(url, size, version)
 
 
 def pointer(url: str) -> Path:

@@ -21,7 +21,7 @@ import numpy as np
 from hmrb import objects, system
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.hdf5 import BROKEN
-from hmrb.objects import Found
+from hmrb.objects import StoredObject
 
 HEADER_BLOCK = 1 << 18  # bytes of a request while the header is looked for
 SUM_BYTES = 8
@@ -93,7 +93,7 @@ def places(copy: Path) -> list[PictureFile]:
         raise RequestError(f"{path}: damaged; delete {path.parent}, which is a copy of labels") from None
 
 
-def header_of(there: Found) -> Header:
+def header_of(there: StoredObject) -> Header:
     """The hash of a shard elsewhere and the place of its pictures. Raises RequestError if it is not a shard."""
     source = _Source(there)
     try:
@@ -110,7 +110,7 @@ def header_of(there: Found) -> Header:
     return Header(sha, files, start, stop)
 
 
-def _extent(node: Any, there: Found) -> tuple[int, int]:
+def _extent(node: Any, there: StoredObject) -> tuple[int, int]:
     """Where the bytes of pictures start and stop in an object."""
     if node is None or not node.size:
         return there.size, there.size
@@ -120,7 +120,7 @@ def _extent(node: Any, there: Found) -> tuple[int, int]:
     return start, start + node.nbytes
 
 
-def _copy(there: Found, copy: Path) -> None:
+def _copy(there: StoredObject, copy: Path) -> None:
     """Copy a shard's labels, the headers of its files of pictures, and its checksums."""
     header = header_of(there)
     found = [PictureFile(there.url, header.start, header.stop)]
@@ -151,7 +151,7 @@ def sums_url(url: str, sha: str) -> str:
 
 
 @contextmanager
-def h5py_errors(there: Found) -> Iterator["_Source"]:
+def h5py_errors(there: StoredObject) -> Iterator["_Source"]:
     """A source for h5py whose errors in the block become one message."""
     source = _Source(there)
     try:
@@ -162,7 +162,7 @@ def h5py_errors(there: Found) -> Iterator["_Source"]:
         raise RequestError(f"{there.url}: not a readable HDF5 file ({objects.said(error)})") from None
 
 
-def _with_hole(there: Found, start: int, stop: int, path: Path) -> None:
+def _with_hole(there: StoredObject, start: int, stop: int, path: Path) -> None:
     """Copy an object without the bytes from `start` to `stop`, which stay a hole: zeros that take no space."""
     ends = [(0, start), (stop, there.size)]
     pieces = [(at, min(at + objects.PIECE, end)) for begin, end in ends for at in range(begin, end, objects.PIECE)]
@@ -193,7 +193,7 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Source(io.RawIOBase):
     """An object as a file for h5py, read in blocks that are kept. `failure` is what a request raised."""
 
-    def __init__(self, there: Found) -> None:
+    def __init__(self, there: StoredObject) -> None:
         self._there, self._at, self._blocks = there, 0, dict[int, bytes]()
         self.failure: Exception | None = None
 
