@@ -47,6 +47,12 @@ class RunError(Exception):
     is_shared = False
 
 
+def own_words(error: Exception) -> str:
+    """The message of an error; of one from a loading process, which comes with a traceback, the message alone."""
+    text = str(error)
+    return text.rpartition(f"{type(error).__name__}: ")[2].strip() if text.startswith("Caught ") else text
+
+
 def joined(errors: Iterable[RequestError], subject: str = "this command", about: str = "") -> RequestError:
     """One error of several: their different messages, each on a line, and all that they need."""
     different = {str(error): error for error in errors}

@@ -32,6 +32,7 @@ from hmrb.needs import (
     is_cached,
     pascal_need,
 )
+from hmrb.objects import size_bytes
 from hmrb.store import Store
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def shard_facts(store: Store) -> Iterator[Fact]:
         except (RequestError, OSError) as error:
             yield Fact("shards", path.stem, str(error), "broken", f"hmrb verify {path.stem}")
             continue
-        info, size = shard.info, path.stat().st_size / 1e6
+        info, size = shard.info, size_bytes(path) / 1e6
         found = f"{info.num_people:,} people, {info.num_images:,} pictures, {size:,.0f} MB, sha {info.sha}"
         step = "" if verified else f"hmrb verify {path.stem}"
         yield Fact("shards", path.stem, f"{found}, {'verified' if verified else 'not yet verified'}", step=step)

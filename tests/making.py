@@ -65,7 +65,11 @@ def source(lacking: tuple[int, ...] = ()) -> Converter:
 
 
 def make(
-    home: Path, workers: int = 1, selection: PhotoFilter | None = None, lacking: tuple[int, ...] = (), limit: int = 0
+    home: Path | str,
+    workers: int = 1,
+    selection: PhotoFilter | None = None,
+    lacking: tuple[int, ...] = (),
+    limit: int = 0,
 ) -> list[str]:
     """Converts; what the ticker was told."""
     said: list[str] = []
@@ -78,14 +82,14 @@ def make(
     making = ConversionOptions(
         "a test", workers, selection or PhotoFilter(), Packing("region", 64), missing_limit=limit
     )
-    convert(made, made.plan(None), Store(home), making, Listening())
+    convert(made, made.plan(None), Store.at(str(home)), making, Listening())
     return said
 
 
 if __name__ == "__main__":
     hmrb.data.convert.conversion.BLOCK_PHOTOS = BLOCK
     try:
-        make(Path(sys.argv[1]), int(sys.argv[2]))
+        make(sys.argv[1], int(sys.argv[2]))
     except RunError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

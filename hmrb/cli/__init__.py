@@ -31,7 +31,7 @@ from hmrb.cli.show import show
 from hmrb.cli.show_augment import show_augment
 from hmrb.cli.train import train
 from hmrb.cli.verify import verify
-from hmrb.errors import RequestError, RunError
+from hmrb.errors import RequestError, RunError, own_words
 from hmrb.formats.files import refusal
 
 app = typer.Typer(
@@ -97,7 +97,7 @@ def main() -> None:
     except RequestError as error:
         _leave(message_of(error), 2)
     except RunError as error:
-        _leave(str(error), 1)
+        _leave(own_words(error), 1)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except BrokenPipeError:

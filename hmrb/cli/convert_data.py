@@ -58,8 +58,10 @@ def convert_data(
         int | None, typer.Option(min=1, help="Number of processes.  [default: number of cores]", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Store to write to.  [default: $HMRB_HOME]", show_default=False),
+        str | None,
+        typer.Option(
+            "--out", "-o", help="Store to write to, a folder or URL.  [default: $HMRB_HOME]", show_default=False
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -123,7 +125,7 @@ def convert_data(
     from hmrb.errors import RequestError
     from hmrb.store import Store
 
-    store = Store(out) if out else Store.default()
+    store = Store.at(out) if out else Store.default()
     if not names and not all_:
         raise RequestError("which dataset? hmrb convert-data 3dpw --raw DIR; hmrb list-datasets lists them all")
     if slurm:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
     """Prints a shard's people, size and hash, and where its contact sheet is."""
     from hmrb.data.convert.contact_sheet import contact_sheet
+    from hmrb.objects import shown, size_bytes
 
-    size = path.stat().st_size / 1e6
-    console.print(f"{path}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
+    size, place = size_bytes(path) / 1e6, shown(path)
+    console.print(f"{place}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
     if info.num_images > 1:
         console.print(f"  contact sheet: {contact_sheet(path)}", soft_wrap=True, highlight=False)
-    console.print(f"  to check it: hmrb verify {path}", soft_wrap=True, highlight=False)
+    console.print(f"  to check it: hmrb verify {place}", soft_wrap=True, highlight=False)
 
 
 def print_estimate(parts: "Sequence[SplitPlan]", making: "ConversionOptions") -> None:

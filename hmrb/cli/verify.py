@@ -44,7 +44,7 @@ def verify(
         records.append(record(shard, checks))
         if json_:
             continue
-        title = f"{shard.path}: {shard.info.num_people} people, sha {shard.info.sha}"
+        title = f"{shard.place}: {shard.info.num_people} people, sha {shard.info.sha}"
         console.print(title, highlight=False, soft_wrap=True)
         colours = {"ok": "green", "wrong": "bold red", "skipped": "dim"}
         for check in checks:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hmrb.batch import Batch, BodyParams
 from hmrb.bodykind import SMPL_KIND, BodyKind
+from hmrb.data.ahead import Ahead
 from hmrb.data.augment import augmenter
 from hmrb.data.labelled_bodies import REPLACEMENTS, RealBodies, known_people
 from hmrb.data.mixture import MixtureSampler, mix64
@@ -86,6 +87,12 @@ class DrawDataset(Dataset[Any]):
                 skipped.append(str(error))
         raise RunError(f"draw {draw}: {REPLACEMENTS} images in a row cannot be decoded, the last: {skipped[-1]}")
 
+    def ahead(self, draws: "StepDraws") -> Any:
+        """The dataset, which begins early to fetch pictures that are elsewhere."""
+        if not any(shard.ranges for shard in self._shards.values()):
+            return self
+        return Ahead(self, self._shards, draws, draws.number, self.sampler.draw)
+
     def _item(self, name: str, row: int, rng: Generator) -> Item:
         shard, augment = self._shards[name], self._augmenters[name]
         view, cut = look(shard, row, self._looking, augment.paints)
@@ -135,8 +142,15 @@ class StepDraws:
     size: int
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.start, self.stop):
-            yield list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.size))
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> list[int]:
+        step = self.start + number
+        return list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.size))
+
+    def number(self, draw: int) -> int:
+        """The number of the list with this draw."""
+        return draw // self.batch - self.start
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -161,7 +175,7 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
     One pass over it is a whole run, so the workers start only once.
     """
     return DataLoader(
-        dataset,
+        dataset.ahead(draws),
         batch_sampler=draws,
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -181,14 +195,24 @@ def bench_loader(
     rule: MethodRule | None = None,
 ) -> DataLoader[Batch]:
     """A loader of one batch per block of shard rows, in order. Its workers live as long as it does, for many passes."""
+    batches = [block.tolist() for block in blocks]
+    dataset: Any = RowDataset(shard, image_px, box_scale, needs_place, looking, rule)
+    if shard.ranges:
+        numbers = {batch[0]: number for number, batch in enumerate(batches)}
+        dataset = Ahead(dataset, {"": shard}, batches, numbers.__getitem__, _of_one)
     return DataLoader(
-        RowDataset(shard, image_px, box_scale, needs_place, looking, rule),
-        batch_sampler=[block.tolist() for block in blocks],
+        dataset,
+        batch_sampler=batches,
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         **_workers(workers),
     )
+
+
+def _of_one(row: int) -> tuple[str, int]:
+    """The shard and row of an index of a RowDataset."""
+    return "", row
 
 
 def on_device(
@@ -228,7 +252,7 @@ def _imagenet(device: torch.device) -> tuple[Float[torch.Tensor, "3 1 1"], Float
 
 def read_view(shard: Shard, row: int) -> View:
     """Read one person of a shard in the training skeleton, with the decoded image. Raises UnreadablePicture."""
-    return look(shard, row)[0]
+    return view_of(shard.read(row), shard.info.skeleton, shard.place, shard.kind)
 
 
 def view_of(sample: Sample, skeleton: str, source: str, kind: BodyKind = SMPL_KIND) -> View:

@@ -15,8 +15,11 @@ import numpy as np
 
 from hmrb.bodykind import BODIES, BodyKind, kind_of
 from hmrb.data.layout import layout, pictures_layout, wrong_values
+from hmrb.data.ranges import Ranges, ranges_of
+from hmrb.data.remote import located, places_path
 from hmrb.errors import Need, RequestError
 from hmrb.formats.hdf5 import mapped, opened
+from hmrb.objects import shown
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
 
@@ -109,8 +112,8 @@ class Shard:
     """A shard open for reading. Arrays are mapped on first use, so sending it to worker processes is cheap."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.info = _read_info(path)
+        self.path = located(path)
+        self.info = _read_info(self.path)
 
     def __len__(self) -> int:
         return self.info.num_people
@@ -135,7 +138,19 @@ class Shard:
             raise ShardError(f"{self.path}: missing arrays: {', '.join(missing)}; recreate it: {info.made_by}")
         if problem := wrong_values(found, info.num_images, info.num_files):
             raise ShardError(f"{self.path}: {problem}{advice}")
+        if places_path(self.path).is_file():
+            found.pop("jpeg/bytes", None)  # a hole: they are elsewhere
         return found
+
+    @cached_property
+    def ranges(self) -> Ranges | None:
+        """The reader of pictures that are elsewhere; None if they are here."""
+        return ranges_of(self.path, self.info.sha, self.arrays["jpeg/offset"])
+
+    @property
+    def place(self) -> str:
+        """Its path, or its URL."""
+        return self.ranges.url if self.ranges else str(self.path)
 
     @cached_property
     def _pictures(self) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -184,7 +199,9 @@ class Shard:
         return self.picture(int(self.arrays["image"][row]))
 
     def picture(self, image: int) -> bytes:
-        """The bytes of an image."""
+        """The bytes of an image. Raises RunError if they are elsewhere and cannot be had."""
+        if self.ranges:
+            return self.ranges.read(image)
         start, stop = self.arrays["jpeg/offset"][image : image + 2].tolist()
         starts, parts = self._pictures
         if len(parts) == 1:
@@ -225,7 +242,7 @@ def open_shard(path: Path, dataset: str, command: str = "") -> Shard:
     """Open the shard at `path`. Raises ShardError with the command that creates it if it is missing."""
     if not path.exists():
         command = command or f"hmrb convert-data {dataset}"
-        message = f"no shard of '{dataset}' at {path}; create it: {command}"
+        message = f"no shard of '{dataset}' at {shown(path)}; create it: {command}"
         raise ShardError(message, [Need(f"shard {path.stem}", command)])
     return Shard(path)
 

@@ -22,7 +22,7 @@ DEFLATE = 1032  # zlib's maximum compression ratio
 FREE_BYTES = 1 << 20  # arrays up to this size may be unwritten
 KINDS = {"f": "floats", "i": "integers", "u": "unsigned integers", "b": "booleans", "S": "texts of fixed length"}
 # A damaged or crafted file makes h5py raise any of these.
-_BROKEN = (
+BROKEN = (
     OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError,
     AssertionError,
 )  # fmt: skip
@@ -65,7 +65,7 @@ def opened(path: Path, kind: type[Exception] = RequestError, advice: str = "") -
             pass
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except _BROKEN as error:
+    except BROKEN as error:
         raise kind(f"{path}: {_problem(path, error, advice)}") from None
 
 

@@ -14,6 +14,7 @@ from hmrb.errors import RequestError
 from hmrb.formats.files import HDF5, visible, what_it_is
 from hmrb.formats.pictures import read_picture
 from hmrb.lookup import did_you_mean
+from hmrb.objects import is_url, pointer
 from hmrb.predict.cameras import AskedCamera
 from hmrb.predict.datasets import shard_pictures, tar_pictures
 from hmrb.predict.lists import csv_pictures, json_pictures, parquet_pictures
@@ -125,6 +126,8 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
 
 def _kind(word: str, store: Store) -> tuple[str, list[Path]]:
     """What a word names, and its files."""
+    if is_url(word):
+        return "shard", [pointer(word)]
     path = Path(word)
     if path.is_dir():
         return "folder", [path]
@@ -141,7 +144,7 @@ def _kind(word: str, store: Store) -> tuple[str, list[Path]]:
     if name in shards:
         return "shard", [shards[name]]
     hint = did_you_mean(name, shards) if os.sep not in word and not path.suffix else ""
-    raise RequestError(f"{word}: no such file or folder, and no shard of that name in {store.root / 'shards'}.{hint}")
+    raise RequestError(f"{word}: no such file or folder, and no shard of that name in {store.place}/shards.{hint}")
 
 
 Read = tuple[list[PictureSource], list[str]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hmrb.data.convert.catalogue import DATASETS, Dataset, Size, dataset, spoken, train_set
 from hmrb.errors import RequestError
 from hmrb.lookup import UnknownName, did_you_mean
+from hmrb.objects import is_url, pointer
 from hmrb.plugins import offered
 from hmrb.store import Store
 
@@ -78,6 +79,8 @@ def find_shard(name: str, store: Store) -> "Shard":
     """Open a shard by path, or by NAME_SPLIT in the store. Raises RequestError if it does not exist."""
     from hmrb.data.shard import Shard  # HDF5 only if there is something to read
 
+    if is_url(name):
+        return Shard(pointer(name))
     family, _, split = name.rpartition("_")
     key, slug = name.replace("-", "_"), spoken(family)
     keys = [key, *([f"{slug}_{split.lower()}"] if slug else [])]
@@ -85,7 +88,7 @@ def find_shard(name: str, store: Store) -> "Shard":
         if path.is_file():
             return Shard(path)
     there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
-    raise RequestError(f"no shard {name}: not a file, and not in {store.root}/shards, which has: {there}")
+    raise RequestError(f"no shard {name}: not a file, and not in {store.place}/shards, which has: {there}")
 
 
 def own_datasets(store: Store) -> list[Dataset]:

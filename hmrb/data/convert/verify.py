@@ -183,7 +183,7 @@ def _all_finite(piece: np.ndarray) -> bool:
 def record(shard: Shard, checks: list[Check]) -> dict[str, Any]:
     """The verdicts as JSON-compatible values."""
     return {
-        "shard": str(shard.path),
+        "shard": shard.place,
         "sha": shard.info.sha,
         "num_people": shard.info.num_people,
         "ok": all(check.verdict != "wrong" for check in checks),

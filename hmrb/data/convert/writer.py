@@ -17,6 +17,7 @@ import numpy as np
 
 from hmrb.bodykind import kind_of
 from hmrb.data.checksums import whole_sha
+from hmrb.data.publish import publish
 from hmrb.data.shard import (
     CAMERA,
     CATEGORY_BYTES,
@@ -196,6 +197,7 @@ def join(blocks: Sequence[Path], path: Path, about: dict[str, Any]) -> ShardInfo
             return _join(blocks, path, about, Path(folder))
 
     info: ShardInfo = guard(path, write)
+    publish(path)
     return info
 
 
