@@ -299,7 +299,9 @@ def _files(url: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        raise RequestError(f"{url}: {said(error)}; s3:// needs {INSTALL}, gs:// pip install gcsfs") from None
+        raise RequestError(
+            f"{url}: {said(error)}; s3:// needs pip install s3fs, gs:// pip install gcsfs, https:// pip install aiohttp"
+        ) from None
     except ValueError as error:
         raise RequestError(f"{url}: {said(error)}; use s3://, gs://, https:// or file://") from None
 

@@ -1,7 +1,9 @@
 """What the words of a request name, and one message for each that names nothing."""
 
+import errno
 import io
 import json
+import os
 import sys
 import tarfile
 from pathlib import Path
@@ -258,3 +260,19 @@ def test_a_box_must_reach_into_its_picture() -> None:
     assert box_problem((-9, -9, 10, 10), 100, 50) == ""
     assert "beyond 1,000,000 pixels" in box_problem((5, 5, 1e308, 10))
     assert GivenBox((0, 0, 1, 1)).score == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_refused_wherever_it_is(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, scandir = photos / "closed", os.scandir
+    closed.mkdir()
+
+    def listed(path: Any = ".") -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    with pytest.raises(RequestError, match="closed: not readable by this user"):
+        found(photos)
