@@ -95,7 +95,8 @@ def _start_from(experiment: Experiment, store: Store) -> None:
     paths = {name: store.shard(name, "train") for name in experiment.data.mix}
     if all(path.exists() for path in paths.values()):  # another check says so
         shards = {name: _map(store, name, "train") for name in paths}
-        mean_body(shards, experiment.data)
+        if len({shard.kind for shard in shards.values()}) == 1:  # another check says that kinds are mixed
+            mean_body(shards, experiment.data)
 
 
 def _score_on(row: Benchmark, body: str, store: Store) -> None:
