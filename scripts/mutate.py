@@ -194,7 +194,7 @@ FAULTS = (
         (LOADER,),
     ),
     Fault(
-        "a square as wide as the shorter side", "hmrb/data/loader.py",
+        "a square as wide as the shorter side", "hmrb/data/seen.py",
         "side=float(max(width, height))", "side=float(min(width, height))",
         (LOADER, AUGMENT), LOADER,
     ),
