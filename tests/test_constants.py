@@ -172,7 +172,8 @@ def test_benchmarks_have_their_datasets_frame_rates_and_margins() -> None:
     assert {row.box_scale for row in BENCHMARKS.values()} == {1.0, 1.2}
     assert {row.min_labelled for row in BENCHMARKS.values()} == {0.5}
     chosen_on = {row.name for row in BENCHMARKS.values() if not row.is_test}
-    assert chosen_on == {"3dpw_val", "agora_val", "synthetic_val", "synthetic_full_val"}
+    domains = {f"synthetic_{name}_val" for name in DOMAINS}
+    assert chosen_on == {"3dpw_val", "agora_val", "synthetic_val", "synthetic_full_val"} | domains
 
 
 def test_the_camera_is_spin_s() -> None:
