@@ -21,6 +21,7 @@ from hmrb.models.discriminator import Discriminator
 from hmrb.models.head import SMALL_GAIN
 from hmrb.models.tails import STUDY_PX, STUDY_ROWS
 from hmrb.skeleton import SKELETONS
+from hmrb.synthetic.domains import DOMAINS
 
 
 def test_pictures_are_normalised_with_imagenet_s_numbers_of_red_green_and_blue() -> None:
