@@ -38,14 +38,14 @@ def list_specs(
     from hmrb.cli.shipped import shipped_folder
     from hmrb.data.convert.catalogue import spoken
     from hmrb.errors import RequestError
-    from hmrb.formats.files import visible
+    from hmrb.formats.files import files_below, visible
     from hmrb.spec import load_experiment
 
     if schema:
         _print_schema()
         return
     folder = folder or shipped_folder()
-    paths = visible(folder.rglob("*.yaml"))
+    paths = visible(path for path in files_below(folder) if path.suffix == ".yaml")
     if not paths:
         raise RequestError(f"no spec in {folder}; give the folder: hmrb list-specs FOLDER")
     experiments = {str(path.relative_to(folder)): load_experiment(path) for path in paths}

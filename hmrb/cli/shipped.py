@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from hmrb.errors import RequestError
-from hmrb.formats.files import visible
+from hmrb.formats.files import files_below, visible
 
 
 def shipped_folder() -> Path:
@@ -46,7 +46,7 @@ def spec_files(asked: Path) -> list[Path]:
     inside = asked if asked.is_dir() else shipped_folder() / asked.as_posix().removeprefix("specs/").replace("-", "_")
     if asked.is_file() or not inside.is_dir() or (inside / "spec.yaml").exists():
         return [asked]
-    if found := sorted(visible(inside.rglob("*.yaml"))):
+    if found := visible(path for path in files_below(inside) if path.suffix == ".yaml"):
         return found
     raise RequestError(f"{asked}: a folder without a spec; specs are YAML files")
 

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hmrb.errors import RequestError, RunError
@@ -99,6 +99,22 @@ def is_about_the_file(error: BaseException) -> bool:
 def visible(paths: Iterable[Path]) -> list[Path]:
     """These files, sorted, without those that macOS puts beside them: `._name` with a file's icon, `.DS_Store`."""
     return sorted(path for path in paths if not path.name.startswith("._") and path.name != ".DS_Store")
+
+
+def folders_below(folder: Path, follow_links: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
+    """What `os.walk` yields. Raises RequestError if a folder cannot be listed: `os.walk` and globs pass over it."""
+
+    def refuse(error: OSError) -> None:
+        if os.path.basename(str(error.filename)) != "lost+found":  # the system's, at the top of a disk
+            raise RequestError(refusal(error)) from None
+
+    yield from os.walk(folder, onerror=refuse, followlinks=follow_links)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file in a folder and in those in it. Raises RequestError if one of them cannot be listed."""
+    paths = (Path(place, name) for place, _, names in folders_below(folder) for name in names)
+    yield from (path for path in paths if path.is_file())
 
 
 def what_it_is(path: Path) -> str:

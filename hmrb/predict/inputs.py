@@ -3,7 +3,7 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from hmrb.data.checksums import check_once
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
-from hmrb.formats.files import HDF5, refusal, visible, what_it_is
+from hmrb.formats.files import HDF5, files_below, visible, what_it_is
 from hmrb.formats.pictures import read_picture
 from hmrb.lookup import did_you_mean
 from hmrb.objects import is_url, pointer
@@ -156,7 +156,7 @@ def _photo(path: Path, images: Path | None) -> Read:
 
 def _folder(path: Path, images: Path | None) -> Read:
     """All photos below a folder, and the number of other files."""
-    files = visible(file for file in _below(path) if file.is_file())
+    files = visible(files_below(path))
     photos = [file for file in files if file.suffix.lower() in PHOTOS]
     others = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in PHOTOS)
     if not photos:
@@ -165,16 +165,6 @@ def _folder(path: Path, images: Path | None) -> Read:
     notes = [f"{path}: {len(photos)} photos; other files are left out: {said}"] if others else []
     names = [(Path(path.resolve().name) / file.relative_to(path)).as_posix() for file in photos]
     return [PictureSource(n, partial(read_picture, file)) for n, file in zip(names, photos, strict=True)], notes
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder and those in it. Raises RequestError if one of them cannot be listed."""
-
-    def refuse(error: OSError) -> None:
-        raise RequestError(refusal(error)) from None
-
-    for place, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(place) / name for name in names)
 
 
 def _name(path: Path) -> str:

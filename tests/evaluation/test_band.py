@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import hmrb, refused
+from scipy.stats import t
 
 from hmrb.evaluation.records import read_results
-from hmrb.reports.band import T975, rerun_band
+from hmrb.reports.band import T975, rerun_band, t975
 
 SMALL = Path(__file__).parents[2] / "docs" / "results" / "small"
 
@@ -27,6 +28,11 @@ def test_a_band_is_student_s_interval_of_two_runs_difference() -> None:
     means = [result.of("pa_mpjpe")[0].mean() for result in results]
     limit = rerun_band(results, results[0])["pa_mpjpe"]
     assert limit == pytest.approx(4.30 * np.sqrt(2) * np.std(means, ddof=1), rel=1e-4)
+
+
+def test_student_s_quantiles_are_scipy_s() -> None:
+    degrees = np.arange(1, 60)
+    np.testing.assert_allclose([t975(int(count)) for count in degrees], t.ppf(0.975, degrees), atol=0.006)
 
 
 def test_a_difference_is_within_or_beyond_what_reruns_do() -> None:

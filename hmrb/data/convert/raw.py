@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import reason, visible
+from hmrb.formats.files import folders_below, reason, visible
 from hmrb.formats.inside import inside
 from hmrb.store import Store
 
@@ -76,19 +76,24 @@ class Raw:
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Size and time of change of all label files below the folder, of those used elsewhere, and of the bodies."""
         out = {}
-        for path in {path for place in (self.root, *self.reads, self.store.bodies) for path in _labels(place)}:
+        with raw_file(self.root):
+            paths = {path for place in (self.root, *self.reads, self.store.bodies) for path in _labels(place)}
+        for path in paths:
             facts = os.stat(path)
             out[os.path.relpath(path, self.root)] = (facts.st_size, facts.st_mtime_ns)
         return dict(sorted(out.items()))
 
 
 def _labels(path: Path) -> Iterator[Path]:
-    """A label file, or those below a folder; links are followed, but no folder is visited twice."""
+    """A label file, or those below a folder; links are followed, but no folder is visited twice.
+
+    Raises RequestError if a folder cannot be listed: the people whose files are in it would be missing without a word.
+    """
     if not path.is_dir():
         yield from (one for one in (path,) if one.name.endswith(LABELS) and one.is_file())
         return
     seen: set[tuple[int, int]] = set()
-    for folder, inner, names in os.walk(path, followlinks=True):
+    for folder, inner, names in folders_below(path, follow_links=True):
         facts = os.stat(folder)
         if (facts.st_dev, facts.st_ino) in seen:
             inner.clear()

@@ -1,5 +1,6 @@
 """Faults of raw files: damaged, of another size, stray, thinned, not needed, changed. Each is told, nobody is lost."""
 
+import errno
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from command import hmrb as run
+from command import refused
 from raw import aic, coco, h36m, leeds, mpi_inf_3dhp, mupots3d, openpose, up3d
 from raw.placed import store_with_body
 from test_sources import TREES
@@ -225,6 +228,23 @@ def test_every_label_file_is_in_the_identity_of_the_plan(slug: str, tmp_path: Pa
         after = raw.stamps()
         assert after != before, path
         before = after
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A glob passes over it, and the people in it would be missing without a word."""
+    root, store, scandir = tmp_path / "raw", store_with_body(tmp_path / "home"), os.scandir
+    TREES["surreal"](root)
+    closed = next(root.rglob("*_info.mat")).parent
+
+    def listed(path: Any = ".") -> Any:
+        if str(path) == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    done = run("convert-data", "surreal", "--raw", str(root), "--workers", "1", home=store.root)
+    refused(done, f"{closed}: not readable by this user", code=1)
+    assert not list(store.root.rglob("*.h5"))
 
 
 def test_changed_masks_and_mosh_are_in_the_identity_of_h36m(tmp_path: Path) -> None:
