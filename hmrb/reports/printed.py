@@ -45,7 +45,7 @@ def print_table(records: Sequence[Record]) -> None:
         if source.siblings_trained_on:
             lines.append(
                 f"{record.benchmark}: note: training data {', '.join(map(repr, source.siblings_trained_on))} and the"
-                " test set share people, places or photos (see docs/results.md)"
+                " test set are of one dataset, or share people, places or photos (see docs/results.md)"
             )
         for line in lines:
             console.print(line, soft_wrap=True, highlight=False, markup=False)

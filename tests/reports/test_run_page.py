@@ -324,7 +324,7 @@ def test_the_table_has_each_number_and_its_protocol(made: Made, capsys: pytest.C
         assert str(fact) in where + shard + checkpoint
     assert odd == "synthetic: 1 degenerate people, included in the means: the prediction's joints lie at one point"
     assert left_out == "synthetic: no jitter: there are no frames"
-    shared = "'synthetic' and the test set share people, places or photos (see docs/results.md)"
+    shared = "'synthetic' and the test set are of one dataset, or share people, places or photos (see docs/results.md)"
     assert kin == f"synthetic: note: training data {shared}"
 
 
