@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import array_checks  # noqa: F401  # before hmrb
 import cv2
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hmrb.store import Store
 GOLDENS = Path(__file__).parent / "goldens"
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of the commands that tests start, the first alone compiles hmrb
+os.fsync = lambda descriptor: None  # tests do not wait for the disk, but for those in processes of their own
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
 

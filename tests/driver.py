@@ -3,8 +3,7 @@
 kill_step:N and term_step:N send SIGKILL and SIGTERM before step N, stop_step:N SIGSTOP to the last process; nan_step:N
 breaks a label; kill_save:N and full_disk:N strike at the N-th file saved, disk_full_from:N at it and all after it. With
 FAULT_ONCE=PATH a fault strikes only while there is no such file, and makes it. LOG_EVERY=N: steps between two lines of
-the log; PACE_S: seconds that a step takes longer. FORK=1: training processes are forked, which spares each of them the
-import of torch; without it they are spawned, as users' are.
+the log; PACE_S: seconds that a step takes longer. FORK=1: training processes are forked.
 """
 
 import os
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-import torch.distributed.launcher.api
+from forked import fork_training_processes
 
 import hmrb.training.loop
 from hmrb.cli import main
@@ -58,9 +57,7 @@ def faulty_save(content, file, **options):
 
 hmrb.training.loop.train_step = faulty_step
 if os.environ.get("FORK"):
-    launcher = torch.distributed.launcher.api
-    spawning = launcher.LaunchConfig
-    launcher.LaunchConfig = lambda **options: spawning(**options | {"start_method": "fork"})
+    fork_training_processes()
 torch.save = faulty_save
 if __name__ == "__main__":  # training processes import this module again
     main()

@@ -19,8 +19,23 @@ CONTEXT.set_forkserver_preload(
 
 
 def start_server() -> None:
-    """Starts the server that processes are forked from. A test file calls it, so that no other code has done so."""
-    multiprocessing.forkserver.ensure_running()
+    """Starts the server that processes are forked from. A test file calls it, so that no other code has done so.
+
+    In a process of the server, which reads the test file again, this does nothing.
+    """
+    if not getattr(multiprocessing.current_process(), "_inheriting", False):
+        multiprocessing.forkserver.ensure_running()
+
+
+def fork_training_processes() -> None:
+    """Training processes that this process launches are forked, which spares each of them the import of torch.
+
+    Without it they are spawned, as users' are.
+    """
+    import torch.distributed.launcher.api as launcher
+
+    spawning = launcher.LaunchConfig
+    launcher.LaunchConfig = lambda **options: spawning(**options | {"start_method": "fork"})
 
 
 class Forked:

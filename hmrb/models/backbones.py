@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -69,6 +68,8 @@ def backbone_name(name: str) -> str:
     for ours, row in BACKBONES.items():
         if row.pretrained and key in (row.timm_name, row.timm_name.partition(".")[0]):
             return ours
+    import timm  # takes longer to import than torch: only where a network of its is named
+
     architecture, _, tag = key.partition(".")
     if timm.is_model(architecture) and (not tag or key in timm.list_pretrained(f"{architecture}.*")):
         return key
@@ -83,6 +84,8 @@ def backbone_name(name: str) -> str:
 
 def _needs_newer(name: str, known: list[str]) -> str:
     """What to install where timm lacks a whole family."""
+    import timm
+
     for family, since in TIMM_SINCE.items():
         if family in name and not any(family in model for model in known):
             return f" timm {timm.__version__} has no {family}: install timm {since} or newer."
@@ -96,6 +99,8 @@ def find_backbone(name: str) -> Backbone:
         return BACKBONES[key]
     if backbone_plugin(name):
         return Backbone(key, pretrained=False)
+    import timm
+
     config = timm.models.get_pretrained_cfg(key)
     return Backbone(key, pretrained=bool(config and config.has_weights))
 
@@ -124,6 +129,8 @@ def build_backbone(spec: ModelSpec) -> tuple[Features, int]:
         if row.make:
             network = row.make(backbone_name(spec.backbone), height, width, spec.drop_path)
         else:
+            import timm
+
             args = network_args(row, height, width) | ({"drop_path_rate": spec.drop_path} if spec.drop_path else {})
             network = timm.create_model(row.timm_name, pretrained=False, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -175,7 +182,11 @@ def seen_columns(spec: ModelSpec) -> slice:
 def backbone_plugin(name: str) -> Plugin | None:
     """The backbone of another package with this name, or None. Raises RequestError if two or timm have the name."""
     plugin = only_plugin("backbone", name, (*BACKBONES, *BACKBONE_ALIASES))
-    if plugin and timm.is_model(plugin.name):
+    if plugin is None:
+        return None
+    import timm
+
+    if timm.is_model(plugin.name):
         raise RequestError(f"the {plugin} has the name of a model of timm; uninstall it, or rename its own")
     return plugin
 
@@ -226,6 +237,8 @@ def keep_no_maps(backbone: Features) -> None:
 
 def network_args(row: Backbone, height: int, width: int) -> dict[str, Any]:
     """Arguments of timm's `create_model`: no classifier, and the image size if the network has a fixed input size."""
+    import timm
+
     config = timm.models.get_pretrained_cfg(row.timm_name)
     fixed = config is not None and config.fixed_input_size and tuple(config.input_size[-2:]) != (height, width)
     size = height if height == width else (height, width)

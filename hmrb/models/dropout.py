@@ -1,10 +1,10 @@
 """Dropout and stochastic depth by draw: the result for an image does not depend on its process or batch position."""
 
+import sys
 from functools import cache
 
 import torch
 from jaxtyping import Float, Int
-from timm.layers.drop import DropPath as TimmDropPath
 from torch import Tensor, nn
 
 _ODD = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # SplitMix64's constants, as int64
@@ -56,10 +56,13 @@ class DropPath(nn.Module):
 
 def drop_paths_by_draw(network: nn.Module) -> list[DropPath]:
     """Replaces timm's DropPath modules, whose random numbers differ by process; returns the new modules."""
+    timm = sys.modules.get("timm.layers.drop")
+    if timm is None:  # then nothing here is timm's
+        return []
     found: list[DropPath] = []
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, TimmDropPath):
+            if isinstance(child, timm.DropPath):
                 found.append(DropPath(child.drop_prob, len(found)))
                 setattr(module, name, found[-1])
     return found

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import timm
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -32,6 +31,8 @@ class FieldOfView(nn.Module):
     """
 
     def __init__(self) -> None:
+        import timm
+
         super().__init__()
         network = timm.create_model("hrnet_w48", num_classes=0, global_pool="")
         self.backbone = Features(network, StridedNeck(network))

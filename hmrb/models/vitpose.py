@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -43,6 +42,8 @@ class ViTPose(nn.Module):
     pretrained_cfg: dict[str, Any] = {"classifier": ()}
 
     def __init__(self, size: VitSize, height: int, width: int, drop_path: float = 0.0) -> None:
+        from timm.models.vision_transformer import Block
+
         super().__init__()
         self.cells = tuple((side + 2 * PADDING - PATCH) // PATCH + 1 for side in (height, width))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, size.width, PATCH, stride=PATCH, padding=PADDING)})

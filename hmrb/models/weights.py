@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import timm
 from torch import Tensor, nn
 
 from hmrb.errors import RequestError
@@ -106,6 +105,8 @@ def _file(name: str, row: Backbone, spec: ModelSpec, store: Store) -> Path | Non
 
 def _from_timm(row: Backbone, spec: ModelSpec, store: Store) -> State:
     """ImageNet weights from timm's cache, or downloaded by timm."""
+    import timm
+
     need = replace(weights_need(row.timm_name, "imagenet", store), is_automatic=False)
     advice = (
         "Download them once with network access (timm caches them in $HF_HOME), or put the file at"

@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -191,6 +190,8 @@ def by_layer(backbone: nn.Module, optim: OptimSpec) -> list[tuple[dict[str, nn.P
     network: Any = backbone.network
     if not hasattr(network, "group_matcher"):
         raise RequestError(f"optim.layer_decay: {type(network).__name__} does not say what its layers are; set it to 1")
+    from timm.models import group_parameters
+
     numbers = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
     layers: dict[int, dict[str, nn.Parameter]] = {}
     last = max(numbers.values())

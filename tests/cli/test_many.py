@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,29 +44,28 @@ def train(specs: list[str], store: Store, out: Path, *options: str) -> Done:
 
 def test_a_failed_run_does_not_stop_the_rest(specs: list[str], tiny_store: Store, tmp_path: Path) -> None:
     out = tmp_path / "runs"
+    specs = specs[1:]
     done = train(specs, tiny_store, out, "--parallel", "2")
     refused(
         done,
-        "hmrb: 1 of 3 runs did not finish:",
+        "hmrb: 1 of 2 runs did not finish:",
         "  broken: failed: 1 unreadable images, data.unreadable_limit",
         code=1,
     )
     assert f"({out / 'broken' / 'output.log'})" in done.stderr
     first, *lines = done.stdout.splitlines()
-    assert re.fullmatch(r"3 runs, about \d+ s with 2 at a time", first)
-    assert [line.split()[:2] for line in lines if "running" not in line] == [
-        *sorted([["first", "done"], ["broken", "failed"]], key=lambda pair: done.stdout.index("  ".join(pair))),
-        ["last", "done"],
-    ]
-    for name in ("first", "last"):
-        assert load_checkpoint(out / name / "last.pt").step == 5
-        assert "report: " in (out / name / "output.log").read_text()
-        assert (out / name / "report.html").exists()
+    assert re.fullmatch(r"2 runs, about \d+ s with 2 at a time", first)
+    ends = [line.split()[:2] for line in lines if "running" not in line]
+    assert sorted(ends) == [["broken", "failed"], ["last", "done"]]
+    assert load_checkpoint(out / "last" / "last.pt").step == 5
+    assert "report: " in (out / "last" / "output.log").read_text()
+    assert (out / "last" / "report.html").exists()
     resumed = train(specs, tiny_store, out, "--resume")
-    assert resumed.stdout.startswith("1 run (2 of 3 are done already), about ")
-    assert "first" not in resumed.stdout
+    assert resumed.stdout.startswith("1 run (1 of 2 are done already), about ")
+    assert "last" not in resumed.stdout
+    shutil.copy(out / "last" / "last.pt", out / "broken")
     again = train(specs, tiny_store, out)
-    refused(again, f"{out / 'first'} already holds a run", f"{out / 'last'} already holds a run")
+    refused(again, f"{out / 'broken'} already holds a run", f"{out / 'last'} already holds a run")
 
 
 def test_a_wrong_spec_among_many_is_refused_before_any_starts(

@@ -31,6 +31,7 @@ KEPT: list[mmap.mmap] = []
 
 
 def import_all() -> None:
+    import timm  # noqa: F401
     import torch
     import torch.utils.tensorboard
 

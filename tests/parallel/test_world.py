@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import start_server
 from torch import distributed
 
 from hmrb.errors import RequestError
 from hmrb.parallel.world import World
 
+start_server()
 CPU = torch.device("cpu")
 
 
@@ -33,7 +35,7 @@ def _two(rank: int, folder: str) -> None:
 
 
 def test_every_rank_has_what_the_first_read_and_notices_a_difference(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(partial(_two, folder=str(tmp_path)), nprocs=2)
+    torch.multiprocessing.start_processes(partial(_two, folder=str(tmp_path)), nprocs=2, start_method="forkserver")
     first, second = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
     assert first == second == "6 [6.0, 6.0, 6.0]\nno such file True\nTrue False"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import body_arrays, body_from, tiny_tree
+from forked import start_server
 
 from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
@@ -21,6 +22,7 @@ from hmrb.training.learner import Learner, average_of, optimiser_for, set_rates
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
 
+start_server()
 ALONE = World(0, 1, torch.device("cpu"))
 EXPERIMENT = parse_experiment(tiny_tree(), "tiny")
 # The result for a row must not depend on the rest of the batch.
@@ -183,7 +185,7 @@ def _one_of_two(rank: int, folder: str, parts: int) -> None:
 
 def test_two_processes_in_parts_have_the_gradient_of_one(tmp_path: Path) -> None:
     """Gradients are exchanged once, with the last micro-batch, and equal the global batch's gradients."""
-    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path), 2), nprocs=2)
+    torch.multiprocessing.start_processes(_one_of_two, (str(tmp_path), 2), nprocs=2, start_method="forkserver")
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     whole = gradients(body_from(body_arrays()), True)
     # The discriminator steps before the last micro-batch's loss, so the adversarial gradient differs slightly.
