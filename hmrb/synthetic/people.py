@@ -38,10 +38,13 @@ class Preset:
     occluded: float
 
 
-def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, side: int = 128) -> Sample:
+def render_person(
+    body: SMPL, preset: str, split: str, seed: int, index: int, side: int = 128, is_hidden: bool = False
+) -> Sample:
     """Render person `index` of a split: an image of `side` px and its labels; the result is deterministic.
 
-    `box` is the person's bounding box with a margin. Labels are in the camera frame, exact up to float32.
+    `box` is the person's bounding box with a margin. Labels are in the camera frame, exact up to float32. With
+    `is_hidden` there always is an occluder; else the image is the same.
     """
     rules = find("preset", preset, PRESETS)
     entropy = (seed, find("split", split, SPLITS), zlib.crc32(preset.encode()), index)
@@ -72,7 +75,7 @@ def render_person(body: SMPL, preset: str, split: str, seed: int, index: int, si
     layer = rgba(draw_figure(stage, look, camera, light, shadow, vertices), side)
     image = image * (1 - layer[..., 3:]) + layer[..., :3]
     hidden = 0.0
-    if scene_rng.random() < rules.occluded:
+    if scene_rng.random() < rules.occluded or is_hidden:
         image, hidden = occlude(scene_rng, image, layer[..., 3])
     # --- the labels
     flat, keypoints = camera.project(vertices), camera.project(joints)

@@ -65,12 +65,11 @@ class Someone:
     height: float
 
 
-def render_photo(body: SMPL, domain: str, split: str, seed: int, index: int, is_hidden: bool = False) -> list[Sample]:
+def render_photo(body: SMPL, domain: str, split: str, seed: int, index: int) -> list[Sample]:
     """The people of photo `index` of a split, with exact labels in the camera frame.
 
     A box surrounds what of a person is inside the picture, with a margin. `occlusion` is the share of a person's pixels
     that other people and things hide, `truncation` the share of vertices outside the picture.
-    With `is_hidden` there always is an occluder in front of the first person; else the photo is the same.
     """
     rules = find("domain", domain, DOMAINS)
     words = (seed, find("split", split, SPLITS), zlib.crc32(domain.encode()))
@@ -109,7 +108,7 @@ def render_photo(body: SMPL, domain: str, split: str, seed: int, index: int, is_
         for alpha, layer in zip(alphas[: len(layers)], layers, strict=True)
     ]
     hidden = 0.0
-    if (scene_rng.random() < rules.hidden or is_hidden) and alphas[0].max() > 0.5:
+    if scene_rng.random() < rules.hidden and alphas[0].max() > 0.5:
         image, hidden = occlude(scene_rng, image, alphas[0])
     jpeg = photograph(photo_rng, _spoil(photo_rng, image, rules))
     return [

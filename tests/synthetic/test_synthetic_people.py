@@ -10,6 +10,8 @@ import torch
 
 from hmrb.body import SMPL, load_body
 from hmrb.bodykind import SMPL_KIND
+from hmrb.data.sources import CONVERTERS
+from hmrb.data.sources.synthetic import TEST_PEOPLE, render
 from hmrb.geometry import rotvec_to_rotmat as torch_rotvec_to_rotmat
 from hmrb.lookup import UnknownName
 from hmrb.records import Sample
@@ -145,6 +147,24 @@ def test_a_key_pose_is_made_of_rotations_within_the_limits(name: str) -> None:
 
 def test_the_rows_of_weights_name_key_poses() -> None:
     assert set(poses.COMMON) | set(poses.FLOOR) <= set(poses.KEY_POSES)
+
+
+def test_hidden_people_are_the_test_people_behind_something() -> None:
+    (plan,) = CONVERTERS["synthetic_hidden"].plan(people=2)
+    assert (plan.split, len(plan.items)) == ("test", TEST_PEOPLE)
+    hidden = [one for item in range(12) for one in plan.read(item)]
+    clear = [one for item in range(12) for one in render("easy", "test", 0, item)]
+    for one, twin in zip(hidden, clear, strict=True):
+        for label in ("name", "pose", "betas", "transl", "keypoints2d", "keypoints3d", "box"):
+            np.testing.assert_array_equal(getattr(one, label), getattr(twin, label))
+        change = np.abs(picture(one).astype(int) - picture(twin)).max(2)
+        assert (change > 60).any() == (one.columns["occlusion"] > 0.02)
+        assert twin.columns["occlusion"] == 0
+    assert np.mean([one.columns["occlusion"] for one in hidden]) > 0.1
+
+
+def picture(sample: Sample) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)
 
 
 def test_a_knee_cannot_bend_forwards_nor_an_elbow_backwards() -> None:

@@ -1,4 +1,4 @@
-"""Rendered people of the synthetic domains: eight of them, three with fewer or worse labels, one behind things."""
+"""Rendered people of the synthetic domains: eight with exact labels, three with fewer or worse ones."""
 
 import math
 from collections.abc import Iterator
@@ -18,39 +18,37 @@ FITTED_PHOTOS = 200  # fitted together, always as many, so that nobody's fit dep
 DOMAINS = {  # people in each photo
     "studio": 1, "street": 1, "crowd": 4, "seated": 1, "sport": 1, "closeup": 1, "lowlight": 1, "wide": 1,
 }  # fmt: skip
-Variant = Literal["exact", "2d", "3d", "fits", "hidden"]  # of hidden people all labels are exact too
-VARIANTS: tuple[tuple[str, Variant], ...] = (
-    ("street", "2d"), ("studio", "3d"), ("street", "fits"), ("sport", "hidden"),
-)  # fmt: skip
+Labels = Literal["exact", "2d", "3d", "fits"]
+PARTIAL: tuple[tuple[str, Labels], ...] = (("street", "2d"), ("studio", "3d"), ("street", "fits"))
 
 
-def plan(domain: str, variant: Variant, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[SplitPlan]:
+def plan(domain: str, labels: Labels, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[SplitPlan]:
     """Plan at least this many people for train; of exact labels, VAL_PEOPLE and TEST_PEOPLE for val and test.
 
     Splits share no person, pair of key poses, texture or place.
     """
     counts = {"train": people, "val": VAL_PEOPLE, "test": TEST_PEOPLE}
-    photos = {split: math.ceil(count / DOMAINS[domain]) for split, count in counts.items() if split in splits(variant)}
-    if variant == "fits":
+    photos = {split: math.ceil(count / DOMAINS[domain]) for split, count in counts.items() if split in splits(labels)}
+    if labels == "fits":
         starts = range(0, photos["train"], FITTED_PHOTOS)
         fits = partial(render_fits, domain, seed, photos["train"])
         return [SplitPlan("train", starts, fits, photos_each=FITTED_PHOTOS)]
     return [
-        SplitPlan(split, range(count), partial(render, domain, variant, split, seed)) for split, count in photos.items()
+        SplitPlan(split, range(count), partial(render, domain, labels, split, seed)) for split, count in photos.items()
     ]
 
 
-def splits(variant: Variant) -> tuple[str, ...]:
-    """The splits of a variant: nothing is chosen or tested by labels that are not exact."""
-    return {"exact": SPLITS, "hidden": ("test",)}.get(variant, ("train",))
+def splits(labels: Labels) -> tuple[str, ...]:
+    """The splits with these labels: nothing is chosen or tested by labels that are not exact."""
+    return SPLITS if labels == "exact" else ("train",)
 
 
-def render(domain: str, variant: Variant, split: str, seed: int, index: int) -> list[Sample]:
+def render(domain: str, labels: Labels, split: str, seed: int, index: int) -> list[Sample]:
     """The people of photo `index` of a split; the bytes do not depend on the process."""
     from hmrb.synthetic.photos import render_photo
 
-    people = render_photo(open_body(), domain, split, seed, index, variant == "hidden")
-    return people if variant in ("exact", "hidden") else [without_body(one, variant) for one in people]
+    people = render_photo(open_body(), domain, split, seed, index)
+    return people if labels == "exact" else [without_body(one, labels) for one in people]
 
 
 def render_fits(domain: str, seed: int, count: int, start: int) -> Iterator[Sample]:
@@ -64,27 +62,27 @@ def render_fits(domain: str, seed: int, count: int, start: int) -> Iterator[Samp
     return (one for (index, _), one in zip(people, fitted, strict=True) if index < count)
 
 
-def without_body(sample: Sample, variant: Variant) -> Sample:
+def without_body(sample: Sample, labels: Labels) -> Sample:
     """A person with 2D and 3D joints only, or without the 3D joints too; intrinsics are those of exact labels."""
     fewer = replace(
         sample, has_body=False, pose=np.zeros_like(sample.pose), betas=np.zeros_like(sample.betas),
         transl=np.zeros_like(sample.transl),
     )  # fmt: skip
-    return replace(fewer, keypoints3d=np.zeros_like(sample.keypoints3d)) if variant == "2d" else fewer
+    return replace(fewer, keypoints3d=np.zeros_like(sample.keypoints3d)) if labels == "2d" else fewer
 
 
-def _source(domain: str, variant: Variant) -> Converter:
-    name = f"synthetic_{domain}" if variant == "exact" else f"synthetic_{domain}_{variant}"
+def _source(domain: str, labels: Labels) -> Converter:
+    name = f"synthetic_{domain}" if labels == "exact" else f"synthetic_{domain}_{labels}"
     return Converter(
         name=name,
         title=DATASETS[name].name,
         licence=DATASETS[name].licence,
         skeleton="smpl54",
         body="open",
-        splits=splits(variant),
-        plan=partial(plan, domain, variant),
+        splits=splits(labels),
+        plan=partial(plan, domain, labels),
         makes_itself=True,
     )
 
 
-CONVERTERS = (*(_source(domain, "exact") for domain in DOMAINS), *(_source(*row) for row in VARIANTS))
+CONVERTERS = (*(_source(domain, "exact") for domain in DOMAINS), *(_source(*row) for row in PARTIAL))

@@ -1,4 +1,7 @@
-"""Rendered people with exact labels, generated without downloads. Presets: `easy` (synthetic) and `full`."""
+"""Rendered people with exact labels, generated without downloads.
+
+Presets: `easy` (synthetic), `full`, and `hidden`: the test people of `easy`, each behind something.
+"""
 
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -12,14 +15,23 @@ if TYPE_CHECKING:
 
 TRAIN_PEOPLE = 10_000
 TEST_PEOPLE = 500  # in val and test each
-PRESETS = ("easy", "full")
+PRESETS = ("easy", "full", "hidden")
 SPLITS = ("train", "val", "test")
 
 
 def plan(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> list[SplitPlan]:
     """Plan `people` for train and TEST_PEOPLE each for val and test; splits share no pose, shape or texture."""
     counts = {"train": people, "val": TEST_PEOPLE, "test": TEST_PEOPLE}
-    return [SplitPlan(split, range(count), partial(render, preset, split, seed)) for split, count in counts.items()]
+    return [
+        SplitPlan(split, range(count), partial(render, preset, split, seed))
+        for split, count in counts.items()
+        if split in splits(preset)
+    ]
+
+
+def splits(preset: str) -> tuple[str, ...]:
+    """The splits of a preset."""
+    return ("test",) if preset == "hidden" else SPLITS
 
 
 def recipe(preset: str, people: int = TRAIN_PEOPLE, seed: int = 0) -> str:
@@ -31,7 +43,8 @@ def render(preset: str, split: str, seed: int, index: int) -> list[Sample]:
     """Render person `index` of a split; the bytes do not depend on the process."""
     from hmrb.synthetic.people import render_person
 
-    return [render_person(open_body(), preset, split, seed, index)]
+    is_hidden = preset == "hidden"
+    return [render_person(open_body(), "easy" if is_hidden else preset, split, seed, index, is_hidden=is_hidden)]
 
 
 @cache
@@ -62,7 +75,7 @@ def _source(name: str, preset: str, title: str) -> Converter:
         licence="CC0 body, generated locally",
         skeleton="smpl54",
         body="open",
-        splits=SPLITS,
+        splits=splits(preset),
         plan=partial(plan, preset),
         makes_itself=True,
     )
@@ -71,4 +84,5 @@ def _source(name: str, preset: str, title: str) -> Converter:
 CONVERTERS = (
     _source("synthetic", PRESETS[0], "Synthetic people, easy preset"),
     _source("synthetic_full", PRESETS[1], "Synthetic people, full preset"),
+    _source("synthetic_hidden", PRESETS[2], "Synthetic people, easy preset, behind things"),
 )

@@ -140,7 +140,16 @@ def test_filters_narrow_the_list() -> None:
     domains = [row.slug for row in DATASETS.values() if row.name.startswith("Synthetic domain")]
     found = slugs("--kind", "synthetic")
     assert len(domains) == 11
-    assert found == ["agora", "3dpeople", "surreal", "synthetic", "synthetic_full", *domains, "bedlam"]
+    assert found == [
+        "agora",
+        "3dpeople",
+        "surreal",
+        "synthetic",
+        "synthetic_full",
+        "synthetic_hidden",
+        *domains,
+        "bedlam",
+    ]
     assert slugs("--with", "smplx", "--with", "smpl") == ["agora", "mtp", "bedlam"]
     assert slugs("pw3d", "--role", "train") == ["3dpw"]
     assert slugs("nothing of that name") == []
