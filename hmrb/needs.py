@@ -30,6 +30,8 @@ VOC_PAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012"
 SUFFIXES = (".safetensors", ".pth", ".bin")
 DEMO = Path(__file__).parent / "models" / "demo.pt"
 POSE = {"mpii": "MPII", "coco": "COCO"}
+PRETRAINED = ("mini_pose2d.safetensors", "mini_selfsup.safetensors")
+"""Backbones of the study in small, which scripts/make_pretrained.py makes."""
 POSE_PAGE = "https://mmpose.readthedocs.io/en/latest/model_zoo.html"
 
 
@@ -106,6 +108,8 @@ def weights_need(backbone: str, weights: str, store: Store) -> Need:
     if weights in POSE:
         path = pose_file(backbone, weights, store)
         return Need(f"{backbone} trained on {POSE[weights]}", f"put it at {path}", POSE_PAGE)
+    if weights in PRETRAINED:
+        return Need(f"weights {weights}", f"python scripts/make_pretrained.py, which puts them in {store.weights}")
     return Need(f"weights {weights}", f"put the file there, or in {store.weights}")
 
 
