@@ -61,7 +61,7 @@ class Machine:
     """`hmrb` in processes that are forked from one that has imported it."""
 
     def __init__(self, folder: Path, by_python: bool = False) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         environment.pop("LD_PRELOAD", None)
         compiler = None if by_python else shutil.which("gcc") or shutil.which("cc")
         self.by = "gcc" if compiler else "Python"

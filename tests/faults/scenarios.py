@@ -58,7 +58,7 @@ def content(path: Path) -> Any:
             return _steady(json.loads(data) | {"sha": "", "account": None})
         if path.suffix == ".jsonl":
             lines = [json.loads(line) for line in data.decode().splitlines()]
-            return [_steady(line) for line in lines if "knobs" not in line]  # each start writes its own
+            return [_steady(line) for line in lines if not {"knobs", "limit"} & line.keys()]  # of each start, measured
         if path.suffix == ".pt":
             return _weights(torch.load(path, weights_only=True))
     except (ValueError, RuntimeError):
