@@ -1,4 +1,4 @@
-"""The pages look as the pictures in `screens`, which somebody has looked at. Faults that a reader would see do not pass.
+"""The pages look as the pictures in `screens`, which somebody has looked at. Faults that a reader sees do not pass.
 
 `pytest -m heavy tests/reports/test_screens.py`, with Chromium on the path; `--keep-screens` makes the pictures anew.
 """
