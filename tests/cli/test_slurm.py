@@ -207,7 +207,9 @@ def test_a_prediction_goes_on_where_slurm_stopped_it(cluster: Bench, whole: Path
     asked = ["predict", "whole", "photos", "--whole", "--format", "h5"]
     alone = cluster(*here(*asked, "-o", "alone", "--device", "cpu"))
     assert alone.returncode == 0, alone.stderr
-    done = cluster(*here(*asked, "-o", "out", "--slurm", "--gpus", "0", "--cpu-procs", "2"))
+    done = cluster(
+        *here(*asked, "-o", "out", "--slurm", "--gpus", "0", "--cpu-procs", "2", "--sbatch", "cpus-per-task=2")
+    )
     assert done.returncode == 0, done.stderr
     number = done.stdout.partition(":")[0].removeprefix("job ")
 

@@ -330,17 +330,35 @@ def test_a_box_must_reach_into_its_picture() -> None:
     assert GivenBox((0, 0, 1, 1)).score == 1
 
 
-def test_a_folder_that_cannot_be_listed_is_refused_wherever_it_is(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed, scandir = photos / "closed", os.scandir
-    closed.mkdir()
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may list a folder; root may, so its rights do not say it."""
+    folder.mkdir(parents=True)
+    scandir = os.scandir
 
     def listed(path: Any = ".") -> Any:
-        if Path(path) == closed:
+        if Path(path) == folder:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", listed)
+
+
+@pytest.mark.parametrize("word", ["", "closed/*.jpg", "*/*.jpg", "**", "**/*.jpg", "clos*/**/*.jpg"])
+def test_a_folder_that_cannot_be_listed_is_refused_wherever_it_is(
+    word: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close(photos / "closed", monkeypatch)
     with pytest.raises(RequestError, match="closed: not readable by this user"):
-        found(photos)
+        found(photos / word)
+
+
+def test_a_pattern_does_not_look_where_it_cannot_match(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(photos / "closed", monkeypatch)
+    for word in ("*.jpg", "dee*/*", "[d]eep/b.JPG", "deep/**"):
+        assert len(found(photos / word).pictures) == 1
+
+
+def test_a_store_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(tmp_path / "shards", monkeypatch)
+    with pytest.raises(RequestError, match="shards: not readable by this user"):
+        found("synthetic_test", store=tmp_path)

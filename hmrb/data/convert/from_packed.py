@@ -17,7 +17,7 @@ from hmrb.data.convert.raw import raw_file
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import short_sha, visible
+from hmrb.formats.files import files_in, short_sha, visible
 from hmrb.formats.npz import Npz
 from hmrb.lookup import find
 from hmrb.records import Person, Photo, Sample
@@ -106,7 +106,7 @@ def _files(kind: str, file: Path) -> list[Path]:
     if not file.is_dir():
         return [file]
     ending = ".tar" if kind.replace("-", "_") == "4dhumans" else ".npz"
-    found = visible(file.glob(f"*{ending}"))
+    found = visible(files_in(file, f"*{ending}"))
     if not found:
         raise RequestError(f"--file {file}: a folder without any {ending}; {kind} reads such files")
     return found
