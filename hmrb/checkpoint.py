@@ -19,7 +19,7 @@ import torch
 
 from hmrb import system
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import is_about_the_file, reason, system_error
+from hmrb.formats.files import files_in, is_about_the_file, reason, system_error
 from hmrb.formats.writing import replacing
 from hmrb.formats.zips import zip_problem
 from hmrb.spec import ADDED, Experiment, dump_experiment, parse_experiment
@@ -105,7 +105,7 @@ class Run:
     @property
     def of_epochs(self) -> list[Path]:
         """All existing epoch checkpoints, oldest first."""
-        return sorted(self.folder.glob("epoch_*.pt"), key=lambda path: (len(path.name), path.name))
+        return sorted(files_in(self.folder, "epoch_*.pt"), key=lambda path: (len(path.name), path.name))
 
     @property
     def log(self) -> Path:

@@ -6,7 +6,7 @@ The input is `image`, normalised RGB crops; a file's metadata says how to make t
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class Report:
     differences: dict[str, float]
     opset: int | None
     metadata: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """The report for programs."""
+        return asdict(self) | {"path": str(self.path), "bytes": self.path.stat().st_size}
 
     def lines(self) -> list[str]:
         """The report in words."""

@@ -16,7 +16,7 @@ from hmrb import system
 from hmrb.data.checksums import is_verified
 from hmrb.data.shard import Shard
 from hmrb.errors import Need, RequestError, RunError
-from hmrb.formats.files import short_sha
+from hmrb.formats.files import files_in, short_sha
 from hmrb.missing import GENDERED, body_needs, has_body
 from hmrb.models.hub import silence
 from hmrb.models.zoo import ZOO
@@ -45,10 +45,16 @@ LITTLE_SHM = 1 << 30  # bytes; batches go through it from the loading processes
 LITTLE_DISK = 5 * GIB
 EXTRAS = {
     "convert": (("scipy", "cdflib"), "MATLAB and CDF files of datasets"),
+    "remote": (("fsspec",), "a store at a URL"),
     "slurm": (("submitit",), "--slurm"),
     "export": (("onnx", "onnxscript", "onnxruntime"), "hmrb export to ONNX"),
     "video": (("av",), "hmrb predict on videos"),
+    "parquet": (("pyarrow",), "hmrb predict: lists and results in Parquet"),
+    "plot": (("matplotlib",), "hmrb plot"),
+    "wandb": (("wandb",), "hmrb train --track wandb"),
+    "mlflow": (("mlflow-skinny",), "hmrb train --track mlflow"),
 }
+UNTRIED = ("onnxscript", "wandb", "mlflow-skinny")  # seconds to import, and nothing compiled in them
 GIVES = {
     REGRESSOR_FILES[0]: "joints of Human3.6M: most benchmarks",
     REGRESSOR_FILES[1]: "9 of the 54 keypoints that training compares",
@@ -73,7 +79,7 @@ def all_facts(store: Store, folder: Path, *, is_online: bool) -> list[Fact]:
     software = list(_software())
     bodies = body_facts(store) if all(fact.state != "broken" for fact in software if fact.name == "torch") else ()
     machine = (*_machine(store, folder), *_network(is_online), *_slurm(), *_extras())
-    return [*software, *machine, *bodies, *shard_facts(store), *_weights(store)]
+    return [*software, *machine, *bodies, *shard_facts(store), *weight_facts(store)]
 
 
 def _software() -> Iterator[Fact]:
@@ -159,19 +165,19 @@ def _slurm() -> Iterator[Fact]:
 
 
 def _extras() -> Iterator[Fact]:
-    for extra, (modules, use) in EXTRAS.items():
-        absent, broken = [], []
-        for module in modules:
+    for extra, (packages, use) in EXTRAS.items():
+        here, absent, broken = [], [], []
+        for package in packages:
             try:
-                metadata.version(module)
-                if module != "onnxscript":  # seconds to import, and nothing compiled in it
-                    importlib.import_module(module)
+                here.append(f"{package} {metadata.version(package)}")
+                if package not in UNTRIED:
+                    importlib.import_module(package)
             except (metadata.PackageNotFoundError, ModuleNotFoundError):
-                absent.append(module)
+                absent.append(package)
             except (ImportError, OSError) as error:
-                broken.append(f"{module}: {error}")
+                broken.append(f"{package}: {error}")
         step, state = f"pip install 'hmrb[{extra}]'", _state(broken, absent)
-        found = "; ".join(broken) or (f"without {', '.join(absent)}" if absent else ", ".join(modules))
+        found = "; ".join(broken) or (f"without {', '.join(absent)}" if absent else ", ".join(here))
         yield Fact("extras", extra, f"{found} ({use})", state, "" if state == "ok" else step)
 
 
@@ -242,7 +248,11 @@ def _absent(group: str, need: Need, use: str) -> Fact:
 def shard_facts(store: Store) -> Iterator[Fact]:
     """The shards of a store, their headers read; `hmrb verify` compares a shard with its hash."""
     folder = store.root / "shards"
-    paths = [path for path in sorted(folder.glob("[!.]*.h5")) if ".pictures-" not in path.name]
+    try:
+        paths = [path for path in files_in(folder, "[!.]*.h5") if ".pictures-" not in path.name]
+    except RequestError as error:
+        yield Fact("shards", "shards", str(error), "broken")
+        return
     if not paths:
         step = "hmrb convert-data synthetic"
         yield Fact("shards", "none", f"{folder} has no shard", "missing", step)
@@ -259,8 +269,13 @@ def shard_facts(store: Store) -> Iterator[Fact]:
         yield Fact("shards", path.stem, f"{found}, {'verified' if verified else 'not yet verified'}", step=step)
 
 
-def _weights(store: Store) -> Iterator[Fact]:
-    files = sorted(path for suffix in SUFFIXES for path in store.weights.glob(f"*{suffix}"))
+def weight_facts(store: Store) -> Iterator[Fact]:
+    """Weights in the store and in the hub's cache, published models."""
+    try:
+        files = files_in(store.weights, *(f"*{suffix}" for suffix in SUFFIXES))
+    except RequestError as error:
+        files = []
+        yield Fact("weights", "weights", str(error), "broken")
     for path in files:
         try:
             yield Fact("weights", path.name, f"{path.stat().st_size / 1e6:.0f} MB, {short_sha(path)}")

@@ -8,6 +8,7 @@ from hmrb.data.convert.catalogue import DATASETS
 from hmrb.data.convert.own import is_offered, is_own, offered_command
 from hmrb.errors import Need, RequestError
 from hmrb.evaluation.protocols import Benchmark
+from hmrb.formats.files import files_in
 from hmrb.needs import (
     MEAN_PARAMS,
     REGRESSOR_FILES,
@@ -88,7 +89,7 @@ def has_body(gender: str, store: Store) -> bool:
     folder = store.bodies / "smpl"
     if (folder / f"SMPL_{gender.upper()}.npz").exists():
         return True
-    names = [path.name.lower() for kind in ("pkl", "npz") for path in folder.glob(f"*.{kind}")]
+    names = [path.name.lower() for path in files_in(folder, "*.pkl", "*.npz")]
     marks = (f"_{gender}", f"_{gender[0]}_", f"_{gender[0]}.")
     return any(name.startswith(("smpl_", "basicmodel_")) and any(mark in name for mark in marks) for name in names)
 

@@ -227,6 +227,10 @@ def voc(tmp_path: Path) -> Path:
     return write_voc(tmp_path)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--keep-screens", action="store_true", help="keep the pictures of tests/reports/screens anew")
+
+
 def pytest_collection_finish() -> None:
     """Everything imported so far stays: Python need not look through it again for garbage, 0.3 s each time."""
     gc.collect()

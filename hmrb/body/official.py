@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 
 from hmrb.bodykind import CAMERA, SMPL_KIND
 from hmrb.errors import RequestError, RunError
+from hmrb.formats.files import files_in
 from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import PickleError, read_pickle
 from hmrb.formats.writing import replacing
@@ -56,7 +57,7 @@ def find_body(folder: Path, gender: str) -> Path:
     clean = folder / f"SMPL_{gender.upper()}.npz"
     if clean.exists():
         return clean
-    official = [p for kind in ("pkl", "npz") for p in sorted(folder.glob(f"*.{kind}"))]
+    official = files_in(folder, "*.pkl", "*.npz")
     found = [p for p in official if p.name.lower().startswith(("smpl_", "basicmodel_")) and gender_in(p.name) == gender]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)

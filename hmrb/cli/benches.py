@@ -169,13 +169,14 @@ def _shard(name: str, store: "Store") -> "ShardInfo | None":
     """The shard DATASET_SPLIT in the store, or the test split of DATASET, else its val. Raises RequestError."""
     from hmrb.data.shard import Shard
     from hmrb.errors import RequestError
+    from hmrb.formats.files import files_in
 
     key = name.replace("-", "_")
     if "/" in key:
         return None
     if (path := store.root / "shards" / f"{key}.h5").is_file():
         return Shard(path).info
-    found = [Shard(path).info for path in sorted((store.root / "shards").glob(f"{key}_*.h5")) if path.is_file()]
+    found = [Shard(path).info for path in files_in(store.root / "shards", f"{key}_*.h5") if path.is_file()]
     splits = {info.split: info for info in found if info.dataset == key and "pictures-" not in info.split}
     for split in PREFERRED:
         if split in splits:

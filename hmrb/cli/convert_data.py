@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hmrb.cli.convert_raw import convert_found, convert_raw, make
-from hmrb.cli.convert_text import explain_dataset, explain_offered
+from hmrb.cli.convert_text import Record, explain_dataset, explain_offered, records_to
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def convert_data(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the dataset.", rich_help_panel=OF_SYNTHETIC)] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print only what was written, as JSON.")] = False,
     slurm: Slurm = False,
     partition: Partition = None,
     time: Time = "1-00:00:00",
@@ -131,11 +132,11 @@ def convert_data(
     if slurm:
         _submit(names, workers, store, (partition, time, sbatch), follow)
         return
-    if names == ["body"]:
-        _import_body(file, gender, store)
-        return
-    if names == ["occluders"]:
-        _prepare_occluders(raw, store)
+    if json_ and explain:
+        raise RequestError("--explain --json: it explains in words; hmrb list-datasets --json has the facts")
+    if names in (["body"], ["occluders"]):
+        with records_to(json_) as records:
+            records += _import_body(file, gender, store) if names == ["body"] else _prepare_occluders(raw, store)
         return
 
     from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter
@@ -154,14 +155,16 @@ def convert_data(
         compat=compat == "study",
         missing_limit=allow_missing,
     )
-    if names == ["pseudo"]:
-        _label(predictions, images, as_, split or "train", making, store)
-        return
-    if all_:
-        convert_found(raw, making, split, store)
-        return
-    for name in names:
-        _convert_one(name, raw, explain, split, making, store, (preset, people, seed), (file, images, as_, rename))
+    given = (file, images, as_, rename)
+    with records_to(json_) as records:
+        if names == ["pseudo"]:
+            records.append(_label(predictions, images, as_, split or "train", making, store))
+        elif all_:
+            for record in convert_found(raw, making, split, store):
+                records.append(record)  # one by one: a damaged dataset is refused after the others
+        else:
+            for name in names:
+                records += _convert_one(name, raw, explain, split, making, store, (preset, people, seed), given)
 
 
 def _submit(
@@ -221,7 +224,8 @@ def _convert_one(
     store: "Store",
     synthetic: tuple[str, int | None, int],
     given: tuple[Path | None, Path | None, str | None, list[str]],
-) -> None:
+) -> list[Record]:
+    """Converts a dataset or file, or explains it; returns the records of its shards."""
     from dataclasses import replace
 
     from hmrb.cli.convert_packed import own_people, repack_file
@@ -238,22 +242,19 @@ def _convert_one(
 
     key = name.replace("-", "_")
     if key in PACKED and not (explain and key in DATASETS):
-        repack_file(name, given, split or "train", making, store)
-        return
+        return [repack_file(name, given, split or "train", making, store)]
     if key == KIND:
         own = own_people(given, split or "train", making.compat)
-        make(own, own.plan(), making, None, store)
-        return
+        return make(own, own.plan(), making, None, store)
     if source := offered_converter(name):
         if explain:
             explain_offered(source)
-        else:
-            convert_raw(source, raw, split, making, store)
-        return
+            return []
+        return convert_raw(source, raw, split, making, store)
     slug = _slug(name)
     if explain:
         explain_dataset(slug)
-        return
+        return []
     if command := DATASETS[slug].packed_command:
         raise RequestError(f"{slug} is made from packed files, not from raw ones: {command}")
     source = find("dataset with a converter", slug, CONVERTERS)
@@ -262,9 +263,8 @@ def _convert_one(
         source = by_preset(preset) if slug == "synthetic" else source
         count = people or train_people(source)
         making = replace(making, made_by=recipe(source, count, seed), packing=Packing())
-        make(source, source.plan(people=count, seed=seed), making, split, store)
-        return
-    convert_raw(source, raw, split, making, store)
+        return make(source, source.plan(people=count, seed=seed), making, split, store)
+    return convert_raw(source, raw, split, making, store)
 
 
 def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
@@ -283,7 +283,7 @@ def make_dataset(name: str, store: "Store", split: str | None = None) -> None:
 
 def _label(
     folder: Path | None, images: Path | None, name: str | None, split: str, making: "ConversionOptions", store: "Store"
-) -> None:
+) -> Record:
     from hmrb.cli.convert_text import print_shard
     from hmrb.cli.progress import progress_bar
     from hmrb.errors import RequestError
@@ -293,12 +293,13 @@ def _label(
         raise RequestError(
             "pseudo: set --predictions DIR, the folder of an hmrb predict, and --as NAME, e.g. --as mydata"
         )
-    with progress_bar("pictures") as (console, ticker):
+    accounts: dict[str, Record] = {}
+    with progress_bar("pictures", accounts) as (console, ticker):
         info = pseudo_shard(folder, images, name, split, store, making, ticker)
-        print_shard(console, store.shard(info.dataset, info.split), info)
+        return print_shard(console, store.shard(info.dataset, info.split), info, accounts)
 
 
-def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
+def _import_body(file: Path | None, gender: str | None, store: "Store") -> list[Record]:
     from hmrb.errors import RequestError
 
     if file is None:
@@ -307,11 +308,14 @@ def _import_body(file: Path | None, gender: str | None, store: "Store") -> None:
         raise RequestError(f"{file}: no such file")
     from hmrb.body.official import import_body
 
-    for line in import_body(file, gender, store):
+    lines = import_body(file, gender, store)
+    for line in lines:
         typer.echo(line)
+    parts = [line.split(": ", 1) for line in lines]
+    return [{"missing": about} if place == "missing" else {"file": place, "about": about} for place, about in parts]
 
 
-def _prepare_occluders(raw: Path | None, store: "Store") -> None:
+def _prepare_occluders(raw: Path | None, store: "Store") -> list[Record]:
     """Cuts out the objects of Pascal VOC 2012, for the augmentations that paste them over people."""
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.voc_occluders import prepare_pascal
@@ -321,10 +325,11 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> None:
         raise RequestError("occluders: set --raw DIR, the folder with the unpacked Pascal VOC 2012")
     with progress_bar("pictures") as (console, ticker):
         count = prepare_pascal(raw, store.pascal, ticker)
-        size = store.pascal.stat().st_size / 1e6
-        console.print(f"{store.pascal}: {count} objects, {size:.1f} MB", soft_wrap=True, highlight=False)
+        size = store.pascal.stat().st_size
+        console.print(f"{store.pascal}: {count} objects, {size / 1e6:.1f} MB", soft_wrap=True, highlight=False)
+    return [{"file": str(store.pascal), "objects": count, "bytes": size}]
 
 
 def _without_places(words: list[str]) -> list[str]:
     """The command without the options that do not affect the shard: paths and number of processes."""
-    return without(words, ("--raw", "--out", "-o", "--workers", "--file", "--images", "--predictions"), ())
+    return without(words, ("--raw", "--out", "-o", "--workers", "--file", "--images", "--predictions"), ("--json",))

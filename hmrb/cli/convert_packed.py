@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmrb.cli.convert_text import print_shard
+from hmrb.cli.convert_text import Record, print_shard
 
 if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions, Converter
@@ -13,8 +13,8 @@ Given = tuple[Path | None, Path | None, str | None, list[str]]
 """--file, --images, --as and --rename."""
 
 
-def repack_file(kind: str, given: Given, split: str, making: "ConversionOptions", store: "Store") -> None:
-    """Writes the shard of a packed file. Raises RequestError for missing options."""
+def repack_file(kind: str, given: Given, split: str, making: "ConversionOptions", store: "Store") -> Record:
+    """Writes the shard of a packed file; returns its record. Raises RequestError for missing options."""
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.from_packed import repack
     from hmrb.errors import RequestError
@@ -24,9 +24,10 @@ def repack_file(kind: str, given: Given, split: str, making: "ConversionOptions"
         raise RequestError(f"{kind}: set --file FILE and --as DATASET, e.g. --file pw3d_train.npz --as 3dpw")
     if rename:
         raise RequestError(f"{kind}: --rename is for coco-json; this kind of file has a fixed order of key points")
-    with progress_bar("people") as (console, ticker):
+    accounts: dict[str, Record] = {}
+    with progress_bar("people", accounts) as (console, ticker):
         info = repack(kind, file, images, name, split, store, making, ticker)
-        print_shard(console, store.shard(info.dataset, info.split), info)
+        return print_shard(console, store.shard(info.dataset, info.split), info, accounts)
 
 
 def own_people(given: Given, split: str, compat: bool) -> "Converter":

@@ -1,9 +1,10 @@
 """hmrb convert-data of raw files: the dataset's folder is found, its shards are written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hmrb.cli.convert_text import print_estimate, print_shard
+from hmrb.cli.convert_text import Record, print_estimate, print_shard
 
 if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions, Converter, Raw, SplitPlan
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 
 def convert_raw(
     source: "Converter", raw: Path | None, split: str | None, making: "ConversionOptions", store: "Store"
-) -> None:
-    """Converts a dataset whose files are in `raw`, or in a folder of its name in `raw`. Raises RequestError."""
+) -> list[Record]:
+    """Converts a dataset whose files are in `raw`, or in a folder of its name in `raw`. Returns its shards' records.
+
+    Raises RequestError.
+    """
     from dataclasses import replace
 
     from hmrb.data.convert.conversion import Raw
@@ -38,13 +42,14 @@ def convert_raw(
         except RequestError as error:  # a folder of one of the dataset's names can be a part of its tree
             problems.append(error)
             continue
-        make(source, parts, replace(making, inputs=_inputs(files, slug)), split, store)
-        return
+        return make(source, parts, replace(making, inputs=_inputs(files, slug)), split, store)
     raise problems[0]
 
 
-def convert_found(root: Path | None, making: "ConversionOptions", split: str | None, store: "Store") -> None:
-    """Converts every dataset whose files are in a folder of its name in `root`."""
+def convert_found(
+    root: Path | None, making: "ConversionOptions", split: str | None, store: "Store"
+) -> Iterator[Record]:
+    """Converts every dataset whose files are in a folder of its name in `root`; yields the shards' records."""
     from dataclasses import replace
 
     from hmrb.data.convert.conversion import Raw
@@ -72,24 +77,25 @@ def convert_found(root: Path | None, making: "ConversionOptions", split: str | N
     if not found and not damaged:
         raise RequestError(f"{root}: contains no dataset folder; expected names: {', '.join(sorted(CONVERTERS))}")
     for source, parts, options in found:
-        make(source, parts, options, split, store)
+        yield from make(source, parts, options, split, store)
     if damaged:
         raise RunError(f"not converted, because their files are damaged (see above): {', '.join(damaged)}")
 
 
 def make(
     source: "Converter", parts: "list[SplitPlan]", making: "ConversionOptions", split: str | None, store: "Store"
-) -> None:
-    """Writes the shards with a progress bar, and a contact sheet of each for visual inspection."""
+) -> list[Record]:
+    """Writes the shards with a progress bar, and a contact sheet of each for visual inspection. Returns records."""
     from hmrb.cli.progress import progress_bar
     from hmrb.data.convert.conversion import convert, pick_parts
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
         print_estimate(chosen, making)
-    with progress_bar() as (console, ticker):
-        for info in convert(source, chosen, store, making, ticker):
-            print_shard(console, store.shard(source.name, info.split), info)
+    accounts: dict[str, Record] = {}
+    with progress_bar("items", accounts) as (console, ticker):
+        infos = convert(source, chosen, store, making, ticker)
+        return [print_shard(console, store.shard(source.name, info.split), info, accounts) for info in infos]
 
 
 def _offered_in(root: Path) -> "list[Converter]":

@@ -1,8 +1,14 @@
 """What hmrb convert-data prints: a dataset's card, the estimate of a conversion, a finished shard."""
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from hmrb.cli.lines import for_terminal
 
@@ -13,16 +19,39 @@ if TYPE_CHECKING:
     from hmrb.data.shard import ShardInfo
 
 
-def print_shard(console: "Console", path: Path, info: "ShardInfo") -> None:
-    """Prints a shard's people, size and hash, and where its contact sheet is."""
+Record = dict[str, Any]
+"""What --json says of a file that was written."""
+
+
+@contextmanager
+def records_to(is_json: bool) -> Iterator[list[Record]]:
+    """A list for records. With --json it is printed at the end, and what is said meanwhile goes to stderr."""
+    records: list[Record] = []
+    if not is_json:
+        yield records
+        return
+    try:
+        with redirect_stdout(sys.stderr):
+            yield records
+    finally:  # what was written stays, whatever comes after it
+        if records:
+            typer.echo(json.dumps(records, indent=1))
+
+
+def print_shard(console: "Console", path: Path, info: "ShardInfo", accounts: dict[str, Record]) -> Record:
+    """Prints a shard's people, size and hash, and where its contact sheet is. Returns the same as a record."""
     from hmrb.data.convert.contact_sheet import contact_sheet
     from hmrb.objects import shown, size_bytes
 
-    size, place = size_bytes(path) / 1e6, shown(path)
-    console.print(f"{place}: {info.num_people} people, {size:.1f} MB, sha {info.sha}", soft_wrap=True, highlight=False)
-    if info.num_images > 1:
-        console.print(f"  contact sheet: {contact_sheet(path)}", soft_wrap=True, highlight=False)
+    size, place = size_bytes(path), shown(path)
+    says = f"{place}: {info.num_people} people, {size / 1e6:.1f} MB, sha {info.sha}"
+    console.print(says, soft_wrap=True, highlight=False)
+    sheet = contact_sheet(path) if info.num_images > 1 else None
+    if sheet:
+        console.print(f"  contact sheet: {sheet}", soft_wrap=True, highlight=False)
     console.print(f"  to check it: hmrb verify {place}", soft_wrap=True, highlight=False)
+    about = {"file": str(place), "bytes": size, "contact_sheet": str(sheet) if sheet else None}
+    return about | asdict(info) | accounts.get(path.name, {})
 
 
 def print_estimate(parts: "Sequence[SplitPlan]", making: "ConversionOptions") -> None:

@@ -14,8 +14,10 @@ def export(
     body: Annotated[
         bool, typer.Option("--body", help="Also pose the checkpoint's body: outputs vertices and joints.")
     ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print only the report, as JSON.")] = False,
 ) -> None:
     """Export a model to ONNX or torch.export, compared with torch before it is written. ONNX needs hmrb[export]."""
+    import json
     from functools import partial
 
     from hmrb.models.words import check_word
@@ -27,5 +29,5 @@ def export(
 
     store = Store.default()
     path = find_model(checkpoint, store, partial(typer.echo, err=True))
-    for line in export_checkpoint(path, out, store, body).lines():
-        typer.echo(line)
+    report = export_checkpoint(path, out, store, body)
+    typer.echo(json.dumps(report.record(), indent=1) if json_ else "\n".join(report.lines()))

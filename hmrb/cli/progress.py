@@ -1,19 +1,22 @@
 """Progress bar: items done, rate, time left. Without a terminal it prints a line every 10 %."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hmrb.data.convert.conversion import ProgressReporter
+    from hmrb.data.convert.people import Tally
 
 
 @contextmanager
-def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReporter]]":
-    """Yields a console to print on and a reporter to call for each item."""
+def progress_bar(
+    what: str = "items", accounts: dict[str, dict[str, Any]] | None = None
+) -> "Iterator[tuple[Console, ProgressReporter]]":
+    """Yields a console to print on and a reporter to call for each item. `accounts` gets those of shards, by file."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -43,6 +46,13 @@ def progress_bar(what: str = "items") -> "Iterator[tuple[Console, ProgressReport
                     f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {_rate(speed)} {what}/s{left}",
                     highlight=False,
                 )
+
+        def account(self, tally: "Tally", missing: Sequence[str], changed: Mapping[str, int] = {}) -> None:
+            super().account(tally, missing, changed)
+            counts = {"left_out": tally.left_out, "doubtful": tally.doubtful, "changed": changed}
+            told = {key: dict(count) for key, count in counts.items()} | {"missing": list(missing)}
+            if accounts is not None:
+                accounts[progress.tasks[-1].description] = told
 
         def say(self, line: str) -> None:
             console.print(line, soft_wrap=True, highlight=False)

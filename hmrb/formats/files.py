@@ -1,11 +1,14 @@
 """What a file is, by its first bytes, and why it cannot be opened: the words of every reader's message."""
 
 import errno
+import glob
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 from hmrb.errors import RequestError, RunError
@@ -109,6 +112,37 @@ def folders_below(folder: Path, follow_links: bool = False) -> Iterator[tuple[st
             raise RequestError(refusal(error)) from None
 
     yield from os.walk(folder, onerror=refuse, followlinks=follow_links)
+
+
+def files_in(folder: Path, *patterns: str) -> list[Path]:
+    """What is in a folder under names of these patterns, sorted; nothing without a folder.
+
+    Raises RequestError if it cannot be listed: `Path.glob` passes over it.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RequestError(refusal(error)) from None
+    return sorted(folder / name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def matching(pattern: str) -> list[Path]:
+    """What `glob.glob` finds. Raises RequestError if a folder in which it looks cannot be listed."""
+    parts = Path(pattern).parts
+    for depth, part in enumerate(parts):
+        if not glob.has_magic(part):
+            continue
+        before = glob.glob(str(Path(*parts[:depth])), recursive=True) if depth else ["."]
+        for folder in (Path(name) for name in before if os.path.isdir(name)):
+            below = folders_below(folder)
+            for _ in below if part == "**" else islice(below, 1):
+                pass
+        if part == "**":  # the rest is below
+            break
+    return [Path(name) for name in glob.glob(pattern, recursive=True)]
 
 
 def files_below(folder: Path) -> Iterator[Path]:

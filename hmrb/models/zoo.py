@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from hmrb.errors import RequestError
-from hmrb.formats.files import check_sha256, reason, sha256_of
+from hmrb.formats.files import check_sha256, files_in, reason, sha256_of
 from hmrb.lookup import did_you_mean, find
 from hmrb.models.demo import DEMO_NAME
 from hmrb.spec import Expected, Published, SpecModel
@@ -155,8 +155,7 @@ def near(name: str) -> str:
 def _unnamed(store: Store) -> Iterator[Path]:
     """The files in the store's models/ whose names no row knows."""
     known = {name for row in ZOO.values() for name in row.names}
-    if store.models.is_dir():
-        yield from (path for path in sorted(store.models.iterdir()) if path.is_file() and path.name not in known)
+    yield from (path for path in files_in(store.models, "*") if path.is_file() and path.name not in known)
 
 
 def _sha256(path: Path) -> str:

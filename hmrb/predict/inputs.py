@@ -11,7 +11,7 @@ from pathlib import Path
 from hmrb.data.checksums import check_once
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
-from hmrb.formats.files import HDF5, files_below, visible, what_it_is
+from hmrb.formats.files import HDF5, files_below, files_in, matching, visible, what_it_is
 from hmrb.formats.pictures import read_picture
 from hmrb.lookup import did_you_mean
 from hmrb.objects import is_url, pointer
@@ -134,12 +134,12 @@ def _kind(word: str, store: Store) -> tuple[str, list[Path]]:
     if path.exists():
         return KINDS.get(path.suffix.lower(), "shard" if what_it_is(path) == HDF5 else "photo"), [path]
     if glob.has_magic(word):
-        matches = visible(Path(name) for name in glob.glob(word, recursive=True))
+        matches = visible(matching(word))
         files = [match for match in matches if match.is_file()]
         if not files:
             raise RequestError(f"{word}: no file matches")
         return "photo", files
-    shards = {shard.stem: shard for shard in sorted((store.root / "shards").glob("*.h5"))}
+    shards = {shard.stem: shard for shard in files_in(store.root / "shards", "*.h5")}
     name = word.replace("-", "_")
     if name in shards:
         return "shard", [shards[name]]

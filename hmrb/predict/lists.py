@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -11,14 +12,15 @@ from typing import Any
 from hmrb.errors import RequestError, RunError
 from hmrb.formats.files import instead, reason
 from hmrb.formats.inside import inside
-from hmrb.formats.optional import needed
+from hmrb.formats.optional import parquet_reader
 from hmrb.formats.pictures import read_picture
 from hmrb.predict.pictures import GivenBox, PictureSource, box_problem
 
 COLUMNS = ("path", "x", "y", "w", "h")
+READ = (*COLUMNS, "score")
 PERSON = 1  # COCO's category
 MOST_BYTES = 2 << 30  # of a list; COCO's detections are 50 MB
-SHOWN = 3  # missing files that a message names
+MOST_ROWS = 50_000_000  # of a Parquet list; one of some kilobytes can state any number
 Read = tuple[list[PictureSource], list[str]]
 
 
@@ -37,13 +39,20 @@ def csv_pictures(path: Path, images: Path | None) -> Read:
 
 def parquet_pictures(path: Path, images: Path | None) -> Read:
     """The pictures of a Parquet table with the same columns. Raises RequestError, also if no reader is installed."""
-    needed("pyarrow", "pandas pyarrow, or save the list as CSV")
+    parquet = parquet_reader("save the list as CSV")
     try:
-        table = needed("pandas", "pandas pyarrow, or save the list as CSV").read_parquet(path)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RequestError(f"{path}: not a readable Parquet file ({str(error)[:200]}){instead(path)}") from None
-    _check_columns(path, [str(name) for name in table.columns])
-    return _rows(path, images, enumerate(table.to_dict("records"), 1)), []
+        with parquet.ParquetFile(path, read_dictionary=[COLUMNS[0]]) as file:
+            names = file.schema_arrow.names
+            _check_columns(path, names)
+            if twice := [name for name in READ if names.count(name) > 1]:
+                raise RequestError(f"{path}: several columns are called {twice[0]}")
+            if file.metadata.num_rows > MOST_ROWS:
+                raise RequestError(f"{path}: {file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}; split it")
+            batches = file.iter_batches(columns=[name for name in READ if name in names])
+            return _rows(path, images, enumerate((row for batch in batches for row in batch.to_pylist()), 1)), []
+    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise RequestError(f"{path}: not a readable Parquet file ({said}){instead(path)}") from None
 
 
 def json_pictures(path: Path, images: Path | None) -> Read:
@@ -168,7 +177,7 @@ def _pictures(path: Path, images: Path | None, people: Iterable[tuple[str, Given
     for name, box in people:
         boxes.setdefault(name, []).append(box)
     files = {name: _place(path, root, name) for name in boxes}
-    missing = [name for name, file in files.items() if not file.exists()]
+    missing = [name for name, file in files.items() if not os.path.exists(file)]  # Path.exists raises for long names
     if len(missing) == len(files):
         raise RequestError(
             f"{path}: none of its {len(files)} pictures is in {root}, the first: {missing[0]}; name their folder with"

@@ -11,7 +11,7 @@ import numpy as np
 from hmrb.errors import RunError
 from hmrb.formats.files import reason
 from hmrb.formats.hdf5 import read_arrays
-from hmrb.formats.optional import needed
+from hmrb.formats.optional import needed, parquet_reader
 from hmrb.formats.writing import hdf5_file, replacing
 from hmrb.predict.account import Account
 from hmrb.predict.people import save, save_arrays
@@ -114,8 +114,7 @@ def _width(kind: np.dtype[Any]) -> int:
 
 def _to_parquet(out: Path, paths: Sequence[Path], read: Reader) -> None:
     """A row group per part; arrays of several axes are flat lists of fixed length."""
-    advice = "pyarrow, or use --format h5"
-    arrow, parquet = needed("pyarrow", advice), needed("pyarrow.parquet", advice)
+    parquet, arrow = parquet_reader("use --format h5"), needed("pyarrow")
 
     def column(array: np.ndarray) -> Any:
         if array.dtype.kind == "U":

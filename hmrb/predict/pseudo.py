@@ -12,7 +12,7 @@ import numpy as np
 from hmrb.bodykind import BODIES, kind_of
 from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
 from hmrb.data.convert.own import is_own, shard_name
-from hmrb.data.convert.people import Tally, check_missing, check_share, packed, summary
+from hmrb.data.convert.people import Tally, check_missing, check_share, packed
 from hmrb.data.convert.raw import raw_file
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
@@ -88,8 +88,7 @@ def pseudo_shard(
         check_share(str(path), tally, kept, making.missing_limit)
         if not kept:
             raise RequestError(f"{folder}: nobody in {len(people)} people can be used; nothing was written")
-    for line in (*(f"left out: {line}" for line in missing), *summary("left out", tally.left_out)):
-        ticker.say(line)
+    ticker.account(tally, missing)
     return writer.info
 
 

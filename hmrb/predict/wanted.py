@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hmrb.errors import RequestError
-from hmrb.formats.optional import needed
+from hmrb.formats.optional import parquet_reader
 from hmrb.lookup import find
 
 MESHES = ("obj", "glb")
@@ -37,7 +37,7 @@ class Wanted:
         """
         find("format", format, FORMATS)
         if format == "parquet":
-            needed("pyarrow", "pyarrow, or use --format h5")
+            parquet_reader("use --format h5")
         is_data = is_data or format in FOR_MILLIONS
         meshes = parse_meshes(mesh) if mesh is not None else () if is_data else MESHES
         return cls(not is_data if overlay is None else overlay, meshes, not is_data or bool(overlay or meshes), format)

@@ -24,13 +24,14 @@ TAIL = 99.5  # percentile of errors at which the histogram ends
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Maps values to pixels of a chart; `low` maps to `start`, `high` to `stop`."""
+    """Maps values to pixels of a chart; `low` maps to `start`, `high` to `stop`. Ticks are `least` apart or more."""
 
     low: float
     high: float
     start: float
     stop: float
     is_log: bool = False
+    least: float = 0
 
     @classmethod
     def upright(cls, values: Float[np.ndarray, " N"]) -> "Scale":
@@ -59,7 +60,7 @@ class Scale:
             digits = [1] if self.high > 1000 * self.low else [1, 3] if self.high > 50 * self.low else [1, 2, 5]
             values = np.outer(decades[:: math.ceil(len(decades) / 6)], digits).ravel()
         else:
-            rough = (self.high - self.low) / 5
+            rough = max((self.high - self.low) / 5, self.least)
             power = 10.0 ** math.floor(math.log10(rough))
             step = power * next(digit for digit in (1, 2, 5, 10) if digit * power >= rough)
             values = np.arange(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1) * step
@@ -135,7 +136,8 @@ def histogram(metric: str, errors: Float[np.ndarray, " N"], baseline: Float[np.n
     limit = float(np.percentile(np.concatenate([errors, baseline]), TAIL)) or 1.0
     edges = np.linspace(0, limit, BINS + 1)
     counts, others = (np.histogram(np.minimum(values, limit), edges)[0] for values in (errors, baseline))
-    x, y = Scale(0, limit, LEFT, RIGHT), Scale.upright_from_0(np.append(counts, others).astype(np.float64))
+    x = Scale(0, limit, LEFT, RIGHT)
+    y = replace(Scale.upright_from_0(np.append(counts, others).astype(np.float64)), least=1)  # people are whole
     at, top, outline = x(edges), y(counts), np.repeat(y(others), 2)
     shapes = []
     for i in np.flatnonzero(counts):

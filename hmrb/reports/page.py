@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import re
 import shlex
 import sys
@@ -55,7 +54,7 @@ def templates() -> Environment:
 def command(words: Sequence[str] = ()) -> str:
     """The command line of this process, without folders and machines; "" if it is none of hmrb's."""
     first, *rest = words or sys.argv
-    if os.path.basename(first) not in ("hmrb", "__main__.py"):
+    if Path(first).name != "hmrb" and Path(first).parts[-2:] != ("hmrb", "__main__.py"):
         return ""
     out = []
     for before, word in zip([first, *rest], rest, strict=False):

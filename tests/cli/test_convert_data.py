@@ -40,6 +40,42 @@ def test_raw_files_become_a_shard_that_verifies(tmp_path: Path, home: Path) -> N
     assert "picture_fits" in checked.stdout
 
 
+def test_what_was_written_as_json(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw" / "lsp")
+    coco.write_coco(tmp_path / "raw" / "coco")
+    asked = ("convert-data", "--all", "--raw", str(tmp_path / "raw"), "--workers", "1")
+    done = hmrb(*asked, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    records = {f"{record['dataset']}_{record['split']}": record for record in json.loads(done.stdout)}
+    for name in ("lsp_train", "coco_train"):
+        record, shard = records[name], Shard(home / "shards" / f"{name}.h5")
+        assert (record["num_people"], record["sha"]) == (len(shard), shard.info.sha)
+        assert record["file"] == str(shard.path)
+        assert record["bytes"] == shard.path.stat().st_size
+        assert Path(record["contact_sheet"] or shard.path).is_file()
+        assert "--json" not in record["made_by"]
+    told = [
+        f"left out: {count} people: {reason}" for row in records.values() for reason, count in row["left_out"].items()
+    ]
+    assert told
+    assert all(line in done.stderr for line in told)
+    plain = hmrb(*asked, home=tmp_path / "other")
+    assert sorted(line for line in plain.stdout.splitlines() if "left out" in line) == sorted(told)
+
+
+def test_json_of_a_request_that_fails(tmp_path: Path, home: Path) -> None:
+    """What was written before stays in it; without any, stdout is empty."""
+    leeds.TREES["lsp"](tmp_path / "raw" / "lsp")
+    asked = ("--raw", str(tmp_path / "raw"), "--workers", "1", "--json")
+    done = hmrb("convert-data", "lsp", "coco", *asked, home=home)
+    refused(done, "coco")
+    assert [record["dataset"] for record in json.loads(done.stdout)] == ["lsp", "lsp"]
+    done = hmrb("convert-data", "coco", *asked, home=home)
+    refused(done, "coco")
+    assert done.stdout == ""
+    refused(hmrb("convert-data", "coco", "--explain", "--json", home=home), "hmrb list-datasets --json has the facts")
+
+
 def test_regions_can_be_tiled(tmp_path: Path, home: Path) -> None:
     leeds.TREES["lsp"](tmp_path / "raw")
     asked = ("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", "--pictures")

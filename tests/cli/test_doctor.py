@@ -1,19 +1,33 @@
 """hmrb doctor: what works, what is missing, what is broken, and the next step for each."""
 
+import errno
 import json
+import os
+import re
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from command import hmrb, refused, spec_file
 from conftest import body_arrays
 
+from hmrb.body.official import find_body
 from hmrb.cli.shipped import shipped_specs
+from hmrb.errors import RequestError
 from hmrb.evaluation.protocols import ROWS
-from hmrb.facts import Fact, all_facts
+from hmrb.facts import EXTRAS, Fact, all_facts, shard_facts, weight_facts
 from hmrb.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands may be here without a cluster, which is broken."""
+    monkeypatch.setattr("hmrb.facts._slurm", lambda: iter([Fact("slurm", "sbatch", "not here", "missing")]))
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +54,30 @@ def test_all_of_it_as_json(empty: Path) -> None:
     groups = {fact["group"] for fact in told["facts"]}
     assert groups == {"software", "machine", "network", "slurm", "extras", "bodies", "shards", "weights"}
     assert all(fact["step"] for fact in told["facts"] if fact["group"] == "bodies" and fact["state"] == "missing")
+
+
+def test_extras_are_those_of_the_package_with_their_versions_or_how_to_install_them(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(Path(__file__).parents[2] / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+
+    def version(package: str) -> str:
+        if package in ("cdflib", "wandb"):
+            raise metadata.PackageNotFoundError(package)
+        return "1.2.3"
+
+    monkeypatch.setattr("hmrb.facts.metadata.version", version)
+    monkeypatch.setattr("hmrb.facts.importlib.import_module", lambda name: None)
+    found = {
+        fact.name: fact for fact in all_facts(Store(empty), Path("runs"), is_online=False) if fact.group == "extras"
+    }
+    assert list(found) == [name for name in extras if name not in ("dev", "docs", "build-body", "build-detector")]
+    for name, (packages, _) in EXTRAS.items():
+        assert list(packages) == [re.split(r"[<>=]", words)[0] for words in extras[name]]
+    assert found["export"].found.startswith("onnx 1.2.3, onnxscript 1.2.3, onnxruntime 1.2.3 (")
+    assert (found["convert"].found.split(" (")[0], found["convert"].state) == ("without cdflib", "missing")
+    assert found["wandb"].step == "pip install 'hmrb[wandb]'"
 
 
 def test_one_spec(tiny_store: Store, tmp_path: Path) -> None:
@@ -92,3 +130,25 @@ def test_a_torch_that_cannot_be_imported_is_broken(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "torch", None)
     fact = facts(Store(tmp_path), "torch")
     assert (fact.state, fact.step) == ("broken", "pip install --force-reinstall torch")
+
+
+def test_folders_of_a_store_that_cannot_be_listed_are_broken_and_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, scandir = Store(tmp_path), os.scandir
+    for folder in ("shards", "weights", "bodies/smpl", "models"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def listed(path: Any = ".") -> Any:
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    for found in (shard_facts(store), weight_facts(store)):
+        fact = next(iter(found))
+        assert (fact.state, "not readable by this user" in fact.found) == ("broken", True)
+    for words in (["doctor"], ["list-datasets"], ["verify", "mine_train"], ["list-models"], ["eval", "demo", "mine"]):
+        refused(hmrb(*words, home=tmp_path), "not readable by this user")
+    with pytest.raises(RequestError, match="smpl: not readable by this user"):
+        find_body(store.bodies / "smpl", "neutral")

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 from command import hmrb, refused, spec_file
-from conftest import tiny_tree
+from conftest import person, tiny_tree
 from own_machines import no_machines, on_machine, own_machines
 from own_slurm import missing, own_slurm, slurmd
 from test_launch import SMALL, Bench, same
@@ -192,7 +194,40 @@ def test_an_evaluation_follows_its_job(cluster: Bench, whole: Path) -> None:
         *here("eval", "whole", "--bench", "synthetic", "--slurm", "--gpus", "0", "--cpu-procs", "2", "--follow")
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(f"report: {whole}/report.html\n")
+    assert f"\nreport: {whole}/report.html\n" in done.stdout
+
+
+@pytest.mark.slurm
+def test_a_prediction_goes_on_where_slurm_stopped_it(cluster: Bench, whole: Path) -> None:
+    """Its file is the one that a single process writes."""
+    photos = cluster.folder / "photos"
+    photos.mkdir()
+    for i in range(3000):
+        (photos / f"{i:04d}.jpg").write_bytes(person(i % 20).jpeg)
+    asked = ["predict", "whole", "photos", "--whole", "--format", "h5"]
+    alone = cluster(*here(*asked, "-o", "alone", "--device", "cpu"))
+    assert alone.returncode == 0, alone.stderr
+    done = cluster(
+        *here(*asked, "-o", "out", "--slurm", "--gpus", "0", "--cpu-procs", "2", "--sbatch", "cpus-per-task=2")
+    )
+    assert done.returncode == 0, done.stderr
+    number = done.stdout.partition(":")[0].removeprefix("job ")
+
+    def state() -> str:
+        return cluster("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T").stdout.strip()
+
+    wait_for("a part", lambda: any((cluster.folder / "out").rglob("*.h5")))
+    assert cluster("scontrol", "requeue", number).returncode == 0
+    wait_for("queued again", lambda: state() == "PENDING")
+    assert not (cluster.folder / "out" / "predictions.h5").exists()
+    cluster("scontrol", "update", f"jobid={number}", "StartTime=now")
+    wait_for("the end", lambda: state() == "COMPLETED")
+    with h5py.File(cluster.folder / "out" / "predictions.h5") as one:
+        with h5py.File(cluster.folder / "alone" / "predictions.h5") as other:
+            assert one.keys() == other.keys()
+            assert len(one["name"]) == 3000
+            for key in one:
+                np.testing.assert_array_equal(one[key][()], other[key][()])
 
 
 @pytest.mark.slurm
@@ -201,7 +236,7 @@ def test_slurm_s_refusals_are_one_message(cluster: Bench, whole: Path) -> None:
         return cluster(*here("train", "tiny.yaml", "--slurm", "--out", "refused", *options))
 
     for options, message in (
-        (["--gpus", "0", "--partition", "nope"], "Invalid partition name specified: --partition nope; there are small"),
+        (["--gpus", "0", "--partition", "nope"], "Invalid partition name specified: --partition nope; known: small"),
         (["--gpus", "0", "--sbatch", "acount=lab"], "unrecognized option '--acount=lab'"),
         (["--gpus", "4"], "Invalid generic resource (gres) specification"),
     ):

@@ -81,8 +81,11 @@ def test_a_program_of_torch_export_needs_no_extra_and_keeps_the_metadata(
     model = saved(tmp_path / "c.pt")
     refused(hmrb("export", str(tmp_path / "c.pt"), str(tmp_path / "m.onnx")), "onnx is required to export")
     assert not (tmp_path / "m.onnx").exists()
-    done = hmrb("export", str(tmp_path / "c.pt"), str(tmp_path / "m.pt2"))
+    done = hmrb("export", str(tmp_path / "c.pt"), str(tmp_path / "m.pt2"), "--json")
     assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["path"], told["bytes"]) == (str(tmp_path / "m.pt2"), (tmp_path / "m.pt2").stat().st_size)
+    assert told["differences"].keys() == {"rotmats", "betas", "camera"}
     extra = {"hmrb.json": ""}
     program = torch.export.load(tmp_path / "m.pt2", extra_files=extra).module()
     with torch.no_grad():

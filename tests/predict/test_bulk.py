@@ -225,7 +225,7 @@ def test_parquet_has_the_same_rows_or_says_what_it_needs(in_blocks: Path, monkey
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pyarrow", None)
         done = hmrb(*words(in_blocks, "--format", "parquet"))
-    refused(done, "pyarrow is required", "pip install pyarrow, or use --format h5")
+    refused(done, "pyarrow is required", "pip install 'hmrb[parquet]', or use --format h5")
     assert not Path("out").exists()
     parquet = pytest.importorskip("pyarrow.parquet")
     assert hmrb(*words(in_blocks, "--device", "cpu", "--format", "parquet")).returncode == 1

@@ -4,10 +4,11 @@ import errno
 import io
 import json
 import os
+import random
 import sys
 import tarfile
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -107,18 +108,85 @@ def test_a_list_that_is_no_text(photos: Path) -> None:
         found(photos / "list.csv")
 
 
-def test_parquet_needs_its_reader_and_is_read_as_csv_is(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_needs_a_reader_that_runs_no_code(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (photos / "list.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(RequestError, match="pyarrow is required .*pip install pandas pyarrow, or save the list as CSV"):
+    with pytest.raises(RequestError, match="pyarrow is required .*'hmrb.parquet.', or save the list as CSV"):
         found(photos / "list.parquet")
-    rows = [{"path": "a.jpg", "x": 1.0, "y": 2.0, "w": 3.0, "h": 4.0}]
-    table = SimpleNamespace(columns=list(rows[0]), to_dict=lambda kind: rows)
-    pandas = ModuleType("pandas")
-    monkeypatch.setattr(pandas, "read_parquet", lambda path: table, raising=False)
-    monkeypatch.setitem(sys.modules, "pyarrow", ModuleType("pyarrow"))
-    monkeypatch.setitem(sys.modules, "pandas", pandas)
-    assert boxes_of(found(photos / "list.parquet")) == [[(1, 2, 3, 4)]]
+    old = ModuleType("pyarrow")
+    old.__version__ = "14.0.0"
+    monkeypatch.setitem(sys.modules, "pyarrow", old)
+    with pytest.raises(RequestError, match="pyarrow 14.0.0 can run code of the files .*pip install -U 'hmrb.parquet.'"):
+        found(photos / "list.parquet")
+
+
+def parquet(photos: Path, **columns: list[Any]) -> Path:
+    """A list of two people, with these columns in place of its own."""
+    arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    own = {"path": ["a.jpg", "a.jpg"], "x": [1, 2], "y": [3.5, 4], "w": [5, 6], "h": [7, 8]}
+    written.write_table(arrow.table(own | columns), photos / "list.parquet")
+    return photos / "list.parquet"
+
+
+def test_parquet_is_read_as_csv_is(photos: Path) -> None:
+    (picture,) = found(parquet(photos, score=[0.5, None], more=[[1], [2]])).pictures
+    assert picture.boxes is not None
+    assert [box.box for box in picture.boxes] == [(1, 3.5, 5, 7), (2, 4, 6, 8)]
+    assert [box.score for box in picture.boxes] == [0.5, 1]
+    assert boxes_of(found(parquet(photos, x=["1", "2"]))) == [[(1, 3.5, 5, 7), (2, 4, 6, 8)]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"path": ["a.jpg", None]}, "line 2 has no path"),
+        ({"path": [b"a.jpg", b"a.jpg"]}, "line 1 has no path"),
+        ({"path": [], "x": [], "y": [], "w": [], "h": []}, "a list without rows"),
+        ({"x": [1.0, float("nan")]}, "line 2: box nan,4,6,8: not all four are finite"),
+        ({"w": [{"a": 1}, {"a": 2}]}, "line 1: .* is no box"),
+        ({"path": ["../a.jpg", "a.jpg"]}, "outside this folder"),
+        ({"path": ["gone.jpg", "x" * 5000]}, "none of its 2 pictures is in .*, the first: .*gone.jpg"),
+    ],
+)
+def test_parquet_lists_that_are_none(photos: Path, columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        found(parquet(photos, **columns))
+
+
+def test_parquet_files_with_columns_that_fit_no_list_are_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = photos / "list.parquet"
+    written.write_table(arrow.table({"path": ["a.jpg"]}), path)
+    with pytest.raises(RequestError, match="missing columns: x, y, w, h"):
+        found(path)
+    names = ["path", "x", "y", "w", "h", "x"]
+    written.write_table(arrow.Table.from_arrays([arrow.array(["a.jpg"]), *[arrow.array([1])] * 5], names=names), path)
+    with pytest.raises(RequestError, match="several columns are called x"):
+        found(path)
+    monkeypatch.setattr("hmrb.predict.lists.MOST_ROWS", 1)
+    with pytest.raises(RequestError, match="2 rows, more than 1; split it"):
+        found(parquet(photos))
+
+
+def test_damaged_parquet_is_refused_with_one_message(photos: Path) -> None:
+    """Cut short, or with bytes of chance at places of chance: pyarrow raises seven kinds of errors."""
+    whole = parquet(photos).read_bytes()
+    rng, said = random.Random(0), list[str]()
+    for data in (b"", b"PAR1", whole[:-9], *(damaged(whole, rng) for _ in range(300))):
+        (photos / "list.parquet").write_bytes(data)
+        try:
+            found(photos / "list.parquet")
+        except RequestError as error:
+            said.append(str(error))
+    assert len(said) > 200
+    assert not any("\n" in message for message in said)
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 2, 5, 20))):
+        out[rng.randrange(len(out))] = rng.randrange(256)
+    return bytes(out)
 
 
 def write_json(photos: Path, content: object) -> Path:
@@ -262,17 +330,35 @@ def test_a_box_must_reach_into_its_picture() -> None:
     assert GivenBox((0, 0, 1, 1)).score == 1
 
 
-def test_a_folder_that_cannot_be_listed_is_refused_wherever_it_is(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed, scandir = photos / "closed", os.scandir
-    closed.mkdir()
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may list a folder; root may, so its rights do not say it."""
+    folder.mkdir(parents=True)
+    scandir = os.scandir
 
     def listed(path: Any = ".") -> Any:
-        if Path(path) == closed:
+        if Path(path) == folder:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", listed)
+
+
+@pytest.mark.parametrize("word", ["", "closed/*.jpg", "*/*.jpg", "**", "**/*.jpg", "clos*/**/*.jpg"])
+def test_a_folder_that_cannot_be_listed_is_refused_wherever_it_is(
+    word: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close(photos / "closed", monkeypatch)
     with pytest.raises(RequestError, match="closed: not readable by this user"):
-        found(photos)
+        found(photos / word)
+
+
+def test_a_pattern_does_not_look_where_it_cannot_match(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(photos / "closed", monkeypatch)
+    for word in ("*.jpg", "dee*/*", "[d]eep/b.JPG", "deep/**"):
+        assert len(found(photos / word).pictures) == 1
+
+
+def test_a_store_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(tmp_path / "shards", monkeypatch)
+    with pytest.raises(RequestError, match="shards: not readable by this user"):
+        found("synthetic_test", store=tmp_path)

@@ -33,7 +33,7 @@ class Seen:
 
 def asked(page: Path, folder: Path, script: str, width: int = 1200, height: int = 900, dark: bool = False) -> Seen:
     """Runs the body of an async function in a copy of a page `width` px wide, and returns what it returns."""
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    text = without_policy(page.read_text(encoding="utf-8"))
     asking = (
         "<script>addEventListener('load', async () => { let value; try { value = await (async () => {"
         f"{script}"
@@ -53,6 +53,11 @@ def asked(page: Path, folder: Path, script: str, width: int = 1200, height: int 
     found = re.search(r"<pre id=\"seen\">([^<]+)</pre>", done.stdout)
     assert found, done.stderr[-2000:]
     return Seen(**json.loads(b64decode(found[1]).decode()))
+
+
+def without_policy(text: str) -> str:
+    """A page that runs scripts and loads fonts which are not its own."""
+    return re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
 
 
 def complaints(page: Path, folder: Path) -> list[str]:

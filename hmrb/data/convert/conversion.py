@@ -143,6 +143,12 @@ class ProgressReporter:
     def say(self, line: str) -> None:
         """Show a message to the user."""
 
+    def account(self, tally: Tally, missing: Sequence[str], changed: Mapping[str, int] = {}) -> None:
+        """Who is not in the shard, doubtful or changed, by reason, and the images that could not be used."""
+        told = (*summary("left out", tally.left_out), *summary("kept, but doubtful", tally.doubtful))
+        for line in (*(f"left out: {line}" for line in missing), *told, *summary("changed", changed)):
+            self.say(line)
+
 
 def convert(
     source: Converter, parts: Sequence[SplitPlan], store: Store, making: ConversionOptions, ticker: ProgressReporter
@@ -180,9 +186,7 @@ def _convert(
         tally, people = tally_of(reports.values()), sum(report.people for report in reports.values())
         tally.left_out.update(part.left_out)
         check_share(str(path), tally, people, making.missing_limit)
-        told = (*summary("left out", tally.left_out), *summary("kept, but doubtful", tally.doubtful))
-        for line in (*(f"left out: {line}" for line in _missing(reports)), *told):
-            ticker.say(line)
+        ticker.account(tally, _missing(reports))
         if not people:
             raise RequestError(f"{path}: no person in {len(part.items)} items was selected; nothing was written")
         info = join(whole_blocks(path, folder, reports), path, about)

@@ -12,12 +12,12 @@ from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressRe
 from hmrb.data.convert.own import shard_name
 from hmrb.data.convert.packed_fields import Notes
 from hmrb.data.convert.packed_files import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
-from hmrb.data.convert.people import Tally, check_share, is_labelled, packed, summary
+from hmrb.data.convert.people import Tally, check_share, is_labelled, packed
 from hmrb.data.convert.raw import raw_file
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.shard import ShardInfo
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import short_sha, visible
+from hmrb.formats.files import files_in, short_sha, visible
 from hmrb.formats.npz import Npz
 from hmrb.lookup import find
 from hmrb.records import Person, Photo, Sample
@@ -67,10 +67,7 @@ def repack(
         if people and not labelled:
             raise RunError(f"{file}: none of its {people} people has a label. {_keys(kind, files[0])}")
         check_share(str(file), tally, people, making.missing_limit)
-    told = (*summary("left out", tally.left_out), *summary("kept, but doubtful", tally.doubtful))
-    missing = (f"left out: {problem}" for problem in notes.missing.values())
-    for line in (*missing, *told, *summary("changed", notes.changed)):
-        ticker.say(line)
+    ticker.account(tally, list(notes.missing.values()), notes.changed)
     return writer.info
 
 
@@ -106,7 +103,7 @@ def _files(kind: str, file: Path) -> list[Path]:
     if not file.is_dir():
         return [file]
     ending = ".tar" if kind.replace("-", "_") == "4dhumans" else ".npz"
-    found = visible(file.glob(f"*{ending}"))
+    found = visible(files_in(file, f"*{ending}"))
     if not found:
         raise RequestError(f"--file {file}: a folder without any {ending}; {kind} reads such files")
     return found

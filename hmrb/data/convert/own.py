@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hmrb.data.convert.catalogue import DATASETS, Dataset, Size, dataset, spoken, train_set
 from hmrb.errors import RequestError
+from hmrb.formats.files import files_in
 from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.objects import is_url, pointer
 from hmrb.plugins import offered
@@ -72,7 +73,7 @@ def offered_command(name: str) -> str:
 def own_shards(store: Store) -> list[Path]:
     """The shards in the store whose file names are not of the catalogue."""
     known = {store.shard(owner, split) for row in DATASETS.values() for owner, split in row.shards}
-    return [path for path in sorted((store.root / "shards").glob("[!.]*.h5")) if path not in known and _is_main(path)]
+    return [path for path in files_in(store.root / "shards", "[!.]*.h5") if path not in known and _is_main(path)]
 
 
 def find_shard(name: str, store: Store) -> "Shard":
@@ -87,7 +88,7 @@ def find_shard(name: str, store: Store) -> "Shard":
     for path in (Path(name), *(store.root / "shards" / f"{key}.h5" for key in keys)):
         if path.is_file():
             return Shard(path)
-    there = ", ".join(sorted(path.stem for path in (store.root / "shards").glob("*.h5"))) or "none"
+    there = ", ".join(path.stem for path in files_in(store.root / "shards", "*.h5")) or "none"
     raise RequestError(f"no shard {name}: not a file, and not in {store.place}/shards, which has: {there}")
 
 

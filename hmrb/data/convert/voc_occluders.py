@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from hmrb.data.convert.conversion import ProgressReporter
 from hmrb.data.occluders import Occluder
 from hmrb.errors import RequestError, RunError
-from hmrb.formats.files import visible
+from hmrb.formats.files import files_in, visible
 from hmrb.formats.pictures import read_pixels
 from hmrb.formats.writing import replacing
 from hmrb.formats.xml import read_xml
@@ -30,7 +30,7 @@ def prepare_pascal(voc_root: Path, out: Path, ticker: ProgressReporter) -> int:
     unreadable image or a missing bounding box.
     """
     root = _voc_folder(voc_root)
-    annotations = visible((root / "Annotations").glob("*.xml"))
+    annotations = visible(files_in(root / "Annotations", "*.xml"))
     ticker.part(out, len(annotations))
     found: list[Occluder] = []
     for path in annotations:

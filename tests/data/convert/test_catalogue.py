@@ -1,6 +1,7 @@
 """The catalogue's rows, and `hmrb list-datasets` as a user sees it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import hmrb, refused, spec_file
-from conftest import person, tiny_tree, write_shard
+from conftest import person, tiny_tree, write_shard, write_tiny_store
 
 from hmrb.check import name_problems
 from hmrb.data.convert.catalogue import (
@@ -179,7 +180,11 @@ def test_here_are_those_with_a_shard(tmp_path: Path) -> None:
     assert line.rstrip().endswith("test")
 
 
-def test_the_list_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("has_shards", [False, True])
+def test_the_list_imports_nothing_heavy(has_shards: bool, tmp_path: Path) -> None:
+    """HDF5 alone, and only where there are shards to read."""
+    if has_shards:
+        write_tiny_store(tmp_path)
     script = (
         "import sys; sys.argv = ['hmrb', 'list-datasets']\n"
         "from hmrb.cli import main\n"
@@ -187,6 +192,7 @@ def test_the_list_imports_nothing_heavy() -> None:
         "except SystemExit: pass\n"
         "print('heavy:', sorted({'torch', 'timm', 'numpy', 'cv2', 'h5py'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "HMRB_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert "EFT-COCO" in done.stdout
-    assert "heavy: []" in done.stdout
+    assert f"heavy: {['h5py', 'numpy'] if has_shards else []}" in done.stdout
