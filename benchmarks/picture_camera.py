@@ -6,12 +6,13 @@ its people, in pixels of their pictures, by the method's rule.
 """
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.formats.exif import FULL_FRAME_MM
@@ -75,17 +76,34 @@ def predicted(table: Mapping[str, np.ndarray]) -> People:
     )
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        with np.load(sys.argv[1], allow_pickle=False) as arrays:
+def main() -> None:
+    """Prints the table, or the largest distance of given people."""
+    parser = arguments(__doc__)
+    parser.add_argument("predictions", type=Path, nargs="?", help="a predictions.npz")
+    asked = parser.parse_args()
+    if asked.predictions:
+        with np.load(asked.predictions, allow_pickle=False) as arrays:
             people = predicted(dict(arrays))
         ways = [camera.project(people.vertices) for camera in (people.crop_camera, people.picture_camera)]
-        print(f"{len(people)} people, largest: {np.linalg.norm(ways[0] - ways[1], axis=2).max():.3f} px of the picture")
-        sys.exit()
+        largest = float(np.linalg.norm(ways[0] - ways[1], axis=2).max())
+        print(f"{len(people)} people, largest: {largest:.3f} px of the picture")
+        finish(asked, "picture_camera", [Figure("given people, largest", [largest], "px")])
+        return
     phone = np.full(COUNT, PHONE_MM / FULL_FRAME_MM * math.hypot(WIDTH, HEIGHT), np.float32)
     print("| square, px | aside, px | rule: mean | rule: largest | phone: mean | phone: largest |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    figures = []
     for side, aside in CASES:
         by_rule = placed(side, aside)
         numbers = (*moved_px(by_rule), *moved_px(replace(by_rule, focal_px=phone)))
         print(f"| {side} | {aside} | " + " | ".join(f"{number:.2f}" for number in numbers) + " |")
+        names = ("rule, mean", "rule, largest", "phone, mean", "phone, largest")
+        figures += [
+            Figure(f"square {side}, aside {aside}: {name}", [number], "px")
+            for name, number in zip(names, numbers, strict=True)
+        ]
+    finish(asked, "picture_camera", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,6 @@ With --checkpoint: the effect of bf16 on PA-MPJPE on the synthetic test set. Run
 with --only train, --steps 5, --json.
 """
 
-import argparse
 import json
 import multiprocessing
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import Better, Figure, arguments, finish
 from torch import Tensor, nn
 
 import hmrb.evaluation.evaluate
@@ -57,7 +57,7 @@ PEOPLE = 64
 
 def main() -> None:
     """Runs the requested measurements and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=("train", "eval", "rest"))
     parser.add_argument("--steps", type=int, default=5, help="steps of each kind")
     parser.add_argument("--backbone", default="resnet50")
@@ -75,6 +75,15 @@ def main() -> None:
         if asked.only in (None, "rest"):
             found |= rest(shard, asked.backbone, asked.steps)
     print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:58} {v:.4g}" for k, v in found.items()))
+    finish(asked, "step_rate", [figure(f"{asked.backbone}, {name}", value) for name, value in found.items()])
+
+
+def figure(name: str, value: float) -> Figure:
+    """A number as a figure; its unit is in its name."""
+    units: dict[str, tuple[str, Better]] = {": s,": ("s", "lower"), "images/s": ("images/s", "higher")}
+    units |= {" / ": ("times", "higher"), "share": ("of 1", "lower"), "mm": ("mm", "lower")}
+    unit, better = next(said for word, said in units.items() if word in name)
+    return Figure(name, [value], unit, better)
 
 
 def made_up(folder: Path) -> Shard:
