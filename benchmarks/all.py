@@ -1,9 +1,9 @@
-"""Runs every benchmark in small, writes a record, and says what became slower.
+"""Runs every benchmark in small, writes a record, and says what became worse.
 
 `python benchmarks/all.py -o benchmarks/records/NAME.json` takes some 6 minutes on two cores. `--only NAME` chooses.
 `--against COMMIT` (or the folder of a tree) runs each benchmark with the package of both, in turn; `--against RECORD`
 runs them again on the same machine. `--table` writes docs/performance.md from the records. The exit code is 1 if a
-benchmark failed or if a figure became slower by more than noise, 2 for a wrong request.
+benchmark failed or if a figure became worse by more than noise, 2 for a wrong request.
 """
 
 import argparse
@@ -142,9 +142,9 @@ def in_turn(names: Sequence[str], tree: Path, repeats: int) -> int:
 
 
 def verdict(changes: Sequence[Change], failed: bool) -> int:
-    """Prints the comparison. Returns 1 if something failed or became slower."""
+    """Prints the comparison. Returns 1 if something failed or became worse."""
     print("\n".join(told(changes)))
-    return int(failed or any(one.verdict == "slower" for one in changes))
+    return int(failed or any(one.verdict == "worse" for one in changes))
 
 
 def compared(name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, is_paired: bool) -> list[Change]:

@@ -1,4 +1,4 @@
-"""Says which figures became slower by more than noise: of two trees in turn, or of a record and a new run.
+"""Says which figures became worse by more than noise: of two trees in turn, or of a record and a new run.
 
 A ratio above 1 is worse, whatever the figure's direction. Its interval is Student's, of the logarithms, at 99 %: of a
 hundred figures that did not change, one is outside by chance.
@@ -16,7 +16,7 @@ from record import VERSIONS, number
 STUDENT = (63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169)
 MARGIN = 1.02  # a smaller change is not reported, however certain
 KEY = ("processor", "instruction_sets", "cores", "system", *VERSIONS)
-MARKS = {"slower": "!", "faster": "+", "as before": " ", "not known": "?"}
+MARKS = {"worse": "!", "better": "+", "as before": " ", "not known": "?"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Change:
     high: float
 
     @property
-    def verdict(self) -> Literal["slower", "faster", "as before", "not known"]:
+    def verdict(self) -> Literal["worse", "better", "as before", "not known"]:
         """Whether the figure is worse or better by more than noise and MARGIN."""
         if math.isinf(self.high):
             return "not known"
         if self.low > 1 and self.ratio > MARGIN:
-            return "slower"
-        return "faster" if self.high < 1 and self.ratio < 1 / MARGIN else "as before"
+            return "worse"
+        return "better" if self.high < 1 and self.ratio < 1 / MARGIN else "as before"
 
     def __str__(self) -> str:
         inside = "too few repeats" if math.isinf(self.high) else f"{self.low:.2f} to {self.high:.2f}"
@@ -93,7 +93,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def told(changes: Sequence[Change]) -> list[str]:
-    """The table, what became slower first, and the counts."""
+    """The table, what became worse first, and the counts."""
     order = list(MARKS)
     head = f"  {'figure':<68} {'before':>9} {'now':>9} {'':<10} {'ratio':>6}  99 % interval"
     rows = [str(one) for one in sorted(changes, key=lambda one: (order.index(one.verdict), -one.ratio))]

@@ -16,7 +16,7 @@ Made by `python benchmarks/all.py --table` from the records in `benchmarks/recor
 ```bash
 python benchmarks/all.py -o benchmarks/records/NAME.json    # every benchmark in small, some 6 minutes on two cores
 python benchmarks/all.py --only convert_rate --repeats 5    # one of them
-python benchmarks/all.py --against main                     # what became slower: this tree and a commit take turns
+python benchmarks/all.py --against main                     # what became worse: this tree and a commit take turns
 python benchmarks/all.py --against ../worktree              # the same with another tree
 python benchmarks/all.py --against benchmarks/records/NAME.json
 ```
