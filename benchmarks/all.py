@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def measured(asked: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     if load > LOADED:
         print(f"load average {load:.2f}: other work runs on this machine")
     for name in asked.only:
-        small, figures = SMALL[name], dict[str, Any]()
+        small, figures, begun = SMALL[name], dict[str, Any](), time.perf_counter()
         try:
             for _ in range(asked.repeats or small.repeats):
                 add(figures, run(name, ROOT))
@@ -92,7 +93,8 @@ def measured(asked: argparse.Namespace) -> tuple[dict[str, Any], bool]:
             continue
         found[name] = {"arguments": list(small.arguments), "figures": figures}
         for figure, one in figures.items():
-            print(f"{name:16} {figure:60} {median(one['values']):12.4g} {one['unit']}", flush=True)
+            print(f"{name:16} {figure:60} {median(one['values']):12.4g} {one['unit']}")
+        print(f"{name:16} took {time.perf_counter() - begun:.0f} s", flush=True)
     return record(found, asked.note, load), failed
 
 
