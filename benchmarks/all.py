@@ -218,7 +218,7 @@ SMALL = {
     "augment_rate": Small(("--repeats", "40")),
     "convert_rate": Small(("--photos", "48"), 1),
     "detect_people": Small(("--most", "6")),
-    "eval_originals": Small(("--people", "16", "--turns", "2", "--workers", "0"), 1),
+    "eval_originals": Small(("--people", "8", "--turns", "2", "--workers", "0"), 1),
     "eval_rate": Small(("--frames", "1000", "--plain", "200")),
     "first_step": Small(("--runs", "3", "--made-up"), 1),
     "jpeg_quality": Small(("--people", "4")),
