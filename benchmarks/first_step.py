@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if asked.made_up:
             os.environ["HMRB_HOME"] = folder
-            make_shards(Path(folder))
+            make_shards(Path(folder) / "shards")
         for _ in range(asked.runs):
             command = [sys.executable, __file__, "--spec", str(asked.spec), "--begun", str(time.time())]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -52,11 +52,12 @@ def main() -> None:
 
 
 def make_shards(folder: Path) -> None:
-    """The training shard that the quickstart asks for, of few people."""
+    """The shards that the quickstart asks for, of few people."""
     from step_rate import made_up
 
-    (folder / "shards").mkdir()
-    made_up(folder / "shards")
+    folder.mkdir()
+    for split in ("train", "val", "test"):
+        made_up(folder, split)
 
 
 def once(spec: Path, begun: float) -> dict[str, float]:

@@ -86,10 +86,10 @@ def figure(name: str, value: float) -> Figure:
     return Figure(name, [value], unit, better)
 
 
-def made_up(folder: Path) -> Shard:
+def made_up(folder: Path, split: str = "train") -> Shard:
     """Rendered people in a shard for both training and the synthetic benchmark."""
-    path = folder / "synthetic_train.h5"
-    about = {"dataset": "synthetic", "split": "train", "skeleton": "smpl54", "body": "open", "made_by": "a benchmark"}
+    path = folder / f"synthetic_{split}.h5"
+    about = {"dataset": "synthetic", "split": split, "skeleton": "smpl54", "body": "open", "made_by": "a benchmark"}
     with ShardWriter(path, **about) as out:
         for sample in render_people(load_body("open"), "full", "train", 3, range(PEOPLE), 256):
             out.add(sample)
