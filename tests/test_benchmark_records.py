@@ -127,6 +127,7 @@ def trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
         made.append(tree)
     (made[1] / "benchmarks").mkdir()
     (made[1] / "benchmarks" / "fake.py").write_text(SCRIPT)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # a change of the same length and second would not be seen
     monkeypatch.setattr(everything, "ROOT", made[1])
     monkeypatch.setattr(everything, "SMALL", {"fake": everything.Small(("--small",), 2)})
     monkeypatch.setattr(everything, "machine", lambda: MACHINE)
