@@ -8,6 +8,7 @@ its people, in pixels of their pictures, by the method's rule.
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hmrb.body import load_body
 from hmrb.formats.exif import FULL_FRAME_MM
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.predict.people import People, ShownPicture
+from hmrb.records import Sample
 from hmrb.synthetic.people import render_person
 
 COUNT, IMAGE_PX, SCALE = 100, 224, 0.9
@@ -26,10 +28,16 @@ CASES = ((1500, 0), (1500, 600), (1500, 1200), (600, 0), (600, 850), (600, 1700)
 PHONE_MM = 26  # of a phone's main camera, as 35 mm film
 
 
+@cache
+def posed() -> list[Sample]:
+    """The rendered people."""
+    return [render_person(load_body("open"), "easy", "test", 0, index) for index in range(COUNT)]
+
+
 def placed(side: float, aside: float) -> People:
     """The people in squares of this side, `aside` px to the right of the picture's middle."""
     body = load_body("open")
-    truth = [render_person(body, "easy", "test", 0, index) for index in range(COUNT)]
+    truth = posed()
     center = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
     square = np.array([center[0] + aside, center[1], side], np.float32)
     return People(
