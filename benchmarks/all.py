@@ -227,7 +227,7 @@ SMALL = {
     "remote_rate": Small(("--rate", "40", "--seconds", "2"), 1),
     "scale": Small(("--check", "--processes", "1", "--steps", "10"), 1),
     "shard_rate": Small(("--photos", "8", "--seconds", "0.6", "--many", "20000")),
-    "step_rate": Small(("--only", "train", "--backbone", "resnet18", "--steps", "2"), 2),
+    "step_rate": Small(("--only", "train", "--backbone", "resnet18", "--steps", "3"), 1),
     "synthetic_rate": Small(("--people", "40")),
 }
 
