@@ -1,11 +1,12 @@
-"""Measures `hmrb convert-data` on raw trees of five kinds, against the plain way on the same pictures.
+"""Measures `hmrb convert-data` on raw trees of five kinds, against the plain way on the same pictures of 1280 x 720.
 
 COCO's JSON, 3DPW's pickles and frames, Human3.6M's CDF files and frames (1000 x 1002), LSP's joints.mat, and a packed
-HumanData file. The trees are made by code in the true formats, with textured pictures of 1280 x 720 (JPEG of quality
-92) and people some 420 px tall. The plain way decodes the whole picture with OpenCV, cuts out and shrinks the same
-region of each person, encodes it as JPEG and appends it and the labels to an HDF5 file; the labels are given to it,
-whereas hmrb reads them from the raw files. Each conversion has a process of its own, of one thread, and both ways take
-turns: pictures per second of CPU time, and the memory that a conversion adds to its process.
+HumanData file. The trees are made by code in the true formats, with textured pictures (JPEG of quality 92) and people
+some 420 px tall. The plain way decodes a whole picture with OpenCV, cuts out and shrinks the same region of each
+person, encodes it as JPEG and appends it and the labels to an HDF5 file. It is given the labels, whereas hmrb reads
+them from the raw files (Human3.6M's masks among them), filters before it shrinks, checks each file and hashes the
+shard. Each conversion has a process of its own, of one thread, and both ways take turns: pictures per second of CPU
+time (per core), and the memory that a conversion adds to its process.
 """
 
 import multiprocessing

@@ -35,7 +35,7 @@ def page(records: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [HEAD, "## Machines\n", *machines(records)]
     names = sorted({name for record in records.values() for name in record["benchmarks"]})
     for name in names:
-        parts += [f"\n## {name}\n", f"{about(name)} (`{command(name, records)}`)\n", *table(name, records)]
+        parts += [f"\n## {name}\n", f"{about(name)}\n", f"`{command(name, records)}`\n", *table(name, records)]
     return "\n".join(parts) + "\n"
 
 
@@ -66,10 +66,11 @@ def table(name: str, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def about(name: str) -> str:
-    """The first sentence of a benchmark's docstring."""
+    """A benchmark's docstring, up to how it is run."""
     path = ROOT / "benchmarks" / f"{name}.py"
     doc = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None) or name
-    return " ".join(doc.split("\n\n")[0].split()).split(": `python")[0].rstrip(".:") + "."
+    text = " ".join(doc.split()).split(" Run `")[0].split(": `python")[0]
+    return text.rstrip(".:") + "."
 
 
 def command(name: str, records: Mapping[str, Mapping[str, Any]]) -> str:
