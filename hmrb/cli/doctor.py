@@ -25,7 +25,7 @@ def doctor(
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the network.")] = False,
     speed: Annotated[
-        bool, typer.Option("--speed", help="Measure this machine's speed with each setting, for at most 20 s.")
+        bool, typer.Option("--speed", help="Measure this machine's speed with each setting, in some 15 s.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the facts, as JSON.")] = False,
 ) -> None:

@@ -16,7 +16,7 @@ def measure_speed(store: "Store", as_json: bool) -> None:
     from hmrb.cli.progress import waiting
     from hmrb.models.machine_speed import measure, remember
 
-    with waiting("measuring this machine, for at most 20 s"):
+    with waiting("measuring this machine, some 15 s, or twice that if it is busy"):
         found = measure()
     remember(found, store)
     typer.echo(json.dumps(facts(found), indent=1) if as_json else "\n".join(lines(found)))

@@ -28,7 +28,8 @@ from hmrb.store import Store
 
 BACKBONE, PICTURES, SIDE_PX = "resnet50", 4, 96
 SECONDS, MOST_ROUNDS = 10.0, 9  # of measuring; starting both processes takes some 5 s more
-LONG = 8  # times that a step may take of all the measuring and still be repeated
+LONG, TIMES_AS_LONG = 8, 4  # steps that take an eighth of the measuring, or 4 times as long as others, come once
+LATEST = 1.5  # times SECONDS within which a busy machine may complete the least rounds
 LEAST_ROUNDS, CLEAR = 3, 2.0  # fewer rounds decide only by a ratio above CLEAR or below 1 / CLEAR
 MARGIN = 1.05  # a ratio below 1 / MARGIN or above MARGIN is a difference
 
@@ -225,15 +226,19 @@ class Steps:
 def in_turn(
     knobs: list[Knob], timed: Callable[[StepKind], StepTime], seconds: float, most_rounds: int
 ) -> dict[str, Ratio]:
-    """The ratio of each knob, over as many rounds as there is time for; at least one."""
+    """The ratio of each knob, over as many rounds as there is time for; at least one, if possible LEAST_ROUNDS."""
     pairs = {knob.name: (replace(BASE, **knob.given), replace(BASE, **knob.other), knob.time) for knob in knobs}
     kinds = list(dict.fromkeys(kind for one, other, _ in pairs.values() for kind in (one, other)))
     begun = time.perf_counter()
     timed(BASE)  # memory and kernels
     first = {kind: timed(kind) for kind in kinds}
-    often = [kind for kind in kinds if first[kind].clock < seconds / LONG]
+    longest = min(seconds / LONG, TIMES_AS_LONG * first[BASE].clock)
+    often = [kind for kind in kinds if first[kind].clock < longest]
     rounds: list[dict[StepKind, StepTime]] = []
-    while len(rounds) < most_rounds and (not rounds or time.perf_counter() - begun < seconds):
+    while len(rounds) < most_rounds:
+        limit = seconds * (LATEST if len(rounds) < LEAST_ROUNDS else 1)
+        if rounds and time.perf_counter() - begun > limit:
+            break
         rounds.append({kind: timed(kind) for kind in often})
         often = often[1:] + often[:1]
     out = {}

@@ -52,6 +52,21 @@ def test_a_ratio_is_the_median_of_rounds_and_a_long_step_is_not_repeated() -> No
     assert in_turn(knobs, timed, seconds=0, most_rounds=4)["keep_memory"].rounds == 1
 
 
+def test_a_busy_machine_gets_the_least_rounds_that_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(machine_speed.time, "perf_counter", lambda: now[0])
+
+    def timed(kind: machine_speed.StepKind) -> StepTime:
+        now[0] += 1
+        return StepTime(0.001, 1.0, 0.1)
+
+    knobs = [Knob("keep_memory", "", {}, {"kept": False})]
+    rounds = {
+        seconds: in_turn(knobs, timed, seconds, most_rounds=9)["keep_memory"].rounds for seconds in (3, 6, 15, 99)
+    }
+    assert rounds == {3: 1, 6: 3, 15: 7, 99: 9}  # three steps before the first round, two in each
+
+
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
