@@ -4,10 +4,8 @@ Run `python benchmarks/augment_rate.py`, or with --source 1000, --crop 256, --js
 colour noise, flip, scale, rotation and warp, as in training. The time of a single augmentation excludes these.
 """
 
-import argparse
 import inspect
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from numpy.random import default_rng
+from record import Figure, arguments, finish
 
 from hmrb.data.augment import AFTER_WARP, AUGMENTS, augmenter
 from hmrb.data.warp import exposed, warp
@@ -27,7 +26,7 @@ SIDE_SHARE = 0.75  # person's square as a share of the picture's side, as in a s
 
 def main() -> None:
     """Times every augmentation and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--source", type=int, default=400, help="side of the picture, px")
     parser.add_argument("--crop", type=int, default=224, help="side of the network's input, px")
     parser.add_argument("--repeats", type=int, default=300)
@@ -56,14 +55,16 @@ def main() -> None:
         "colour noise": milliseconds(lambda _: exposed(cropped), asked.repeats),
         "baseline, all of it": milliseconds(whole, asked.repeats),
     }
+    figures = [Figure(name, [ms], "ms") for name, ms in (took | steps).items()]
     if asked.json:
         about = {"source_px": asked.source, "crop_px": asked.crop, "opencv": cv2.__version__, "numpy": np.__version__}
         print(json.dumps(about | {"augmentations_ms": took, "steps_ms": steps}, indent=1))
+        finish(asked, "augment_rate", figures)
         return
     print(f"{asked.source} px picture, {asked.crop} px crop, one thread; ms per picture")
     for name, ms in (took | steps).items():
         print(f"{name:<24} {ms:7.3f}")
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}")
+    finish(asked, "augment_rate", figures)
 
 
 def made_up(side: int) -> View:

@@ -5,18 +5,19 @@ scikit-image's (public domain or CC0), cut-outs of the two people in them laid o
 A person is found if a box overlaps theirs by half (intersection over union); every other box is a false alarm.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
 import cv2
 import numpy as np
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.detect import DEFAULT_DETECTOR, DETECTORS, Detector, load_detector
@@ -135,11 +136,11 @@ def count_hits(found: np.ndarray, people: np.ndarray) -> int:
     return int((~is_free).sum())
 
 
-def measure(detector: Detector, title: str) -> tuple[str, list[float]]:
-    """One row of the table, and the CPU seconds that each picture took."""
+def measure(detector: Detector, title: str, most: int | None = None) -> tuple[str, list[float]]:
+    """One row of the table, of at most `most` pictures, and the CPU seconds that each picture took."""
     pictures = people = hits = alarms = 0
     seconds = []
-    for scene in SCENES[title]():
+    for scene in islice(SCENES[title](), most):
         start = time.process_time()
         found = detector(scene.picture)
         seconds.append(time.process_time() - start)
@@ -150,18 +151,20 @@ def measure(detector: Detector, title: str) -> tuple[str, list[float]]:
 
 def main() -> None:
     """Prints the table and the time per picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--detector", choices=sorted(DETECTORS), default=DEFAULT_DETECTOR)
+    parser.add_argument("--most", type=int, help="pictures of each kind; by default all")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     detector, spent = load_detector(asked.detector), []
     print("| pictures of | pictures | people | found | false alarms |\n| --- | ---: | ---: | ---: | ---: |")
     for title in SCENES:
-        row, seconds = measure(detector, title)
+        row, seconds = measure(detector, title, asked.most)
         print(row)
         spent += seconds
     print(f"\n{1e3 * median(spent):.0f} ms of CPU time per picture on one core (median)")
+    finish(asked, "detect_people", [Figure("a picture", [1e3 * median(spent)], "ms")])
 
 
 SCENES: dict[str, Callable[[], Iterator[Scene]]] = {

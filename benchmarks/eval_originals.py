@@ -7,7 +7,6 @@ the time of decoding and warping alone. The ways take turns. Run `python benchma
 --people 256, --workers 0.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from eval_rate import made_up_body, made_up_members
+from record import Figure, arguments, finish
 from shard_rate import ABOUT, made_up
 
 import hmrb.evaluation.evaluate
@@ -43,7 +43,7 @@ ALONE, PHOTOS, CROP_PX = World(0, 1, torch.device("cpu")), 16, 224
 
 def main() -> None:
     """Runs the measurement and prints one line per way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--people", type=int, default=256)
     parser.add_argument("--turns", type=int, default=3)
     workers = auto_workers(cores_per_process(), on_gpu=False)  # as many as a whole test set starts
@@ -65,12 +65,20 @@ def main() -> None:
         for _ in range(asked.turns):
             for way in WAYS:
                 found[way].append(evaluated(way, shard, bodies, model, asked.workers))
+        figures = []
         for way, runs in found.items():
+            loading = loading_ms(way, shard)
+            figures += [
+                Figure(f"{way}: people/s", [asked.people / seconds for seconds, _ in runs], "people/s", "higher"),
+                Figure(f"{way}: share of the time in the network", [share for _, share in runs], "of 1", "higher"),
+                Figure(f"{way}: decoding and warping a person", [loading], "ms"),
+            ]
             seconds, share = (statistics.median(column) for column in zip(*runs, strict=True))
             print(
                 f"{way:16} {asked.people / seconds:6.1f} people/s, {share:.1%} of the time in the network;"
-                f" {loading_ms(way, shard):.2f} ms to decode and warp"
+                f" {loading:.2f} ms to decode and warp"
             )
+    finish(asked, "eval_originals", figures)
 
 
 def evaluated(way: str, shard: Shard, bodies: Bodies, model: torch.nn.Module, workers: int) -> tuple[float, float]:
@@ -100,7 +108,7 @@ def loading_ms(way: str, shard: Shard) -> float:
     row = find_benchmark(way)
     people = RowDataset(shard, CROP_PX, row.box_scale, looking=Looking(row.decode, row.antialias))
     times = []
-    for i in range(2 * PHOTOS):
+    for i in range(min(2 * PHOTOS, len(shard))):
         begun = time.process_time()
         people[i]
         times.append(time.process_time() - begun)

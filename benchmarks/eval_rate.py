@@ -9,7 +9,6 @@ decomposition per person. The bodies are random, of SMPL's size. `--study-ms` is
 evaluator on such a core.
 """
 
-import argparse
 import resource
 import tempfile
 import time
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 import smplx
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import SMPL, body_file
 from hmrb.body.official import rows_to_one
@@ -41,17 +41,17 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 
 def main() -> None:
     """Runs both measurements and prints the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--study-ms", type=float, default=3.3)
     parser.add_argument("--plain", type=int, default=1000, help="people that (c) scores")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    alignment(args.frames)
-    whole(args.frames, args.study_ms, args.plain)
+    figures = [*alignment(args.frames), *whole(args.frames, args.study_ms, args.plain)]
+    finish(args, "eval_rate", figures)
 
 
-def alignment(frames: int) -> None:
+def alignment(frames: int) -> list[Figure]:
     """Measurement (a)."""
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 0.3, (frames, 14, 3)).astype(np.float32)
@@ -68,6 +68,7 @@ def alignment(frames: int) -> None:
         f"PA-MPJPE of {frames} people: {batched:.2f} s batched, {looped:.2f} s one by one:"
         f" {looped / batched:.0f} times as fast; at most {np.abs(ours - theirs).max():.1e} mm apart"
     )
+    return [Figure("PA-MPJPE of a person, in blocks", [1e6 * batched / frames], "us")]
 
 
 def in_blocks(pred: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ def one_by_one(pred: np.ndarray, truth: np.ndarray) -> float:
     return float(1000 * np.linalg.norm(scale * one @ turn.T - other, axis=1).mean())
 
 
-def whole(frames: int, study_ms: float, plain: int) -> None:
+def whole(frames: int, study_ms: float, plain: int) -> list[Figure]:
     """Measurements (b) and (c)."""
     rng = np.random.default_rng(0)
     row = BENCHMARKS["3dpw"].only(("mpjpe", "pa_mpjpe", "pve"))
@@ -127,6 +128,14 @@ def whole(frames: int, study_ms: float, plain: int) -> None:
         f" {1000 * their_seconds / plain / ms:.1f} times as fast, for another checkpoint"
         f" {1000 * their_seconds / plain / again:.1f} times; a person's errors are at most {apart:.1e} mm apart"
     )
+    plain_ms = 1000 * their_seconds / plain
+    return [
+        Figure("a frame of a first checkpoint", [ms], "ms"),
+        Figure("a frame of another checkpoint", [again], "ms"),
+        Figure("a frame the plain way", [plain_ms], "ms"),
+        Figure("first checkpoint, times as fast as the plain way", [plain_ms / ms], "times", "higher"),
+        Figure("peak memory", [peaks[1] / 1e6], "GB"),
+    ]
 
 
 def the_plain_way(

@@ -6,6 +6,7 @@ The parts are what `hmrb train` does, in that order. Run `python benchmarks/firs
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+
+from record import Figure, arguments, finish
 
 PARTS = (
     "interpreter", "imports", "spec and its names", "files and model checked", "shards and body",
@@ -22,9 +25,10 @@ PARTS = (
 
 def main() -> None:
     """Measures in fresh processes and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--spec", type=Path, default=Path("specs/quickstart.yaml"))
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--made-up", action="store_true", help="with a small shard of rendered people in a new store")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--begun", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -32,13 +36,28 @@ def main() -> None:
         print(json.dumps(once(asked.spec, asked.begun)))
         return
     times = []
-    for _ in range(asked.runs):
-        command = [sys.executable, __file__, "--spec", str(asked.spec), "--begun", str(time.time())]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        times.append(json.loads(done.stdout.splitlines()[-1]))
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.made_up:
+            os.environ["HMRB_HOME"] = folder
+            make_shards(Path(folder) / "shards")
+        for _ in range(asked.runs):
+            command = [sys.executable, __file__, "--spec", str(asked.spec), "--begun", str(time.time())]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            times.append(json.loads(done.stdout.splitlines()[-1]))
     found = {part: median(run[part] for run in times) for part in PARTS}
     found |= {"to the first step": median(sum(run.values()) for run in times)}
     print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:28} {v:6.2f} s" for k, v in found.items()))
+    figures = [Figure(part, [run[part] for run in times], "s") for part in PARTS]
+    finish(asked, "first_step", [*figures, Figure("to the first step", [sum(run.values()) for run in times], "s")])
+
+
+def make_shards(folder: Path) -> None:
+    """The shards that the quickstart asks for, of few people."""
+    from step_rate import made_up
+
+    folder.mkdir()
+    for split in ("train", "val", "test"):
+        made_up(folder, split)
 
 
 def once(spec: Path, begun: float) -> dict[str, float]:

@@ -5,12 +5,12 @@ RMS difference of the crop's pixels (of 255) from the crop of the photo itself; 
 without compression. Run `python benchmarks/jpeg_quality.py`, or with --people 40, --json.
 """
 
-import argparse
 import json
 import time
 
 import cv2
 import numpy as np
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.data.convert.pack import Packing, pack
@@ -26,7 +26,7 @@ QUALITIES = (70, 80, 85, 90, 93, 95, 97)
 
 def main() -> None:
     """Measures every quality on the same people."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--people", type=int, default=24)
     parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
@@ -35,13 +35,20 @@ def main() -> None:
         photo(sample) for sample in render_people(load_body("open"), "full", "train", 3, range(asked.people), PHOTO_PX)
     ]
     rows = [measured(photos, quality) for quality in QUALITIES]
+    figures = [
+        Figure(f"quality {row['quality']:.0f}: {name}", [row[key]], unit)
+        for row in rows
+        for name, key, unit in (("size", "kB", "kB"), ("decoding", "decode_ms", "ms"), ("error", "error", "of 255"))
+    ]
     if asked.json:
         print(json.dumps(rows, indent=1))
+        finish(asked, "jpeg_quality", figures)
         return
     line = "{quality:7} {kB:6.1f} {decode_ms:11.2f} {error:7.2f} {size_alone:12.2f}"
     print("quality     kB   decode ms   error   size alone")
     for row in rows:
         print(line.format(**row))
+    finish(asked, "jpeg_quality", figures)
 
 
 def photo(sample: Sample) -> Photo:

@@ -6,17 +6,20 @@ its people, in pixels of their pictures, by the method's rule.
 """
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.formats.exif import FULL_FRAME_MM
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.predict.people import People, ShownPicture
+from hmrb.records import Sample
 from hmrb.synthetic.people import render_person
 
 COUNT, IMAGE_PX, SCALE = 100, 224, 0.9
@@ -25,10 +28,16 @@ CASES = ((1500, 0), (1500, 600), (1500, 1200), (600, 0), (600, 850), (600, 1700)
 PHONE_MM = 26  # of a phone's main camera, as 35 mm film
 
 
+@cache
+def posed() -> list[Sample]:
+    """The rendered people."""
+    return [render_person(load_body("open"), "easy", "test", 0, index) for index in range(COUNT)]
+
+
 def placed(side: float, aside: float) -> People:
     """The people in squares of this side, `aside` px to the right of the picture's middle."""
     body = load_body("open")
-    truth = [render_person(body, "easy", "test", 0, index) for index in range(COUNT)]
+    truth = posed()
     center = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
     square = np.array([center[0] + aside, center[1], side], np.float32)
     return People(
@@ -75,17 +84,34 @@ def predicted(table: Mapping[str, np.ndarray]) -> People:
     )
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        with np.load(sys.argv[1], allow_pickle=False) as arrays:
+def main() -> None:
+    """Prints the table, or the largest distance of given people."""
+    parser = arguments(__doc__)
+    parser.add_argument("predictions", type=Path, nargs="?", help="a predictions.npz")
+    asked = parser.parse_args()
+    if asked.predictions:
+        with np.load(asked.predictions, allow_pickle=False) as arrays:
             people = predicted(dict(arrays))
         ways = [camera.project(people.vertices) for camera in (people.crop_camera, people.picture_camera)]
-        print(f"{len(people)} people, largest: {np.linalg.norm(ways[0] - ways[1], axis=2).max():.3f} px of the picture")
-        sys.exit()
+        largest = float(np.linalg.norm(ways[0] - ways[1], axis=2).max())
+        print(f"{len(people)} people, largest: {largest:.3f} px of the picture")
+        finish(asked, "picture_camera", [Figure("given people, largest", [largest], "px")])
+        return
     phone = np.full(COUNT, PHONE_MM / FULL_FRAME_MM * math.hypot(WIDTH, HEIGHT), np.float32)
     print("| square, px | aside, px | rule: mean | rule: largest | phone: mean | phone: largest |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    figures = []
     for side, aside in CASES:
         by_rule = placed(side, aside)
         numbers = (*moved_px(by_rule), *moved_px(replace(by_rule, focal_px=phone)))
         print(f"| {side} | {aside} | " + " | ".join(f"{number:.2f}" for number in numbers) + " |")
+        names = ("rule, mean", "rule, largest", "phone, mean", "phone, largest")
+        figures += [
+            Figure(f"square {side}, aside {aside}: {name}", [number], "px")
+            for name, number in zip(names, numbers, strict=True)
+        ]
+    finish(asked, "picture_camera", figures)
+
+
+if __name__ == "__main__":
+    main()

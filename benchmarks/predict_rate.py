@@ -5,9 +5,7 @@ given boxes are read, cut, posed and written: the CPU time of the whole process,
 network; then the same by the clock, with the disk. The network is of random weights, which changes nothing here.
 """
 
-import argparse
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.checkpoint import Checkpoint, save_checkpoint
@@ -43,13 +42,13 @@ ROWS = [*((size, kind) for size in SIZES for kind in list(KINDS)[:2]), (SIZES[0]
 
 def main() -> None:
     """Prints a row per size of photo and kind of output."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--photos", type=int, default=100)
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    print(f"{processor()}, one core; torch {torch.__version__}, OpenCV {cv2.__version__}\n")
+    figures = []
     print(
         "| photo | people each | output | ms of CPU per person | ms by the clock |\n| --- | ---: | --- | ---: | ---: |"
     )
@@ -63,6 +62,8 @@ def main() -> None:
             cpu, clock = measure(inputs, network, KINDS[kind], folder / "out")
             ms = 1000 / (args.photos * each)
             print(f"| {width} x {height} | {each} | {kind} | {cpu * ms:.1f} | {clock * ms:.1f} |", flush=True)
+            figures.append(Figure(f"{width} x {height}, {each} a photo, {kind}: a person", [cpu * ms], "ms"))
+    finish(args, "predict_rate", figures)
 
 
 def measure(inputs: Inputs, network: Network, wanted: Wanted, out: Path) -> tuple[float, float]:
@@ -127,16 +128,6 @@ def untrained(path: Path) -> Network:
         path,
     )  # fmt: skip
     return load_network(path, "cpu")
-
-
-def processor() -> str:
-    """The processor's name, if the system provides it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

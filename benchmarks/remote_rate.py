@@ -6,7 +6,6 @@ model says how many readers give `--rate` images/s; the loader then runs with th
 and augments all of them. Nothing is kept on disk.
 """
 
-import argparse
 import itertools
 import math
 import os
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+from record import Figure, arguments, finish
 from shard_rate import ABOUT, CROP_PX, made_up
 
 import hmrb.data.convert.writer
@@ -41,7 +41,7 @@ ALONE = 100  # requests, one after the other, for the time of one without latenc
 
 def main() -> None:
     """Prints a row for each latency and rate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rate", type=float, nargs="+", default=[50.0, 100.0], help="images/s to plan readers for")
     parser.add_argument("--seconds", type=float, default=10.0, help="measuring time for each row")
     parser.add_argument("--failures", type=float, default=0.01)
@@ -55,6 +55,7 @@ def main() -> None:
         request_s = alone(shard)
         count, size = shard.info.num_images, shard.arrays["jpeg/offset"][-1] / shard.info.num_images
         print(f"{count} pictures of {size / 1e3:.0f} kB; a request without latency: {1e3 * request_s:.1f} ms\n")
+        figures = []
         print("| latency, ms | failures | readers | predicted, images/s | measured | measured / predicted |")
         print("| ---: " * 6 + "|", flush=True)
         for latency_s, rate in itertools.product(LATENCIES_S, asked.rate):
@@ -64,6 +65,12 @@ def main() -> None:
             got = measured(shard, readers, asked.seconds)
             cells = f"{1e3 * latency_s:.0f} | {100 * asked.failures:g} % | {readers} | {said:.0f} | {got:.0f}"
             print(f"| {cells} | {got / said:.2f} |", flush=True)
+            name = f"{1e3 * latency_s:.0f} ms of latency, readers for {rate:g} images/s"
+            figures += [
+                Figure(f"{name}: images/s", [got], "images/s", "higher"),
+                Figure(f"{name}: measured / predicted", [got / said], "times", "higher"),
+            ]
+    finish(asked, "remote_rate", figures)
 
 
 def stored(folder: Path) -> Shard:
@@ -110,7 +117,9 @@ def measured(shard: Shard, readers: int, seconds: float) -> float:
     while time.perf_counter() - begun < seconds:
         next(batches)
         count += BATCH
-    return count / (time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    ranges._pool(os.getpid()).shutdown(cancel_futures=True)  # what nobody comes for would be asked for at the end
+    return count / seconds
 
 
 if __name__ == "__main__":

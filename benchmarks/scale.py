@@ -5,7 +5,6 @@ machine can run, beside the predictions of the same formulas: the throughput of 
 a shard through fsspec with added latency.
 """
 
-import argparse
 import json
 import os
 import tempfile
@@ -18,6 +17,7 @@ import fsspec
 import h5py
 import numpy as np
 import torch
+from record import Figure, arguments, finish
 from step_rate import made_up
 from torch import distributed
 
@@ -80,12 +80,15 @@ def reads_per_s(readers: int, latency_s: float, num_bytes: float, bytes_per_s: f
 
 def main() -> None:
     """Prints the tables, or the comparison with measurements."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--steps", type=int, default=STEPS, help="of --check")
     asked = parser.parse_args()
-    lines = check(asked.processes) if asked.check else [*by_gpus(), "", *by_people()]
+    figures: list[Figure] = []
+    lines = check(asked.processes, asked.steps, figures) if asked.check else [*by_gpus(), "", *by_people()]
     print("\n".join(lines))
+    finish(asked, "scale", figures)
 
 
 def throughput(gpus: int) -> tuple[float, float, float]:
@@ -140,15 +143,15 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:.3g} MB"
 
 
-def check(processes: list[int]) -> list[str]:
+def check(processes: list[int], steps: int, figures: list[Figure]) -> list[str]:
     """Measurements beside predictions, for what this machine can run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shard = made_up(folder)
-        return [*check_processes(folder, shard, processes), "", *check_reads(shard)]
+        return [*check_processes(folder, shard, processes, steps, figures), "", *check_reads(shard, figures)]
 
 
-def check_processes(folder: Path, shard: Shard, processes: list[int]) -> list[str]:
+def check_processes(folder: Path, shard: Shard, processes: list[int], steps: int, figures: list[Figure]) -> list[str]:
     """Predicted and measured throughput of the quickstart's model, with one batch in total and one per process."""
     cores = len(os.sched_getaffinity(0))
     columns = (
@@ -159,26 +162,27 @@ def check_processes(folder: Path, shard: Shard, processes: list[int]) -> list[st
     one = 0.0
     plans = [(count, BATCH) for count in processes] + [(count, BATCH * count) for count in processes if count > 1]
     for count, batch in plans:
-        compute_s = spawned(folder, shard, 1, batch // count)["step"] * max(count / cores, 1)
-        found = spawned(folder, shard, count, batch)
+        compute_s = spawned(folder, shard, 1, batch // count, steps)["step"] * max(count / cores, 1)
+        found = spawned(folder, shard, count, batch, steps)
         said, got = batch / step_s(compute_s, found["reduce"]), batch / found["step"]
         one = one or got
+        figures.append(Figure(f"the quickstart's steps, {count} processes, batch {batch}", [got], "images/s", "higher"))
         cells = (f"{1e3 * compute_s:.1f}", f"{1e3 * found['reduce']:.1f}", f"{said:.0f}", f"{got:.0f}")
         out.append(f"| {count} | {batch} | {' | '.join(cells)} | {got / said:.2f} | {got / one / count:.2f} |")
     return out
 
 
-def spawned(folder: Path, shard: Shard, count: int, batch: int) -> dict[str, float]:
+def spawned(folder: Path, shard: Shard, count: int, batch: int, steps: int) -> dict[str, float]:
     """Mean seconds of a step and of an all-reduce of its gradients, in `count` processes."""
     meet = folder / f"meet-{count}-{batch}-{time.time_ns()}"
     torch.multiprocessing.spawn(  # type: ignore[attr-defined,no-untyped-call]
-        _process, (count, str(meet), str(shard.path), batch), nprocs=count
+        _process, (count, str(meet), str(shard.path), batch, steps), nprocs=count
     )
     told: dict[str, float] = json.loads(meet.with_suffix(".json").read_text())
     return told
 
 
-def _process(rank: int, count: int, meet: str, path: str, batch: int) -> None:
+def _process(rank: int, count: int, meet: str, path: str, batch: int, steps: int) -> None:
     torch.set_num_threads(1)
     if count > 1:
         distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=count)
@@ -186,15 +190,15 @@ def _process(rank: int, count: int, meet: str, path: str, batch: int) -> None:
     spec: Experiment = load_experiment(Path("specs/quickstart.yaml"), (f"optim.batch={batch}",))
     learner, losses = build_learner(spec, shards, Store.default(), world), Losses(spec.losses, load_body("open"))
     dataset = draw_dataset(spec, shards, Store.default())
-    loader = on_device(train_loader(dataset, StepDraws(batch, 0, STEPS + 3, rank, count), 0), world.device)
+    loader = on_device(train_loader(dataset, StepDraws(batch, 0, steps + 3, rank, count), 0), world.device)
 
     def step() -> None:
         train_step(learner, losses, next(loader), 0, spec.optim, world)
 
     num_bytes = 4 * sum(p.numel() for p in learner.model.parameters())
     buffer = torch.zeros(num_bytes // 4)
-    found = {"step": timed(step, STEPS, world)}
-    found["reduce"] = timed(lambda: distributed.all_reduce(buffer), STEPS, world) if count > 1 else 0.0
+    found = {"step": timed(step, steps, world)}
+    found["reduce"] = timed(lambda: distributed.all_reduce(buffer), steps, world) if count > 1 else 0.0
     if rank == 0:
         Path(meet).with_suffix(".json").write_text(json.dumps(found))
     if count > 1:
@@ -212,7 +216,7 @@ def timed(work: Callable[[], object], count: int, world: World) -> float:
     return (time.perf_counter() - begun) / count
 
 
-def check_reads(shard: Shard) -> list[str]:
+def check_reads(shard: Shard, figures: list[Figure]) -> list[str]:
     """Predicted and measured range reads of pictures from fsspec's memory file system, with added latency."""
     files = fsspec.filesystem("memory")
     files.pipe_file("/shard.h5", shard.path.read_bytes())
@@ -239,6 +243,8 @@ def check_reads(shard: Shard) -> list[str]:
             begun = time.perf_counter()
             list(pool.map(read, range(total), [latency_s] * total))
             got = total / (time.perf_counter() - begun)
+        name = f"reads, {1e3 * latency_s:.0f} ms of latency, {readers} readers: measured / predicted"
+        figures.append(Figure(name, [got / said], "times", "higher"))
         out.append(f"| {1e3 * latency_s:.0f} | {readers} | {said:.0f} | {got:.0f} | {got / said:.2f} |")
     return out
 

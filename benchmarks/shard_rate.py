@@ -10,9 +10,7 @@
 Run `taskset -c 1 python benchmarks/shard_rate.py`, or with --photos 40, --json.
 """
 
-import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from record import Better, Figure, arguments, finish
 from shard_rivals import rivals
 
 from hmrb.data.convert.pack import Packing, pack
@@ -44,27 +43,41 @@ LIMIT = "whole decode and warp alone"
 
 def main() -> None:
     """Runs all measurements and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=3.0, help="measuring time per alternative, all turns")
+    parser.add_argument("--many", type=int, default=MANY, help="people of (b)")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rates = pipeline(folder, asked.photos, asked.seconds) | opening(folder) | drawing()
+        rates = pipeline(folder, asked.photos, asked.seconds) | opening(folder, asked.many) | drawing()
     found: dict[str, float | str] = {
         **rates,
-        "machine": platform.machine(),
         "opencv": cv2.__version__,
         "photos": asked.photos,
     }
     if asked.json:
         print(json.dumps(found, indent=1))
-        return
-    for key, value in found.items():
-        print(f"{key:44} {value:.3g}" if isinstance(value, float) else f"{key:44} {value}")
+    else:
+        for key, value in found.items():
+            print(f"{key:44} {value:.3g}" if isinstance(value, float) else f"{key:44} {value}")
+    figures = [figure(key, value) for key, value in rates.items() if isinstance(value, float)]
+    finish(asked, "shard_rate", figures)
+
+
+def figure(key: str, value: float) -> Figure:
+    """A figure; its unit is in its name."""
+    units: dict[str, tuple[str, Better]] = {
+        "images/s": ("images/s", "higher"),
+        "kB": ("kB", "lower"),
+        "ms": ("ms", "lower"),
+    }
+    units |= {"MB": ("MB", "lower"), "us": ("us", "lower")}
+    unit, better = units.get(key.replace(",", "").split()[0], ("times", "higher"))
+    return Figure(key, [value], unit, better)
 
 
 def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float | str]:
@@ -142,26 +155,27 @@ def made_up(folder: Path, number: int) -> Photo:
     return Photo(name=file.name, people=(person,), file=file)
 
 
-def opening(folder: Path) -> dict[str, float]:
-    """Opens and maps a shard of 300,000 people in a fresh process and reads one person."""
+def opening(folder: Path, many: int) -> dict[str, float]:
+    """Opens and maps a shard of many people in a fresh process and reads one person."""
     path = folder / "many_train.h5"
     jpeg = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     person = Person(box=np.array([0, 0, 8, 8], np.float32), keypoints2d=np.ones((54, 3), np.float32))
     with ShardWriter(path, **ABOUT) as out:
         (sample,) = pack(Photo(name="a", people=(person,), data=jpeg), Packing())
-        for _ in range(MANY):
+        for _ in range(many):
             out.add(sample)
     script = (
         "import sys, time; from pathlib import Path; from hmrb.data.shard import Shard\n"
         "def private():\n"
         "    return sum(int(l.split()[1]) for l in open('/proc/self/smaps_rollup') if l.startswith('Private'))\n"
         "before = private(); start = time.perf_counter()\n"
-        "shard = Shard(Path(sys.argv[1])); shard.arrays; shard.jpeg(123456); shard.arrays['pose'][200000].sum()\n"
+        "shard = Shard(Path(sys.argv[1])); shard.arrays; shard.jpeg(len(shard) // 3)\n"
+        "shard.arrays['pose'][len(shard) // 2].sum()\n"
         "print(1000 * (time.perf_counter() - start), (private() - before) / 1024)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     milliseconds, megabytes = map(float, done.stdout.split())
-    return {"ms to open 300,000 people": milliseconds, "MB of its own, a process": megabytes}
+    return {f"ms to open {many:,} people": milliseconds, "MB of its own, a process": megabytes}
 
 
 def drawing() -> dict[str, float]:

@@ -9,7 +9,6 @@ With --checkpoint: the effect of bf16 on PA-MPJPE on the synthetic test set. Run
 with --only train, --steps 5, --json.
 """
 
-import argparse
 import json
 import multiprocessing
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from record import Better, Figure, arguments, finish
 from torch import Tensor, nn
 
 import hmrb.evaluation.evaluate
@@ -53,11 +53,12 @@ ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"precision": "fp32", "channels_last": False, "fused": False, "keep_memory": False}
 KNOBS = {"precision": "bf16", "channels_last": True, "fused": True, "keep_memory": True}
 PEOPLE = 64
+Values = dict[str, list[float]]  # of each number, one for each round
 
 
 def main() -> None:
     """Runs the requested measurements and prints a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=("train", "eval", "rest"))
     parser.add_argument("--steps", type=int, default=5, help="steps of each kind")
     parser.add_argument("--backbone", default="resnet50")
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print only JSON")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, float] = accuracy(asked.checkpoint) if asked.checkpoint else {}
+    found: Values = accuracy(asked.checkpoint) if asked.checkpoint else {}
     with tempfile.TemporaryDirectory() as name:
         shard = made_up(Path(name))
         if asked.only in (None, "train"):
@@ -74,13 +75,23 @@ def main() -> None:
             found |= evaluating(shard, asked.backbone)
         if asked.only in (None, "rest"):
             found |= rest(shard, asked.backbone, asked.steps)
-    print(json.dumps(found, indent=1) if asked.json else "\n".join(f"{k:58} {v:.4g}" for k, v in found.items()))
+    middle = {name: median(values) for name, values in found.items()}
+    print(json.dumps(middle, indent=1) if asked.json else "\n".join(f"{k:58} {v:.4g}" for k, v in middle.items()))
+    finish(asked, "step_rate", [figure(f"{asked.backbone}, {name}", values) for name, values in found.items()])
 
 
-def made_up(folder: Path) -> Shard:
+def figure(name: str, values: Sequence[float]) -> Figure:
+    """A number as a figure; its unit is in its name."""
+    units: dict[str, tuple[str, Better]] = {": s,": ("s", "lower"), "images/s": ("images/s", "higher")}
+    units |= {" / ": ("times", "higher"), "share": ("of 1", "lower"), "mm": ("mm", "lower")}
+    unit, better = next(said for word, said in units.items() if word in name)
+    return Figure(name, values, unit, better)
+
+
+def made_up(folder: Path, split: str = "train") -> Shard:
     """Rendered people in a shard for both training and the synthetic benchmark."""
-    path = folder / "synthetic_train.h5"
-    about = {"dataset": "synthetic", "split": "train", "skeleton": "smpl54", "body": "open", "made_by": "a benchmark"}
+    path = folder / f"synthetic_{split}.h5"
+    about = {"dataset": "synthetic", "split": split, "skeleton": "smpl54", "body": "open", "made_by": "a benchmark"}
     with ShardWriter(path, **about) as out:
         for sample in render_people(load_body("open"), "full", "train", 3, range(PEOPLE), 256):
             out.add(sample)
@@ -137,21 +148,26 @@ def _walk(asked: Connection, walk: Callable[..., Iterator[float]], args: tuple[A
             asked.send(next(steps))
 
 
-def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[float]:
-    """The median of each kind over `count` rounds, after two warm-up rounds."""
+def in_turn(kinds: Sequence[Iterator[float]], count: int) -> list[list[float]]:
+    """The seconds of each kind in `count` rounds, after two warm-up rounds."""
     rounds = [[next(kind) for kind in kinds] for _ in range(count + 2)][2:]
-    return [median(kind) for kind in zip(*rounds, strict=True)]
+    return [list(kind) for kind in zip(*rounds, strict=True)]
 
 
-def training(shard: Shard, backbone: str, count: int) -> dict[str, float]:
+def training(shard: Shard, backbone: str, count: int) -> Values:
     """Plain fp32 against the speed settings at batch 8."""
     kinds = [apart(steps, experiment(backbone, 8, **settings), shard.path) for settings in (PLAIN, KNOBS)]  # type: ignore[arg-type]
     kinds += [apart(bare, backbone, settings) for settings in (PLAIN, KNOBS)]
     plain, fast, bare_plain, bare_fast = in_turn(kinds, count)
     return {
-        "train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": plain / fast,
-        "backbone alone, b8: plain / knobs": bare_plain / bare_fast,
+        "train b8: s, plain fp32": plain, "train b8: s, knobs": fast, "train b8: plain / knobs": over(plain, fast),
+        "backbone alone, b8: plain / knobs": over(bare_plain, bare_fast),
     }  # fmt: skip
+
+
+def over(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """The ratio in each round."""
+    return [above / below for above, below in zip(one, other, strict=True)]
 
 
 def bare(backbone: str, settings: dict[str, Any]) -> Iterator[float]:
@@ -170,14 +186,17 @@ def bare(backbone: str, settings: dict[str, Any]) -> Iterator[float]:
         yield time.process_time() - begun
 
 
-def evaluating(shard: Shard, backbone: str) -> dict[str, float]:
+def evaluating(shard: Shard, backbone: str) -> Values:
     """Plain fp32 against the speed settings at batch 32, over all rendered people."""
     ways = {
         "plain fp32": PLAIN, "channels_last, memory kept": KNOBS | {"precision": "fp32"}, "and bf16": KNOBS,
     }  # fmt: skip
     plain, *others = in_turn([apart(evaluations, backbone, shard.path, settings) for settings in ways.values()], 5)
-    out = {f"eval b32: images/s, {way}": PEOPLE / took for way, took in zip(ways, (plain, *others), strict=True)}
-    return out | {"eval b32: plain / knobs": plain / others[-1]}
+    out = {
+        f"eval b32: images/s, {way}": [PEOPLE / one for one in took]
+        for way, took in zip(ways, (plain, *others), strict=True)
+    }
+    return out | {"eval b32: plain / knobs": over(plain, others[-1])}
 
 
 def evaluations(backbone: str, path: Path, settings: dict[str, Any]) -> Iterator[float]:
@@ -227,7 +246,7 @@ class Timed(nn.Module):
         self.seconds += time.process_time() - self._begun
 
 
-def rest(shard: Shard, backbone: str, count: int) -> dict[str, float]:
+def rest(shard: Shard, backbone: str, count: int) -> Values:
     """The share of a step at batch 32 outside the backbone."""
     out = {}
     for name, settings in {"fp32, channels_last, fused": KNOBS | {"precision": "fp32"}, "knobs": KNOBS}.items():
@@ -240,21 +259,21 @@ def rest(shard: Shard, backbone: str, count: int) -> dict[str, float]:
         walk = steps(experiment(backbone, 32, **settings), shard.path, watch)  # type: ignore[arg-type]
         next(walk)
         shares = [(1 - timed[0].seconds / total, total) for total in (next(walk) for _ in range(count))]
-        out[f"train b32: s, {name}"] = median(total for _, total in shares)
-        out[f"train b32: share outside the backbone, {name}"] = median(share for share, _ in shares)
+        out[f"train b32: s, {name}"] = [total for _, total in shares]
+        out[f"train b32: share outside the backbone, {name}"] = [share for share, _ in shares]
     return out
 
 
-def accuracy(path: Path) -> dict[str, float]:
+def accuracy(path: Path) -> Values:
     """PA-MPJPE of a checkpoint on the synthetic test set in both precisions."""
     checkpoint = load_checkpoint(path)
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     runs = [evaluate_checkpoint(checkpoint, find_benchmark("synthetic"), Store.default(), ALONE, p) for p in precisions]
     exact, half = (run.errors["pa_mpjpe"] for run in runs)
     return {
-        "synthetic PA-MPJPE, fp32, mm": float(exact.mean()),
-        "synthetic PA-MPJPE, bf16, mm": float(half.mean()),
-        "of a person, mean absolute difference, mm": float(np.abs(half - exact).mean()),
+        "synthetic PA-MPJPE, fp32, mm": [float(exact.mean())],
+        "synthetic PA-MPJPE, bf16, mm": [float(half.mean())],
+        "of a person, mean absolute difference, mm": [float(np.abs(half - exact).mean())],
     }
 
 

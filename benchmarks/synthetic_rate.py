@@ -3,13 +3,11 @@
 Run `python benchmarks/synthetic_rate.py`, or with --preset full, --people 500, --side 224.
 """
 
-import argparse
-import platform
 import time
 
 import cv2
-import numpy as np
 import torch
+from record import Figure, arguments, finish
 
 from hmrb.body import load_body
 from hmrb.synthetic.people import PRESETS, render_people
@@ -19,7 +17,7 @@ WARM_UP = 5  # people rendered before timing
 
 def main() -> None:
     """Renders people and prints images per second and core, and the machine."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="easy")
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--side", type=int, default=128, help="side of the picture, px")
@@ -35,18 +33,11 @@ def main() -> None:
     print(f"preset          {asked.preset}, {asked.people} people, {asked.side} px")
     print(f"images/s/core   {asked.people / cpu:.1f}   (CPU time; wall clock: {asked.people / wall:.1f})")
     print(f"JPEG            {size / 1000:.1f} kB on average")
-    print(f"machine         {_processor()}, Python {platform.python_version()}, numpy {np.__version__}")
-    print(f"                torch {torch.__version__}, OpenCV {cv2.__version__}")
-
-
-def _processor() -> str:
-    """The processor's name, if the system provides it."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    finish(
+        asked,
+        "synthetic_rate",
+        [Figure(f"{asked.preset}, {asked.side} px", [asked.people / cpu], "people/s", "higher")],
+    )
 
 
 if __name__ == "__main__":

@@ -77,8 +77,15 @@ class Fact:
 def all_facts(store: Store, folder: Path, *, is_online: bool) -> list[Fact]:
     """Every fact. `folder` is where runs are written; the network is asked if `is_online`."""
     software = list(_software())
-    bodies = body_facts(store) if all(fact.state != "broken" for fact in software if fact.name == "torch") else ()
-    machine = (*_machine(store, folder), *_network(is_online), *_slurm(), *_extras())
+    has_torch = all(fact.state != "broken" for fact in software if fact.name == "torch")
+    bodies = body_facts(store) if has_torch else ()
+    machine = (
+        *_machine(store, folder),
+        *(_speed(store) if has_torch else ()),
+        *_network(is_online),
+        *_slurm(),
+        *_extras(),
+    )
     return [*software, *machine, *bodies, *shard_facts(store), *weight_facts(store)]
 
 
@@ -122,6 +129,7 @@ def _machine(store: Store, folder: Path) -> Iterator[Fact]:
     yield Fact("machine", "cores", str(cores) if cores == all_cores else f"{cores} of {all_cores}")
     memory = system.memory_bytes()
     yield Fact("machine", "memory", f"{memory / GIB:.1f} GiB" if memory else "unknown")
+    yield Fact("machine", "processor", ", ".join((system.processor(), *system.instruction_sets())))
     if (shared := system.SHARED_MEMORY).exists():
         yield _space(str(shared), shared, LITTLE_SHM, "--set data.workers=0, or docker run --shm-size=8g")
     yield _space("runs", folder, LITTLE_DISK, "free space, or --out on another disk")
@@ -131,6 +139,17 @@ def _machine(store: Store, folder: Path) -> Iterator[Fact]:
     soft, hard = limits
     state: State = "missing" if soft < FEW_FILES else "ok"
     yield Fact("machine", "open files", f"{soft}, at most {hard}", state, f"ulimit -n {hard}" if state != "ok" else "")
+
+
+def _speed(store: Store) -> Iterator[Fact]:
+    """Whether this machine was measured."""
+    from hmrb.models.machine_speed import remembered
+
+    if (found := remembered(store)) is None:
+        yield Fact("machine", "speed", "not measured", "missing", "hmrb doctor --speed")
+        return
+    told = "; ".join(f"{name} {ratio.median:.2f}" for name, ratio in found.ratios.items())
+    yield Fact("machine", "speed", f"times as long, measured {found.date}: {told}")
 
 
 def _space(name: str, folder: Path, least: int, step: str) -> Fact:

@@ -72,6 +72,11 @@ class Store:
         folder = self.root / "occluders"
         return (mirrored(f"{self.url}/occluders", folder) if self.url else folder) / "pascal.npz"
 
+    @property
+    def speeds(self) -> Path:
+        """What `hmrb doctor --speed` measured, by machine."""
+        return self.root / "speed.json"
+
     def shard(self, dataset: str, split: str) -> Path:
         """The shard of one split of a dataset."""
         path = self.root / "shards" / f"{dataset}_{split}.h5"

@@ -24,6 +24,11 @@ except ImportError:  # Windows
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
+CPU_FACTS = Path("/proc/cpuinfo")  # of Linux
+INSTRUCTION_SETS = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "sve", "sve2", "bf16", "i8mm",
+)  # fmt: skip
+"""Those by which torch's kernels differ in speed, under the kernel's names: x86-64's, then 64-bit ARM's."""
 SHARED_MEMORY = Path("/dev/shm")  # of Linux: batches go through it from the loading processes
 NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """For os.open: a pipe without a writer does not wait; on Windows, which has no such pipes, bytes stay as they are."""
@@ -53,6 +58,26 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's name, or only its kind where nothing tells."""
+    return _cpu_fact("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those of INSTRUCTION_SETS that the processor has; none where nothing tells."""
+    has = (_cpu_fact("flags") or _cpu_fact("Features")).split()
+    return tuple(name for name in INSTRUCTION_SETS if name in has)
+
+
+def _cpu_fact(name: str) -> str:
+    """What Linux says of the first core; "" if it says nothing of that name."""
+    try:
+        lines = CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name), "")
 
 
 def memory_bytes() -> int | None:

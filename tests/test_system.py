@@ -3,6 +3,7 @@
 import ast
 import errno
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,17 @@ def test_facts_that_no_system_call_tells(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delattr(os, "sysconf_names")
     monkeypatch.setattr(system, "resource", None)
     assert (system.memory_bytes(), system.open_files()) == (None, None)
+
+
+def test_the_processor_and_its_instruction_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "CPU_FACTS", tmp_path / "cpuinfo")
+    assert system.instruction_sets() == ()
+    assert system.processor() in (platform.processor(), platform.machine())
+    said = "processor\t: 0\nmodel name\t: A CPU: fast\nflags\t\t: fpu amx_bf16 avx2\n\nprocessor\t: 1\nflags\t: sve\n"
+    system.CPU_FACTS.write_text(said)
+    assert (system.processor(), system.instruction_sets()) == ("A CPU: fast", ("avx2", "amx_bf16"))
+    system.CPU_FACTS.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert system.instruction_sets() == ("asimd", "bf16")
 
 
 def test_workers_start_on_their_own_without_forkserver(monkeypatch: pytest.MonkeyPatch) -> None:

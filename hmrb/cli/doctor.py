@@ -24,15 +24,24 @@ def doctor(
         ),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the network.")] = False,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Measure this machine's speed with each setting, in some 15 s.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print only the facts, as JSON.")] = False,
 ) -> None:
     """Say what works here, what is missing and what to do next. Exit code 1 if something is broken."""
     from hmrb.cli.shipped import find_spec
-    from hmrb.errors import RunError
+    from hmrb.cli.speed_table import measure_speed
+    from hmrb.errors import RequestError, RunError
     from hmrb.spec import load_experiment
     from hmrb.store import Store
 
+    if speed and spec is not None:
+        raise RequestError(f"--speed measures the machine, whatever the spec: leave out {spec}, or --speed")
     store = Store.default()
+    if speed:
+        measure_speed(store, json_)
+        return
     if spec is None:
         facts = _everything(store, offline, json_)
     else:

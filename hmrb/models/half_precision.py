@@ -6,6 +6,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from hmrb.models.machine_speed import MachineSpeed
 from hmrb.spec import Precision
 
 TOLERATED = 1.05  # time over that of fp32 up to which half precision is used: it also saves memory
@@ -14,16 +15,21 @@ REPEATS = 7
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def precision_in_use(asked: Precision, device: torch.device) -> tuple[Precision, str]:
-    """The precision asked for, or fp32 and why, where a CPU would be slower in it. A GPU computes as asked."""
+def precision_in_use(asked: Precision, device: torch.device, known: MachineSpeed | None) -> tuple[Precision, str]:
+    """The precision asked for, or fp32 and why, where a CPU would be slower in it. A GPU computes as asked.
+
+    What is `known` of this machine is not measured again, so that the next run on it chooses the same.
+    """
     if asked == "fp32" or device.type != "cpu":
         return asked, ""
-    times = half_over_fp32(asked)
+    if known and (ratio := known.sure(asked)):
+        times, how = ratio.median, f"hmrb doctor --speed, {known.date}"
+    else:
+        times, how = half_over_fp32(asked), "measured, a 3x3 convolution and its gradients"
     if times <= TOLERATED:
         return asked, ""
     return "fp32", (
-        f"optim.precision: {asked} takes {times:.1f} times as long as fp32 on this CPU (measured, a 3x3 convolution and"
-        " its gradients): computing in fp32"
+        f"optim.precision: {asked} takes {times:.1f} times as long as fp32 on this CPU ({how}): computing in fp32"
     )
 
 

@@ -35,7 +35,7 @@ class OptimSpec(SpecModel):
     """Decay of the averaged weights, which are then evaluated and saved as the model; 0 disables averaging."""
     precision: Precision = "fp32"
     """Precision of the network; weights, body and losses stay in fp32. A CPU that would be slower in half precision,
-    measured at the start, computes in fp32 and says so."""
+    measured by `hmrb doctor --speed` or else at the start, computes in fp32 and says so."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,8 +76,9 @@ class SpeedSpec(SpecModel):
     checkpointing: bool = False
     """Recomputes the backbone's feature maps in the backward pass instead of keeping them: less memory, about one more
     forward pass of time. BatchNorm that is not frozen counts each batch twice in its statistics."""
-    keep_memory: bool = True
-    """On a CPU: keeps memory that a step freed for the next step."""
+    keep_memory: bool | Literal["auto"] = "auto"
+    """On a CPU: keeps memory that a step freed for the next step. With `auto` it does, unless `hmrb doctor --speed`
+    found a step slower with it on this machine; the results are the same digits."""
     pin_memory: bool = True
     """On a GPU: allocates batches in page-locked memory, for asynchronous copies."""
     prefetch: bool = True

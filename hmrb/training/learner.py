@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -22,6 +21,7 @@ from hmrb.models.backbones import keep_no_maps
 from hmrb.models.half_precision import precision_in_use
 from hmrb.models.head import set_mean
 from hmrb.models.hmr import HMR, build_model
+from hmrb.models.machine_speed import keeps_memory, remembered
 from hmrb.models.numerics import apply_numerics
 from hmrb.needs import file_need, mean_file
 from hmrb.parallel.cores import cores_per_process
@@ -132,13 +132,13 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
         # process; a resumed run ended with other digits.
         wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
         wrapped.broadcast_buffers = False  # the first process's own are used, shared where weights are scored
-    precision, why = world.from_first(partial(precision_in_use, optim.precision, world.device))
+    precision, why = world.from_first(lambda: precision_in_use(optim.precision, world.device, remembered(store)))
     if why and world.is_main:
         print(why, flush=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "fp16")
     adversary = build_adversary(experiment, world)
     on_gpu = world.device.type == "cuda"
-    memory_is_kept = speed.keep_memory and not on_gpu and keep_memory()
+    memory_is_kept = not on_gpu and keeps_memory(speed.keep_memory, store) and keep_memory()
     knobs = {
         "device": world.device.type, "processes": world.size, "micro_batches": num_micro_batches,
         "precision": precision, "sync_bn": sync_bn,

@@ -11,7 +11,7 @@ from hmrb.data.convert.boxes import X_HALF_TURN, rotmat, rotvec
 from raw.people import Someone, draw, save, someone
 from raw.pickled import save_python2
 
-SIZE = (200, 202)
+SIZE, FOCAL = (200, 202), 250.0
 FRAMES = 11  # three of them are kept
 JOINTS = [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
@@ -21,7 +21,7 @@ MARGIN = 5  # pixels of mask around the joints
 
 def cast(seed: int, frames: int = FRAMES) -> list[Someone]:
     """The person of each frame, with a constant shape; five consecutive frames are equal."""
-    kept = [someone(seed, SIZE, 250.0, at=(0.45 + 0.01 * f, 0.5), yaw_deg=8 * f) for f in range(0, frames, 5)]
+    kept = [someone(seed, SIZE, FOCAL, at=(0.45 + 0.01 * f, 0.5), yaw_deg=8 * f) for f in range(0, frames, 5)]
     return [kept[frame // 5] for frame in range(frames)]
 
 
@@ -100,7 +100,8 @@ def write_metadata(path: Path, head: str = "") -> None:
     """w0: 264 numbers of camera extrinsics, then 9 for each camera."""
     numbers = [0.0] * 264
     for camera in range(4):
-        numbers += [250 + camera / 4, 249.75, 99.5, 100.5 + camera / 4, 0, 0, 0, 0, 0]  # about the cast's
+        center = SIZE[0] / 2 - 0.5, SIZE[1] / 2 - 0.5 + camera / 4
+        numbers += [FOCAL + camera / 4, FOCAL - 0.25, *center, 0, 0, 0, 0, 0]  # about the cast's
     words = " ".join(map(str, numbers))
     path.write_text(f'<?xml version="1.0"?>{head}<metadata><w0>[{words}]</w0></metadata>')
 

@@ -9,7 +9,7 @@ from raw.people import Someone, draw, save, someone
 from raw.pickled import save_python2
 from raw.placed import in_world
 
-SIZE = (320, 240)
+SIZE, FOCAL = (320, 240), 300.0
 FRAMES = 8
 UNPLACED = (1, 2)  # person and frame without a valid camera
 UNDETECTED = (0, 5)  # person and frame without a detected point
@@ -23,6 +23,7 @@ def cast(seed: int) -> list[list[Someone]]:
             someone(
                 seed + 100 * number,
                 SIZE,
+                FOCAL,
                 at=(0.3 + 0.35 * number + 0.005 * frame, 0.5),
                 yaw_deg=9 * frame - 30,
                 depth=3.8 - 0.05 * frame,
@@ -64,7 +65,7 @@ def write(root: Path, folder: str = "train", seed: int = 0, sequence: str = "") 
         "jointPositions": [np.zeros((FRAMES, 72)) for _ in people],
         "campose_valid": list(valid),
         "cam_poses": np.stack(turns),
-        "cam_intrinsics": np.array([[300.0, 0, 159.5], [0, 300.0, 119.5], [0, 0, 1]]),
+        "cam_intrinsics": np.array([[FOCAL, 0, SIZE[0] / 2 - 0.5], [0, FOCAL, SIZE[1] / 2 - 0.5], [0, 0, 1]]),
         "img_frame_ids": np.arange(FRAMES) * 2,
     }
     save_python2(root / "sequenceFiles" / folder / f"{sequence}.pkl", table)

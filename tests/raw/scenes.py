@@ -7,14 +7,14 @@ import numpy as np
 
 from raw.people import Someone, draw, save, someone
 
-SIZE = (320, 240)
+SIZE, FOCAL = (320, 240), 300.0
 
 
 @cache
 def scene(seed: int) -> tuple[Someone, ...]:
     """A person, and in every other image a second one; all inside the image except some of the first people."""
-    first = someone(2 * seed, SIZE)
-    return (first,) if seed % 2 else (first, someone(2 * seed + 1, SIZE, at=(0.7, 0.5)))
+    first = someone(2 * seed, SIZE, FOCAL)
+    return (first,) if seed % 2 else (first, someone(2 * seed + 1, SIZE, FOCAL, at=(0.7, 0.5)))
 
 
 def shoot(path: Path, seed: int) -> tuple[Someone, ...]:
