@@ -10,7 +10,7 @@ from hmrb.evaluation.agreement import kendall_tau_b
 from hmrb.evaluation.intervals import SeedSpread, resampled_recipes, spread_of_differences
 from hmrb.evaluation.metric_table import TITLES
 from hmrb.evaluation.records import Result
-from hmrb.reports.answers import Runs
+from hmrb.reports.answers import TableRuns
 from hmrb.reports.questions import QUESTIONS, prefix_of, question_of
 from hmrb.reports.tables import markdown_table
 from hmrb.spec import Published
@@ -49,7 +49,7 @@ def agreements(results: Sequence[Result], metric: str, published: Mapping[str, S
                 for item, name in row.published.items()
                 if (found := _number(published[name], metric))
             }
-            out.append(_agreement(question, benchmark, metric, Runs.of(there, metric), known))
+            out.append(_agreement(question, benchmark, metric, TableRuns.of(there, metric), known))
     return out
 
 
@@ -57,7 +57,9 @@ def _number(rows: Sequence[Published], metric: str) -> Published | None:
     return next((row for row in rows if (row.benchmark, row.metric) == (THEIRS, metric)), None)
 
 
-def _agreement(question: str, benchmark: str, metric: str, runs: Runs, known: Mapping[str, Published]) -> Agreement:
+def _agreement(
+    question: str, benchmark: str, metric: str, runs: TableRuns, known: Mapping[str, Published]
+) -> Agreement:
     there = [name for name in runs.errors if name in known]
     sure = [name for name in there if not known[name].doubt]
     items, doubtful = (

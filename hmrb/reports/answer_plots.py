@@ -10,7 +10,7 @@ from hmrb.errors import RequestError
 from hmrb.evaluation.intervals import Difference, between_people, over_seeds_and_people, spread_of_runs
 from hmrb.evaluation.metric_table import HEADINGS, TITLES
 from hmrb.evaluation.records import Result
-from hmrb.reports.answers import Runs, answers
+from hmrb.reports.answers import TableRuns, answers
 from hmrb.reports.plots import COLOURS, MARKS, as_label, new_figure, put_legend
 from hmrb.reports.questions import IS_OPEN, QUESTIONS, SAME_PEOPLE, prefix_of, question_of
 
@@ -62,9 +62,9 @@ def draw_hidden(results: Sequence[Result], metric: str, width_mm: float) -> Any:
     if clean is None:
         pairs = ", ".join(f"{easy} and {hard}" for hard, easy in SAME_PEOPLE.items())
         raise RequestError(f"hidden needs results of {pairs}; these are of {', '.join(sorted(there))}")
-    easy = Runs.of(_of(results, clean, metric), metric)
+    easy = TableRuns.of(_of(results, clean, metric), metric)
     found = [
-        (name, _gaps(Runs.of(_of(results, name, metric), metric), easy, SAME_PEOPLE.get(name) == clean))
+        (name, _gaps(TableRuns.of(_of(results, name, metric), metric), easy, SAME_PEOPLE.get(name) == clean))
         for name in sorted(there - {clean}, key=lambda name: (name not in SAME_PEOPLE, name))
     ]
     base = f"{prefix}{QUESTIONS[question].base}"
@@ -94,7 +94,7 @@ def draw_share(results: Sequence[Result], metric: str, width_mm: float) -> Any:
             f" {', '.join(f'{share:.0%}' for share in sorted(set(shares.values())))}"
         )
     for i, bench in enumerate(benches):
-        runs = Runs.of(_of(results, bench, metric), metric)
+        runs = TableRuns.of(_of(results, bench, metric), metric)
         spread = spread_of_runs([errors.mean(1) for errors in runs.errors.values()])
         names = sorted(runs.errors, key=shares.__getitem__)
         values, away = _with_ends([over_seeds_and_people(runs.errors[name], spread, runs.groups) for name in names])
@@ -127,7 +127,7 @@ def _of(results: Sequence[Result], benchmark: str, metric: str) -> list[Result]:
     return [result for result in results if result.record.benchmark == benchmark and metric in result.errors]
 
 
-def _gaps(hard: Runs, easy: Runs, is_paired: bool) -> list[tuple[str, Difference]]:
+def _gaps(hard: TableRuns, easy: TableRuns, is_paired: bool) -> list[tuple[str, Difference]]:
     """For each experiment with the same seeds in both, the errors of `hard` less those of `easy`."""
     names = [name for name in easy.errors if easy.seeds[name] == hard.seeds.get(name)]
     spread = spread_of_runs([hard.errors[name].mean(1) - easy.errors[name].mean(1) for name in names])

@@ -58,7 +58,7 @@ def answers(results: Sequence[Result], metric: str, base: str | None = None) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class TableRuns:
     """The errors of a table's runs on the people that all of them count: for each experiment, its seeds and rows."""
 
     seeds: Mapping[str, tuple[int, ...]]
@@ -67,7 +67,7 @@ class Runs:
     left_out: int
 
     @classmethod
-    def of(cls, results: Sequence[Result], metric: str) -> "Runs":
+    def of(cls, results: Sequence[Result], metric: str) -> "TableRuns":
         """Raises RequestError if the results cover different people, or are of several recipes of one name."""
         first, runs = results[0], runs_of(results)
         if any(not np.array_equal(first.rows, result.rows) for result in results):
@@ -110,7 +110,7 @@ class Runs:
 
 
 def _table(question: str, results: Sequence[Result], metric: str, asked: str) -> Comparison:
-    runs, record, prefix = Runs.of(results, metric), results[0].record, prefix_of(question)
+    runs, record, prefix = TableRuns.of(results, metric), results[0].record, prefix_of(question)
     base = asked if asked in runs.errors else f"{prefix}{QUESTIONS[question].base}"
     differences = runs.less(base)
     is_told = len(runs.shared) > 1  # one seed tells nothing about seeds
@@ -134,7 +134,9 @@ def _table(question: str, results: Sequence[Result], metric: str, asked: str) ->
     )
 
 
-def _row(runs: Runs, name: str, spread: SeedSpread, less: Difference | None, p_value: float | None, metric: str) -> Row:
+def _row(
+    runs: TableRuns, name: str, spread: SeedSpread, less: Difference | None, p_value: float | None, metric: str
+) -> Row:
     errors = runs.errors[name]
     found, means = over_seeds_and_people(errors, spread, runs.groups), errors.mean(1)
     answer = ""
@@ -157,7 +159,7 @@ def _row(runs: Runs, name: str, spread: SeedSpread, less: Difference | None, p_v
     )
 
 
-def _notes(runs: Runs, spread: SeedSpread, comparisons: int, is_told: bool) -> str:
+def _notes(runs: TableRuns, spread: SeedSpread, comparisons: int, is_told: bool) -> str:
     """What the numbers of a table are over, and who and what is not in it."""
     told = ["intervals over seeds and people" if spread.degrees else "one seed: intervals over people alone"]
     if is_told and comparisons:
