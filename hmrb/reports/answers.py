@@ -165,7 +165,8 @@ def _notes(runs: TableRuns, spread: SeedSpread, comparisons: int, is_told: bool)
     if is_told and comparisons:
         told.append(f"p corrected for {comparisons} comparison{'s' if comparisons > 1 else ''} (Holm)")
     if any(set(seeds) != set(runs.shared) for seeds in runs.seeds.values()):
-        told.append(f"differences over the shared seeds: {', '.join(map(str, runs.shared)) or 'none'}")
+        alone = ", so over people alone" if len(runs.shared) == 1 else ""
+        told.append(f"differences over the shared seeds: {', '.join(map(str, runs.shared)) or 'none'}{alone}")
     if runs.left_out:
         told.append(f"{runs.left_out} people left out, whom not every run counts")
     return "; ".join(told)

@@ -81,6 +81,9 @@ def test_seeds_that_not_all_have_are_left_out_of_differences_and_named(tmp_path:
     (table,) = answers(read_results(made[:-1]), "pa_mpjpe")
     assert [row.seeds for row in table.rows] == [(0, 1, 2), (0, 1)]
     assert table.notes.endswith("differences over the shared seeds: 0, 1")
+    (table,) = answers(read_results(made[:-2]), "pa_mpjpe")
+    assert table.notes.endswith("differences over the shared seeds: 0, so over people alone")
+    assert [row.p for row in table.rows] == [None, None]
     with pytest.raises(RequestError, match="has two results with seed 0"):
         answers(read_results([*made, made[0]]), "pa_mpjpe")
 
