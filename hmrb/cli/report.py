@@ -111,6 +111,11 @@ def _compared(results: "list[Result]", metric: str, base: str | None, by_study: 
 
     asked = [result for result in results if by_study and question_of(result.experiment)]
     others = [result for result in results if not (by_study and question_of(result.experiment))]
+    theirs = {result.experiment for result in asked}
+    if asked and others and base is not None:  # it is of one kind; compare refuses a name of neither
+        if base.replace("-", "_") in {name.replace("-", "_") for name in theirs}:
+            return [*answers(asked, metric, base), *compare(others, metric, None, by_study)]
+        return [*answers(asked, metric), *compare(others, metric, base, by_study)]
     tables = answers(asked, metric, base) if asked else []
     return [*tables, *(compare(others, metric, base, by_study) if others or not asked else [])]
 

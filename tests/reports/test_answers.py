@@ -1,6 +1,7 @@
 """Answers of the study in small: baselines, what is an answer and what is none, order against published tables."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,10 @@ def test_report_answers_questions_and_keeps_others_apart(tmp_path: Path) -> None
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("| ")] == [
         "experiment", "---", "default", "l1", "experiment", "---", "else",
     ]  # fmt: skip
+    for base, less in (("small_study_loss_l1", ["less l1"]), ("else", ["less default"])):
+        done = hmrb("report", *map(str, made), "--studies", "--format", "md", "--against", base)
+        assert re.findall("less [a-z_0-9]+", done.stdout) == less
+    refused(hmrb("report", *map(str, made), "--studies", "--against", "els"), "no experiment named 'els'")
     refused(hmrb("report", *map(str, made), "--bench", "3dpw"), "--bench 3dpw: no result of it; there are results of")
     refused(hmrb("report", str(made[0]), "--studies", "--metric", "pve"), "no record of a question has pve")
 
