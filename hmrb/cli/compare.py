@@ -24,11 +24,14 @@ def compare(
     ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print only the differences, as JSON.")] = False,
 ) -> None:
-    """Compare two checkpoints person by person. Refuses results of different protocols."""
+    """Compare two checkpoints person by person. Refuses results of different protocols.
+
+    With --band, the exit code is 1 if a difference is beyond what reruns of one recipe do.
+    """
     import json
     from dataclasses import asdict
 
-    from hmrb.errors import RequestError
+    from hmrb.errors import RequestError, RunError
     from hmrb.evaluation.intervals import interval_text
     from hmrb.evaluation.metric_table import HEADINGS
     from hmrb.evaluation.records import read_results
@@ -48,10 +51,15 @@ def compare(
         known = {row.metric: row.metric for row in differences}
         chosen = {find("metric of both results", name, known) for name in metrics}
         differences = [row for row in differences if row.metric in chosen]
+    beyond = [row for row in differences if abs(row.difference) > limits.get(row.metric, abs(row.difference))]
+    told = (f"{HEADINGS[row.metric]} {row.difference:+.2f}, reruns {limits[row.metric]:.2f}" for row in beyond)
+    failure = f"beyond the band: {'; '.join(told)}"
     if json_:
         rows = [asdict(row) | {"is_sure": row.is_sure} for row in differences]
         rows = [row | {"band": limits.get(row["metric"])} for row in rows] if band else rows
         typer.echo(json.dumps(rows, indent=1))
+        if beyond:
+            raise RunError(failure)
         return
     from rich.console import Console
     from rich.table import Table
@@ -71,6 +79,8 @@ def compare(
             said = ", ".join([*([said] if said else []), f"{where} reruns' {limits[row.metric]:.1f}"])
         table.add_row(HEADINGS[row.metric], *cells, f"{100 * row.share_better:.0f} %", said)
     console.print(table)
+    if beyond:
+        raise RunError(failure)
 
 
 def _of_bench(path: Path, benchmark: str) -> "Result":

@@ -105,6 +105,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report": (
         "hmrb report runs/* --metrics pa_mpjpe mpjpe",
         "hmrb report runs/small/* --against small_baseline --format md -o table.md",
+        "hmrb report runs/small_study_augment_* --studies",
     ),
     "plot": (
         "hmrb plot curves runs/a runs/b -o curves.svg",

@@ -13,13 +13,17 @@ class Kind(StrEnum):
     curves = "curves"
     bars = "bars"
     column = "column"
+    answers = "answers"
+    hidden = "hidden"
+    share = "share"
 
 
 def plot(
     kind: Annotated[
         Kind,
         typer.Argument(
-            help="curves: logs over steps; bars: a metric with intervals; column: an error against --by.",
+            help="curves: logs over steps; bars: a metric with intervals; column: an error against --by. Of"
+            " small_study: answers to a question; what hidden people cost; an error over the share of the people.",
             show_default=False,
         ),
     ],
@@ -40,15 +44,21 @@ def plot(
     """Draw figures for a paper from records and logs, as SVG and PDF. Needs pip install 'hmrb[plot]'."""
     from hmrb.errors import RequestError
     from hmrb.evaluation.records import read_results
-    from hmrb.reports import plots
+    from hmrb.reports import answer_plots, plots
     from hmrb.reports.tables import compare
 
     if (kind is Kind.column) != (by is not None):
         raise RequestError("--by belongs to hmrb plot column, and names what the error is drawn against")
+    questions = {
+        Kind.answers: answer_plots.draw_answers, Kind.hidden: answer_plots.draw_hidden,
+        Kind.share: answer_plots.draw_share,
+    }  # fmt: skip
     with plots.styled():
         if kind is Kind.curves:
             name = metric.replace("-", "_")
             figure = plots.draw_curves(results, name, width_mm)
+        elif kind in questions:
+            figure = questions[kind](read_results(results), plots.metric_named(metric.replace("-", "_")), width_mm)
         elif kind is Kind.bars:
             figure = plots.draw_bars(plots.one_table(compare(read_results(results), metric, None)), width_mm)
         else:

@@ -57,22 +57,22 @@ def draw_curves(runs: Sequence[Path], value: str, width_mm: float) -> Any:
                 lines.append((", ".join(filter(None, (run.resolve().name, bench))), *found[value]))
     if not lines:
         raise RequestError(f"no log has '{value}'; they have {', '.join(sorted(known))}")
-    figure, axes = _figure(width_mm, 0.62)
+    figure, axes = new_figure(width_mm, 0.62)
     for i, (label, steps, values) in enumerate(lines):
         few = len(values) <= 40
         dash = DASHES[i // len(COLOURS) % len(DASHES)]
         mark = MARKS[i % len(MARKS)] if few else None
-        axes.plot(steps, values, color=COLOURS[i % len(COLOURS)], linestyle=dash, marker=mark, label=_text(label))
+        axes.plot(steps, values, color=COLOURS[i % len(COLOURS)], linestyle=dash, marker=mark, label=as_label(label))
     axes.set_xlabel("step")
-    axes.set_ylabel(HEADINGS.get(value) or PACE.get(value) or _text(f"loss: {value}"))
-    _legend(figure, axes)
+    axes.set_ylabel(HEADINGS.get(value) or PACE.get(value) or as_label(f"loss: {value}"))
+    put_legend(figure, axes)
     return figure
 
 
 def draw_bars(comparison: Comparison, width_mm: float) -> Any:
     """One bar per experiment from 0, with its interval; the best one's number is bold."""
     rows = comparison.rows
-    figure, axes = _figure(width_mm, 0.16 + 0.075 * len(rows))
+    figure, axes = new_figure(width_mm, 0.16 + 0.075 * len(rows))
     values = np.array([row.value for row in rows])
     away = np.abs(np.array([row.ci95 for row in rows]).T - values)
     axes.barh(range(len(rows)), values, xerr=away, color=COLOURS[0], alpha=0.55, ecolor="black", capsize=2, height=0.7)
@@ -81,7 +81,7 @@ def draw_bars(comparison: Comparison, width_mm: float) -> Any:
         weight = "bold" if is_best else "normal"
         axes.text(max(row.ci95[1], row.value) + 0.015 * reach, i, f"{row.value:.1f}", va="center", fontweight=weight)
     axes.set_xlim(0, 1.12 * reach or 1)
-    axes.set_yticks(range(len(rows)), [_text(row.experiment) for row in rows])
+    axes.set_yticks(range(len(rows)), [as_label(row.experiment) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(HEADINGS[comparison.metric])
     return figure
@@ -92,7 +92,7 @@ def draw_column(results: Sequence[Result], metric: str, column: str, width_mm: f
 
     Raises RequestError if a record lacks the metric or the column.
     """
-    figure, axes = _figure(width_mm, 0.62)
+    figure, axes = new_figure(width_mm, 0.62)
     labels = _labels(results)
     ticks: list[str] = []
     for i, (result, label) in enumerate(zip(results, labels, strict=True)):
@@ -103,7 +103,7 @@ def draw_column(results: Sequence[Result], metric: str, column: str, width_mm: f
             who = result.counted[metric] & result.counted[column]
             axes.plot(
                 result.errors[column][who], result.errors[metric][who], mark, color=colour, alpha=0.5, markersize=2,
-                markeredgewidth=0, label=_text(label), rasterized=bool(who.sum() > 5000),
+                markeredgewidth=0, label=as_label(label), rasterized=bool(who.sum() > 5000),
             )  # fmt: skip
             axes.set_xlabel(HEADINGS[column])
             continue
@@ -113,16 +113,16 @@ def draw_column(results: Sequence[Result], metric: str, column: str, width_mm: f
         away = np.abs(np.array([part.metrics[metric][1] for part in slices]).reshape(-1, 2).T - values)
         shift = 0.5 * (i - (len(results) - 1) / 2) / max(len(results), 2)
         places = np.array([ticks.index(part.label) for part in slices]) + shift
-        axes.errorbar(places, values, yerr=away, fmt=mark, color=colour, capsize=2, label=_text(label))
-        axes.set_xlabel(_text(column.replace("_", " ")))
+        axes.errorbar(places, values, yerr=away, fmt=mark, color=colour, capsize=2, label=as_label(label))
+        axes.set_xlabel(as_label(column.replace("_", " ")))
     if ticks:
         is_crowded = sum(map(len, ticks)) > 0.42 * width_mm
-        axes.set_xticks(range(len(ticks)), [_text(tick) for tick in ticks])
+        axes.set_xticks(range(len(ticks)), [as_label(tick) for tick in ticks])
         axes.tick_params("x", rotation=20 if is_crowded else 0)
         axes.set_xlim(-0.6, len(ticks) - 0.4)
     axes.set_ylabel(HEADINGS[metric])
     axes.set_ylim(bottom=0)
-    _legend(figure, axes)
+    put_legend(figure, axes)
     return figure
 
 
@@ -171,23 +171,23 @@ def _labels(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _figure(width_mm: float, shape: float) -> tuple[Any, Any]:
-    """A figure `width_mm` wide and `shape` times as high, and its axes."""
+def new_figure(width_mm: float, shape: float, columns: int = 1) -> tuple[Any, Any]:
+    """A figure `width_mm` wide and `shape` times as high, and its axes; an array of several in one row."""
     width = width_mm / MM_PER_INCH
     figure = needed("matplotlib.figure", "'hmrb[plot]'", "to draw figures").Figure(
         figsize=(width, width * shape), layout="constrained"
     )
-    return figure, figure.add_subplot()
+    return figure, figure.add_subplot() if columns == 1 else figure.subplots(1, columns, sharey=True)
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def put_legend(figure: Any, axes: Any) -> None:
     """A legend above the axes, if there is more than one thing to tell apart."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1:
         figure.legend(handles, labels, loc="outside upper left", ncols=1 if max(map(len, labels)) > 24 else 2)
 
 
-def _text(name: str) -> str:
+def as_label(name: str) -> str:
     """A name as a label: one printable line. matplotlib leaves out what begins with an underscore, so a space does."""
     plain = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
     return f" {plain}" if plain.startswith("_") else plain

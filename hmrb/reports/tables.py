@@ -42,13 +42,17 @@ class Row:
     published: float | None
     to_published: float | None
     doubt: str
+    p: float | None = None
+    """Of no difference, corrected for the comparisons of the table. Questions of the study in small alone have it."""
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Comparable rows: one metric of one protocol on the same people.
 
-    `study` is the published table that the rows are compared with, or "".
+    `study` is the published table that the rows are compared with, or the question of the study in small that they
+    answer (answers.py), or "". `prefix` begins the names of all experiments and is not shown; `notes` end the heading.
     """
 
     study: str
@@ -61,6 +65,8 @@ class Comparison:
     better: str
     base: str
     rows: tuple[Row, ...]
+    prefix: str = ""
+    notes: str = ""
 
 
 def compare(results: Sequence[Result], metric: str, base: str | None, by_study: bool = False) -> list[Comparison]:
@@ -139,7 +145,8 @@ def _published(result: Result, metric: str) -> list[dict[str, str]]:
     return [row for row in rows if row["benchmark"] == result.record.benchmark and row["metric"] == metric]
 
 
-def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -> Comparison:
+def runs_of(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The results of each experiment. Raises RequestError if one has several recipes, or a seed twice."""
     runs: dict[str, list[Result]] = {}
     for result in results:
         runs.setdefault(result.experiment, []).append(result)
@@ -152,6 +159,11 @@ def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -
             raise RequestError(
                 f"'{name}' has two results with seed {max(seeds, key=seeds.count)}; give each result once"
             )
+    return runs
+
+
+def _comparison(results: list[Result], metric: str, base: str, by_study: bool) -> Comparison:
+    runs = runs_of(results)
     people = {name: np.mean([r.of(metric)[0].astype(np.float64) for r in group], 0) for name, group in runs.items()}
     record = results[0].record
     return Comparison(
@@ -212,20 +224,27 @@ class TableColumn:
 def columns(comparison: Comparison) -> list[TableColumn]:
     """The columns of a table that are not empty; the first has the experiments."""
     rows = comparison.rows
+    names = [row.experiment.removeprefix(comparison.prefix) for row in rows]
     parts: list[tuple[str, list[str], list[Any]]] = [
-        ("experiment", [row.experiment for row in rows], [row.experiment for row in rows]),
+        ("experiment", names, names),
         ("seeds", [str(len(row.seeds)) for row in rows], [len(row.seeds) for row in rows]),
         ("published", [_published_text(row) for row in rows], [row.published for row in rows]),
         (HEADINGS[comparison.metric], [f"{row.value:.1f}" for row in rows], [row.value for row in rows]),
         ("seeds ±", [_number(row.spread) for row in rows], [row.spread for row in rows]),
         (INTERVAL, [interval_text(row.ci95) for row in rows], [row.ci95[0] for row in rows]),
         ("less published", [_number(row.to_published, "+") for row in rows], [row.to_published for row in rows]),
-        (f"less {comparison.base}", [_number(row.difference, "+") for row in rows], [row.difference for row in rows]),
+        (
+            f"less {comparison.base.removeprefix(comparison.prefix)}",
+            [_number(row.difference, "+") for row in rows],
+            [row.difference for row in rows],
+        ),
         (
             INTERVAL,
             [interval_text(row.difference_ci95, "+") for row in rows],
             [row.difference_ci95[0] if row.difference_ci95 else None for row in rows],
         ),
+        ("p", [_p_text(row.p) for row in rows], [row.p for row in rows]),
+        ("answer", [row.answer for row in rows], [row.answer for row in rows]),
     ]
     return [TableColumn(title, tuple(texts), tuple(values)) for title, texts, values in parts if any(texts)]
 
@@ -247,13 +266,17 @@ def _number(value: float | None, sign: str = "") -> str:
     return "" if value is None else f"{value:{sign}.1f}"
 
 
+def _p_text(value: float | None) -> str:
+    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _published_text(row: Row) -> str:
     return "" if row.published is None else f"{row.published:.2f}{' ?' if row.doubt else ''}"
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The table in Markdown, under its protocol."""
-    return about(comparison) + "\n\n" + _markdown(cells(comparison))
+    return about(comparison) + "\n\n" + markdown_table(cells(comparison))
 
 
 def ratio(number: Number) -> str:
@@ -271,10 +294,11 @@ def overview(record: Record) -> str:
         ])  # fmt: skip
     source = record.source
     where = f"{record.protocol}, shard {record.conditions.shard['sha']}, chosen on {source.chosen_by}"
-    return f"{source.experiment}: {where}\n\n" + _markdown(lines)
+    return f"{source.experiment}: {where}\n\n" + markdown_table(lines)
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a table in Markdown; the first line is its head."""
     head, *rest = lines
     rows = [head, ["---"] + ["---:"] * (len(head) - 1), *rest]
     return "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in rows) + "\n"
@@ -309,4 +333,6 @@ def about(comparison: Comparison) -> str:
     """The heading of a table: published table, protocol, people and shard."""
     held = f"{comparison.study}: " if comparison.study else ""
     better = "" if comparison.better == "lower" else "; higher is better"
-    return f"{held}{comparison.protocol}, {comparison.num_people} people of shard {comparison.shard_sha}{better}"
+    notes = f"; {comparison.notes}" if comparison.notes else ""
+    people = f"{comparison.num_people} people of shard {comparison.shard_sha}"
+    return f"{held}{comparison.protocol}, {people}{better}{notes}"

@@ -8,8 +8,11 @@ import pytest
 from command import hmrb, refused
 from scipy.stats import t
 
+from hmrb.check import resolve
 from hmrb.evaluation.records import read_results
 from hmrb.reports.band import T975, rerun_band, t975
+from hmrb.reports.tables import recipe_of
+from hmrb.spec import load_experiment
 
 SMALL = Path(__file__).parents[2] / "docs" / "results" / "small"
 
@@ -40,9 +43,12 @@ def test_a_difference_is_within_or_beyond_what_reruns_do() -> None:
     for other, where in (("small_losses_default-0", "within"), ("small_occlude-0", "beyond")):
         words = ("compare", str(SMALL / "small_baseline-0.json"), str(SMALL / f"{other}.json"), "--metrics", "pa_mpjpe")
         done = hmrb(*words, *reruns)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (where == "beyond"), done.stderr
         assert where in done.stdout
-        (row,) = json.loads(hmrb(*words, *reruns, "--json").stdout)
+        assert ("beyond the band: PA-MPJPE mm ↓ +" in done.stderr) == (where == "beyond")
+        as_json = hmrb(*words, *reruns, "--json")
+        assert as_json.returncode == done.returncode
+        (row,) = json.loads(as_json.stdout)
         assert (abs(row["difference"]) <= row["band"]) == (where == "within")
         assert "band" not in json.loads(hmrb(*words, "--json").stdout)[0]
 
@@ -58,3 +64,16 @@ def test_a_difference_is_within_or_beyond_what_reruns_do() -> None:
 def test_what_are_no_reruns_is_refused(names: list[str], said: str) -> None:
     pair = (str(SMALL / f"small_{name}-0.json") for name in ("baseline", "occlude"))
     refused(hmrb("compare", *pair, *band(*names)), said)
+
+
+def test_the_kept_runs_of_the_smallest_recipe_are_its_own_and_in_their_band() -> None:
+    """Else CI's rerun (.ci/rerun) compares with another recipe: train the five seeds anew (docs/converging.md)."""
+    files = sorted((SMALL.parent / "smallest").glob("*.json"))
+    kept = read_results(files)
+    recipe = resolve(load_experiment(SMALL.parents[2] / "specs" / "smallest.yaml")).recipe() | {"seed": 0}
+    assert [result.seed for result in kept] == [0, 1, 2, 3, 4]
+    assert {recipe_of(result) for result in kept} == {json.dumps(recipe, sort_keys=True)}
+    words = [word for file in files for word in ("--band", str(file))]
+    for file in files[1:]:
+        metrics = ("--metrics", "mpjpe", "--metrics", "pa_mpjpe")
+        assert hmrb("compare", str(files[0]), str(file), *metrics, *words).returncode == 0

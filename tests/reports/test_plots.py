@@ -105,3 +105,57 @@ def test_what_cannot_be_drawn_is_refused(runs: list[Path], tmp_path: Path, monke
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     refused(hmrb("plot", "bars", str(runs[0])), "matplotlib is required to draw figures", "pip install 'hmrb[plot]'")
     assert not re.findall("bars", " ".join(path.name for path in Path().glob("*.svg")))
+
+
+def study_runs(folder: Path, question: str, names: tuple[str, ...], benches: tuple[str, ...]) -> list[str]:
+    rng = np.random.default_rng(0)
+    people = rng.uniform(20, 120, 50)
+    made = []
+    for i, name in enumerate(names):
+        fraction = {"synthetic": int(name[5:]) / 100} if name.startswith("part") else {}
+        spec = {"data": {"mix": {"synthetic": 1.0}, "fraction": fraction}}
+        for seed in range(2):
+            for j, bench in enumerate(benches):
+                errors = people + 9 * i + 5 * j + rng.normal(0, 1, 50) + rng.normal(0, 0.3)
+                run = write(folder, f"small_study_{question}_{name}", seed, errors, BENCHMARKS[bench], spec=spec)
+            made.append(str(run))
+    return made
+
+
+def test_answers_are_drawn_as_differences_to_the_base(tmp_path: Path) -> None:
+    made = study_runs(tmp_path, "loss", ("default", "l1", "tals"), ("synthetic", "synthetic_full"))
+    done = hmrb("plot", "answers", *made, "-o", str(tmp_path / "a.svg"))
+    assert done.returncode == 0, done.stderr
+    said = words(tmp_path / "a.svg")
+    assert {"l1", "tals", "synthetic", "full", "PA-MPJPE mm ↓: difference to default"} <= set(said)
+    assert sum(word.startswith("default: ") for word in said) == 2
+    assert (tmp_path / "a.svg").stat().st_size < 60_000
+    refused(
+        hmrb("plot", "answers", *made[2:], "-o", str(tmp_path / "b.svg")),
+        "answers draws differences to the question's base",
+    )
+
+
+def test_hiding_is_drawn_against_the_same_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hmrb.reports import answer_plots
+
+    benches = ("synthetic", "synthetic_full", "synthetic_crowd")
+    made = [Path(run) for run in study_runs(tmp_path, "augment", ("none", "occlude"), benches)]
+    monkeypatch.setattr(answer_plots, "SAME_PEOPLE", {"synthetic_full": "synthetic"})
+    with plots.styled():
+        figure = answer_plots.draw_hidden(read_results(made), "pa_mpjpe", 85)
+        plots.save_figure(figure, tmp_path / "h.svg")
+    said = words(tmp_path / "h.svg")
+    assert {"synthetic_full, the same people", "synthetic_crowd", "none", "occlude"} <= set(said)
+    axes = figure.axes[0]
+    ends = [abs(np.diff(bar.get_segments()[0][:, 0])[0]) for bar in axes.collections]
+    assert ends[0] < 3 < 10 < ends[1]  # the same people are paired, others are not
+
+
+def test_a_share_of_the_people_is_an_axis(tmp_path: Path) -> None:
+    made = study_runs(tmp_path, "amount", ("part_010", "part_100"), ("synthetic",))
+    done = hmrb("plot", "share", *made, "-o", str(tmp_path / "s.svg"))
+    assert done.returncode == 0, done.stderr
+    assert {"10", "100", "% of the people"} <= set(words(tmp_path / "s.svg"))
+    refused(hmrb("plot", "share", *made[:2], "-o", str(tmp_path / "t.svg")), "two or more shares of the people")
+    refused(hmrb("plot", "hidden", *made, "-o", str(tmp_path / "t.svg")), "hidden needs results of")
