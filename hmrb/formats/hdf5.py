@@ -95,9 +95,16 @@ def _is_held(path: Path) -> bool:
 
 
 def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """All arrays of a file by path; links to elsewhere are not followed."""
+    """All arrays of a file by path; links to elsewhere are not followed. Raises ValueError for a name in no UTF-8."""
     found: dict[str, h5py.Dataset] = {}
-    file.visititems(lambda key, node: found.update({key: node}) if isinstance(node, h5py.Dataset) else None)
+
+    def add(key: str | bytes, node: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(key, bytes):
+            raise ValueError(f"a name in it is no UTF-8: {key!r}")
+        if isinstance(node, h5py.Dataset):
+            found[key] = node
+
+    file.visititems(add)
     return found
 
 
