@@ -98,7 +98,7 @@ def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     """All arrays of a file by path; links to elsewhere are not followed. Raises ValueError for a name in no UTF-8."""
     found: dict[str, h5py.Dataset] = {}
 
-    def add(key: str | bytes, node: h5py.Group | h5py.Dataset) -> None:
+    def add(key: str | bytes, node: h5py.HLObject) -> None:
         if isinstance(key, bytes):
             raise ValueError(f"a name in it is no UTF-8: {key!r}")
         if isinstance(node, h5py.Dataset):
