@@ -92,9 +92,11 @@ def test_a_tile_opens_large_and_its_bodies_turn(report: Path, tmp_path: Path) ->
     const alone = seen();
     dialog.querySelector(".next").click(); await wait();
     const next = dialog.querySelector("h2").textContent;
-    dialog.querySelector(".close").click(); await wait();
+    dialog.querySelector(".close").click();
+    const isBack = () => document.activeElement === document.querySelectorAll("a.tile")[1];
+    for (let i = 0; i < 50 && !isBack(); i++) await wait();
     return { first, turned, dragged, alone, name, next, size, open: dialog.open, error: gl.getError(),
-      focused: document.activeElement === document.querySelectorAll("a.tile")[1] };
+      focused: isBack() };
     """
     )
     seen = asked(report, tmp_path, script)
