@@ -118,8 +118,8 @@ def read_arrays(
 
 def read_array(path: Path, key: str, node: h5py.Dataset, kind: type[Exception] = RequestError) -> np.ndarray:
     """Read an array of an open file whole, unless its type or size is refused with a `kind`."""
-    if node.dtype.hasobject or node.dtype.names:
-        raise kind(f"{path}: {key} has type {node.dtype}; allowed are numbers and texts of fixed length")
+    if node.dtype.hasobject or node.dtype.names or node.dtype.kind == "c":
+        raise kind(f"{path}: {key} has type {node.dtype}; allowed are real numbers and texts of fixed length")
     if node.external or node.is_virtual:
         raise kind(f"{path}: {key} is stored in another file; it must be in this one")
     stored = node.id.get_storage_size()

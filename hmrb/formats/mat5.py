@@ -107,8 +107,9 @@ class _Checker:
             for _ in range(count):
                 at = self.matrix(data, self.element(data, at, whole.end), depth + 1)
         elif kind in NUMBERS or kind == CHAR:
-            for _ in range(2 if flags[0] & COMPLEX else 1):
-                at = self.values(data, at, whole.end, count, kind == CHAR)
+            if flags[0] & COMPLEX:
+                raise ValueError("a matrix of complex numbers; expected real ones")
+            at = self.values(data, at, whole.end, count, kind == CHAR)
         else:
             raise ValueError(f"a matrix of class {kind}; allowed are numbers, text, cells and structures")
         return whole.next

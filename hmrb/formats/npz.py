@@ -123,6 +123,8 @@ class Npz:
 
     def _header(self, key: str, member: BufferedIOBase) -> tuple[tuple[int, ...], np.dtype[Any]]:
         (shape, _, dtype), start = self._guard(key, lambda: (_read_header(member), member.tell()))
+        if dtype.kind == "c":
+            raise PickleError(f"{self.path}: {key} has values of type {dtype}; numbers must be real")
         claimed, there = math.prod(shape) * dtype.itemsize, self._sizes[key] - start
         if not dtype.hasobject and claimed != there:
             raise PickleError(

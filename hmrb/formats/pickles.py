@@ -228,6 +228,8 @@ class _DType(Foreign):
         if not match:
             raise TypeError(f"unsupported array type {code!r}")
         kind, size = match.groups()
+        if kind == "c":
+            raise TypeError("an array of complex numbers; expected real ones")
         if kind == "O":
             return np.dtype(object)
         return np.dtype(f"{kind}{size}").newbyteorder(self.state[1] if self.state else "=")

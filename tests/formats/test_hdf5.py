@@ -97,7 +97,7 @@ def test_arrays_that_are_larger_than_their_file_are_not_read(tmp_path: Path) -> 
 def test_objects_and_arrays_elsewhere_are_not_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["texts"] = np.array(["a"], object)
-    with pytest.raises(RequestError, match="texts has type object; allowed are numbers and texts of fixed length"):
+    with pytest.raises(RequestError, match="texts has type object; allowed are real numbers and texts of fixed length"):
         read_arrays(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.create_dataset("away", (5,), "u1", external=[("/etc/hostname", 0, 5)])

@@ -14,7 +14,7 @@ from hmrb.formats.matlab import read_mat
 def cells() -> np.ndarray:
     out = np.empty((2, 3), object)
     for place in np.ndindex(out.shape):
-        out[place] = {"points": np.ones((2, 3)), "name": "é", "on": np.array([True]), "z": np.array([1 + 2j]), "e": []}
+        out[place] = {"points": np.ones((2, 3)), "name": "é", "on": np.array([True]), "e": []}
     return out
 
 
@@ -25,6 +25,14 @@ def test_files_of_all_kinds_of_values_are_read(is_compressed: bool, tmp_path: Pa
     found = read_mat(path, "a", "b")
     assert found["a"].shape == (2, 3)
     assert found["b"].shape == (3, 0)
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    """A reader that takes them as real drops half of them."""
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"a": np.array([1 + 2j])})
+    with pytest.raises(RunError, match="a matrix of complex numbers; expected real ones"):
+        read_mat(path, "a")
 
 
 def test_values_of_another_number_than_the_shape_s_are_refused(tmp_path: Path) -> None:

@@ -208,6 +208,18 @@ def npz(folder: Path, **arrays: Any) -> Path:
     return path
 
 
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    """A reader that takes them as real drops half of them."""
+    values = np.ones(3, complex)
+    with pytest.raises(PickleError, match="an array of complex numbers; expected real ones"):
+        loads(pickle.dumps({"pose": values}))
+    with (
+        Npz(npz(tmp_path, pose=values)) as file,
+        pytest.raises(PickleError, match="pose has values of type complex128"),
+    ):
+        file.read("pose")
+
+
 def test_an_npz_gives_arrays_objects_and_rows(tmp_path: Path) -> None:
     many = np.random.default_rng(0).normal(size=(5000, 190, 3)).astype(np.float32)  # several blocks
     path = npz(

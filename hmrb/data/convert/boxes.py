@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 
 Box = Float[np.ndarray, "4"]
 X_HALF_TURN = np.diag([1.0, -1.0, -1.0])  # half turn about x: y up to y down, and z reversed
@@ -71,7 +71,7 @@ def scaled(points: Float[np.ndarray, "*K 2"], scale: float) -> Float[np.ndarray,
     return points if scale == 1 else (points + 0.5) * scale - 0.5
 
 
-def camera_of(matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
+def camera_of(matrix: Real[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
     """fx, fy, cx, cy of a matrix of intrinsics, pixels."""
     return np.asarray(matrix, np.float32)[[0, 1, 0, 1], [0, 1, 2, 2]]
 
