@@ -109,7 +109,10 @@ def weights_need(backbone: str, weights: str, store: Store) -> Need:
         path = pose_file(backbone, weights, store)
         return Need(f"{backbone} trained on {POSE[weights]}", f"put it at {path}", POSE_PAGE)
     if weights in PRETRAINED:
-        return Need(f"weights {weights}", f"python scripts/make_pretrained.py, which puts them in {store.weights}")
+        return Need(
+            f"weights {weights}",
+            f"python scripts/make_pretrained.py of the repository, which puts them in {store.weights}",
+        )
     return Need(f"weights {weights}", f"put the file there, or in {store.weights}")
 
 

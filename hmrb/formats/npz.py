@@ -152,6 +152,8 @@ def read_npy(path: Path) -> np.ndarray:
             needs = math.prod(shape) * dtype.itemsize
             if dtype.hasobject:
                 raise ValueError("it contains Python objects; allowed are numbers and text")
+            if dtype.kind == "c":
+                raise ValueError(f"it has values of type {dtype}; numbers must be real")
             if needs != size - start or needs > NPY_BYTES:
                 raise ValueError(
                     f"an array of shape {shape} and type {dtype} needs {needs:,} bytes, but the file has"

@@ -7,7 +7,6 @@ what changes no digit, and `optim.precision` as half_precision.py says.
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ import torch
 
 from hmrb import system
 from hmrb.errors import RunError
+from hmrb.formats.writing import replacing
 from hmrb.models.backbones import build_backbone
 from hmrb.objects import short_hash
 from hmrb.spec import ModelSpec
@@ -136,14 +136,12 @@ def remembered(store: Store) -> MachineSpeed | None:
 def remember(found: MachineSpeed, store: Store) -> None:
     """Keeps the ratios in the store. Raises RunError if it cannot be written."""
     path = store.speeds
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(_known(store) | {_key(found.machine): asdict(found)}, indent=1), encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            text = json.dumps(_known(store) | {_key(found.machine): asdict(found)}, indent=1)
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise RunError(
             f"{path} could not be written ({error.strerror or error}); set HMRB_HOME to a folder that can"
         ) from None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from raw.pickled import Bomb, library, with_state
 
-from hmrb.formats.npz import Npz
+from hmrb.formats.npz import Npz, read_npy
 from hmrb.formats.pickles import Foreign, PickleError, load_pickle, read_pickle
 
 PROTOCOLS = pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -218,6 +218,9 @@ def test_complex_numbers_are_refused(tmp_path: Path) -> None:
         pytest.raises(PickleError, match="pose has values of type complex128"),
     ):
         file.read("pose")
+    np.save(tmp_path / "file.npy", values)
+    with pytest.raises(PickleError, match="it has values of type complex128"):
+        read_npy(tmp_path / "file.npy")
 
 
 def test_an_npz_gives_arrays_objects_and_rows(tmp_path: Path) -> None:
