@@ -227,6 +227,11 @@ def voc(tmp_path: Path) -> Path:
     return write_voc(tmp_path)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for processes that they start."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--keep-screens", action="store_true", help="keep the pictures of tests/reports/screens anew")
 
