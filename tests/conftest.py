@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmrb import system
 from hmrb.body import SMPL, BodyFile
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.evaluation.records import Machine, Provenance
@@ -229,7 +230,7 @@ def voc(tmp_path: Path) -> Path:
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: many tests wait for processes that they start."""
-    return len(os.sched_getaffinity(0)) + 1
+    return system.cores() + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
