@@ -24,6 +24,7 @@ from hmrb.evaluation.records import (
 from hmrb.formats.writing import hdf5_file, replacing
 
 GZIP = {"compression": "gzip", "shuffle": True}
+SMALL_BYTES = 8192  # HDF5 needs 3 kB more for an array that is compressed
 
 
 def save_scores(
@@ -73,7 +74,7 @@ def save_scores(
     ).sealed()
     if not lean:
         arrays |= {name: getattr(scores, name) for name in PREDICTIONS if len(getattr(scores, name))}
-    _write(folder, benchmark.file_stem, record, arrays)
+    write_record(folder, benchmark.file_stem, record, arrays)
     return record
 
 
@@ -105,13 +106,14 @@ def _arrays(scores: Scores) -> dict[str, np.ndarray]:
     return arrays if scores.sequences is None else arrays | {"sequence": scores.sequences}
 
 
-def _write(folder: Path, stem: str, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
+def write_record(folder: Path, stem: str, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a record and the arrays of its people to `folder`, each file atomically. Raises RunError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / f"{stem}_samples.h5") as part, hdf5_file(part) as file:
             file.attrs["protocol"] = record.protocol
             for name, array in arrays.items():
-                file.create_dataset(name, data=array, **(GZIP if array.size > 1 else {}))
+                file.create_dataset(name, data=array, **(GZIP if array.nbytes > SMALL_BYTES else {}))
         with replacing(folder / f"{stem}.json") as part:
             part.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
