@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from hmrb import system
 from hmrb.body import SMPL, BodyFile
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.evaluation.records import Machine, Provenance
@@ -23,6 +23,9 @@ from hmrb.store import Store
 
 GOLDENS = Path(__file__).parent / "goldens"
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:  # as a rule half of memory; a whole run leaves 1 GB
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # a disk takes longer for all the small files
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of the commands that tests start, the first alone compiles hmrb
 os.fsync = lambda descriptor: None  # tests do not wait for the disk, but for those in processes of their own
 torch.set_num_threads(1)
@@ -226,11 +229,6 @@ def voc(tmp_path: Path) -> Path:
     from raw.voc import write_voc
 
     return write_voc(tmp_path)
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for processes that they start."""
-    return system.cores() + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

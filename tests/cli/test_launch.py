@@ -92,11 +92,16 @@ def test_of_torchrun_s_processes_the_first_makes_the_data_and_the_others_wait(
 
 
 def test_of_torchrun_s_processes_the_first_refuses_for_all(bench: Bench, two: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = bench(*torchrun, str(SMALL), "train", "tiny.yaml", "--out", "two")
-    assert done.returncode == 1  # torchrun's exit code
-    assert done.stderr.count("hmrb: two already holds a run: continue with --resume") == 1
-    assert "hmrb: process" not in done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    ranks = [bench.fork("train", "tiny.yaml", "--out", "two", **place, RANK=r, LOCAL_RANK=r) for r in "01"]
+    first, second = [end(rank) for rank in ranks]
+    assert first.returncode == 2
+    assert first.stderr.count("hmrb: two already holds a run: continue with --resume") == 1
+    assert second.returncode != 0
+    assert "already holds a run" not in second.stderr
+    assert "hmrb: process" not in second.stderr
 
 
 def test_srun_s_processes_are_used_as_they_are(bench: Bench, two: Path) -> None:

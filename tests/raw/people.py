@@ -75,6 +75,7 @@ def body() -> SMPL:
     return load_body("open")
 
 
+@cache
 def someone(
     seed: int, size: tuple[int, int] = (320, 240), focal: float = 300.0, at: tuple[float, float] | None = None,
     depth: float = 3.6, yaw_deg: float | None = None,
