@@ -37,15 +37,21 @@ def jaxtyped(function: Any = None, *, typechecker: Callable[..., Any]) -> Any:
         create = function.__init__
         if not any(map(names_array, create.__annotations__.values())):
             if not hasattr(create, "__wrapped__"):
-                function.__init__ = typechecker(create)
+                function.__init__ = _plainly(create, typechecker)
             return function
     if inspect.isfunction(function):
         if "<locals>" in function.__qualname__:
             return function
-        hints = function.__annotations__.values()
-        if not any(map(names_array, hints)):
-            return function if any(isinstance(hint, str) for hint in hints) else typechecker(function)
+        if not any(map(names_array, function.__annotations__.values())):
+            return _plainly(function, typechecker)
     return _by_jaxtyping(function, typechecker=typechecker)
+
+
+def _plainly(function: Callable[..., Any], typechecker: Callable[..., Any]) -> Callable[..., Any]:
+    """beartype's checks, unless annotations are quoted."""
+    return (
+        function if any(isinstance(hint, str) for hint in function.__annotations__.values()) else typechecker(function)
+    )
 
 
 jaxtyping.jaxtyped = jaxtyped  # type: ignore[assignment]
