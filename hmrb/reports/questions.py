@@ -18,7 +18,8 @@ SAME_PEOPLE = {"synthetic_hidden": "synthetic"}
 class Question:
     """A question, and the row that the others are compared with.
 
-    `published` has, for rows that the study asked about too, the names of its specs.
+    `published` has, for rows that the study asked about too, the names of its specs. Of initial weights, both compare
+    a backbone that learnt pictures with one that learnt 2D poses; the study's learnt the classes of ImageNet.
     """
 
     asks: str
@@ -69,9 +70,14 @@ QUESTIONS = {
     "dataset": Question("which dataset alone", "street"),
     "mix": Question("which mix, with which labels", "two"),
     "backbone": Question("which backbone", "regnety_002"),
-    "init": Question("which initial weights", "scratch"),
+    "init": Question(
+        "which initial weights", "scratch", {"selfsup": "init/resnet50_imagenet", "pose2d": "init/resnet50_coco"}
+    ),
     "augment": Question("which augmentation", "none", {name: f"augment/eft_coco_{name}" for name in _AUGMENTATIONS}),
     "loss": Question("which losses", "default", {"default": "algorithms/hmr", "l1": "algorithms/hmr_l1"}),
     "amount": Question("how many people", "part_100"),
-    "combined": Question("all that helps, together", "baseline"),
+    "combined": Question(
+        "all that helps, together", "baseline",
+        {"baseline": "algorithms/hmr", "recipe": "algorithms/hmr_l1_coco_aug"},
+    ),
 }  # fmt: skip
