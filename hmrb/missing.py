@@ -38,7 +38,7 @@ def experiment_needs(experiment: Experiment, store: Store) -> list[Need]:
     """All that an experiment wants and the store lacks: bodies, shards, weights, occluders."""
     rows = known_benches(benches_of(experiment))
     found = body_needs(experiment.body, rows, store)
-    if experiment.model.mean == "file":
+    if experiment.model.mean == "file" and experiment.model.start == "backbone":
         found += _files([MEAN_PARAMS], mean_file(experiment.body, store).parent)
     for name in experiment.data.mix:
         found += shard_needs(name, "train", store)

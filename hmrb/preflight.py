@@ -57,7 +57,7 @@ def _checks(experiment: Experiment, store: Store) -> dict[Hashable, Callable[[],
     checks: dict[Hashable, Callable[[], object]] = {("body", body): partial(load_body, body, store=store)}
     for name in sorted(experiment.data.mix):
         checks["mix", sha, name] = partial(_train_on, experiment, store, name)
-    if experiment.model.mean == "labels":
+    if experiment.model.mean == "labels" and experiment.model.start == "backbone":
         checks["mean", sha] = partial(_start_from, experiment, store)
     poses = experiment.adversary.poses if experiment.adversary.weight else "labels"
     if poses != "labels":

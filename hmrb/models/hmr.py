@@ -19,7 +19,7 @@ from hmrb.models.dropout import drop_paths_by_draw
 from hmrb.models.half_precision import HALF
 from hmrb.models.heads import build_head
 from hmrb.models.methods import METHODS
-from hmrb.models.weights import initialise
+from hmrb.models.weights import initialise, initialise_all
 from hmrb.plugins import find_plugin, refuse_arguments
 from hmrb.spec import BoxInput, EvalPrecision, ModelSpec
 from hmrb.store import Store
@@ -35,9 +35,12 @@ class HMR(nn.Module):
     def __init__(self, spec: ModelSpec, store: Store, kind: BodyKind = SMPL_KIND) -> None:
         super().__init__()
         self.backbone, num_features = build_backbone(spec)
-        said = (initialise(self.backbone, spec, store), unseen_rim(spec, self.backbone))
-        self.weights_used = "\n".join(filter(None, said))
+        is_further = spec.start == "all" and spec.weights != "none"
+        said = "" if is_further else initialise(self.backbone, spec, store)
         self.head = build_head(num_features, spec.head, kind)
+        if is_further:
+            said = initialise_all(self.backbone, self.head, spec, store)
+        self.weights_used = "\n".join(filter(None, (said, unseen_rim(spec, self.backbone))))
         self._drop_paths = drop_paths_by_draw(self.backbone)
         self.freeze_bn, self.camera = spec.freeze_bn, spec.camera
         self.box: BoxInput = getattr(self.head, "box", "none")

@@ -56,6 +56,20 @@ def initialise(backbone: Features, spec: ModelSpec, store: Store) -> str:
     return f"weights: {path}: {Fit(fitted.used, fitted.dropped + dropped, fitted.fresh)}"
 
 
+def initialise_all(backbone: Features, head: nn.Module, spec: ModelSpec, store: Store) -> str:
+    """Load a checkpoint into a whole new model; returns and raises as `initialise`."""
+    path = _file(backbone_name(spec.backbone), find_backbone(spec.backbone), spec, store)
+    assert path is not None  # the spec refuses imagenet
+    parts = components_of(tensors_of(read_weights(path), path))
+    if parts.kind != "hmrb" or not parts.head:
+        raise WeightsError(
+            f"{path}: model.start: all needs a checkpoint of hmrb; hmrb import-checkpoint makes one of other programs'"
+        )
+    fitted = fit(backbone, parts.backbone, (), f"{path}: the backbone")
+    of_head = fit(head, parts.head, (), f"{path}: the head")
+    return f"weights: {path}: all of the model: {fitted.used} tensors of the backbone, {of_head.used} of the head"
+
+
 def fit(module: nn.Module, arrays: Mapping[str, Tensor], optional: tuple[str, ...], label: str) -> Fit:
     """Load tensors into a module. Raises WeightsError if names or shapes differ outside the `optional` parts."""
     want = module.state_dict()

@@ -24,8 +24,8 @@ class Agreement:
     """Kendall's tau-b of a question's rows on one benchmark with the published numbers, and its 95 % interval.
 
     The interval is over people and seeds of the study in small; the published numbers have one run each, and are taken
-    as they are. Two items are in the same order, +1, or in the other, -1. `items` are compared, `doubtful` have a published number that is in doubt and are left out. `tau` is
-    None with fewer than FEWEST items.
+    as they are. Two items are in the same order, +1, or in the other, -1. `items` are compared, `doubtful` have a
+    published number that is in doubt and are left out. `tau` is None with fewer than FEWEST items.
     """
 
     question: str

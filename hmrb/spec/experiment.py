@@ -17,7 +17,8 @@ Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+!-]+$")]
 ADDED: dict[str, Any] = {
     "optim.decay": "all", "optim.layer_decay": 1.0, "packages": {}, "data.trusted": [], "data.fraction": {},
     "data.decode": "full", "data.antialias": "none",
-    "model.args": {}, "model.backbone_args": {}, "model.crop": "square", "model.camera": "crop_weak",
+    "model.args": {}, "model.backbone_args": {}, "model.start": "backbone", "model.crop": "square",
+    "model.camera": "crop_weak",
     "model.head.args": {}, "model.head.box": "none",
     "losses.*.args": {}, "losses.*.reduction": "mean", "losses.*.of_batch": None, "losses.*.space": "crop",
     "losses.*.origin": "hips", "losses.*.gate": "none", "losses.*.loose": 0.05,

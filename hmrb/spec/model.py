@@ -141,6 +141,9 @@ class ModelSpec(SpecModel):
     weights: str = "imagenet"
     """Initial weights: `none`, `imagenet`, `mpii` or `coco` (pose networks), `demo` (of the model in the package, for
     the backbone mini), or the path of a checkpoint."""
+    start: Literal["backbone", "all"] = "backbone"
+    """What a checkpoint in `weights` gives: its backbone; or its head and mean body too, to train a model further on
+    other data (fine-tuning). A checkpoint of another program must be imported first."""
     features: Literal["mean", "flatten", "study", "map", "conv", "upsampled"] = "mean"
     """The regressor's input: the mean of the last feature map, the whole map as one vector, or the study's own tail and
     pooling; for heads that look at places, the last map, or HRNet's four maps in the size of the finest (`upsampled`);
@@ -161,6 +164,12 @@ class ModelSpec(SpecModel):
     `auto` does so if a GPU sees fewer than 16 pictures at a time."""
     freeze_bn: bool = False
     """Keeps BatchNorm's initial statistics, so a picture's features do not depend on the rest of its batch."""
+
+    @model_validator(mode="after")
+    def _further(self) -> "ModelSpec":
+        if self.start == "all" and self.weights in ("none", "imagenet", "mpii", "coco"):
+            raise ValueError(f"start: all needs the path of a checkpoint in weights, not {self.weights}")
+        return self
 
     @property
     def needs_place(self) -> bool:

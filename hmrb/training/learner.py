@@ -114,7 +114,8 @@ def build_learner(experiment: Experiment, shards: Mapping[str, Shard], store: St
     model = build_model(experiment.model, store, kind)
     if world.is_main and model.weights_used:
         print(model.weights_used, flush=True)
-    set_mean(model.head, read_mean(experiment, shards, store))
+    if experiment.model.start == "backbone":
+        set_mean(model.head, read_mean(experiment, shards, store))
     model.to(world.device)
     if speed.channels_last:
         model = model.to(memory_format=torch.channels_last)
