@@ -20,8 +20,11 @@ def import_checkpoint(
         ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Required backbone.", show_default=False)] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print only what was imported, as JSON.")] = False,
 ) -> None:
     """Import another project's checkpoint: the study's, mmhuman3d's, SPIN's, or of a method in docs/methods.md."""
+    import json
+
     from hmrb.cli.progress import waiting
     from hmrb.errors import RequestError
 
@@ -37,4 +40,9 @@ def import_checkpoint(
 
         checkpoint, report = imported_checkpoint(file, as_, backbone)
         save_checkpoint(checkpoint, out)
+    if json_:
+        model = checkpoint.experiment().model
+        made = {"file": str(out), "method": model.method, "backbone": model.backbone, "body": checkpoint.body["name"]}
+        typer.echo(json.dumps(made | {"from": checkpoint.chosen_by, "report": report.splitlines()}, indent=1))
+        return
     typer.echo(f"{report}\n{out}: written; score it with hmrb eval {out} --bench ...")

@@ -199,7 +199,10 @@ def test_an_imported_checkpoint_is_scored_with_the_body_here_and_says_so(write_s
     store = write_smpl(**body_arrays(6890))
     write_shard(store.shard("synthetic", "test"), [person(0), person(1)], split="test", body="smpl")
     torch.save({"state_dict": study_names(trained())}, tmp_path / "study.pth")
-    hmrb("import-checkpoint", str(tmp_path / "study.pth"), "-o", str(tmp_path / "ours.pt"))
+    done = hmrb("import-checkpoint", str(tmp_path / "study.pth"), "-o", str(tmp_path / "ours.pt"), "--json")
+    made = json.loads(done.stdout)
+    assert (made["file"], made["backbone"], made["body"]) == (str(tmp_path / "ours.pt"), "mini", "smpl")
+    assert made["report"][0].startswith(f"{tmp_path / 'study.pth'}: HMR of the study")
     done = hmrb("eval", str(tmp_path / "ours.pt"), "--bench", "synthetic", "--json", home=store.root)
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)
