@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A result file, or a run's folder that holds one.", show_default=False)],
-    second: Annotated[Path, typer.Argument(help="The result to compare it with.", show_default=False)],
+    first: Annotated[
+        Path | None, typer.Argument(help="A result file, or a run's folder that holds one.", show_default=False)
+    ] = None,
+    second: Annotated[Path | None, typer.Argument(help="The result to compare it with.", show_default=False)] = None,
     metrics: Annotated[
         list[str],
         typer.Option("--metrics", help="Only these metrics.  [default: all of the protocol]", show_default=False),
@@ -19,7 +21,9 @@ def compare(
     band: Annotated[
         list[Path],
         typer.Option(
-            help="A rerun of one recipe with another seed; two or more say what seeds do.", show_default=False
+            help="A rerun of one recipe with another seed; two or more say what seeds do. Alone: a run of a shipped"
+            " recipe, compared with the kept runs of it.",
+            show_default=False,
         ),
     ] = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print only the differences, as JSON.")] = False,
@@ -28,10 +32,15 @@ def compare(
 
     With --band, the exit code is 1 if a difference is beyond what reruns of one recipe do.
     """
+    from hmrb.errors import RequestError, RunError
+
+    if first is None or second is None:
+        if first or len(band) != 1 or metrics:
+            raise RequestError("name two results to compare, or one run: hmrb compare --band RUN")
+        return _among_kept(band[0], json_)
     import json
     from dataclasses import asdict
 
-    from hmrb.errors import RequestError, RunError
     from hmrb.evaluation.intervals import interval_text
     from hmrb.evaluation.metric_table import HEADINGS
     from hmrb.evaluation.records import read_results
@@ -81,6 +90,37 @@ def compare(
     console.print(table)
     if beyond:
         raise RunError(failure)
+
+
+def _among_kept(run: Path, json_: bool) -> None:
+    """Whether a run of a shipped recipe is in the band of the kept ones. Raises RunError if it is not."""
+    import json
+    from dataclasses import asdict
+
+    from hmrb.cli.shipped import shipped_folder
+    from hmrb.errors import RunError
+    from hmrb.reports.kept_bands import FILE, check_run, read_kept
+
+    kept, checks = check_run(run, read_kept(shipped_folder() / FILE))
+    if json_:
+        typer.echo(json.dumps([asdict(check) | {"is_within": check.is_within} for check in checks], indent=1))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(markup=False)
+        seeds = ", ".join(map(str, kept.seeds))
+        console.print(f"{kept.name}: against kept runs with seeds {seeds}", highlight=False)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("", "this run", "band", ""):
+            table.add_column(title, justify="right" if title else "left")
+        for check in checks:
+            band = f"{check.low:.4g} to {check.high:.4g}"
+            table.add_row(check.what, f"{check.value:.4g}", band, "" if check.is_within else "outside")
+        console.print(table)
+    if outside := [check for check in checks if not check.is_within]:
+        told = (f"{row.what} {row.value:.4g}, expected {row.low:.4g} to {row.high:.4g}" for row in outside)
+        raise RunError(f"outside of the band of reruns: {'; '.join(told)}")
 
 
 def _of_bench(path: Path, benchmark: str) -> "Result":

@@ -101,6 +101,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": (
         "hmrb compare runs/a runs/b",
         "hmrb compare runs/a runs/b --band runs/a.seed_1 --band runs/a.seed_2",
+        "hmrb compare --band runs/small_study_loss_l1",
     ),
     "report": (
         "hmrb report runs/* --metrics pa_mpjpe mpjpe",

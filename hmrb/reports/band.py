@@ -9,17 +9,13 @@ from hmrb.errors import RequestError
 from hmrb.evaluation.records import Result
 from hmrb.reports.tables import recipe_of
 
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom, and the normal distribution's.
-T975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-NORMAL975 = 1.96
 
-
-def t975(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t; beyond the table by Abramowitz and Stegun's 26.7.5, within 0.005."""
-    if degrees <= len(T975):
-        return T975[degrees - 1]
-    z = NORMAL975
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+def t_quantile(share: float, degrees: int) -> float:
+    """The value below which Student's t is with this probability; by integration, t = sqrt(degrees) * tan(angle)."""
+    angles = np.linspace(-math.pi / 2, math.pi / 2, 100_001)
+    density = np.cos(angles) ** (degrees - 1)
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(np.interp(share * below[-1], below, angles))
 
 
 def rerun_band(reruns: Sequence[Result], like: Result) -> Mapping[str, float]:
@@ -38,7 +34,7 @@ def rerun_band(reruns: Sequence[Result], like: Result) -> Mapping[str, float]:
         raise RequestError(f"--band: seeds {', '.join(map(str, seeds))}: a seed is there twice; name each run once")
     if any(result.record.comparable != like.record.comparable for result in reruns):
         raise RequestError("--band: the reruns are of another protocol or other people than the results")
-    quantile = t975(len(reruns) - 1)
+    quantile = t_quantile(0.975, len(reruns) - 1)
     shared = [metric for metric in like.errors if all(metric in result.errors for result in reruns)]
     means = {metric: [float(result.of(metric)[0].mean(dtype=np.float64)) for result in reruns] for metric in shared}
     return {metric: quantile * math.sqrt(2) * float(np.std(values, ddof=1)) for metric, values in means.items()}

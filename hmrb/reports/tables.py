@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -187,7 +187,20 @@ def recipe_of(result: Result) -> str:
         recipe = Experiment.model_validate(spec).recipe()
     except ValidationError:  # a foreign system's predictions, which have no spec
         recipe = {key: value for key, value in spec.items() if key not in ("published", "expected")}
-    return json.dumps({**recipe, "seed": 0}, sort_keys=True)
+    return recipe_text(recipe)
+
+
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """A recipe without its seed as text; 32.0 is 32, as a default may be written in code."""
+    return json.dumps(_whole({**recipe, "seed": 0}), sort_keys=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _row(
