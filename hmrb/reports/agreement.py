@@ -71,7 +71,7 @@ def _agreement(
     errors, theirs = [runs.errors[name] for name in sure], np.array([known[name].value for name in sure])
     spread = SeedSpread(0.0, 0)
     if len(runs.shared) > 1:
-        of_two = spread_of_differences(np.stack([runs.paired(name).mean(1) for name in sure]))
+        of_two = spread_of_differences(np.stack([runs.paired(name).mean(1) for name in runs.errors]))
         spread = SeedSpread(of_two.std / math.sqrt(2), of_two.degrees)
     taus = [kendall_tau_b(means, theirs) for means in resampled_recipes(errors, spread)]
     tau = kendall_tau_b(np.array([one.mean() for one in errors]), theirs)
@@ -80,11 +80,12 @@ def _agreement(
 
 
 def as_markdown(rows: Sequence[Agreement]) -> str:
-    """The table; what cannot be compared is in it with the reason."""
+    """The table; what cannot be compared is in it with the reason, in one row for all benchmarks."""
     lines = [["question", "benchmark", "metric", "in both", "doubtful, left out", "tau-b", "95 %"]]
-    for row in rows:
+    merged = {(row.question, row.metric, "all" if row.tau is None else row.benchmark): row for row in rows}
+    for (_, _, benchmark), row in merged.items():
         few = f"fewer than {FEWEST}" if row.tau is None else f"{row.tau:+.2f}"
         ends = f"[{row.ci95[0]:+.2f}, {row.ci95[1]:+.2f}]" if row.ci95 else ""
         items = ", ".join(row.items) or "none"
-        lines.append([row.question, row.benchmark, TITLES[row.metric], items, str(len(row.doubtful)), few, ends])
+        lines.append([row.question, benchmark, TITLES[row.metric], items, str(len(row.doubtful)), few, ends])
     return markdown_table(lines)

@@ -181,4 +181,4 @@ def test_agreement_of_rows_that_seeds_could_swap_is_wide(tmp_path: Path) -> None
 def test_the_study_s_own_table_of_augmentations_is_in_doubt(tmp_path: Path) -> None:
     made = runs_of(tmp_path, "augment", {"none": 0.0, "occlude": 0.1, "self_mix": 0.2})
     done = hmrb("report", *map(str, made), "--agreement")
-    assert "| augment | synthetic | PA-MPJPE | none | 3 | fewer than 2 |" in done.stdout
+    assert "| augment | all | PA-MPJPE | none | 3 | fewer than 2 |" in done.stdout
