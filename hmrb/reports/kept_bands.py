@@ -40,7 +40,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class BandValue:
     """A value of a run and the band it should be in."""
 
     what: str
@@ -91,7 +91,7 @@ def read_kept(path: Path) -> dict[str, Kept]:
     }
 
 
-def check_run(run: Path, kept: Mapping[str, Kept]) -> tuple[Kept, list[Check]]:
+def check_run(run: Path, kept: Mapping[str, Kept]) -> tuple[Kept, list[BandValue]]:
     """Compares a run with the kept ones of its recipe; the curve is left out if the folder has no log.
 
     Seeds may differ. A band is Student's interval for one more run, with the standard deviation between seeds pooled
@@ -126,7 +126,7 @@ def checks_of(
     same: Kept,
     kept: Mapping[str, Kept],
     title: Callable[[str], str],
-) -> list[Check]:
+) -> list[BandValue]:
     """Each value of a run against its band, as `check_run` says; `title` names an end value."""
     group = [row for row in kept.values() if row.group == same.group]
     share = 1 - CHANCE / 2 / max(1, len(curve) + len(ends))
@@ -143,7 +143,7 @@ def checks_of(
 
 def _check(
     what: str, value: float, seeds: Sequence[float], rows: Iterable[np.ndarray], share: float, is_relative: bool
-) -> Check:
+) -> BandValue:
     squares, degrees = 0.0, 0
     for row in rows:
         squares += float(((row - row.mean()) ** 2).sum())
@@ -151,7 +151,7 @@ def _check(
     middle = float(np.mean(seeds))
     spread = math.sqrt(squares / degrees) * (middle if is_relative else 1)
     half = float(t_quantile(share, degrees) * spread * math.sqrt(1 + 1 / len(seeds)))
-    return Check(what, float(value), middle - half, middle + half)
+    return BandValue(what, float(value), middle - half, middle + half)
 
 
 def _title(end: str) -> str:
