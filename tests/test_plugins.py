@@ -215,6 +215,13 @@ class make(HMR):
     experiment = parse_experiment(tree, "a test")
     assert name_problems(experiment) == []
     assert build_model(experiment.model).twice
+    parts = "backbone, head, weights_used, crop_rule, kind, infer"
+    lines = ("class make:", f"    {parts.replace(', ', ' = ')} = 0", "    def __init__(self, spec, store, kind): pass")
+    (tmp_path / "theirs" / "theirs.py").write_text("\n".join(lines))
+    monkeypatch.delitem(sys.modules, "theirs")
+    further = experiment.model.model_copy(update={"args": {}, "weights": "theirs.pt", "start": "all"})
+    with pytest.raises(RequestError, match="model.start: all: .* takes no checkpoint's head; use start: backbone"):
+        build_model(further)
     (tmp_path / "theirs" / "theirs.py").write_text("def make(spec, store, kind, *, twice): return 3")
     monkeypatch.delitem(sys.modules, "theirs")
     assert "does not work as a method: it lacks backbone, head" in built(experiment)

@@ -103,6 +103,8 @@ def build_model(spec: ModelSpec, store: Store | None = None, kind: BodyKind = SM
         model: HMR = plugin.build(spec.args, spec, store, kind)
         if lacking := [name for name in PARTS if not hasattr(model, name)]:
             raise RequestError(f"the {plugin} does not work as a method: it lacks {', '.join(lacking)}")
+        if spec.start == "all" and not isinstance(model, HMR):
+            raise RequestError(f"model.start: all: the {plugin} takes no checkpoint's head; use start: backbone")
         return model
     refuse_arguments("method", spec.method, spec.args)
     return find("method", spec.method, MODELS)(spec, store, kind)
