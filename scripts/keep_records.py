@@ -9,17 +9,15 @@ import argparse
 from pathlib import Path
 
 from hmrb.errors import RequestError
-from hmrb.evaluation.records import read_record, read_result, samples_sha
+from hmrb.evaluation.records import read_result, samples_sha
 from hmrb.evaluation.saving import write_record
 from hmrb.formats.hdf5 import read_arrays
-
-METRICS = ("pa_mpjpe", "mpjpe", "pve")
+from hmrb.reports.kept_bands import METRICS
 
 
 def keep(source: Path, folder: Path) -> Path:
     """Copies the record at `source`; returns the copy's place. Raises RequestError for a record that is not valid."""
-    read_result(source)  # checks both files
-    record = read_record(source)
+    record = read_result(source).record
     kept = {"name", "row", "sequence", *(f"{part}/{name}" for part in ("error", "counted") for name in METRICS)}
     arrays = read_arrays(source.with_name(f"{source.stem}_samples.h5"), kept.__contains__)
     record = record.model_copy(

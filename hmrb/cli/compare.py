@@ -101,7 +101,7 @@ def _among_kept(run: Path, json_: bool) -> None:
     from hmrb.errors import RunError
     from hmrb.reports.kept_bands import FILE, check_run, read_kept
 
-    kept, checks = check_run(run, read_kept(shipped_folder() / FILE))
+    kept, checks, lacks = check_run(run, read_kept(shipped_folder() / FILE))
     if json_:
         typer.echo(json.dumps([asdict(check) | {"is_within": check.is_within} for check in checks], indent=1))
     else:
@@ -118,6 +118,8 @@ def _among_kept(run: Path, json_: bool) -> None:
             band = f"{check.low:.4g} to {check.high:.4g}"
             table.add_row(check.what, f"{check.value:.4g}", band, "" if check.is_within else "outside")
         console.print(table)
+        if lacks:
+            console.print(f"not in this run, so not compared: {', '.join(lacks)}", highlight=False)
     if outside := [check for check in checks if not check.is_within]:
         told = (f"{row.what} {row.value:.4g}, expected {row.low:.4g} to {row.high:.4g}" for row in outside)
         raise RunError(f"outside of the band of reruns: {'; '.join(told)}")

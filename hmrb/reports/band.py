@@ -15,7 +15,7 @@ def t_quantile(share: float, degrees: int) -> float:
     angles = np.linspace(-math.pi / 2, math.pi / 2, 100_001)
     density = np.cos(angles) ** (degrees - 1)
     below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(degrees) * math.tan(np.interp(share * below[-1], below, angles))
+    return float(math.sqrt(degrees) * math.tan(np.interp(share * below[-1], below, angles)))
 
 
 def rerun_band(reruns: Sequence[Result], like: Result) -> Mapping[str, float]:

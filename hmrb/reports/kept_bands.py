@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -91,20 +91,19 @@ def read_kept(path: Path) -> dict[str, Kept]:
     }
 
 
-def check_run(run: Path, kept: Mapping[str, Kept]) -> tuple[Kept, list[BandValue]]:
-    """Compares a run with the kept ones of its recipe; the curve is left out if the folder has no log.
+def check_run(run: Path, kept: Mapping[str, Kept]) -> tuple[Kept, list[BandValue], list[str]]:
+    """Compares a run with the kept ones of its recipe; returns these, its values and what the run lacks of theirs.
 
-    Seeds may differ. A band is Student's interval for one more run, with the standard deviation between seeds pooled
-    over the recipes of the group (of losses: relative to their mean); all bands of a run together contain a right one
-    with 95 %. Raises RequestError if no runs of its recipe are kept, or its results are of another protocol or people.
+    Seeds may differ. Raises RequestError if no runs of its recipe are kept, or its results are of another protocol or
+    other people.
     """
     results = read_results([run])
     same = kept.get(key_of(recipe_of(results[0])))
     if same is None:
         groups = ", ".join(sorted({row.group for row in kept.values()}))
         raise RequestError(
-            f"{run}: no runs of its recipe ({results[0].experiment}) are kept. Kept are runs of"
-            f" {groups}. Compare it with runs of your own: hmrb compare ONE TWO --band A --band B"
+            f"{run}: no runs of its recipe ({results[0].experiment}) are kept. Kept are runs of {groups}. Compare it"
+            " with runs of your own: hmrb compare ONE TWO --band A --band B"
         )
     for result in results:
         bench, now = result.record.benchmark, _scored(result)
@@ -117,41 +116,46 @@ def check_run(run: Path, kept: Mapping[str, Kept]) -> tuple[Kept, list[BandValue
     if unlike := [step for step in curve if step not in same.curve]:
         raise RequestError(f"{run}: its log has step {unlike[0]}, the kept runs do not; finish it with --resume")
     ends = {key: value for result in results for key, value in _ends(result).items() if key in same.ends}
-    return same, checks_of(curve, ends, same, kept, _title)
+    lacks = ["the loss (no log.jsonl)"] if not curve else []
+    return same, checks_of(curve, ends, same, kept), lacks + [_title(key) for key in same.ends if key not in ends]
 
 
 def checks_of(
-    curve: Mapping[str, float],
-    ends: Mapping[str, float],
-    same: Kept,
-    kept: Mapping[str, Kept],
-    title: Callable[[str], str],
+    curve: Mapping[str, float], ends: Mapping[str, float], same: Kept, kept: Mapping[str, Kept]
 ) -> list[BandValue]:
-    """Each value of a run against its band, as `check_run` says; `title` names an end value."""
+    """Each value of a run with its band.
+
+    A band is Student's interval for one more run, with the standard deviation between seeds pooled over the recipes of
+    the group (of losses: relative to their mean); all bands of a run together contain a right one with 95 %.
+    """
     group = [row for row in kept.values() if row.group == same.group]
     share = 1 - CHANCE / 2 / max(1, len(curve) + len(ends))
     checks, before = [], 0
     for step, value in curve.items():
-        relative = (np.array(row.curve[step]) / np.mean(row.curve[step]) for row in group if step in row.curve)
-        checks.append(_check(f"loss, steps {before + 1} to {step}", value, same.curve[step], relative, share, True))
+        relative = _pooled(np.array(row.curve[step]) / np.mean(row.curve[step]) for row in group if step in row.curve)
+        middle = float(np.mean(same.curve[step]))
+        half = middle * _half(*relative, len(same.seeds), share)
+        checks.append(BandValue(f"loss, steps {before + 1} to {step}", value, middle - half, middle + half))
         before = int(step)
     for key, value in ends.items():
-        absolute = (np.array(row.ends[key]) for row in group if key in row.ends)
-        checks.append(_check(title(key), value, same.ends[key], absolute, share, False))
+        spread = _pooled(np.array(row.ends[key]) for row in group if key in row.ends)
+        middle, half = float(np.mean(same.ends[key])), _half(*spread, len(same.seeds), share)
+        checks.append(BandValue(_title(key), value, middle - half, middle + half))
     return checks
 
 
-def _check(
-    what: str, value: float, seeds: Sequence[float], rows: Iterable[np.ndarray], share: float, is_relative: bool
-) -> BandValue:
+def _pooled(rows: Iterable[np.ndarray]) -> tuple[float, int]:
+    """Standard deviation within rows, and its degrees of freedom."""
     squares, degrees = 0.0, 0
     for row in rows:
         squares += float(((row - row.mean()) ** 2).sum())
         degrees += len(row) - 1
-    middle = float(np.mean(seeds))
-    spread = math.sqrt(squares / degrees) * (middle if is_relative else 1)
-    half = float(t_quantile(share, degrees) * spread * math.sqrt(1 + 1 / len(seeds)))
-    return BandValue(what, float(value), middle - half, middle + half)
+    return math.sqrt(squares / degrees), degrees
+
+
+def _half(spread: float, degrees: int, runs: int, share: float) -> float:
+    """Half the width of the interval for one more run beside `runs`."""
+    return t_quantile(share, degrees) * spread * math.sqrt(1 + 1 / runs)
 
 
 def _title(end: str) -> str:

@@ -11,9 +11,8 @@ from scipy.stats import t
 from hmrb.check import resolve
 from hmrb.evaluation.records import read_results, samples_sha
 from hmrb.evaluation.saving import write_record
-from hmrb.reports import kept_bands
 from hmrb.reports.band import rerun_band, t_quantile
-from hmrb.reports.kept_bands import FILE, METRICS, Kept, key_of, read_kept
+from hmrb.reports.kept_bands import FILE, METRICS, Kept, checks_of, key_of, read_kept
 from hmrb.reports.tables import recipe_text
 from hmrb.spec import load_experiment
 
@@ -108,20 +107,24 @@ def test_a_run_is_in_the_band_of_its_recipe_or_outside(tmp_path: Path) -> None:
     worse = kept_run(tmp_path / "worse", [2.6, 2.45, 2.35, 2.25, 2.2], added_mm=12)
     done = hmrb("compare", "--band", str(worse))
     refused(done, "outside of the band of reruns: synthetic PA-MPJPE mm", code=1)
+    (worse / "log.jsonl").unlink()
+    without = hmrb("compare", "--band", str(worse))
+    assert "not in this run, so not compared: the loss (no log.jsonl)" in without.stdout
     assert "outside" in done.stdout
 
 
 def test_a_band_holds_one_more_run_in_nineteen_of_twenty() -> None:
-    """Of 400 simulated tables of four recipes with three seeds, each with a curve and two scores."""
+    """Of 400 simulated tables of four recipes with three seeds, each with three metrics on four benchmarks."""
     rng = np.random.default_rng(0)
+    ends = [f"{bench}/{metric}" for bench in "abcd" for metric in METRICS]
     inside = 0
     for _ in range(400):
         values = rng.normal(100, 3, (4, 4, 12))  # recipe, seed, value
         group = {
-            str(recipe): Kept("a", "g", (0, 1, 2), {}, {f"b/{i}": tuple(row[:3, i]) for i in range(12)}, {})
+            str(recipe): Kept("a", "g", (0, 1, 2), {}, {end: tuple(row[:3, i]) for i, end in enumerate(ends)}, {})
             for recipe, row in enumerate(values)
         }
-        checks = kept_bands.checks_of({}, {f"b/{i}": values[0, 3, i] for i in range(12)}, group["0"], group, str)
+        checks = checks_of({}, dict(zip(ends, values[0, 3].tolist(), strict=True)), group["0"], group)
         inside += all(check.is_within for check in checks)
     assert 0.93 <= inside / 400 <= 0.985
 
