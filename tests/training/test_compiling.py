@@ -95,22 +95,36 @@ def test_memory_that_runs_out_is_no_fault_of_the_compiler(tiny_store: Store, mon
         steps(tiny_store, is_compiled=True)
 
 
+def in_a_process(*words: str | Path) -> str:
+    """The last line that a program prints, in a process of its own, where no types are checked."""
+    here = Path(__file__).parent
+    environment = {"PYTHONPATH": ":".join(map(str, (here, here.parent, here.parent.parent)))}
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_compiled_step_has_few_launches_outside_the_backbone(tmp_path: Path) -> None:
+    counts = json.loads(in_a_process(Path(__file__).parent / "launches.py", tmp_path))
+    print(counts)
+    assert counts["parts"] == PARTS
+    assert counts["graphs"] == 6  # head, body and losses, forward and backward
+    assert 50 < counts["compiled"] < counts["uncompiled"]
+    assert counts["rest"] > 50
+    assert counts["compiled"] + counts["rest"] <= 300
+
+
 @pytest.mark.heavy
 def test_a_compiled_step_has_the_terms_of_an_uncompiled_one(tiny_store: Store) -> None:
-    """In a process of its own, where no types are checked: 70 s of a CPU for the compiler."""
+    """70 s of a CPU for the compiler."""
     program = (
         "import json, sys; from pathlib import Path; from hmrb.store import Store; from test_compiling import steps\n"
         "store = Store(Path(sys.argv[1])); learner, fast = steps(store, True)\n"
         "print(json.dumps([learner.knobs['compile'], fast, steps(store, False)[1]]))"
     )
-    here = Path(__file__).parent
-    environment = {"PYTHONPATH": ":".join(map(str, (here, here.parent, here.parent.parent)))}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tiny_store.root)], capture_output=True, text=True, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    parts, fast, plain = json.loads(done.stdout.splitlines()[-1])
+    parts, fast, plain = json.loads(in_a_process("-c", program, tiny_store.root))
     assert parts == PARTS
     for ours, theirs in zip(fast, plain, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import body_arrays, body_from, tiny_tree, write_tiny_store
-from launches import Launches
+from conftest import body_arrays, body_from
+from launches import Launches, StudyStep, study_step
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,59 +19,37 @@ from torch.utils._pytree import tree_leaves
 
 import hmrb.body
 from hmrb.batch import Batch
-from hmrb.data.loader import _imagenet, _on, collate
-from hmrb.data.shard import open_shard
+from hmrb.data.loader import _imagenet, _on
 from hmrb.models.dropout import _places
 from hmrb.parallel import world as world_module
 from hmrb.parallel.world import Pending, World
-from hmrb.spec import Experiment, parse_experiment
+from hmrb.spec import Experiment
 from hmrb.training import losses as losses_module
 from hmrb.training import step as step_module
-from hmrb.training.adversary import draw_dataset
-from hmrb.training.learner import Learner, build_learner
+from hmrb.training.learner import Learner
 from hmrb.training.losses import Losses
 from hmrb.training.step import train_step
 
 CUDA = torch.device("cuda", 0)
-STUDY = {
-    "keypoints3d": {"distance": "mse", "weight": 1},
-    "keypoints2d": {"distance": "mse", "weight": 1},
-    "vertices": {"distance": "l1", "weight": 1},
-    "pose": {"distance": "mse", "weight": 1},
-    "betas": {"distance": "mse", "weight": 0.1},
-}
 MOST_LAUNCHES = 465  # outside the backbone, with the study's losses, an adversary and averaged weights
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Learner, Batch]:
-    """A learner with all that a step can have, and a batch from the loader."""
-    tree = tiny_tree() | {"losses": STUDY, "adversary": {"weight": 1.0, "poses": "labels"}}
-    tree["model"] |= {"head": {"name": "iterative", "steps": 3, "hidden": 16, "dropout": 0.5}}
-    experiment = parse_experiment(tree, "tiny")
-    store = write_tiny_store(tmp_path_factory.mktemp("gpu"))
-    shards = {name: open_shard(store.shard(name, "train"), name) for name in experiment.data.mix}
-    learner = build_learner(experiment, shards, store, World(0, 1, torch.device("cpu")))
-    data = draw_dataset(experiment, shards, store)
-    return experiment, learner, collate([data[draw] for draw in range(4)])
+def made(tmp_path_factory: pytest.TempPathFactory) -> StudyStep:
+    return study_step(tmp_path_factory.mktemp("gpu"))
 
 
-def test_a_step_has_few_launches_outside_the_backbone(
-    made: tuple[Experiment, Learner, Batch], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment, learner, batch = made
+def test_a_step_has_few_launches_outside_the_backbone(made: StudyStep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hmrb.body, "_posed_by_planes", hmrb.body._posed_at_once)  # as on a GPU
-    losses, batch = Losses(experiment.losses, body_from(body_arrays())), _on(batch, torch.device("cpu"), True)
-    world = World(0, 1, torch.device("cpu"))
-    train_step(learner, losses, batch, 0, experiment.optim, world)  # the first makes moments and parts of the body
+    made.run(0)  # the first makes moments and parts of the body
     whole, backbone = Launches(), Launches()
     for module in (losses_module, step_module):
         monkeypatch.setattr(module, "record_function", whole.range)
     with whole:
-        train_step(learner, losses, batch, 1, experiment.optim, world)
-    learner.zero_grad()  # else the backbone's gradients would be added to those of the step
+        made.run(1)
+    made.learner.zero_grad()  # else the backbone's gradients would be added to those of the step
     with backbone:
-        learner.model.backbone(batch.image).sum().backward()
+        made.learner.model.backbone(made.batch.image).sum().backward()
     outside = sum(whole.by_phase().values()) - sum(backbone.by_phase().values())
     print(f"{outside} operations outside the backbone: {dict(whole.by_phase())}")
     assert 200 < outside <= MOST_LAUNCHES
@@ -109,13 +87,12 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def on_fake_gpu(
-    made: tuple[Experiment, Learner, Batch], monkeypatch: pytest.MonkeyPatch
+    made: StudyStep, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[FakeTensorMode, Experiment, Learner, Losses, Batch]]:
     """The learner, losses and batch as fake tensors; the batch is still on the CPU."""
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
-    experiment, _, batch = made
+    experiment, learner, batch = made.experiment, made.learner, made.loaded
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    learner = made[1]
     body = body_from(body_arrays())
 
     def moved(tensor: Tensor) -> Tensor:
