@@ -42,7 +42,7 @@ GPU_BATCH = 64
 # Counted: tests/training/launches.py, operations of a step outside the backbone. Assumed, not measured: what the host
 # takes for one of them. A GPU computes such small operations faster than the host starts them, so a step waits for the
 # host, whatever its batch.
-REST_LAUNCHES, LAUNCH_S = 456, 7e-6
+REST_LAUNCHES, LAUNCH_S = 422, 7e-6
 REST_S = REST_LAUNCHES * LAUNCH_S
 # Measured: docs/shards.md.
 CORE_IMAGES_PER_S, DRAW_S = 765.0, 3.6e-6

@@ -144,12 +144,13 @@ class SMPL(nn.Module):
         joints = torch.addmm(self.rest_joints.flatten(), betas, self.joint_shapedirs.flatten(0, 1).T).unflatten(
             1, (-1, 3)
         )
-        chain, moves = self._tree(rotmats, joints)
+        pays_for_launches = _is_on_gpu(rotmats)
+        chain, moves = (self._tree.at_once if pays_for_launches else self._tree)(rotmats, joints)
         shape_and_pose = betas
         if self._bends:
             bend = (rotmats[:, 1:] - self._tree.identity[:3, :3]).flatten(1)
             shape_and_pose = torch.cat([betas, bend], 1)
-        pose_planes = _posed_at_once if rotmats.is_cuda else _posed_by_planes
+        pose_planes = _posed_at_once if pays_for_launches else _posed_by_planes
         posed = pose_planes(template, directions, weights, shape_and_pose, moves)
         count = len(getattr(self, f"{part}_support")) if part else self.num_vertices
         return Mesh(posed[..., :count].mT, chain, self.name, part)
@@ -190,6 +191,10 @@ class SMPL(nn.Module):
         support = np.flatnonzero(rows.any(0))
         self._keep(f"{skeleton}_support", torch.from_numpy(support))
         self._keep(f"{skeleton}_rows", torch.from_numpy(np.ascontiguousarray(rows[:, support])))
+
+
+def _is_on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
 
 
 def _posed_by_planes(

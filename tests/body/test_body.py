@@ -7,8 +7,10 @@ import torch
 from conftest import body_arrays, body_from, golden
 from smplx.utils import Struct
 
+import hmrb.body
 from hmrb.body import SMPL, load_body
 from hmrb.body.official import BodyError
+from hmrb.body.tree import Tree
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.store import Store
 
@@ -49,6 +51,23 @@ def test_a_part_of_the_mesh_gives_the_same_joints(skeleton: str) -> None:
     whole, part = body(rotmats, betas), body(rotmats, betas, skeleton)
     assert part.vertices.shape[1] < 700
     torch.testing.assert_close(body.joints(part, skeleton), body.joints(whole, skeleton), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["open", "tiny", "disordered"])
+def test_the_way_of_a_gpu_gives_the_same_body_and_gradients(
+    name: str, tiny_smpl: SMPL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = load_body("open") if name == "open" else tiny_smpl
+    if name == "disordered":  # joints whose numbers do not go by level
+        body._tree = Tree(np.array([-1, *range(12), *range(11)]))
+    rotmats, betas = (value.requires_grad_() for value in random_pose(3))
+    found = []
+    for is_on_gpu in (False, True):
+        monkeypatch.setattr(hmrb.body, "_is_on_gpu", lambda _, answer=is_on_gpu: answer)
+        joints = body.joints(body(rotmats, betas), "smpl54")
+        found.append([joints, *torch.autograd.grad((joints * joints.detach().cos()).sum(), (rotmats, betas))])
+    for level_by_level, at_once in zip(*found, strict=True):
+        torch.testing.assert_close(at_once, level_by_level, rtol=1e-5, atol=1e-5)
 
 
 def test_pose_and_shape_have_gradients(tiny_smpl: SMPL) -> None:
