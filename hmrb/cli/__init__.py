@@ -1,5 +1,6 @@
 """The `hmrb` command: registers the verbs and turns each error into one message and an exit code."""
 
+import os
 import signal
 import sys
 import threading
@@ -119,7 +120,14 @@ def _exit_at_sigterm() -> Any:
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         return None
-    return signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    own = os.getpid()
+
+    def leave(number: int, _: Any) -> None:
+        if os.getpid() == own:
+            typer.echo(f"hmrb: stopped by {signal.Signals(number).name}", err=True)
+        sys.exit(128 + number)
+
+    return signal.signal(signal.SIGTERM, leave)
 
 
 def _leave(message: str, code: int) -> None:

@@ -1,6 +1,7 @@
 """How `--help` looks: sections by `rich_help_panel`, plain text that can be copied and piped, examples at the end."""
 
 import re
+import sys
 from typing import Any
 
 import typer
@@ -21,6 +22,14 @@ METAVARS = {
 
 class Verb(typer.core.TyperCommand):
     """A command whose options are listed in sections: the plain ones first, then each panel in turn."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; Ctrl-C ends it with a word, which typer swallows."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("hmrb: interrupted", err=True)
+            sys.exit(130)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes a section per panel."""

@@ -37,6 +37,8 @@ def list_models(
     rows = [row for row in ZOO.values() if word.lower() in " ".join((row.name, row.family.title, row.title)).lower()]
     if not rows:
         raise RequestError(f"no published model has '{word}' in its name or title.{near(word)}")
+    if markdown and json_:
+        raise RequestError("--json and --markdown are two ways to print the same; give one")
     if markdown:
         _print_markdown(rows)
         return

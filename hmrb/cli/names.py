@@ -14,7 +14,7 @@ def plain(text: str, what: str) -> str:
 
 
 def check_arguments(words: Sequence[str]) -> None:
-    """Raises RequestError if an argument has control characters, or if --set has no `=`.
+    """Raises RequestError if an argument is empty or has control characters, or if --set has no `=`.
 
     The value of --set may have line breaks, as YAML.
     """
@@ -22,5 +22,8 @@ def check_arguments(words: Sequence[str]) -> None:
         if before == "--set" and "=" not in word:
             value = after if after and not after.startswith("-") else "VALUE"
             raise RequestError(f"--set {word}: has no value; write it with =, as --set {word}={value}")
+        if not word or (word.startswith("--") and word.endswith("=") and not word.startswith("--set")):
+            where = word or before or "the first argument"
+            raise RequestError(f"{where}: an empty word is given there; is a variable of the shell not set?")
         if before != "--set" and not word.startswith("--set="):
             plain(word, "argument")

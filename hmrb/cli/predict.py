@@ -73,11 +73,12 @@ class Predicting:
     def plan(self) -> "Plan":
         """What the results depend on."""
         from hmrb.detect import DEFAULT_DETECTOR
+        from hmrb.predict.plan import read_plan
         from hmrb.predict.request import plan_of
 
         finder = f"detector {self.detector or DEFAULT_DETECTOR}"
         people_from = f"given, else {finder if self.to_find else 'the whole picture'}"
-        return plan_of(self.inputs, self.network, self.wanted, people_from, self.places)
+        return plan_of(self.inputs, self.network, self.wanted, people_from, self.places, read_plan(self.out))
 
     def prepare(self) -> None:
         """Checks every file and option, and writes the plan. Raises RequestError."""
@@ -183,6 +184,7 @@ def predict(
 ) -> None:
     """Predict the people of photos: parameters, overlays, meshes. Run again, it goes on. See docs/predict.md."""
     from hmrb.cli.benches import is_model
+    from hmrb.detect import check_detector
     from hmrb.errors import RequestError
     from hmrb.models.zoo import near
     from hmrb.predict.cameras import AskedCamera
@@ -197,9 +199,10 @@ def predict(
         )
     if sum((bool(box), detect, whole)) > 1:
         raise RequestError("--box, --detect and --whole are three ways to say where the people are; give one")
+    check_detector(detector)
     check_folder(out)
     asked, store = AskedCamera(focal, fov), Store.default()
-    found = read_inputs(inputs, store, images).taken_with(asked)
+    found = read_inputs(inputs, store, images, out).taken_with(asked)
     wanted = Wanted.of(overlay, mesh, found.is_data, format_)
     wanted = replace(wanted, video=found.has_video and overlay is not False)
     if box:

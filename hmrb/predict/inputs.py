@@ -11,7 +11,7 @@ from pathlib import Path
 from hmrb.data.checksums import check_once
 from hmrb.data.shard import Shard
 from hmrb.errors import RequestError
-from hmrb.formats.files import HDF5, files_below, files_in, matching, visible, what_it_is
+from hmrb.formats.files import HDF5, files_in, folders_below, matching, visible, what_it_is
 from hmrb.formats.pictures import read_picture
 from hmrb.lookup import did_you_mean
 from hmrb.objects import is_url, pointer
@@ -77,19 +77,19 @@ class Inputs:
         return sorted({picture.margin or own for picture in self.pictures})
 
 
-def read_inputs(words: Sequence[str], store: Store, images: Path | None = None) -> Inputs:
+def read_inputs(words: Sequence[str], store: Store, images: Path | None = None, results: Path | None = None) -> Inputs:
     """All pictures that the words name, in order. Raises RequestError with the first word that names none.
 
-    `images` is the folder that the paths of lists are relative to, if it is not the list's own.
+    `images` is the folder that the paths of lists are relative to, if it is not the list's own. Folders and patterns do
+    not find what is in `results`, the folder of the predictions, so a request means the same when it runs again.
     """
     pictures: list[PictureSource] = []
     notes: list[str] = []
     kinds: list[str] = []
     for word in words:
-        kind, paths = _kind(word, store)
-        kinds += [kind] * len(paths)
-        for path in paths:
-            found, said = READERS[kind](path, images)
+        for kind, path in _files(word, store, results):
+            kinds.append(kind)
+            found, said = _folder(path, results) if kind == "folder" else READERS[kind](path, images)
             if kind == "shard":
                 check_once(Shard(path), store)
             pictures += found
@@ -124,27 +124,42 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def _kind(word: str, store: Store) -> tuple[str, list[Path]]:
-    """What a word names, and its files."""
+def _files(word: str, store: Store, results: Path | None) -> list[tuple[str, Path]]:
+    """The files that a word names, each with its kind."""
     if is_url(word):
-        return "shard", [pointer(word)]
+        return [("shard", pointer(word))]
     path = Path(word)
     if path.is_dir():
-        return "folder", [path]
+        return [("folder", path)]
     if path.exists():
-        return KINDS.get(path.suffix.lower(), "shard" if what_it_is(path) == HDF5 else "photo"), [path]
+        return [(_kind(path), path)]
     if glob.has_magic(word):
-        matches = visible(matching(word))
-        files = [match for match in matches if match.is_file()]
+        files = _outside(results, word, [match for match in visible(matching(word)) if not match.is_dir()])
         if not files:
             raise RequestError(f"{word}: no file matches")
-        return "photo", files
+        return [(_kind(match), match) for match in files]
     shards = {shard.stem: shard for shard in files_in(store.root / "shards", "*.h5")}
     name = word.replace("-", "_")
     if name in shards:
-        return "shard", [shards[name]]
+        return [("shard", shards[name])]
     hint = did_you_mean(name, shards) if os.sep not in word and not path.suffix else ""
     raise RequestError(f"{word}: no such file or folder, and no shard of that name in {store.place}/shards.{hint}")
+
+
+def _kind(path: Path) -> str:
+    """What a file holds, by its suffix or its first bytes."""
+    return KINDS.get(path.suffix.lower(), "shard" if what_it_is(path) == HDF5 else "photo")
+
+
+def _outside(results: Path | None, word: str, files: list[Path]) -> list[Path]:
+    """The files that are not in the folder of the predictions. Raises RequestError if all of them are."""
+    if results is None:
+        return files
+    own = results.resolve()
+    left = [file for file in files if not file.parent.resolve().is_relative_to(own)]
+    if files and not left:
+        raise RequestError(f"{word}: all of its {len(files)} files are in {results}, the folder of the results (-o)")
+    return left
 
 
 Read = tuple[list[PictureSource], list[str]]
@@ -154,17 +169,31 @@ def _photo(path: Path, images: Path | None) -> Read:
     return [PictureSource(_name(path), partial(read_picture, path))], []
 
 
-def _folder(path: Path, images: Path | None) -> Read:
-    """All photos below a folder, and the number of other files."""
-    files = visible(files_below(path))
-    photos = [file for file in files if file.suffix.lower() in PHOTOS]
-    others = Counter(file.suffix.lower() or "no suffix" for file in files if file.suffix.lower() not in PHOTOS)
+def _folder(path: Path, results: Path | None) -> Read:
+    """All photos below a folder, links that lead nowhere too, and the number of everything else."""
+    files, linked = [], 0
+    for place, folders, names in folders_below(path):
+        linked += sum(os.path.islink(os.path.join(place, name)) for name in folders)
+        files += [Path(place, name) for name in names]
+    files = _outside(results, str(path), visible(files))
+    kinds = [_kind_in_folder(file) for file in files]
+    photos = [file for file, kind in zip(files, kinds, strict=True) if not kind]
+    others = Counter(kind for kind in kinds if kind) + Counter({"linked folders": linked})
     if not photos:
-        raise RequestError(f"{path}: a folder without photos ({', '.join(PHOTOS)}); it has {len(files)} other files")
-    said = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        count = others.total()
+        raise RequestError(f"{path}: a folder without photos ({', '.join(PHOTOS)}); it has {count} other files")
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
     notes = [f"{path}: {len(photos)} photos; other files are left out: {said}"] if others else []
     names = [(Path(path.resolve().name) / file.relative_to(path)).as_posix() for file in photos]
     return [PictureSource(n, partial(read_picture, file)) for n, file in zip(names, photos, strict=True)], notes
+
+
+def _kind_in_folder(file: Path) -> str:
+    """What a file is that is no photo, for a message; empty for photos."""
+    if file.exists() and not file.is_file():
+        return "devices or pipes"
+    suffix = file.suffix.lower()
+    return "" if suffix in PHOTOS else suffix or "no suffix"
 
 
 def _name(path: Path) -> str:
@@ -174,16 +203,20 @@ def _name(path: Path) -> str:
 
 
 def _named_once(pictures: list[PictureSource]) -> list[PictureSource]:
-    """Each file once, and each name once: other pictures of one name get a number. A shard's names stay."""
-    out, taken = [], Counter[str]()
+    """Each name once: other pictures of one name get a number that makes a name nobody has. A shard's names stay."""
+    out, given = [], {picture.name for picture in pictures}
+    taken = {picture.name for picture in pictures if picture.is_stored_as_is}
+    last = Counter[str]()
     for picture in pictures:
-        if picture.is_stored_as_is:
-            out.append(picture)
-            continue
-        taken[picture.name] += 1
-        again = taken[picture.name] - 1
-        stem, dot, suffix = picture.name.rpartition(".")
-        out.append(replace(picture, name=f"{stem}~{again}{dot}{suffix}") if again else picture)
+        name = picture.name
+        if name in taken and not picture.is_stored_as_is:
+            stem, dot, suffix = name.rpartition(".")
+            while name in given or name in taken:
+                last[picture.name] += 1
+                name = f"{stem}~{last[picture.name]}{dot}{suffix}"
+            picture = replace(picture, name=name)
+        taken.add(name)
+        out.append(picture)
     return out
 
 
@@ -191,7 +224,6 @@ KINDS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json"
 KINDS |= dict.fromkeys(VIDEOS, "video")
 READERS: dict[str, Callable[[Path, Path | None], Read]] = {
     "photo": _photo,
-    "folder": _folder,
     "csv": csv_pictures,
     "parquet": parquet_pictures,
     "json": json_pictures,

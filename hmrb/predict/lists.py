@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from hmrb.predict.pictures import GivenBox, PictureSource, box_problem
 COLUMNS = ("path", "x", "y", "w", "h")
 READ = (*COLUMNS, "score")
 PERSON = 1  # COCO's category
+GREATEST_SCORE = 1e6  # results keep scores in single precision
 MOST_BYTES = 2 << 30  # of a list; COCO's detections are 50 MB
 MOST_ROWS = 50_000_000  # of a Parquet list; one of some kilobytes can state any number
 Read = tuple[list[PictureSource], list[str]]
@@ -44,8 +46,6 @@ def parquet_pictures(path: Path, images: Path | None) -> Read:
         with parquet.ParquetFile(path, read_dictionary=[COLUMNS[0]]) as file:
             names = file.schema_arrow.names
             _check_columns(path, names)
-            if twice := [name for name in READ if names.count(name) > 1]:
-                raise RequestError(f"{path}: several columns are called {twice[0]}")
             if file.metadata.num_rows > MOST_ROWS:
                 raise RequestError(f"{path}: {file.metadata.num_rows:,} rows, more than {MOST_ROWS:,}; split it")
             batches = file.iter_batches(columns=[name for name in READ if name in names])
@@ -59,14 +59,10 @@ def json_pictures(path: Path, images: Path | None) -> Read:
     """The pictures of detections (a list) or of a COCO file (images and annotations). Raises RequestError."""
     content = read_json(path)
     names: dict[Any, str] = {}
+    persons = {PERSON}
     if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
-        names = {
-            image["id"]: image["file_name"]
-            for image in content["images"]
-            if isinstance(image, dict)
-            and isinstance(image.get("id"), int | str)
-            and isinstance(image.get("file_name"), str)
-        }
+        names = _named_images(path, content["images"])
+        persons = _persons(path, content.get("categories"))
         content = content["annotations"]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise RequestError(
@@ -76,16 +72,54 @@ def json_pictures(path: Path, images: Path | None) -> Read:
     people: list[tuple[str, GivenBox]] = []
     left = Counter[str]()
     for number, row in enumerate(content):
-        if row.get("category_id", PERSON) != PERSON:
-            left["of other categories than 1, person"] += 1
+        if not _is_person(row, persons):
+            left[f"of other categories than {_numbers(persons)}, person"] += 1
         elif row.get("iscrowd"):
             left["of crowds"] += 1
         else:
             people.append((_file_of(path, number, row, names), _box_of(path, f"entry {number}", row.get("bbox"), row)))
     if not people:
-        raise RequestError(f"{path}: no people in its {len(content)} entries; people have category_id {PERSON}")
+        raise RequestError(
+            f"{path}: no people in its {len(content)} entries; people have category_id {_numbers(persons)}"
+        )
     notes = [f"{path}: {count} boxes {why} are left out" for why, count in left.items()]
     return _pictures(path, images, people), notes
+
+
+def _named_images(path: Path, images: list[Any]) -> dict[Any, str]:
+    """The file of each image of a COCO file. Raises RequestError where two of them have one id."""
+    names: dict[Any, str] = {}
+    for image in images:
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
+            continue
+        key, name = image.get("id"), image["file_name"]
+        if isinstance(key, int | str) and names.setdefault(key, name) != name:
+            raise RequestError(f"{path}: images {names[key]} and {name} both have id {key!r}; give each its own")
+    return names
+
+
+def _persons(path: Path, categories: Any) -> set[Any]:
+    """The ids of the categories that are called person; COCO's where none is named."""
+    rows = categories if isinstance(categories, list) else []
+    told = {
+        row["id"]: row.get("name") for row in rows if isinstance(row, dict) and isinstance(row.get("id"), int | str)
+    }
+    found = {key for key, name in told.items() if str(name).strip().lower() == "person"}
+    if told and not found:
+        if len(told) == 1:
+            return set(told)
+        shown = ", ".join(str(name) for name in [*told.values()][:10])
+        raise RequestError(f"{path}: none of its categories is called person: {shown}; rename the one that is")
+    return found or {PERSON}
+
+
+def _is_person(row: Mapping[str, Any], persons: set[Any]) -> bool:
+    key = row.get("category_id")
+    return key is None or (isinstance(key, int | float | str) and key in persons)
+
+
+def _numbers(persons: set[Any]) -> str:
+    return " and ".join(str(key) for key in sorted(persons, key=str))
 
 
 def read_json(path: Path) -> Any:
@@ -126,6 +160,8 @@ def _check_columns(path: Path, have: Iterable[str]) -> None:
             f"{path}: missing columns: {', '.join(missing)}; a list has the columns {','.join(COLUMNS)} (score is"
             f" optional), this one has {', '.join(names[:10]) or 'none'}{instead(path)}"
         )
+    if twice := [name for name in READ if names.count(name) > 1]:
+        raise RequestError(f"{path}: several columns are called {twice[0]}")
 
 
 def _rows(path: Path, images: Path | None, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> list[PictureSource]:
@@ -143,14 +179,26 @@ def _rows(path: Path, images: Path | None, rows: Iterable[tuple[int, Mapping[str
 def _box_of(path: Path, where: str, box: Any, row: Mapping[str, Any]) -> GivenBox:
     """A box with its score. Raises RequestError if it is no box."""
     try:
+        if not isinstance(box, list):
+            raise TypeError
         x, y, width, height = (float(number) for number in box)
-        score = float(row["score"]) if row.get("score") not in (None, "") else 1.0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         shown = str(box)[:80]
         raise RequestError(f"{path}: {where}: {shown} is no box; expected four numbers x, y, width, height") from None
     if problem := box_problem((x, y, width, height)):
         raise RequestError(f"{path}: {where}: {problem}")
-    return GivenBox((x, y, width, height), score if score == score else 1.0)
+    return GivenBox((x, y, width, height), _score_of(path, where, row.get("score")))
+
+
+def _score_of(path: Path, where: str, given: Any) -> float:
+    """A score; 1 where none is given, or NaN. Raises RequestError if it is no number."""
+    try:
+        score = 1.0 if given in (None, "") else float(given)
+    except (TypeError, ValueError, OverflowError):
+        score = math.inf
+    if abs(score) > GREATEST_SCORE:
+        raise RequestError(f"{path}: {where}: score {str(given)[:80]} is no number up to {GREATEST_SCORE:g}")
+    return score if score == score else 1.0
 
 
 def _file_of(path: Path, number: int, row: Mapping[str, Any], names: Mapping[Any, str]) -> str:
@@ -159,6 +207,8 @@ def _file_of(path: Path, number: int, row: Mapping[str, Any], names: Mapping[Any
     if isinstance(given, str):
         return given
     key = row.get("image_id")
+    if isinstance(key, float) and key.is_integer():
+        key = int(key)
     if isinstance(key, int | str) and key in names:
         return names[key]
     if names:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,26 +83,38 @@ def blocks_of(pictures: Sequence[PictureSource]) -> list[range]:
     return out
 
 
-def inputs_sha(pictures: Sequence[PictureSource]) -> str:
+def inputs_sha(pictures: Sequence[PictureSource], missing: Collection[str] = ()) -> str:
     """A hash of what is known of the pictures: names, boxes, cameras, and the size and time of change of their files.
 
-    A folder that was moved has the same.
+    A folder that was moved has the same. Pictures called as in `missing` count as files that are not there.
     """
     whole, stamps = hashlib.sha256(), dict[Path, object]()
     for one in pictures:
+        if one.name in missing and (path := file_of(one)):
+            stamps[path] = _absent(path)
         facts = (one.name, _where(one, stamps), one.boxes, one.is_stored_as_is, one.margin, one.asked, one.camera)
         whole.update(repr(facts).encode("utf-8", "surrogateescape") + b"\n")
     return whole.hexdigest()[:16]
 
 
+def file_of(picture: PictureSource) -> Path | None:
+    """The file that is this picture; None for pictures inside of another file."""
+    args = picture.read.args if isinstance(picture.read, partial) else ()
+    return args[0] if len(args) == 1 and isinstance(args[0], Path) else None
+
+
+def origin_of(picture: PictureSource) -> str:
+    """The hash of a picture's shard; empty for one that is in none."""
+    owner = getattr(picture.read.func, "__self__", None) if isinstance(picture.read, partial) else None
+    return owner.info.sha if isinstance(owner, Shard) else ""
+
+
 def _where(picture: PictureSource, stamps: dict[Path, object]) -> list[object]:
     """What tells the pixels of a picture from others, without reading them."""
-    read = picture.read
-    if not isinstance(read, partial):
+    if not isinstance(picture.read, partial):
         return []
-    owner = getattr(read.func, "__self__", None)
-    shard = [owner.info.sha] if isinstance(owner, Shard) else []
-    return shard + [_stamp(part, stamps) if isinstance(part, Path) else part for part in read.args]
+    shard = [sha] if (sha := origin_of(picture)) else []
+    return [*shard, *(_stamp(part, stamps) if isinstance(part, Path) else part for part in picture.read.args)]
 
 
 def _stamp(path: Path, stamps: dict[Path, object]) -> object:
@@ -111,5 +123,9 @@ def _stamp(path: Path, stamps: dict[Path, object]) -> object:
             status = path.stat()
             stamps[path] = (path.name, status.st_size, status.st_mtime_ns)
         except (OSError, ValueError):
-            stamps[path] = (path.name, "missing")
+            stamps[path] = _absent(path)
     return stamps[path]
+
+
+def _absent(path: Path) -> object:
+    return (path.name, "missing")

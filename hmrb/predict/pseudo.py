@@ -24,7 +24,7 @@ from hmrb.models.crops import CROPS
 from hmrb.predict.inputs import read_inputs
 from hmrb.predict.people import People, ShownPicture
 from hmrb.predict.pictures import PictureSource, open_picture
-from hmrb.predict.plan import PLAN, Plan, read_plan
+from hmrb.predict.plan import PLAN, Plan, origin_of, read_plan
 from hmrb.predict.tables import people_of
 from hmrb.predict.wanted import FORMATS
 from hmrb.records import Person, Photo
@@ -59,10 +59,8 @@ def pseudo_shard(
     plan, file = _finished(folder)
     people, joints = read_people(file)
     shown = plan.places.get("images")
-    sources = {
-        picture.name: picture
-        for picture in read_inputs(plan.places["inputs"], store, images or (Path(shown) if shown else None)).pictures
-    }
+    inputs = read_inputs(plan.places["inputs"], store, images or (Path(shown) if shown else None), folder)
+    sources = _by_name(inputs.pictures)
     told = re.sub(r"[^ -~]", "?", str(plan.facts["checkpoint"]))
     missing: list[str] = []
     tally, kept = Tally(), 0
@@ -90,6 +88,19 @@ def pseudo_shard(
             raise RequestError(f"{folder}: nobody in {len(people)} people can be used; nothing was written")
     ticker.account(tally, missing)
     return writer.info
+
+
+def _by_name(pictures: list[PictureSource]) -> dict[str, PictureSource]:
+    """The pictures by the names of their predictions. Raises RequestError if pictures of two shards have one name."""
+    sources: dict[str, PictureSource] = {}
+    for picture in pictures:
+        before = sources.setdefault(picture.name, picture)
+        if before is not picture and origin_of(before) != origin_of(picture):
+            raise RequestError(
+                f"{picture.name}: two of the shards that were predicted have a picture of this name, so nobody can tell"
+                " whose the labels are; predict each shard alone"
+            )
+    return sources
 
 
 def _finished(folder: Path) -> tuple[Plan, Path]:

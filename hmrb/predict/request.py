@@ -1,5 +1,6 @@
 """A whole request: its plan, its blocks one after another in one or many processes, everybody's file at the end."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +27,7 @@ from hmrb.predict.outputs import OutputFolder, stems_of
 from hmrb.predict.parts import Table, is_done, join, part_file, read_account, read_part, write_part
 from hmrb.predict.people import joined
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox
-from hmrb.predict.plan import PLAN, Plan, blocks_of, inputs_sha, read_plan
+from hmrb.predict.plan import PLAN, Plan, blocks_of, file_of, inputs_sha, read_plan
 from hmrb.predict.tables import table_of
 from hmrb.predict.wanted import FORMATS, Wanted, check_folder
 
@@ -64,10 +65,23 @@ class PredictRequest:
         return lines
 
 
-def plan_of(inputs: Inputs, network: Network, wanted: Wanted, people_from: str, places: dict[str, Any]) -> Plan:
-    """What the results of a request depend on. `people_from` says who tells where people are."""
+def plan_of(
+    inputs: Inputs,
+    network: Network,
+    wanted: Wanted,
+    people_from: str,
+    places: dict[str, Any],
+    before: Plan | None = None,
+) -> Plan:
+    """What the results of a request depend on. `people_from` says who tells where people are.
+
+    `before` is the plan in the folder: files that were missing then and have come since do not make another request.
+    """
+    missing = [one.name for one in inputs.pictures if (path := file_of(one)) and not os.path.exists(path)]
+    waited_for = [*missing, *(before.places.get("missing", ()) if before else ())]
+    places = places | {"missing": sorted(set(waited_for))}
     facts = {
-        "inputs": f"{len(inputs.pictures)} pictures, {inputs_sha(inputs.pictures)}",
+        "inputs": f"{len(inputs.pictures)} pictures, {inputs_sha(inputs.pictures, set(waited_for))}",
         "people": people_from,
         "checkpoint": f"{network.name}, sha {short_sha(network.path)}",
         "body": network.body.sha if network.body is not None else f"{network.body_name} is not here",
@@ -275,6 +289,7 @@ def finder_named(name: str | None) -> Finder:
     def find(picture: UInt8[np.ndarray, "H W 3"]) -> list[GivenBox]:
         found = detector(picture)
         boxes, scores = found.boxes.tolist(), found.scores.tolist()
-        return [GivenBox((box[0], box[1], box[2], box[3]), score) for box, score in zip(boxes, scores, strict=True)]
+        given = [GivenBox((box[0], box[1], box[2], box[3]), score) for box, score in zip(boxes, scores, strict=True)]
+        return [one for one in given if not box_problem(one.box)]  # a find below a pixel is no mistake of the user
 
     return find

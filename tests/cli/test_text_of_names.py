@@ -1,6 +1,10 @@
 """Names that would be commands, markup or formulas."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,31 @@ def test_every_console_prints_text_as_text() -> None:
     ]
     assert len(consoles) > 10
     assert [call for call in consoles if "markup=False" not in call] == []
+
+
+@pytest.mark.parametrize("words", [("eval", ""), ("train", "quickstart", "-o", ""), ("predict", "demo", "--out=")])
+def test_an_empty_word_is_refused(words: tuple[str, ...]) -> None:
+    refused(hmrb(*words), "an empty word is given there; is a variable of the shell not set?")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "hmrb: interrupted"), (signal.SIGTERM, "hmrb: stopped by SIGTERM")]
+)
+def test_a_command_that_is_stopped_says_so(number: int, said: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")  # it waits for a writer
+    words = [
+        sys.executable,
+        "-c",
+        "import hmrb.cli; hmrb.cli.main()",
+        "predict",
+        "demo",
+        tmp_path / "a.json",
+        "-o",
+        "x",
+    ]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        with open(tmp_path / "a.json", "w", encoding="utf-8"):  # opens when it reads
+            process.send_signal(number)
+            _, shown = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert shown.strip() == said

@@ -168,6 +168,20 @@ def test_a_photo_whose_disk_failed_is_read_by_the_next_run(in_blocks: Path, monk
     assert "out is complete: nothing to do" in hmrb(*asked).stdout
 
 
+def test_a_photo_that_comes_later_is_predicted_by_the_next_run(in_blocks: Path) -> None:
+    photo = (in_blocks / "photos" / "02.jpg").rename("kept.jpg")
+    listed = Path("list.csv")
+    listed.write_text("path,x,y,w,h\n" + "".join(f"photos/0{n}.jpg,1,1,40,60\n" for n in range(1, 5)))
+    asked = ("predict", *words(in_blocks, "--device", "cpu")[1:2], str(listed), "--images", str(in_blocks), "-o", "out")
+    done = hmrb(*asked)
+    refused(done, "02.jpg", "run the command again to try 1 of them anew", code=1)
+    photo.rename(in_blocks / "photos" / "02.jpg")
+    done = hmrb(*asked)
+    assert done.returncode == 0, done.stderr
+    assert len(np.load("out/predictions.npz")["name"]) == 4
+    assert "out is complete: nothing to do" in hmrb(*asked).stdout
+
+
 def test_a_damaged_part_is_predicted_anew(in_blocks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = words(in_blocks, "--device", "cpu")
     join = "hmrb.predict.request.join"

@@ -94,6 +94,9 @@ def test_a_list_in_csv(photos: Path) -> None:
         ("path,x,y,w,h\n,1,2,3,4\n", "line 2 has no path"),
         ("path,x,y,w,h\ngone.jpg,1,2,3,4\n", "none of its 1 pictures is in .*, the first: gone.jpg; name their folder"),
         ("path,x,y,w,h\n../../a.jpg,1,2,3,4\n", "outside this folder"),
+        ("path,x,y,w,h,x\na.jpg,1,2,3,4,5\n", "several columns are called x"),
+        ("path,x,y,w,h,score\na.jpg,1,2,3,4,inf\n", "line 2: score inf is no number up to 1e\\+06"),
+        ("path,x,y,w,h,score\na.jpg,1,2,3,4,high\n", "line 2: score high is no number"),
     ],
 )
 def test_lists_that_are_none(photos: Path, text: str, said: str) -> None:
@@ -234,12 +237,71 @@ def test_detections_and_annotations_of_coco(photos: Path) -> None:
          "entry 0 is for image_id 1, which is not in its images"),
         ([], "no people in its 0 entries"),
         ({"a": 1}, "expected a list of detections"),
+        ([{"file_name": "a.jpg", "bbox": [10**400, 1, 2, 3]}], "entry 0: .* is no box"),
+        ([{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": 10**400}], "entry 0: score 10*.* is no number"),
+        ([{"file_name": "a.jpg", "bbox": "1234"}], "entry 0: 1234 is no box"),
+        ([{"file_name": "a.jpg", "bbox": {"1": 1, "2": 2, "3": 3, "4": 4}}], "is no box"),
+        ({"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}], "annotations": []},
+         "images a.jpg and b.jpg both have id 1"),
+        ({"images": [], "annotations": [], "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]},
+         "none of its categories is called person: dog, cat"),
         (7, "expected a list of detections"),
     ],
 )  # fmt: skip
 def test_detections_that_are_none(photos: Path, content: object, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         found(write_json(photos, content))
+
+
+def test_people_are_of_the_category_that_is_called_so(photos: Path) -> None:
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "Person"}, {"id": [], "name": "x"}]
+    rows = [{"image_id": 3.0, "bbox": [number] * 4, "category_id": number} for number in (1, 2)]
+    images = [{"id": 3, "file_name": "a.jpg"}]
+    inputs = found(write_json(photos, {"images": images, "annotations": rows, "categories": categories}))
+    assert boxes_of(inputs) == [[(2, 2, 2, 2)]]
+    assert inputs.notes == (f"{photos}/boxes.json: 1 boxes of other categories than 2, person are left out",)
+    of_one_kind = {"images": images, "annotations": rows[:1], "categories": [{"id": 1, "name": "pedestrian"}]}
+    assert boxes_of(found(write_json(photos, of_one_kind))) == [[(1, 1, 1, 1)]]
+
+
+def test_every_picture_has_a_name_of_its_own(photos: Path) -> None:
+    (photos / "a~1.jpg").write_bytes(jpeg())
+    same, deep = photos / "a.jpg", photos / "deep" / "a.jpg"
+    deep.write_bytes(jpeg())
+    names = [picture.name for picture in found(same, deep, photos / "a~1.jpg", same, photos / "a~1.jpg").pictures]
+    assert names == ["a.jpg", "a~2.jpg", "a~1.jpg", "a~3.jpg", "a~1~1.jpg"]
+
+
+def test_everything_in_a_folder_is_counted(photos: Path, tmp_path: Path) -> None:
+    (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    inputs = found(photos)
+    assert [picture.name for picture in inputs.pictures] == ["photos/a.jpg", "photos/deep/b.JPG", "photos/gone.jpg"]
+    said = "other files are left out: 1 .txt, 1 devices or pipes, 1 linked folders"
+    assert inputs.notes == (f"{photos}: 3 photos; {said}",)
+    assert [p.name for p in found(photos / "g*.jpg").pictures] == ["gone.jpg"]
+
+
+def test_results_are_not_the_pictures_of_the_next_run(photos: Path, tmp_path: Path) -> None:
+    out = photos / "out"
+    out.mkdir()
+    (out / "a_overlay.jpg").write_bytes(jpeg())
+    for word in (photos, photos / "**" / "*.jpg"):
+        inputs = read_inputs([str(word)], Store(tmp_path), results=out)
+        assert not [picture.name for picture in inputs.pictures if "overlay" in picture.name]
+    for word in (out, photos, photos / "*.jpg"):
+        with pytest.raises(RequestError, match=r"all of its \d files are in .*, the folder of the results \(-o\)"):
+            read_inputs([str(word)], Store(tmp_path), results=out if word == out else photos)
+
+
+def test_a_pattern_finds_videos_and_lists_too(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "one.csv").write_text("path,x,y,w,h\na.jpg,1,2,3,4\n")
+    assert boxes_of(found(photos / "o*.csv")) == [[(1, 2, 3, 4)]]
+    (photos / "one.mp4").write_bytes(b"no video")
+    with pytest.raises(RequestError, match="video"):
+        found(photos / "o*.mp4")
 
 
 def test_json_that_is_none(photos: Path) -> None:
