@@ -26,6 +26,11 @@ def chosen(names: Sequence[str], metrics: Sequence[str], store: "Store", protoco
 
     here = [row.name for row in ROWS if not row.is_variant and store.shard(row.dataset, row.split).exists()]
     groups = {**GROUPS, ALL_PRESENT: here}
+    for name in names:
+        if name.endswith(".h5"):
+            stem = Path(name).stem
+            place = store.root / "shards"
+            raise RequestError(f"--bench {name}: a shard goes by its name, {stem}; hmrb finds it in {place}")
     members = [member for name in names for member in groups.get(name.replace("_", "-"), [name])]
     if not members:
         raise RequestError(
@@ -119,7 +124,8 @@ def check_request(
     if not names:
         raise RequestError("which benchmarks? hmrb eval --from-predictions FILE --bench NAME")
     if not from_predictions.is_file():
-        raise RequestError(f"{from_predictions}: predictions: no such file")
+        what = "a folder, and one file is meant" if from_predictions.is_dir() else "no such file"
+        raise RequestError(f"{from_predictions}: predictions: {what}")
 
 
 def render_missing(rows: "Sequence[Benchmark]", store: "Store", quiet: bool) -> None:

@@ -98,6 +98,20 @@ class Scoring:
 
         return self.out or results_folder(path, self.store)
 
+    def check_folders(self) -> None:
+        """Raises RequestError if two checkpoints would write their results to the same files."""
+        from hmrb.errors import RequestError
+
+        before: dict[Path, Path] = {}
+        for path in self.paths:
+            folder = self.folder_of(path)
+            if folder.resolve() in before:
+                raise RequestError(
+                    f"{before[folder.resolve()]} and {path} would write their results to the same folder, {folder}; evaluate one at a"
+                    " time, each with its own -o"
+                )
+            before[folder.resolve()] = path
+
     def command(self, processes: "Processes") -> "Command":
         """The same job as a command line."""
         from hmrb.cli.many import Command
@@ -251,6 +265,8 @@ def eval_(
     from hmrb.finding import find_model
 
     paths = tuple(find_model(word, store, partial(typer.echo, err=True)) for word in asked_for)
+    if check:
+        benches.all_expected(asked_for, paths)
     if not names:
         names = benches.of(asked_for, paths, check)
         if not names:
@@ -261,6 +277,7 @@ def eval_(
     from hmrb.cli.slurm import check_slurm, plan_nodes, request, submit
 
     scoring = Scoring(asked_for, paths, tuple(rows), options, out, store, check, tuple(asked))
+    scoring.check_folders()
     if not slurm:
         launch(plan_processes(gpus, cpu_procs), scoring)
         return

@@ -204,7 +204,9 @@ def predict(
     asked, store = AskedCamera(focal, fov), Store.default()
     found = read_inputs(inputs, store, images, out).taken_with(asked)
     wanted = Wanted.of(overlay, mesh, found.is_data, format_)
-    wanted = replace(wanted, video=found.has_video and overlay is not False)
+    wanted = replace(
+        wanted, video=found.has_video and overlay is not False, of_data=Wanted.of(overlay, mesh, True, format_)
+    )
     if box:
         found = with_boxes(found, box)
     if detect or whole:
