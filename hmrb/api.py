@@ -19,6 +19,7 @@ from hmrb.data.loader import bench_loader
 from hmrb.data.seen import Looking
 from hmrb.data.shard import Shard
 from hmrb.data.shard import open_shard as open_shard_file
+from hmrb.detect import DEFAULT_DETECTOR, check_detector
 from hmrb.errors import RequestError, RunError
 from hmrb.evaluation.evaluate import Feed, Scores, evaluate_model, open_benchmark
 from hmrb.evaluation.evaluate import evaluate as evaluate_predictor
@@ -26,14 +27,14 @@ from hmrb.evaluation.protocols import Benchmark, find_benchmark
 from hmrb.evaluation.records import Provenance, Record
 from hmrb.evaluation.saving import save_scores
 from hmrb.evaluation.scoring import Bodies
-from hmrb.formats.pictures import decoded, read_picture
+from hmrb.formats.files import reason
+from hmrb.formats.pictures import decoded
 from hmrb.parallel.world import World
-from hmrb.predict.cameras import AskedCamera
 from hmrb.predict.engine import BATCH, predict_pictures
+from hmrb.predict.given import Picture, check_count, check_word, path_of, sources_of
 from hmrb.predict.network import Network, device_named, load_network
 from hmrb.predict.people import People as People
 from hmrb.predict.people import joined
-from hmrb.predict.pictures import GivenBox, PictureSource
 from hmrb.predict.request import finder_named
 from hmrb.preflight import require_files
 from hmrb.records import Sample
@@ -41,8 +42,6 @@ from hmrb.run import machine, provenance_of, run_experiment
 from hmrb.spec import load_experiment, parse_experiment
 from hmrb.store import Store
 
-Picture = np.ndarray | str | Path
-"""RGB pixels (uint8, H W 3), or the path of a photo."""
 Boxes = np.ndarray | Sequence[Sequence[float]]
 """The people of a picture (N 4): x, y, width, height in its pixels."""
 CropsToBodies = Callable[[UInt8[np.ndarray, "N S S 3"]], Mapping[str, Any]]
@@ -58,33 +57,27 @@ class Predictor:
     def __call__(
         self,
         pictures: Picture | Sequence[Picture],
-        boxes: Boxes | Sequence[Boxes | None] | str = "detect",
+        boxes: Boxes | Sequence[Boxes | None] | str | None = "detect",
         *,
-        focal_px: float | Sequence[float | None] | None = None,
+        focal_px: float | Sequence[float | None] | np.ndarray | None = None,
         batch: int = BATCH,
         detector: str | None = None,
     ) -> People:
         """The people of one or many pictures of any size, in one result.
 
-        A picture is an array of RGB pixels (uint8, H W 3) or a path. `boxes` are x, y, width, height in pixels of the
-        picture: N 4 for one picture, a list of such arrays for many (None: find them); `detect` finds the people,
-        `whole` takes each picture for one person. `focal_px` is the focal length in pixels, for all or per picture;
-        without it, EXIF's or the method's rule. Raises RequestError or RunError for the first picture or box that
-        cannot be used.
+        A picture is a path, RGB pixels (an array or tensor, uint8, H W 3), or a PIL image. `boxes` are x, y, width,
+        height in pixels of the picture: N 4 for one picture, a list of such arrays for many (None: find them); `detect`
+        finds the people, `whole` takes each picture for one person. `focal_px` is the focal length in pixels, for all
+        or per picture; without it, EXIF's or the method's rule. Raises RequestError or RunError for the first picture
+        or box that cannot be used.
         """
-        many = [pictures] if isinstance(pictures, np.ndarray | str | Path) else list(pictures)
-        if not many:
-            raise RequestError("no pictures: give an array, a path, or a list of them")
-        given = _boxes_of(boxes, len(many), is_one=isinstance(pictures, np.ndarray | str | Path))
-        focal = list(focal_px) if isinstance(focal_px, Sequence) else [focal_px] * len(many)
-        if len(focal) != len(many):
-            raise RequestError(f"{len(focal)} focal lengths for {len(many)} pictures; give one, or one per picture")
-        sources = [
-            PictureSource(_named(picture, number), _reader(picture), box, asked=AskedCamera(of))
-            for number, (picture, box, of) in enumerate(zip(many, given, focal, strict=True))
-        ]
+        batch = check_count("batch", batch)
+        if detector is not None:
+            check_word("detector", detector, f"'{DEFAULT_DETECTOR}'")
+        check_detector(detector)
+        sources = sources_of(pictures, boxes, focal_px)
         to_find = not isinstance(boxes, str) or boxes == "detect"
-        find = finder_named(detector) if to_find and any(box is None for box in given) else None
+        find = finder_named(detector) if to_find and any(source.boxes is None for source in sources) else None
         parts = []
         for result in predict_pictures(sources, self.network, find, batch):
             if result.problems or result.people is None:
@@ -99,9 +92,14 @@ def load(checkpoint: str | Path, *, device: str = "auto", precision: str = "fp32
     A name without a file is a run in `runs` first. `device` is auto, cpu, cuda or cuda:1; `precision` fp32, bf16 or
     fp16. Raises RequestError.
     """
-    path = Path(checkpoint)
-    if not path.exists() and (Path("runs") / path).is_dir():
-        path = Path("runs") / path
+    path = path_of("checkpoint", checkpoint)
+    check_word("device", device, "'auto', 'cpu' or 'cuda'")
+    check_word("precision", precision, "'fp32'")
+    try:
+        if not path.exists() and (Path("runs") / path).is_dir():
+            path = Path("runs") / path
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise RequestError(f"{path}: no checkpoint can be read: {reason(error)}") from None
     return Predictor(load_network(path, device, precision))
 
 
@@ -120,6 +118,8 @@ def evaluate(
     a function: the body of its poses (default: the benchmark's), the width of its crops, its name in the record.
     Raises RequestError if a file is missing, RunError if a prediction is not finite.
     """
+    _check_scoring(predictor, benchmark, body, image_px, name)
+    folder = None if out is None else path_of("out", out)
     row, store, start = find_benchmark(benchmark), Store.default(), time.perf_counter()
     if isinstance(predictor, Predictor):
         network = predictor.network
@@ -141,8 +141,7 @@ def evaluate(
         source = _unknown(name, body or shard.info.body)
     made = machine(world, len(scores.people.rows), time.perf_counter() - start, precision)
     with TemporaryDirectory() as nowhere:
-        folder = Path(out) if out is not None else Path(nowhere)
-        return save_scores(scores, folder / "eval", source, made, verified=is_verified(shard, store))
+        return save_scores(scores, (folder or Path(nowhere)) / "eval", source, made, verified=is_verified(shard, store))
 
 
 class Samples(Sequence[Sample]):
@@ -175,6 +174,8 @@ class Samples(Sequence[Sample]):
 
 def open_shard(name: str, split: str) -> Samples:
     """One split of a dataset in the store: `open_shard("3dpw", "test")`. Raises RequestError if it is missing."""
+    check_word("name", name, "'3dpw'")
+    check_word("split", split, "'test'")
     return Samples(open_shard_file(Store.default().shard(name.replace("-", "_"), split), name))
 
 
@@ -191,51 +192,40 @@ def train(
     Returns the run's folder, `runs/NAME` unless `out` names another; `overrides` are those of `hmrb train --set`.
     Several processes or machines: `hmrb train`. Raises RequestError with every problem before anything is written.
     """
+    check_word("device", device, "'auto', 'cpu' or 'cuda'")
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        raise RequestError(f"overrides={overrides!r}: give a list of texts, such as ['seed=1']")
+    for override in overrides:
+        check_word("overrides", override, "'seed=1'")
+    world = World(0, 1, device_named(device))
+    chosen = None if out is None else path_of("out", out)
     if isinstance(spec, Mapping):
         if overrides:
             raise RequestError("overrides are for a spec's file; change the content of the mapping instead")
         experiment, label = parse_experiment(dict(spec), "the spec"), "the spec"
     else:
-        experiment, label = load_experiment(Path(spec), tuple(overrides)), str(spec)
+        experiment, label = load_experiment(path_of("spec", spec), tuple(overrides)), str(spec)
     if problems := [f"{label}: {problem}" for problem in name_problems(experiment, 1)]:
         raise RequestError("\n".join(problems))
     experiment, store = resolve(experiment), Store.default()
     require_files([experiment], store)
-    folder = Path(out) if out is not None else Path("runs") / experiment.name
+    folder = chosen or Path("runs") / experiment.name
     run = open_run(folder, experiment, resume)
     with hold(folder):
-        run_experiment(experiment, run, store, World(0, 1, device_named(device)))
+        run_experiment(experiment, run, store, world)
     return folder
 
 
-def _boxes_of(boxes: Any, count: int, is_one: bool) -> "list[tuple[GivenBox, ...] | None]":
-    """The boxes of each picture. Raises RequestError."""
-    if isinstance(boxes, str):
-        if boxes not in ("detect", "whole"):
-            raise RequestError(f"boxes='{boxes}': give arrays of boxes, 'detect' or 'whole'")
-        return [None] * count
-    per_picture = [boxes] if is_one else list(boxes)
-    if len(per_picture) != count:
-        raise RequestError(f"boxes of {len(per_picture)} pictures for {count} pictures; give N 4 per picture, or None")
-    out: list[tuple[GivenBox, ...] | None] = []
-    for number, some in enumerate(per_picture):
-        if some is None:
-            out.append(None)
-            continue
-        array = np.asarray(some, np.float64)
-        array = array[None] if array.shape == (4,) else array
-        if array.ndim != 2 or array.shape[1] != 4:
-            raise RequestError(f"boxes of picture {number} have shape {array.shape}, expected (people, 4): x, y, w, h")
-        out.append(tuple(GivenBox((x, y, width, height)) for x, y, width, height in array.tolist()))
-    return out
-
-
-def _named(picture: Picture, number: int) -> str:
-    return f"picture {number}" if isinstance(picture, np.ndarray) else Path(picture).name
-
-
-def _reader(picture: Picture) -> Callable[[], Any]:
-    return lambda: picture if isinstance(picture, np.ndarray) else read_picture(Path(picture))
+def _check_scoring(predictor: Any, benchmark: Any, body: Any, image_px: Any, name: Any) -> None:
+    """Raises RequestError for the first argument of `evaluate` that is of another kind."""
+    if not callable(predictor):
+        kind = type(predictor).__name__
+        raise RequestError(f"predictor is of type {kind}: give a Predictor of hmrb.load, or a function of crops")
+    check_word("benchmark", benchmark, "'3dpw'")
+    check_word("name", name, "'callable'")
+    check_count("image_px", image_px)
+    if body is not None:
+        check_word("body", body, "'smpl'")
 
 
 def _scores_of_function(
@@ -260,10 +250,15 @@ def _prediction(found: Mapping[str, Any], count: int, kind: BodyKind) -> Predict
     """What a function gave. Raises RunError if something is missing or of another shape."""
     shapes = {"rotmats": (count, kind.num_joints, 3, 3), "betas": (count, kind.num_betas), "camera": (count, CAMERA)}
     parts = []
+    if not isinstance(found, Mapping):
+        raise RunError(f"the function gave a {type(found).__name__}, expected a dict with {', '.join(shapes)}")
     for name, shape in shapes.items():
         if name not in found:
             raise RunError(f"the function gave no '{name}', only {', '.join(map(str, found)) or 'nothing'}")
-        part = torch.as_tensor(found[name]).detach().cpu().float()
+        try:
+            part = torch.as_tensor(found[name]).detach().cpu().float()
+        except (TypeError, ValueError) as error:  # ragged, or no numbers
+            raise RunError(f"the function gave {name} that is no array of numbers: {error}") from None
         if tuple(part.shape) != shape:
             raise RunError(f"the function gave {name} of shape {tuple(part.shape)}, expected {shape}")
         parts.append(part)

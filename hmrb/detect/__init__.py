@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hmrb.detect.boxes import Detections, Detector
 from hmrb.lookup import find
 
-__all__ = ["DEFAULT_DETECTOR", "DETECTORS", "Detections", "Detector", "load_detector"]
+__all__ = ["DEFAULT_DETECTOR", "DETECTORS", "Detections", "Detector", "check_detector", "load_detector"]
 
 DEFAULT_DETECTOR = "mobilenet"
 
@@ -13,6 +13,12 @@ DEFAULT_DETECTOR = "mobilenet"
 def load_detector(name: str = DEFAULT_DETECTOR) -> Detector:
     """The detector named `name`; imports torch. Raises RequestError for an unknown name or missing weights."""
     return find("detector", name, DETECTORS)()
+
+
+def check_detector(name: str | None) -> None:
+    """Raises RequestError for an unknown name, also where nobody has to be found; None is the default detector."""
+    if name is not None:
+        find("detector", name, DETECTORS)
 
 
 def _mobilenet() -> Detector:

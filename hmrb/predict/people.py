@@ -19,6 +19,7 @@ from hmrb.formats.writing import replacing
 from hmrb.geometry import FOCAL_PX, picture_translation, rotmat_to_rotvec
 from hmrb.models.crops import CropRule, rule_named
 from hmrb.predict.cameras import Pinholes
+from hmrb.predict.given import path_of
 from hmrb.predict.glb import write_glb
 
 BLOCK = 256  # people whose joints are posed together
@@ -65,14 +66,15 @@ class People:
     def __len__(self) -> int:
         return len(self.picture)
 
-    def __getitem__(self, which: int | slice | Int[np.ndarray, " M"] | Bool[np.ndarray, " N"]) -> "People":
+    def __getitem__(self, which: int | np.integer | slice | Int[np.ndarray, " M"] | Bool[np.ndarray, " N"]) -> "People":
         """Some of the people, in the same pictures."""
-        rows = np.arange(len(self))[[which] if isinstance(which, int) else which]
+        rows = np.arange(len(self))[[int(which)] if isinstance(which, int | np.integer) else which]
         parts: dict[str, Any] = {name: getattr(self, name)[rows] for name in PER_PERSON}
         return replace(self, **parts, camera_from=tuple(self.camera_from[row] for row in rows.tolist()))
 
     def of(self, picture: int) -> "People":
-        """The people of one picture, which is then the only one."""
+        """The people of one picture, which is then the only one. Raises RequestError if there is no such picture."""
+        picture = _row("picture", picture, len(self.pictures))
         some = self[self.picture == picture]
         return replace(some, pictures=(self.pictures[picture],), picture=np.zeros_like(some.picture))
 
@@ -150,22 +152,28 @@ class People:
         """
         from hmrb.predict.drawing import overlay  # which imports this module
 
+        if through not in ("picture", "crop"):
+            raise RequestError(
+                f"through={through!r}: give 'picture' or 'crop', the camera through which bodies are seen"
+            )
         some = self.of(picture)
         return overlay(some, some.picture_camera if through == "picture" else some.crop_camera)
 
     def save_obj(self, path: str | Path, person: int = 0) -> None:
         """Write one person's mesh as Wavefront .obj: metres, y up, about the body's own origin. Raises RunError."""
-        save(Path(path), lambda part: write_obj(part, self.vertices[person] * UPRIGHT, self.faces))
+        row = _row("person", person, len(self))
+        save(path, lambda part: write_obj(part, self.vertices[row] * UPRIGHT, self.faces))
 
     def save_glb(self, path: str | Path, person: int = 0) -> None:
         """Write one person's mesh as binary glTF: metres, y up, about the body's own origin. Raises RunError."""
-        save(Path(path), lambda part: write_glb(part, self.vertices[person] * UPRIGHT, self.faces))
+        row = _row("person", person, len(self))
+        save(path, lambda part: write_glb(part, self.vertices[row] * UPRIGHT, self.faces))
 
     def to_npz(self, path: str | Path) -> None:
         """Write all arrays, which `hmrb eval --from-predictions` reads. Raises RunError."""
         from hmrb.predict.tables import table_of  # which imports this module
 
-        save_arrays(Path(path), table_of(self))
+        save_arrays(path, table_of(self))
 
     @property
     def _posing(self) -> SMPL:
@@ -201,8 +209,17 @@ def skeletons_of(body: SMPL) -> tuple[str, ...]:
     return tuple(name for name in names if body.has_joints(name))
 
 
-def save(path: Path, write: Any) -> None:
-    """Write a file of a result atomically. Raises RunError."""
+def _row(what: str, number: int | np.integer, count: int) -> int:
+    """The row of a picture or person; negative numbers count from the end. Raises RequestError if there is none."""
+    try:
+        return range(count)[number]
+    except (IndexError, TypeError):
+        raise RequestError(f"{what} {number!r}: there are {count}, counted from 0") from None
+
+
+def save(path: str | Path, write: Any) -> None:
+    """Write a file of a result atomically. Raises RunError, or RequestError for what is no path."""
+    path = path_of("path", path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
@@ -211,7 +228,7 @@ def save(path: Path, write: Any) -> None:
         raise RunError(f"{path}: could not be written: {reason(error)}") from None
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz atomically. Raises RunError."""
 
     def write(part: Path) -> None:

@@ -10,9 +10,11 @@ from jaxtyping import UInt8
 
 from hmrb.data.convert.people import MOST_PX
 from hmrb.formats.exif import Exif, is_animated, read_exif
-from hmrb.formats.pictures import UnreadablePicture, decoded, refused_picture
+from hmrb.formats.pictures import UnreadablePicture, decoded, refused_picture, upright
 from hmrb.predict.cameras import UNASKED, AskedCamera, Intrinsics, camera_of
 
+LEAST_PX = 1.0  # of a box's sides: less shows nothing of a person, and 1e-300 is 0 in float32
+NO_EXIF = Exif(1, {})
 WHOLE_MARGIN = 1.0  # of a box that is the whole picture: its square is all that there is to see
 
 
@@ -39,7 +41,8 @@ class PictureSource:
     """A picture that is asked for: its name in results, its bytes or pixels, its people's boxes (None: to be found).
 
     `is_stored_as_is`: a data set's picture, whose labels ignore EXIF. `margin` is the square's in a data set (None: the
-    method's). `asked` is what the user says of the camera, `camera` what the data set says.
+    method's). `asked` is what the user says of the camera, `camera` what the data set says. `exif` is that of pixels;
+    bytes have their own.
     """
 
     name: str
@@ -50,6 +53,7 @@ class PictureSource:
     asked: AskedCamera = UNASKED
     camera: Intrinsics | None = None
     frame: FrameSource | None = None
+    exif: Exif = NO_EXIF
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,18 +81,25 @@ def open_picture(source: PictureSource) -> OpenedPicture:
     """Read and decode a picture. Raises UnreadablePicture, also for pixels that are not RGB of 8 bits."""
     data = source.read()
     if isinstance(data, np.ndarray):
-        if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3 or not data.size:
-            raise UnreadablePicture(
-                f"{source.name}: an array of type {data.dtype} and shape {data.shape} is no picture; give RGB pixels,"
-                " uint8 of shape (height, width, 3)"
-            )
-        return OpenedPicture(source, data, Exif(1, {}))
+        if problem := pixels_problem(str(data.dtype), data.shape):
+            raise UnreadablePicture(f"{source.name}: {problem}")
+        pixels = data if source.exif.orientation == 1 else upright(data, source.exif.orientation)
+        return OpenedPicture(source, pixels, source.exif)
     if not data:
         raise UnreadablePicture(f"{source.name}: image cannot be decoded: it is an empty file")
-    exif = Exif(1, {}) if source.is_stored_as_is else read_exif(data)
+    exif = NO_EXIF if source.is_stored_as_is else read_exif(data)
     pixels = decoded(data, source.name, orientation=exif.orientation)
     notes = (f"{source.name}: has several frames; only the first is used",) if is_animated(data) else ()
     return OpenedPicture(source, pixels, exif, notes)
+
+
+def pixels_problem(kind: str, shape: tuple[int, ...]) -> str:
+    """What is wrong with pixels of this type and shape, in words; empty if nothing."""
+    if kind == "uint8" and len(shape) == 3 and shape[2] == 3 and 0 not in shape:
+        return ""
+    return (
+        f"an array of type {kind} and shape {shape} is no picture; give RGB pixels, uint8 of shape (height, width, 3)"
+    )
 
 
 def box_problem(box: Sequence[float], width: int = 0, height: int = 0) -> str:
@@ -101,6 +112,11 @@ def box_problem(box: Sequence[float], width: int = 0, height: int = 0) -> str:
         return f"box {shown}: a number is beyond {MOST_PX:,.0f} pixels"
     if wide <= 0 or tall <= 0:
         return f"box {shown}: width and height must be positive (a box is x,y,width,height)"
+    if min(wide, tall) < LEAST_PX:
+        return (
+            f"box {shown}: a side is below {LEAST_PX:g} pixel, which shows no person; sides are from {LEAST_PX:g} to"
+            f" {MOST_PX:,.0f} pixels, not shares of the picture"
+        )
     if width and (x >= width or y >= height or x + wide <= 0 or y + tall <= 0):
         return f"box {shown}: lies outside the picture of {width} x {height} px"
     return ""

@@ -26,7 +26,7 @@ from hmrb.predict.network import Network
 from hmrb.predict.outputs import OutputFolder, stems_of
 from hmrb.predict.parts import Table, is_done, join, part_file, read_account, read_part, write_part
 from hmrb.predict.people import joined
-from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox
+from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, box_problem
 from hmrb.predict.plan import PLAN, Plan, blocks_of, file_of, inputs_sha, read_plan
 from hmrb.predict.tables import table_of
 from hmrb.predict.wanted import FORMATS, Wanted, check_folder

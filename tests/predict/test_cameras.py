@@ -87,7 +87,8 @@ def test_who_knows_the_camera_best_is_believed() -> None:
 
 WRONG: list[dict[str, float]] = [
     {"focal_px": 0.0}, {"focal_px": -3.0}, {"focal_px": math.nan}, {"focal_px": math.inf}, {"fov_deg": 180.0},
-    {"fov_deg": math.nan}, {"focal_px": 9.0, "fov_deg": 9.0},
+    {"fov_deg": math.nan}, {"focal_px": 9.0, "fov_deg": 9.0}, {"focal_px": 1e300}, {"focal_px": 1e-300},
+    {"focal_px": 0.99}, {"focal_px": 1.1e6}, {"fov_deg": 1e-300}, {"fov_deg": 0.0}, {"fov_deg": 179.99},
 ]  # fmt: skip
 
 
@@ -100,3 +101,8 @@ def test_impossible_cameras_are_refused(wrong: dict[str, float]) -> None:
 def test_points_behind_the_camera_have_finite_pixels() -> None:
     camera = Pinholes(np.array([500.0]), np.zeros((1, 2)), np.array([[0.0, 0, -1]]))
     assert np.isfinite(camera.project(np.zeros((1, 4, 3)))).all()
+
+
+def test_a_camera_of_exif_beyond_the_limits_counts_as_none() -> None:
+    assert camera_of(AskedCamera(), None, Exif(1, {FILM: 65535.0}), 6000, 4000) is None
+    assert camera_of(AskedCamera(), None, Exif(1, {FILM: 1e-9}), 640, 480) is None
