@@ -1,8 +1,11 @@
-"""EXIF of JPEG, PNG, WebP and TIFF: how the camera was held, and its focal length. Broken EXIF counts as none."""
+"""EXIF of JPEG, PNG, WebP and TIFF: how the camera was held, and its focal length. Broken EXIF counts as none.
+
+AVIF says how it was held in boxes of its own (HEIF, ISO/IEC 23008-12).
+"""
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hmrb.formats.picture_headers import TIFF, segments
@@ -15,6 +18,13 @@ _FORMS = {3: "H", 4: "I", 9: "i"}
 ORIENTATION, EXIF_IFD = 0x0112, 0x8769
 FOCAL_MM, FOCAL_35MM, WIDTH, HEIGHT = 0x920A, 0xA405, 0xA002, 0xA003
 PLANE_X, PLANE_UNIT = 0xA20E, 0xA210
+MOST_BOXES = 4096  # of an AVIF's box
+Corners = tuple[int, int, int, int]
+AS_STORED: Corners = (0, 1, 2, 3)  # the corners of a picture, row by row
+ORIENTATIONS = {
+    AS_STORED: 1, (1, 0, 3, 2): 2, (3, 2, 1, 0): 3, (2, 3, 0, 1): 4,
+    (0, 2, 1, 3): 5, (2, 0, 3, 1): 6, (3, 1, 2, 0): 7, (1, 3, 0, 2): 8,
+}  # EXIF's number by where the corners go  # fmt: skip
 SAME_SHAPE = 0.01  # relative difference of two aspect ratios; rounding to whole pixels stays below
 
 
@@ -45,7 +55,12 @@ class Exif:
 
 
 def read_exif(data: bytes) -> Exif:
-    """The EXIF of an encoded image; orientation 1 and no tags if it has none, or one that is broken."""
+    """The EXIF of an encoded image; orientation 1 and no tags if it has none, or one that is broken.
+
+    Of an AVIF only the orientation that its boxes state: HEIF forbids to apply EXIF's as well.
+    """
+    if data[4:8] == b"ftyp":
+        return Exif(_orientation_of_heif(data), {})
     try:
         block = _block(data)
         tags = _tags(block) if block[:4] in TIFF else {}
@@ -113,6 +128,66 @@ def _chunk(data: bytes, at: int, name: bytes, order: str) -> bytes:
             return data[at + 8 : at + 8 + size]
         at += 8 + size + (4 if is_png else size % 2)
     return b""
+
+
+def _orientation_of_heif(data: bytes) -> int:
+    """The orientation that the turns (irot) and mirrors (imir) of the main picture amount to; 1 if they are broken."""
+    try:
+        meta = dict(_boxes(data, 0, len(data)))[b"meta"]
+        inside = dict(_boxes(data, meta[0] + 4, meta[1]))
+        properties = dict(_boxes(data, *inside[b"iprp"]))
+        parts = [*_boxes(data, *properties[b"ipco"])]
+        at = inside[b"pitm"][0]
+        (main,) = struct.unpack_from(">I" if data[at] else ">H", data, at + 4)
+        corners = AS_STORED
+        for number in _associated(data, properties[b"ipma"][0], main):
+            if 0 < number <= len(parts):
+                name, (start, stop) = parts[number - 1]
+                corners = _moved(corners, name, data[start]) if start < stop else corners
+        return ORIENTATIONS[corners]
+    except (struct.error, LookupError):
+        return 1
+
+
+def _moved(corners: Corners, name: bytes, value: int) -> Corners:
+    """Where the corners are after a property of a picture: irot turns it counterclockwise, imir mirrors it."""
+    a, b, c, d = corners
+    if name == b"imir":
+        return (b, a, d, c) if value & 1 else (c, d, a, b)  # left and right change, or top and bottom
+    for _ in range(value & 3 if name == b"irot" else 0):
+        a, b, c, d = b, d, a, c
+    return a, b, c, d
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """The boxes between two places: name, and where their content begins and ends. Raises struct.error."""
+    for _ in range(MOST_BOXES):
+        if at + 8 > end:
+            return
+        size, name = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1:
+            (size,), head = struct.unpack_from(">Q", data, at + 8), 16
+        stop = at + size if size else end
+        if not at + head <= stop <= end:
+            return
+        yield name, (at + head, stop)
+        at = stop
+
+
+def _associated(data: bytes, at: int, item: int) -> list[int]:
+    """The numbers, from 1, of the properties of an item of an AVIF, in their order. Raises struct.error."""
+    is_long, is_wide = data[at] > 0, bool(data[at + 3] & 1)
+    (entries,) = struct.unpack_from(">I", data, at + 4)
+    at += 8
+    for _ in range(min(entries, MOST_BOXES)):
+        found, count = struct.unpack_from(">IB" if is_long else ">HB", data, at)
+        at += 5 if is_long else 3
+        numbers = struct.unpack_from(f">{count}{'H' if is_wide else 'B'}", data, at)
+        at += count * (2 if is_wide else 1)
+        if found == item:
+            return [number & (0x7FFF if is_wide else 0x7F) for number in numbers]
+    return []
 
 
 def _tags(block: bytes) -> dict[int, float]:

@@ -12,6 +12,7 @@ from jaxtyping import Int, UInt8
 from hmrb.body import SMPL
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.predict.drawing import enlarged, overlay
+from hmrb.predict.outputs import stems_of
 from hmrb.predict.parts import SHARED, Table, read_part
 from hmrb.predict.people import ShownPicture, save
 from hmrb.predict.pictures import PictureSource
@@ -40,17 +41,18 @@ def tracks_of(paths: Sequence[Path]) -> dict[Path, Int[np.ndarray, " N"]]:
 def write_clips(folder: Path, pictures: Sequence[PictureSource], tables: Sequence[Table], body: SMPL) -> Iterator[Path]:
     """Write NAME_overlay.mp4 of each video, through everybody's own camera; colours and numbers are those of tracks.
 
-    Frames that cannot be read are left out. Raises RunError.
+    Of dance.mp4 and dance.mkv the second is dance.mkv_overlay.mp4. Frames that cannot be read are left out. Raises
+    RunError.
     """
     rows: dict[str, tuple[Table, list[int]]] = {}
     for table in tables:
         for row, name in enumerate(table["name"].tolist()):
             rows.setdefault(name, (table, []))[1].append(row)
     framed = [picture for picture in pictures if picture.frame is not None]
-    for clip, group in groupby(framed, key=lambda picture: clip_of(picture.name)):
-        sources = list(group)
+    clips = [(clip, list(group)) for clip, group in groupby(framed, key=lambda picture: clip_of(picture.name))]
+    for stem, (_, sources) in zip(stems_of([clip for clip, _ in clips], reserved=()), clips, strict=True):
         assert sources[0].frame is not None
-        path, rate = folder / f"{clip.rpartition('.')[0]}_overlay.mp4", rate_of(sources[0].frame.path)
+        path, rate = folder / f"{stem}_overlay.mp4", rate_of(sources[0].frame.path)
 
         drawn = (_drawn(source.name, pixels, rows.get(source.name), body) for source, pixels in readable(sources))
         save(path, partial(write_video, frames=drawn, rate=rate))

@@ -23,7 +23,7 @@ from hmrb.predict.clips import NONE, tracks_of, write_clips
 from hmrb.predict.engine import BATCH, Finder, predict_pictures
 from hmrb.predict.inputs import Inputs
 from hmrb.predict.network import Network
-from hmrb.predict.outputs import OutputFolder, stems_of
+from hmrb.predict.outputs import OutputFolder, is_of_data, stems_of
 from hmrb.predict.parts import Table, is_done, join, part_file, read_account, read_part, write_part
 from hmrb.predict.people import joined
 from hmrb.predict.pictures import WHOLE_MARGIN, GivenBox, box_problem
@@ -89,10 +89,18 @@ def plan_of(
         "overlay": wanted.overlay,
         "video": wanted.video,
         "mesh": ",".join(wanted.meshes) or "none",
+        "files of frames and data": _of_data(inputs, wanted),
         "format": wanted.format,
         "code": code_version(),
     }
     return Plan(facts, places)
+
+
+def _of_data(inputs: Inputs, wanted: Wanted) -> str:
+    """Which files the frames of videos and the pictures of data sets get, if there are any."""
+    files = wanted.of_picture(is_data=True)
+    is_here = any(map(is_of_data, inputs.pictures))
+    return (is_here and ",".join(("overlay",) * files.overlay + files.meshes)) or "none"
 
 
 def prepare_folder(folder: Path, plan: Plan) -> None:
@@ -176,7 +184,7 @@ def write_block(folder: Path, number: int, request: PredictRequest, ticker: Prog
             account.cameras.update(result.people.camera_from)
             if lost := int((result.people.camera[:, 0] <= 0).sum()):
                 said.append(f"{result.source.name}: {lost} people with a camera of scale 0 or less, in no overlay")
-            said += filter(None, [out.add(result.people, result.rows, request.stems[at])])
+            said += filter(None, [out.add(result.people, result.rows, request.stems[at], is_of_data(result.source))])
         for note in said:
             ticker.say(note)
         account.notes += said

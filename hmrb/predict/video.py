@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ HELD = 16  # decoded frames: more than the pictures that wait, which threads ask
 SAME_BOX = 0.3  # overlap of the boxes of one person in two frames (SORT's threshold, Bewley et al., ICIP 2016)
 PATIENCE_S = 1.0  # after which a person who is not seen gets a new track
 RATE = 30  # frames per second where the video does not say
+SPARE_FRAMES = 3  # by which a whole video may be shorter than stated: writers count the last frame, or delays
 
 
 def video_pictures(path: Path, images: Path | None) -> tuple[list[PictureSource], list[str]]:
@@ -31,7 +33,9 @@ def video_pictures(path: Path, images: Path | None) -> tuple[list[PictureSource]
     Of a video that is cut short, the frames that are there; what is missing is one picture that cannot be read.
     """
     with _opened(path) as (container, stream):
-        stated, times = stream.frames, _times(container, stream)
+        seen = _look_through(container, stream)
+        missing = _missing(container, stream, seen) if seen.times else ""
+    times = seen.times
     if not times:
         raise RequestError(f"{path}: a video without frames{instead(path)}")
     frames = FrameReader(path)
@@ -41,26 +45,78 @@ def video_pictures(path: Path, images: Path | None) -> tuple[list[PictureSource]
         )
         for number, t in enumerate(times)
     ]
-    if len(times) < stated:
-        sources.append(PictureSource(f"{path.name}/{stated:06d}", partial(_refuse, path, len(times), stated)))
+    if missing:
+        sources.append(PictureSource(f"{path.name}/{len(times):06d}", partial(_refuse, path, missing)))
     return sources, []
 
 
-def _refuse(path: Path, count: int, stated: int) -> bytes:
-    raise UnreadablePicture(f"{path}: the video is cut short: {count} of {stated} frames are there")
+def _refuse(path: Path, missing: str) -> bytes:
+    raise UnreadablePicture(f"{path}: the video is {missing}")
 
 
-def _times(container: Any, stream: Any) -> list[float]:
-    """The times of all frames in seconds, from the packets alone: nothing is decoded."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The packets of a video: times of its frames, the start and end of its pictures and of all streams, in seconds."""
+
+    times: list[float]
+    pictures_s: tuple[float, float]
+    all_s: tuple[float, float]
+    error: str
+
+
+def _look_through(container: Any, stream: Any) -> _Seen:
+    """All packets up to the end of the file, or to what is damaged: nothing is decoded."""
     av = needed("av", INSTALL)
-    found = []
+    times, ends, others, error = [], [0.0], [], ""
     try:
-        for packet in container.demux(stream):
-            if packet.pts is not None and packet.size:
-                found.append(float(packet.pts * stream.time_base))
-    except av.error.FFmpegError:
-        pass  # the end of a file that was cut short
-    return sorted(found)
+        for packet in container.demux():
+            if packet.pts is None or not packet.size:
+                continue
+            start, end = (float(pts * packet.time_base) for pts in (packet.pts, packet.pts + (packet.duration or 0)))
+            if packet.stream_index == stream.index:
+                times.append(start)
+                ends.append(end)
+            else:
+                others += [start, end]
+    except av.error.FFmpegError as failure:  # the end of a file that was cut short
+        error = str(failure.strerror)
+    start, end = min(times, default=0.0), max(ends)
+    return _Seen(sorted(times), (start, end), (min([start, *others]), max([end, *others])), error)
+
+
+def _missing(container: Any, stream: Any, seen: _Seen) -> str:
+    """What a video lacks of what its header states; empty if nothing.
+
+    Matroska and WebM state no number of frames but a duration, which may be that of a longer sound track: pictures are
+    missing if all streams end before it, and the pictures before their own duration, if that is stated too.
+    """
+    count = len(seen.times)
+    if count < stream.frames:
+        return f"cut short: {count} of {stream.frames} frames are there"
+    is_absolute = "matroska" in container.format.name  # others count from the first frame
+    whole, own = float(container.duration or 0) / 1e6, _own_duration_s(stream)
+    lacking = [
+        stated - (end if is_absolute else end - max(start, 0.0))
+        for stated, (start, end) in ((whole, seen.all_s), (own, seen.pictures_s))
+        if stated
+    ]
+    steps = np.diff(seen.times) if count > 1 else np.array([1 / float(stream.average_rate or RATE)])
+    if lacking and min(lacking) > max(SPARE_FRAMES * float(steps.mean()), float(steps.max())):
+        stated = own or whole
+        about = max(round(stated / float(steps.mean())), count + 1) if steps.mean() > 0 else count + 1
+        return f"cut short: {count} of about {about} frames are there, {seen.pictures_s[1]:.2f} of {stated:.2f} s"
+    return f"damaged after {count} frames: {seen.error}" if seen.error and not (lacking or stream.frames) else ""
+
+
+def _own_duration_s(stream: Any) -> float:
+    """The duration that a stream states for itself; Matroska's is a tag, 00:00:04.000000000. 0 if there is none."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 @contextmanager

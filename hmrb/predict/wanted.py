@@ -23,11 +23,17 @@ class Wanted:
     format: str = "npz"
     video: bool = False
     """Whether videos get a video of their overlays."""
+    of_data: "Wanted | None" = None
+    """What frames of videos and pictures of data sets get, if they came together with photos; None: the same."""
 
     @property
     def everybody(self) -> str:
         """The name of everybody's file."""
         return FORMATS[self.format]
+
+    def of_picture(self, is_data: bool) -> "Wanted":
+        """What a picture gets: a photo, or a frame of a video or a picture of a data set."""
+        return self.of_data if is_data and self.of_data is not None else self
 
     @classmethod
     def of(cls, overlay: bool | None, mesh: str | None, is_data: bool, format: str = "npz") -> "Wanted":

@@ -1,5 +1,6 @@
 """EXIF: how a camera was held, its focal length in pixels; broken EXIF is none."""
 
+import io
 import math
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "predict"))
 from photos import exif_block, jpeg, noise, saved_by_pillow, with_exif
 
-from hmrb.formats.exif import is_animated, read_exif
+from hmrb.formats.exif import Exif, is_animated, read_exif
 from hmrb.formats.pictures import decoded, upright
 
 FILM, LENGTH, WIDTH, HEIGHT, PLANE, UNIT = 0xA405, 0x920A, 0xA002, 0xA003, 0xA20E, 0xA210
@@ -85,3 +86,46 @@ def test_pictures_of_several_frames_are_known_by_their_header() -> None:
         assert is_animated(saved_by_pillow("RGB", kind, save_all=True, append_images=[frame])), kind
         assert not is_animated(saved_by_pillow("RGB", kind)), kind
     assert not is_animated(jpeg())
+
+
+def avif(orientation: int) -> bytes:
+    """A picture of 64 x 40 px, whose upper left quarter is red and whose lower right one is blue."""
+    from PIL import Image, features
+
+    if not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    pixels = np.zeros((40, 64, 3), np.uint8)
+    pixels[:20, :32], pixels[20:, 32:] = (255, 0, 0), (0, 0, 255)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, "AVIF", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_boxes_of_an_avif_say_how_the_camera_was_held(orientation: int) -> None:
+    from PIL import Image, ImageOps
+
+    data = avif(orientation)
+    assert read_exif(data) == Exif(orientation, {})
+    shown = decoded(data, "", orientation=read_exif(data).orientation)
+    right = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert shown.shape == right.shape
+    assert np.abs(shown.astype(int) - right).max() < 16  # two decoders
+
+
+def test_the_order_of_the_boxes_of_an_avif_counts() -> None:
+    data = avif(5)
+    assert data.count(b"\x84\x85\x86"[1:]) == 1  # irot, then imir
+    assert read_exif(data.replace(b"\x85\x86", b"\x86\x85")).orientation == 7
+
+
+def test_broken_boxes_of_an_avif_are_none() -> None:
+    whole = avif(7)
+    end = whole.index(b"mdat")
+    for size in range(end):
+        assert read_exif(whole[:size]).orientation in (1, 7)
+    for place in range(end):
+        for value in (0, 1, 127, 255):
+            broken = whole[:place] + bytes([value]) + whole[place + 1 :]
+            assert read_exif(broken).orientation in range(1, 9)

@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from hmrb.body import load_body
 from hmrb.errors import RequestError, RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.predict.drawing import LARGEST_PX, MOST_ROWS, MOVED, SMALLEST_PX, camera_to_draw, views
-from hmrb.predict.outputs import OutputFolder, stems_of
+from hmrb.predict.outputs import OutputFolder, is_of_data, stems_of
 from hmrb.predict.people import UPRIGHT, ShownPicture, joined
+from hmrb.predict.pictures import PictureSource, in_tar
 from hmrb.predict.plan import Plan
 from hmrb.predict.request import prepare_folder
 from hmrb.predict.wanted import Wanted, check_folder, parse_meshes
@@ -212,3 +214,31 @@ def test_a_folder_with_predictions_is_left_alone(tmp_path: Path) -> None:
         prepare_folder(tmp_path, Plan({}, {}))
     with pytest.raises(RequestError, match="a file, not a folder"):
         check_folder(tmp_path / "predictions.npz")
+
+
+def test_stems_leave_out_suffixes_but_keep_the_folders_of_frames() -> None:
+    assert stems_of(["dance.mp4/000000", "dance.mp4/000001"]) == ["dance.mp4/000000", "dance.mp4/000001"]
+    assert stems_of(["a.b/c.jpg", "a.b/d", ".jpg"]) == ["a.b/c", "a.b/d", ".jpg"]
+    assert stems_of(["predictions", "x", "x", "x~2.jpg"]) == ["predictions~2", "x", "x~2", "x~2.jpg"]
+
+
+def test_long_names_get_short_files_of_their_own(tmp_path: Path) -> None:
+    long = ["l" * 248 + ".jpg", "l" * 248 + ".png", "\N{PILE OF POO}" * 60 + ".jpg", "d" * 255 + "/a.jpg", "x/" * 2000]
+    stems = stems_of([*long, "l" * 247 + "k.jpg", "a.jpg", "\udcff" * 100 + ".jpg"])
+    assert len(set(stems)) == 8
+    assert stems == stems_of([*long, "l" * 247 + "k.jpg", "a.jpg", "\udcff" * 100 + ".jpg"])
+    assert stems[6] == "a"
+    out = OutputFolder(tmp_path / "out", Wanted(overlay=True, meshes=("obj",)))
+    for stem in stems:
+        out.add(people(1), (), stem)
+    assert out.account.kinds.total() == 8 * 5
+
+
+def test_pictures_of_data_get_files_only_if_asked_even_beside_photos(tmp_path: Path) -> None:
+    out = OutputFolder(tmp_path, replace(Wanted(False, ()), of_data=Wanted.of(None, None, is_data=True)))
+    out.add(people(1), (), "photo", is_data=False)
+    out.add(people(1), (), "frame", is_data=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.json", "photo.npz"]
+    in_a_tar = PictureSource("a.jpg", partial(in_tar, tmp_path / "a.tar", 0, 9))
+    in_a_shard = PictureSource("a.jpg", bytes, is_stored_as_is=True)
+    assert [is_of_data(one) for one in (in_a_tar, in_a_shard, PictureSource("a.jpg", bytes))] == [True, True, False]
