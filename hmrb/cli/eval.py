@@ -105,10 +105,11 @@ class Scoring:
         before: dict[Path, Path] = {}
         for path in self.paths:
             folder = self.folder_of(path)
-            if folder.resolve() in before:
+            other = before.get(folder.resolve())
+            if other is not None:
                 raise RequestError(
-                    f"{before[folder.resolve()]} and {path} would write their results to the same folder, {folder}; evaluate one at a"
-                    " time, each with its own -o"
+                    f"{other} and {path} would write their results to one folder, {folder}; evaluate one at a time,"
+                    " each with its own -o"
                 )
             before[folder.resolve()] = path
 

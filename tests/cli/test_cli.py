@@ -315,7 +315,7 @@ def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
         with h5py.File(folder / "synthetic_samples.h5") as file:
             assert "rotmats" not in file
     refused(hmrb("eval", *paths, "synthetic", "--out", "x", home=tiny_store.root), "--out takes one checkpoint")
-    same = "would write their results to the same folder"
+    same = "would write their results to one folder"
     refused(hmrb("eval", paths[0], paths[0], "synthetic", home=tiny_store.root), same, "evaluate one at a time")
     refused(hmrb("eval", paths[0], "--bench", "synthetic", "--check", home=tiny_store.root), "expects no number")
     shard = tiny_store.shard("synthetic", "val")
