@@ -22,7 +22,7 @@ from typing import Any
 
 from compare import Change, differing, of_pairs, of_records, told
 from page import PAGE, kept, page
-from record import LOADED, ROOT, described, git, machine, record, written
+from record import LOADED, ROOT, described, git, machine, record, record_at, writable, written
 
 LONGEST_S = 600.0  # of one run
 
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs what is asked for. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted(SMALL), default=list(SMALL))
-    parser.add_argument("-o", "--record", type=Path, help="write figures and machine to this JSON file")
+    parser.add_argument("-o", "--record", type=writable, help="write figures and machine to this JSON file")
     parser.add_argument("--against", metavar="WHAT", help="a commit, the folder of a tree, or a record (.json)")
     parser.add_argument("--repeats", type=int, help="repeats of each; with a commit or tree 4, else its own number")
     parser.add_argument("--note", default="", help="for the record")
@@ -101,10 +101,10 @@ def measured(asked: argparse.Namespace) -> tuple[dict[str, Any], bool]:
 def against_record(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Compares a record with a new run on the same machine."""
     try:
-        old = json.loads(Path(asked.against).read_text(encoding="utf-8"))
-        benchmarks, there = dict(old["benchmarks"]), dict(old["machine"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        parser.error(f"--against {asked.against}: no record that can be read ({error})")
+        old = record_at(Path(asked.against))
+    except (ValueError, RecursionError) as error:
+        parser.error(f"--against {asked.against}: no record that can be read: {error}; all.py -o FILE writes one")
+    benchmarks, there = old["benchmarks"], old["machine"]
     if found := differing(there, machine()):
         parser.error(
             f"--against {asked.against}: its figures are of another machine or other versions, which cannot be compared"

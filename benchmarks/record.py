@@ -34,9 +34,27 @@ class Figure:
 def arguments(doc: str | None) -> argparse.ArgumentParser:
     """A parser with the option of all benchmarks: `-o FILE`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--record", type=Path, help="also write figures and machine to this JSON file")
+    parser.add_argument("-o", "--record", type=writable, help="also write figures and machine to this JSON file")
     parser.add_argument("--figures", type=Path, help=argparse.SUPPRESS)  # for all.py: only those, also of older code
     return parser
+
+
+def writable(text: str) -> Path:
+    """The path of a record, checked before anything is measured. Raises argparse.ArgumentTypeError."""
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        part = _part(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        why = error.strerror or error
+        raise argparse.ArgumentTypeError(
+            f"{text}: cannot be written ({why}); give a file in a folder of yours"
+        ) from None
+    return path
 
 
 def finish(asked: argparse.Namespace, name: str, figures: Sequence[Figure]) -> None:
@@ -59,6 +77,26 @@ def given(words: Sequence[str]) -> list[str]:
             at = kept.index(option)
             del kept[at : at + 2]
     return kept
+
+
+def record_at(path: Path) -> dict[str, Any]:
+    """A record that was written. Raises ValueError, which says what is wrong with it."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
+    if not isinstance(kept, dict):
+        raise ValueError(f"it is a {type(kept).__name__}, not a table")
+    _check_has(kept, {"benchmarks": dict, "machine": dict, "commit": str, "date": str}, "it")
+    for name, one in kept["benchmarks"].items():
+        _check_has(one, {"arguments": list, "figures": dict}, f"its benchmark {name}")
+    return kept
+
+
+def _check_has(table: Any, kinds: Mapping[str, type], what: str) -> None:
+    lacking = [key for key, kind in kinds.items() if not (isinstance(table, dict) and isinstance(table.get(key), kind))]
+    if lacking:
+        raise ValueError(f"{what} lacks {', '.join(lacking)}")
 
 
 def record(benchmarks: Mapping[str, Any], note: str = "", load: float | None = None) -> dict[str, Any]:
@@ -111,11 +149,20 @@ def git(*words: str, tree: Path = ROOT) -> str:
 
 
 def written(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """Writes a JSON file, whole or not at all. Prints it and exits with 1 if the disk refuses."""
+    text = json.dumps(content, indent=1) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _part(path)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        print(text, end="")
+        sys.exit(f"{path}: could not be written ({error.strerror or error}); its content is printed instead: keep that")
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def spread(values: Sequence[float]) -> str:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hmrb.errors import RequestError, RunError
+from hmrb.urls import EXAMPLES, local_path, url_of, with_login, without_login
+from hmrb.urls import is_url as is_url
 
 T = TypeVar("T")
 INSTALL = "pip install 'hmrb[remote]'"
@@ -50,11 +52,6 @@ def short_hash(*words: str) -> str:
     return blake2b(json.dumps(words).encode(), digest_size=8).hexdigest()
 
 
-def is_url(text: str) -> bool:
-    """Whether a place is a URL, not a path."""
-    return bool(re.match(r"[a-z][a-z0-9+.\-]+://", text))
-
-
 def number_of(variable: str, default: float, least: float) -> float:
     """A number from the environment. Raises RequestError if it is none, or less than `least`."""
     text = os.environ.get(variable, "")
@@ -68,9 +65,15 @@ def number_of(variable: str, default: float, least: float) -> float:
 
 
 def cache_root() -> Path:
-    """The folder with copies of what is elsewhere: `$HMRB_CACHE`, or ~/.cache/hmrb-objects."""
-    place = os.environ.get("HMRB_CACHE")
-    return Path(place).expanduser() if place else Path.home() / ".cache" / "hmrb-objects"
+    """The folder with copies of what is elsewhere: `$HMRB_CACHE`, or ~/.cache/hmrb-objects.
+
+    Raises RequestError if it is a URL.
+    """
+    try:
+        return Path(local_path(os.environ.get("HMRB_CACHE") or "~/.cache/hmrb-objects")).expanduser()
+    except RequestError as error:
+        told = str(error).partition(": not a URL")[0]
+        raise RequestError(f"HMRB_CACHE={told}: a cache is a folder on this machine; set it to a path") from None
 
 
 def readers() -> int:
@@ -220,10 +223,11 @@ def pointed(path: Path) -> StoredObject | None:
 
 def pointer(url: str) -> Path:
     """A small local file that stands for an object, named like it. Raises RequestError if there is no such object."""
+    url = url_of(url)
     there = object_at(url)
     if there is None:
         raise RequestError(f"{url}: no such object")
-    name = plain(url.rstrip("/").rpartition("/")[2], url)
+    name = plain(url.rpartition("/")[2], url)
     path = cache_root() / "single" / short_hash(url) / name
     write_pointer(path, there)
     return path
@@ -245,7 +249,7 @@ def shown(path: Path) -> str:
 
 def said(error: BaseException) -> str:
     """What an error says, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return without_login(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def _asked(
@@ -264,6 +268,10 @@ def _asked(
             raise
         except (NotImplementedError, PermissionError) as error:
             raise _refused(url, error) from None
+        except ValueError as error:
+            if not isinstance(error, OSError):  # no answer of a server: the library cannot send this
+                raise _malformed(url, error) from None
+            raise _refused(url, error) from None  # of a certificate
         except _failures() as error:
             if _lacks_credentials(error):
                 raise _refused(url, error) from None
@@ -285,6 +293,10 @@ def _refused(url: str, error: BaseException) -> RequestError:
     )
 
 
+def _malformed(url: str, error: BaseException) -> RequestError:
+    return RequestError(f"{url}: not a URL that can be read ({said(error)}); write {EXAMPLES}")
+
+
 def _files(url: str) -> tuple[Any, str]:
     """The file system of a URL, one for each process, and the path in it. Raises RequestError."""
     try:
@@ -297,7 +309,7 @@ def _files(url: str) -> tuple[Any, str]:
         told = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options["config_kwargs"] = {"max_pool_connections": readers()} | told
     try:
-        return fsspec.core.url_to_fs(url, **options)
+        return fsspec.core.url_to_fs(with_login(url), **options)
     except ImportError as error:
         raise RequestError(
             f"{url}: {said(error)}; s3:// needs pip install s3fs, gs:// pip install gcsfs, https:// pip install aiohttp"

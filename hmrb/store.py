@@ -8,7 +8,6 @@ from pathlib import Path
 from hmrb.objects import (
     ADDRESS,
     cache_root,
-    is_url,
     listed,
     mirrored,
     object_at,
@@ -17,6 +16,7 @@ from hmrb.objects import (
     short_hash,
     write_pointer,
 )
+from hmrb.urls import is_url, local_path, url_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,11 @@ class Store:
 
     @classmethod
     def at(cls, place: str) -> "Store":
-        """The store at a path or URL. Raises RequestError if the URL cannot be listed."""
-        return cls(_local(place.rstrip("/")), place.rstrip("/")) if is_url(place) else cls(Path(place).expanduser())
+        """The store at a path or URL. Raises RequestError if it is malformed, or if the URL cannot be listed."""
+        if not is_url(place):
+            return cls(Path(local_path(place)).expanduser())
+        url = url_of(place)
+        return cls(_local(url), url)
 
     @property
     def place(self) -> str:

@@ -108,6 +108,35 @@ def test_what_cannot_be_compared_is_refused(
     assert "use at least 1" in refusal(capsys, "--repeats", "0")
 
 
+def test_a_record_that_lacks_something_is_told_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "old.json"
+    for content, said in (
+        ({"a": 1}, "it lacks benchmarks, machine, commit, date; all.py -o FILE writes one"),
+        (kept() | {"machine": 3}, "it lacks machine"),
+        (kept() | {"benchmarks": {"fake": {"figures": {}}}}, "its benchmark fake lacks arguments"),
+        ([], "it is a list, not a table"),
+    ):
+        path.write_text(json.dumps(content))
+        assert said in refusal(capsys, "--against", str(path))
+
+
+def test_a_record_that_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everything, "run", None)
+    assert "/proc/x/y.json: cannot be written" in refusal(capsys, "-o", "/proc/x/y.json")
+    assert "it is a folder" in refusal(capsys, "-o", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        record.arguments("").parse_args(["-o", "/proc/x/y.json"])
+    assert ended.value.code == 2
+
+
+def test_a_record_that_the_disk_refuses_at_the_end_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="could not be written"):
+        record.written(Path("/proc/x/y.json"), {"figure": 12})
+    assert json.loads(capsys.readouterr().out) == {"figure": 12}
+
+
 SCRIPT = """
 import json, sys, hmrb
 from pathlib import Path

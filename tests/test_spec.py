@@ -223,3 +223,33 @@ def test_loading_processes_follow_the_cores(asked: int | None, cores: float, on_
     tree = tiny_tree()
     data = parse_experiment(tree | {"data": tree["data"] | {"workers": asked}}, "tiny").data
     assert data.workers_for(cores, on_gpu) == workers
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("evals.benches=synthetic", "evals.benches: must be a list: [synthetic], got 'synthetic'"),
+        ("optim=3", "optim: must be a table of fields, got 3"),
+        ("losses=3", "losses: must be a table of fields, got 3"),
+        ("seed=true", "seed: must be a number, not true or false, got True"),
+        ("optim.batch=true", "optim.batch: must be a number, not true or false, got True"),
+        ("losses.pose.weight=false", "losses.pose.weight: must be a number, not true or false, got False"),
+        ("data.mix.synthetic=true", "data.mix: synthetic: must be a number, not true or false"),
+        ("speed.keep_memory=AUTO", "speed.keep_memory: must be auto, on or off, got 'AUTO'"),
+        ("speed.fused=perhaps", "speed.fused: must be true or false, got 'perhaps'"),
+        ("data.workers=100000", "data.workers: must be at most 1024, got 100000"),
+        ("losses.pose.weight=1e300", "losses.pose.weight: must be at most 1e+30, got '1e300'"),
+        ("optim.lr=1.0e+300", "optim.lr: must be at most 1e+30, got 1e+300"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_the_words_of_a_spec(override: str, said: str) -> None:
+    path = Path(__file__).parents[1] / "specs" / "quickstart.yaml"
+    with pytest.raises(SpecError) as refused:
+        load_experiment(path, (override,))
+    assert str(refused.value) == f"{path}: {said}"
+
+
+def test_a_whole_number_is_a_rate_and_auto_is_on_or_off_too() -> None:
+    path = Path(__file__).parents[1] / "specs" / "quickstart.yaml"
+    read = load_experiment(path, ("optim.lr=1", "losses.pose.weight=1e-3", "speed.keep_memory=off"))
+    assert (read.optim.lr, read.losses["pose"].weight, read.speed.keep_memory) == (1.0, 1e-3, False)

@@ -1,6 +1,7 @@
 """Load training batches from shards. A draw's number determines its person and augmentation in any worker."""
 
 import signal
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,11 +25,12 @@ from hmrb.data.places import MethodRule, Place, conditioning, cut_by, place_of
 from hmrb.data.seen import WHOLE, Looking, look, looked_at
 from hmrb.data.shard import Shard
 from hmrb.data.warp import exposed, warp
-from hmrb.errors import RunError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.records import Sample, View, without_unlabelled
 from hmrb.spec import DataSpec, LabelKind
+from hmrb.spec.data import MOST_WORKERS
 from hmrb.system import worker_context
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -165,8 +167,19 @@ def _workers(count: int) -> dict[str, Any]:
     """The DataLoader's arguments for worker processes: forked from a process that has imported this module once."""
     if not count:
         return {"num_workers": 0}
+    if count > MOST_WORKERS:
+        raise RequestError(
+            f"{count} loading processes: at most {MOST_WORKERS}, and rarely more than cores; ask for fewer"
+        )
     context = worker_context([__name__])
     return {"num_workers": count, "worker_init_fn": _one_thread, "multiprocessing_context": context}
+
+
+def _loader(dataset: Any, workers: int, **arguments: Any) -> DataLoader[Batch]:
+    """A DataLoader that does not warn of more workers than cores: they may wait for disk or network, not compute."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+        return DataLoader(dataset, collate_fn=collate, **_workers(workers), **arguments)
 
 
 def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
@@ -174,13 +187,7 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
 
     One pass over it is a whole run, so the workers start only once.
     """
-    return DataLoader(
-        dataset.ahead(draws),
-        batch_sampler=draws,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        **_workers(workers),
-    )
+    return _loader(dataset.ahead(draws), workers, batch_sampler=draws, pin_memory=pin_memory)
 
 
 def bench_loader(
@@ -200,14 +207,7 @@ def bench_loader(
     if shard.ranges:
         numbers = {batch[0]: number for number, batch in enumerate(batches)}
         dataset = Ahead(dataset, {"": shard}, batches, numbers.__getitem__, _of_one)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        **_workers(workers),
-    )
+    return _loader(dataset, workers, batch_sampler=batches, pin_memory=pin_memory, persistent_workers=workers > 0)
 
 
 def _of_one(row: int) -> tuple[str, int]:

@@ -39,6 +39,7 @@ def _sums_to_1(mix: dict[str, float]) -> dict[str, float]:
 
 WORKERS_GPU = 6  # a GPU at 2,500 images/s needs 4 at 643 (docs/scale.md), half as many again with pixel augmentations
 WORKERS_CPU = 4
+MOST_WORKERS = 1024  # more than any machine has cores; each is a process of some 100 MB, so a typing error fills memory
 
 
 def auto_workers(cores: float, on_gpu: bool) -> int:
@@ -71,7 +72,7 @@ class DataSpec(SpecModel):
     or the mean over squares of 2, 4, 8 ... pixels (`area`)."""
     epoch_len: Positive | None = None
     """Draws per epoch; by default the size of the largest dataset of the mix, as in the study."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=MOST_WORKERS)] | None = None
     """Loading processes per training process; 0 loads in the training process. By default 6
     per GPU or 4 on a CPU, if there are as many cores."""
     unreadable_limit: Annotated[int, Field(ge=0)] = 0

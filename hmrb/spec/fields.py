@@ -1,14 +1,17 @@
 """Types of fields that the tables of a spec share."""
 
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from hmrb.errors import RequestError
 
+LARGEST = 1e30  # of a weight or rate: single precision ends at 3e38, and a loss is a factor of it
+
 Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=LARGEST)]
+Weight = Annotated[float, Field(ge=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["fp32", "bf16", "fp16"]
 """Precision of the network in training."""
@@ -21,9 +24,43 @@ class SpecError(RequestError):
 
 
 class SpecModel(BaseModel):
-    """Base class of all spec tables: frozen, refuses unknown keys."""
+    """Base class of all spec tables: frozen, refuses unknown keys, and true and false where a number belongs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
+        if info.field_name and _is_of_numbers(cls, info.field_name) and (key := _truth_in(value)) is not None:
+            raise ValueError(f"{key}must be a number, not true or false")
+        return value
+
+
+@cache
+def _is_of_numbers(table: type[SpecModel], field: str) -> bool:
+    kinds = type_parts(table.model_fields[field].annotation)
+    return (int in kinds or float in kinds) and bool not in kinds
+
+
+def _truth_in(value: object) -> str | None:
+    """Where a boolean is: "" for the value itself, `key: ` for one in a table or list; None if nowhere."""
+    if isinstance(value, bool):
+        return ""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((f"{key}: " for key, inner in items if isinstance(inner, bool)), None)
+
+
+def type_parts(kind: Any) -> list[Any]:
+    """A type and every type inside its brackets."""
+    return [kind] + [inner for part in get_args(kind) for inner in type_parts(part)]
+
+
+def on_or_off(value: object) -> object:
+    """YAML reads `on` and `off` as booleans, a command line may not."""
+    known = {True: True, False: False, "on": True, "off": False, "auto": "auto"}
+    if not isinstance(value, bool | int | str) or value not in known:
+        raise ValueError("must be auto, on or off")
+    return known[value]
 
 
 def one_spelling(value: object) -> object:

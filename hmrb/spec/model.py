@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from hmrb.spec.fields import Positive, Rate, Share, SpecModel, Weight
+from hmrb.spec.fields import Positive, Rate, Share, SpecModel, Weight, on_or_off
 
 MOST_HIDDEN = 1 << 14  # a layer of 1 GB; the study's have 1024
 
@@ -121,14 +121,6 @@ AnyHeadSpec = Annotated[
 ]
 
 
-def _on_or_off(value: object) -> object:
-    """YAML reads `on` and `off` as booleans, a command line may not."""
-    known = {True: True, False: False, "on": True, "off": False, "auto": "auto"}
-    if not isinstance(value, bool | int | str) or value not in known:
-        raise ValueError("must be auto, on or off")
-    return known[value]
-
-
 class ModelSpec(SpecModel):
     """The network that predicts a body from a picture."""
 
@@ -159,7 +151,7 @@ class ModelSpec(SpecModel):
     diagonal about the picture's; or by the picture's own intrinsics, where they are known, else by its diagonal."""
     mean: Literal["file", "labels"] = "file"
     """The regressor's initial body: from smpl_mean_params.npz, or the mean of the training labels."""
-    sync_bn: Annotated[bool | Literal["auto"], BeforeValidator(_on_or_off)] = True
+    sync_bn: Annotated[bool | Literal["auto"], BeforeValidator(on_or_off)] = True
     """On several GPUs: BatchNorm's statistics are over all of them, at the cost of two exchanges per layer and step.
     `auto` does so if a GPU sees fewer than 16 pictures at a time."""
     freeze_bn: bool = False

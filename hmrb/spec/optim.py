@@ -3,9 +3,9 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from hmrb.spec.fields import Positive, Precision, Rate, SpecModel, Weight
+from hmrb.spec.fields import Positive, Precision, Rate, SpecModel, Weight, on_or_off
 
 MOST_DIVISORS = 100_000  # sizes tried for the list of a message
 
@@ -76,7 +76,7 @@ class SpeedSpec(SpecModel):
     checkpointing: bool = False
     """Recomputes the backbone's feature maps in the backward pass instead of keeping them: less memory, about one more
     forward pass of time. BatchNorm that is not frozen counts each batch twice in its statistics."""
-    keep_memory: bool | Literal["auto"] = "auto"
+    keep_memory: Annotated[bool | Literal["auto"], BeforeValidator(on_or_off)] = "auto"
     """On a CPU: keeps memory that a step freed for the next step. With `auto` it does, unless `hmrb doctor --speed`
     found a step slower with it on this machine; the results are the same digits."""
     pin_memory: bool = True

@@ -1,7 +1,7 @@
 """Reads and writes specs as YAML."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -10,7 +10,7 @@ from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.yaml_text import MAX_BYTES, YamlProblem, load_yaml
 from hmrb.lookup import did_you_mean
 from hmrb.spec.experiment import Experiment
-from hmrb.spec.fields import SpecError
+from hmrb.spec.fields import SpecError, type_parts
 from hmrb.spec.model import HEAD_TABLES
 
 SHOWN = 200  # letters of a wrong value in a message
@@ -74,10 +74,23 @@ def _problem(detail: Any) -> str:
         return f"{'.'.join(keys)}: no such field{near or '; known: ' + ', '.join(fields)}"
     if detail["type"] == "missing":
         return f"{'.'.join(keys)}: required"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     got = detail["input"]
+    message = _expected(detail, got) or detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = "" if isinstance(got, dict | list) else f", got {repr(got)[:SHOWN]}"
     return f"{'.'.join(keys)}: {message}{shown}"
+
+
+def _expected(detail: Any, got: object) -> str:
+    """What a field must be, where pydantic names a type of Python or writes 31 digits; "" elsewhere."""
+    problem = detail["type"]
+    if problem == "less_than_equal":
+        return f"must be at most {detail['ctx']['le']:g}"
+    if problem in ("tuple_type", "list_type"):
+        example = "a, b" if isinstance(got, dict | bool) or got is None else str(got)[:SHOWN]
+        return f"must be a list: [{example}]"
+    if problem in ("dict_type", "model_type", "model_attributes_type"):
+        return "must be a table of fields"
+    return "must be true or false" if problem in ("bool_type", "bool_parsing") else ""
 
 
 def _fields_at(keys: list[str]) -> list[str]:
@@ -88,17 +101,12 @@ def _fields_at(keys: list[str]) -> list[str]:
             kind = kind.model_fields[key].annotation
         if key in HEAD_TABLES:
             kind = HEAD_TABLES[key]
-        kind = next(filter(_is_model, _parts(kind)), kind)
+        kind = next(filter(_is_model, type_parts(kind)), kind)
     return list(kind.model_fields) if _is_model(kind) else []
 
 
 def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _parts(kind: Any) -> list[Any]:
-    """A type and every type inside its brackets."""
-    return [kind] + [inner for part in get_args(kind) for inner in _parts(part)]
 
 
 def _kind(value: object) -> str:

@@ -17,6 +17,9 @@ from hmrb.training.learner import Learner
 from hmrb.training.loss_terms import LabelCounts, count_labels
 from hmrb.training.losses import Losses, scaled
 
+SHOWN_ROWS = 8
+STEADIER = "Try a smaller optim.lr, optim.clip_norm: 1.0, or more optim.warmup_steps"
+
 
 def train_step(
     learner: Learner, losses: Losses, batch: Batch, step: int, optim: OptimSpec, world: World
@@ -100,20 +103,31 @@ def count_not_finite(passes: list[ForwardPass]) -> Int[Tensor, ""]:
 
 
 def not_finite_error(passes: list[ForwardPass], step: int, world: World) -> RunError:
-    """What each rank reports where a term is not finite on one of them."""
+    """What each rank reports where a term is not finite on one of them: what is not, and what to change."""
     for one in passes:
         if bad_terms := [name for name, term in one.terms.items() if name != "total" and not term.isfinite()]:
-            batch = one.micro_batch
-            labels = (batch.keypoints2d, batch.keypoints3d, batch.rotmats, batch.betas, batch.image)
-            if rows := _rows_not_finite(labels, batch):
-                where = f"labels or picture of rows {rows}"
-            else:
-                where = f"predictions for rows {_rows_not_finite(one.prediction.tensors, batch)}"
             return RunError(
-                f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; not finite are the {where}."
+                f"step {step}, process {world.rank}: {', '.join(bad_terms)} is not finite; {_cause(one)}."
                 " The model's weights were not changed."
             )
     return RunError(f"step {step}: the loss of another process is not finite; the model's weights were not changed")
+
+
+def _cause(one: ForwardPass) -> str:
+    """Where the first number is that is not finite, and what helps."""
+    batch = one.micro_batch
+    labels = (batch.keypoints2d, batch.keypoints3d, batch.rotmats, batch.betas, batch.image)
+    if rows := _rows_not_finite(labels, batch):
+        return f"not finite are the labels or picture of {_some(rows)}: hmrb verify SHARD says more"
+    if rows := _rows_not_finite(one.prediction.tensors, batch):
+        return f"not finite are the predictions for {_some(rows)}; usually, training diverged. {STEADIER}"
+    return f"predictions and labels are finite, so it is too large for single precision. Lower its weight. {STEADIER}"
+
+
+def _some(rows: list[int]) -> str:
+    """The first rows, and how many there are."""
+    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
+    return f"rows {rows[:SHOWN_ROWS]}{more}"
 
 
 def _rows_not_finite(tensors: tuple[Tensor, ...], batch: Batch) -> list[int]:

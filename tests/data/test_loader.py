@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hmrb.data.loader import (
     train_loader,
 )
 from hmrb.data.shard import Shard
-from hmrb.errors import RunError
+from hmrb.errors import RequestError, RunError
 from hmrb.formats.pictures import UnreadablePicture
 from hmrb.spec import DataSpec
 
@@ -210,3 +211,17 @@ def test_the_mean_body_of_one_pose_is_that_pose(tmp_path: Path) -> None:
     torch.testing.assert_close(rotmats, rotvec_to_rotmat(torch.from_numpy(people[0].pose)), rtol=0, atol=1e-5)
     expected = torch.from_numpy(np.mean([p.betas for p in people], 0))
     torch.testing.assert_close(mean[144:154], expected, rtol=0, atol=1e-6)
+
+
+def test_more_workers_than_cores_are_nothing_to_warn_of(
+    shards: dict[str, Shard], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    dataset = DrawDataset(shards, SPEC, 24, seed=3)
+    assert train_loader(dataset, StepDraws(4, 0, 5, 0, 1), 3).num_workers == 3
+    assert not [str(one.message) for one in recwarn if "worker" in str(one.message)]
+
+
+def test_workers_without_end_are_refused(shards: dict[str, Shard]) -> None:
+    with pytest.raises(RequestError, match="100000 loading processes: at most 1024"):
+        bench_loader(shards["a"], [np.arange(4)], 24, 100_000)

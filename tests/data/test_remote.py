@@ -11,7 +11,7 @@ import torch
 from command import Done, hmrb, refused, spec_file
 from conftest import person, write_shard, write_tiny_store
 
-from hmrb import objects
+from hmrb import objects, urls
 from hmrb.checkpoint import Run, load_checkpoint
 from hmrb.data import ranges
 from hmrb.data.ahead import Ahead
@@ -278,3 +278,48 @@ def test_a_pointer_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
     path.write_bytes(objects.POINTER + b"[1]")
     with pytest.raises(RequestError, match="is damaged; delete it"):
         Shard(path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("http://a:b:c/x", "http://[::1", "https://[zz]/x", "https://a..b/x", "s3://", "s3:///x", "file://"),
+        *("https://", "https://:80/x", "s3:/bucket", "S3://bucket", "s3:bucket", "https:/server"),
+    ],
+)
+def test_a_store_at_a_malformed_url_is_refused_at_once(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(done := hmrb("list-benches", "--here", HMRB_HOME=place), place, "not a URL", "s3://bucket/folder")
+    assert len(done.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_malformed_url_of_a_shard_is_refused() -> None:
+    refused(hmrb("verify", "http://a:b:c/shards/a_val.h5"), "http://a:b:c/shards/a_val.h5: not a URL")
+
+
+@pytest.mark.parametrize("place", ["s3://x", "s3:/x", "https://server/x"])
+def test_a_cache_is_a_folder_of_this_machine(tmp_path: Path, place: str) -> None:
+    done = hmrb("list-benches", "--here", HMRB_HOME=f"file://{tmp_path}/far", HMRB_CACHE=place)
+    refused(done, f"HMRB_CACHE={place}: a cache is a folder")
+
+
+@pytest.mark.parametrize(
+    "place", ["https://me:secret@127.0.0.1:9/x", "https://me:secret@[zz/x", "https://me:secret@/x"]
+)
+def test_a_password_in_a_url_is_in_no_message_and_no_file(place: str, tmp_path: Path) -> None:
+    for words in (("list-benches", "--here"), ("verify", f"{place}/shards/a_val.h5")):
+        done = hmrb(*words, HMRB_HOME=place)
+        assert done.returncode == 2
+        assert "secret" not in done.stdout + done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+
+
+def test_requests_have_the_login_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(urls.LOGINS, "{}")
+    assert urls.url_of("https://me:secret@server/x/") == "https://server/x"
+    assert urls.with_login("https://server/x/shards") == "https://me:secret@server/x/shards"
+    assert urls.with_login("https://other/x") == "https://other/x"
+    assert urls.url_of("abfs://container@account/x") == "abfs://container@account/x"

@@ -11,6 +11,7 @@ from forked import start_server
 
 from hmrb.batch import Batch, BodyParams
 from hmrb.body import SMPL
+from hmrb.errors import RunError
 from hmrb.geometry import rotvec_to_rotmat
 from hmrb.models.discriminator import Discriminator
 from hmrb.models.hmr import build_model
@@ -218,3 +219,22 @@ def test_bodies_and_losses_never_compute_in_tf32(tiny_smpl: SMPL, monkeypatch: p
         train_step(made, losses, batch_of(4), 0, EXPERIMENT.optim, ALONE)
         assert flag.allow_tf32
     assert seen == {"network": True, "network, backward": True, "body": False, "body, backward": False}
+
+
+def test_predictions_that_are_not_finite_come_with_advice_and_few_rows(tiny_smpl: SMPL) -> None:
+    one = learner(OptimSpec(), adversary=False)
+    with torch.no_grad():
+        next(one.model.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError) as failed:
+        train_step(one, Losses(EXPERIMENT.losses, tiny_smpl), batch_of(12), 0, OptimSpec(), ALONE)
+    said = "not finite are the predictions for rows [0, 1, 2, 3, 4, 5, 6, 7] and 4 more; usually, training diverged."
+    for words in (said, "smaller optim.lr", "optim.clip_norm", "optim.warmup_steps", "weights were not changed"):
+        assert words in str(failed.value)
+
+
+def test_a_term_too_large_for_single_precision_says_so_and_names_no_rows(tiny_smpl: SMPL) -> None:
+    losses = {name: term.model_copy(update={"weight": 3e38}) for name, term in EXPERIMENT.losses.items()}
+    with pytest.raises(RunError) as failed:
+        train_step(learner(OptimSpec(), adversary=False), Losses(losses, tiny_smpl), batch_of(8), 0, OptimSpec(), ALONE)
+    assert "too large for single precision. Lower its weight" in str(failed.value)
+    assert "rows" not in str(failed.value)
