@@ -1,7 +1,6 @@
 """Load training batches from shards. A draw's number determines its person and augmentation in any worker."""
 
 import signal
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -175,11 +174,11 @@ def _workers(count: int) -> dict[str, Any]:
     return {"num_workers": count, "worker_init_fn": _one_thread, "multiprocessing_context": context}
 
 
-def _loader(dataset: Any, workers: int, **arguments: Any) -> DataLoader[Batch]:
+class _Loader(DataLoader[Batch]):
     """A DataLoader that does not warn of more workers than cores: they may wait for disk or network, not compute."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
-        return DataLoader(dataset, collate_fn=collate, **_workers(workers), **arguments)
+
+    def check_worker_number_rationality(self) -> None:
+        pass
 
 
 def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memory: bool = False) -> DataLoader[Batch]:
@@ -187,7 +186,13 @@ def train_loader(dataset: DrawDataset, draws: StepDraws, workers: int, pin_memor
 
     One pass over it is a whole run, so the workers start only once.
     """
-    return _loader(dataset.ahead(draws), workers, batch_sampler=draws, pin_memory=pin_memory)
+    return _Loader(
+        dataset.ahead(draws),
+        batch_sampler=draws,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        **_workers(workers),
+    )
 
 
 def bench_loader(
@@ -207,7 +212,14 @@ def bench_loader(
     if shard.ranges:
         numbers = {batch[0]: number for number, batch in enumerate(batches)}
         dataset = Ahead(dataset, {"": shard}, batches, numbers.__getitem__, _of_one)
-    return _loader(dataset, workers, batch_sampler=batches, pin_memory=pin_memory, persistent_workers=workers > 0)
+    return _Loader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        **_workers(workers),
+    )
 
 
 def _of_one(row: int) -> tuple[str, int]:
