@@ -10,6 +10,7 @@ import typer
 from hmrb.cli.convert_raw import convert_found, convert_raw, make
 from hmrb.cli.convert_text import Record, explain_dataset, explain_offered, records_to
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
+from hmrb.urls import without_login
 
 if TYPE_CHECKING:
     from hmrb.data.convert.conversion import ConversionOptions
@@ -331,5 +332,9 @@ def _prepare_occluders(raw: Path | None, store: "Store") -> list[Record]:
 
 
 def _without_places(words: list[str]) -> list[str]:
-    """The command without the options that do not affect the shard: paths and number of processes."""
-    return without(words, ("--raw", "--out", "-o", "--workers", "--file", "--images", "--predictions"), ("--json",))
+    """The command without logins and the options that do not affect the shard: paths and number of processes."""
+    return without(
+        [*map(without_login, words)],
+        ("--raw", "--out", "-o", "--workers", "--file", "--images", "--predictions"),
+        ("--json",),
+    )

@@ -18,6 +18,7 @@ from hmrb.errors import RunError
 from hmrb.evaluation.intervals import interval_text
 from hmrb.evaluation.metric_table import ARROWS, BETTER, HEADINGS, MEANINGS, TITLES, UNITS
 from hmrb.formats.writing import replacing
+from hmrb.urls import without_login
 
 HIDDEN = ("--rdzv", "--sbatch", "--partition")  # options that name machines and accounts
 FOLDERS = re.compile(r"(?:(?<=[=:,])|^)~?/(?:[^/]+/)*")  # of an absolute path
@@ -63,7 +64,7 @@ def command(words: Sequence[str] = ()) -> str:
             word = "…"
         elif name in HIDDEN and is_set:
             word = f"{name}=…"
-        out.append(FOLDERS.sub("", word.rstrip("/")) or "…")
+        out.append(FOLDERS.sub("", without_login(word).rstrip("/")) or "…")
     return " ".join(["hmrb", *(word if "…" in word else shlex.quote(word) for word in out)])
 
 

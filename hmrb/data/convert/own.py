@@ -12,6 +12,7 @@ from hmrb.lookup import UnknownName, did_you_mean
 from hmrb.objects import is_url, pointer
 from hmrb.plugins import offered
 from hmrb.store import Store
+from hmrb.urls import local_path
 
 if TYPE_CHECKING:
     from hmrb.data.shard import Shard, ShardInfo
@@ -89,7 +90,7 @@ def find_shard(name: str, store: Store) -> "Shard":
         if path.is_file():
             return Shard(path)
     there = ", ".join(path.stem for path in files_in(store.root / "shards", "*.h5")) or "none"
-    raise RequestError(f"no shard {name}: not a file, and not in {store.place}/shards, which has: {there}")
+    raise RequestError(f"no shard {local_path(name)}: not a file, and not in {store.place}/shards, which has: {there}")
 
 
 def own_datasets(store: Store) -> list[Dataset]:
