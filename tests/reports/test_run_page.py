@@ -225,6 +225,7 @@ def test_the_page_says_how_it_was_made_and_names_no_folder(made: Made) -> None:
     assert command(["/usr/bin/pytest", "x"]) == ""
     assert command(["/lib/pytest/__main__.py", "x"]) == ""
     assert command(["/lib/hmrb/__main__.py", "x"]) == "hmrb x"
+    assert "secret" not in command(["/usr/bin/hmrb", "verify", "https://me:secret@server", "s3://a:secret@b/c"])
     lines = [{"step": 20, "images_per_s": 40.0}, {"step": 40, "benchmark": "b"}, {"step": 50, "images_per_s": 3.0}]
     assert training_seconds(lines, batch=4) == 2 + 40
     assert [duration(seconds) for seconds in (0, 12.4, 327, 7300)] == ["", "12 s", "5 min", "2 h 2 min"]
