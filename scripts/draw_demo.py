@@ -1,15 +1,17 @@
-"""Draw what the demo sees in five photos: the pictures of docs/demo.md.
+"""Draw what the demo sees in five photos, in one with several people and in a video: the pictures of docs/demo.md.
 
     pip download --no-deps --dest wheels scikit-image==0.26.0 matplotlib==3.11.2 sports2d==0.8.34 pose2sim==0.10.49
     python scripts/draw_demo.py wheels --out docs/demo
 
 The photos lie in these packages; docs/demo/LICENSE.md has their terms. Each picture shows the crop of the person whom
-the embedded detector is surest of, the predicted body over it, and the body from the picture's right.
+the embedded detector is surest of, the predicted body over it, and the body from the picture's right. Those of several
+people and of the video show whole pictures, as `hmrb predict` draws them.
 """
 
 import argparse
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+import hmrb
 from hmrb.body import load_body
 from hmrb.checkpoint import load_checkpoint, load_weights_into
 from hmrb.data.loader import normalised
@@ -50,6 +53,9 @@ PHOTOS = (
     Photo("balance", "pose2sim-0.10.49", "Pose2Sim/Demo_SinglePerson/videos/cam01.mp4", 20),
     Photo("admiral", "matplotlib-3.11.2", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
 )
+SEVERAL = Photo("several", "pose2sim-0.10.49", "Pose2Sim/Demo_MultiPerson/videos/cam04.mp4", 60)
+STRIP = [Photo("strip", "sports2d-0.8.34", "Sports2D/Demo/demo.mp4", frame) for frame in range(95, 145, 10)]
+STRIP_PX = 320  # height
 
 
 def read_photo(photo: Photo, wheels: Path) -> Picture:
@@ -99,6 +105,21 @@ def draw(pixels: Picture, checkpoint: Path) -> Picture:
     return np.concatenate([crop, over, from_the_side(body, vertices, TILE_PX)], 1)
 
 
+def draw_whole(photos: Sequence[Photo], wheels: Path, checkpoint: Path) -> Picture:
+    """Pictures with everybody who is found in them, side by side."""
+    people = hmrb.load(checkpoint, device="cpu")([read_photo(photo, wheels) for photo in photos])
+    drawn = [people.draw(number) for number in range(len(photos))]
+    if len(drawn) > 1:
+        drawn = [cv2.resize(one, (one.shape[1] * STRIP_PX // one.shape[0], STRIP_PX)) for one in drawn]
+    return np.concatenate(drawn, 1)
+
+
+def save(drawn: Picture, file: Path) -> None:
+    """Write a picture as JPEG and print its size."""
+    cv2.imwrite(str(file), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheels", type=Path, help="folder with the packages")
@@ -106,8 +127,8 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", type=Path, help="another checkpoint than the package's")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    model = given.checkpoint or demo_path()
     for photo in PHOTOS:
-        drawn = draw(read_photo(photo, given.wheels), given.checkpoint or demo_path())
-        file = given.out / f"{photo.name}.jpg"
-        cv2.imwrite(str(file), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        print(f"{file}: {file.stat().st_size / 1e3:.0f} kB")
+        save(draw(read_photo(photo, given.wheels), model), given.out / f"{photo.name}.jpg")
+    for photos in ([SEVERAL], STRIP):
+        save(draw_whole(photos, given.wheels, model), given.out / f"{photos[0].name}.jpg")
