@@ -61,7 +61,9 @@ def _server(url: str) -> str:
 
 
 def _names_a_place(parts: SplitResult) -> bool:
-    """Raises ValueError if the port is no number."""
+    """Raises ValueError if the port is no number, or if the server's name has an empty part."""
     if parts.scheme in HTTP:
+        if ".." in (parts.hostname or ""):
+            raise ValueError(f"{parts.hostname} is no server's name")
         return bool(parts.hostname) and parts.port != 0
     return bool((parts.netloc + parts.path).strip("/") if parts.scheme == "file" else parts.netloc)
