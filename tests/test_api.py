@@ -140,6 +140,12 @@ def test_what_cannot_be_used_is_one_message(predictor: hmrb.Predictor, tmp_path:
             call()
 
 
+@pytest.mark.parametrize("device", ["cuda:²", "cpu:٣", "cpu:99999999999999999999", "gpu", "cuda:-1", "cpu:1"])
+def test_a_device_that_is_not_here_is_one_message(device: str) -> None:
+    with pytest.raises(RequestError, match=f"--device {device}: not here; this machine has cpu"):
+        hmrb.load("demo", device=device)
+
+
 def test_a_predictor_and_a_function_are_scored(
     predictor: hmrb.Predictor, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A network ready to predict: its checkpoint, device, precision, crop rule, and the body that poses its people."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,7 +133,7 @@ def device_named(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or int(number or 0) >= count:
+    if kind not in ("cpu", "cuda") or not re.fullmatch("[0-9]{0,4}", number) or int(number or 0) >= count:
         raise RequestError(
             f"--device {name}: not here; this machine has cpu and {torch.cuda.device_count()} GPUs; say auto, cpu, cuda"
             " or cuda:1"
