@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(hmrb_train: Command) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch can use")
 def test_a_gpu_trains_and_scores(hmrb_train: Command) -> None:
     done = hmrb_train("gpu", "--gpus", "1")
     assert done.returncode == 0, done.stderr
