@@ -3,7 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -48,9 +48,13 @@ def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any], name:
         if key not in taken:
             problems.append(f"{kind} '{title}' has no argument '{key}'; it takes {takes}")
             continue
+        hint = hints.get(key, Any)
+        if is_of_numbers(hint) and (where := truth_in(value)) is not None:
+            problems.append(f"{kind} '{title}': {key}={value!r}: {where}must be a number, not true or false")
+            continue
         try:
             config = ConfigDict(strict=False)
-            bound[key] = TypeAdapter(hints.get(key, Any), config=config).validate_python(value)
+            bound[key] = TypeAdapter(hint, config=config).validate_python(value)
         except ValidationError as error:
             said = error.errors()[0]["msg"]
             problems.append(f"{kind} '{title}': {key}={value!r}: {said}")
@@ -59,3 +63,22 @@ def bind(kind: str, function: Callable[..., Any], args: Mapping[str, Any], name:
     if problems:
         raise RequestError("\n".join(problems))
     return bound
+
+
+def is_of_numbers(kind: Any) -> bool:
+    """Whether a type holds numbers and no booleans, which Python takes for 0 and 1."""
+    kinds = type_parts(kind)
+    return (int in kinds or float in kinds) and bool not in kinds
+
+
+def truth_in(value: object) -> str | None:
+    """Where a boolean is: "" for the value itself, `key: ` for one in a table or list; None if nowhere."""
+    if isinstance(value, bool):
+        return ""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((f"{key}: " for key, inner in items if isinstance(inner, bool)), None)
+
+
+def type_parts(kind: Any) -> list[Any]:
+    """A type and every type inside its brackets."""
+    return [kind] + [inner for part in get_args(kind) for inner in type_parts(part)]

@@ -25,3 +25,9 @@ def test_a_wrong_argument_brings_those_it_takes() -> None:
 def test_a_wrong_value_brings_the_reason() -> None:
     with pytest.raises(RequestError, match=r"augmentation 'flip': p=2: Input should be less than or equal to 1"):
         bind("augmentation", AUGMENTS["flip"], {"p": 2})
+
+
+@pytest.mark.parametrize("args", [{"p": True}, {"sigma_px": [True, 2]}])
+def test_true_is_no_number(args: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match="must be a number, not true or false"):
+        bind("augmentation", AUGMENTS["blur"], args)

@@ -1,11 +1,12 @@
 """Types of fields that the tables of a spec share."""
 
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from hmrb.errors import RequestError
+from hmrb.lookup import is_of_numbers, truth_in
 
 LARGEST = 1e30  # of a weight or rate: single precision ends at 3e38, and a loss is a factor of it
 
@@ -31,28 +32,14 @@ class SpecModel(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: Any) -> Any:
-        if info.field_name and _is_of_numbers(cls, info.field_name) and (key := _truth_in(value)) is not None:
+        if info.field_name and _is_of_numbers(cls, info.field_name) and (key := truth_in(value)) is not None:
             raise ValueError(f"{key}must be a number, not true or false")
         return value
 
 
 @cache
 def _is_of_numbers(table: type[SpecModel], field: str) -> bool:
-    kinds = type_parts(table.model_fields[field].annotation)
-    return (int in kinds or float in kinds) and bool not in kinds
-
-
-def _truth_in(value: object) -> str | None:
-    """Where a boolean is: "" for the value itself, `key: ` for one in a table or list; None if nowhere."""
-    if isinstance(value, bool):
-        return ""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return next((f"{key}: " for key, inner in items if isinstance(inner, bool)), None)
-
-
-def type_parts(kind: Any) -> list[Any]:
-    """A type and every type inside its brackets."""
-    return [kind] + [inner for part in get_args(kind) for inner in type_parts(part)]
+    return is_of_numbers(table.model_fields[field].annotation)
 
 
 def on_or_off(value: object) -> object:

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ValidationError
 
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.yaml_text import MAX_BYTES, YamlProblem, load_yaml
-from hmrb.lookup import did_you_mean
+from hmrb.lookup import did_you_mean, type_parts
 from hmrb.spec.experiment import Experiment
-from hmrb.spec.fields import SpecError, type_parts
+from hmrb.spec.fields import SpecError
 from hmrb.spec.model import HEAD_TABLES
 
 SHOWN = 200  # letters of a wrong value in a message
