@@ -296,7 +296,7 @@ def with_rules(dataset: str, split: str, rules: str) -> Benchmark:
 
 
 _OURS = "hmrb: rendered people, whose labels are exact"
-_DOMAINS = ("studio", "street", "crowd", "seated", "sport", "closeup", "lowlight", "wide")
+_DOMAINS = ("studio", "street", "crowd", "seated", "sport", "closeup", "lowlight", "wide", "lifelike")
 _SPIN = "SPIN, BEDLAM and CameraHMR; the study's but for its PVE"
 _EFT = "the study, most likely: it published no evaluator for this set"
 _FROM_SPIN = "SPIN's truth and root, on the joints that 3DPW is scored on"

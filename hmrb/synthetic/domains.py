@@ -34,7 +34,8 @@ class Domain:
     tilt. `centred` is False where people stand anywhere in the picture's lower half. `upper` is the share of photos
     that show a person from the head down to somewhere, `cut` of those cut off anywhere, `hidden` of those with an
     occluder. `people` are in each photo, all of them labelled, who `crowd` in the space of that many metres. `seats`
-    are under those who sit as in the first group. `side` is the picture's, in pixels.
+    are under those who sit as in the first group. `dressed` people wear hair and clothes with shapes of their own.
+    `side` is the picture's, in pixels.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Domain:
     people: int = 1
     crowd: float = 0.0
     seats: bool = False
+    dressed: bool = False
     setting: Surroundings = ANYWHERE
     photography: Photography = CLEAR
     side: int = 96
@@ -155,5 +157,21 @@ DOMAINS: dict[str, Domain] = {
         tilt=(12.0, 14.0),
         centred=False,
         setting=Surroundings(walls=0.7),
+    ),
+    "lifelike": Domain(
+        title="People with loose clothes and full hair in photographed places, whole, half-length or behind things",
+        groups=(actions.ON_SEATS, actions.UPRIGHT, actions.UPRIGHT, actions.SCRIPTED, actions.ATHLETIC),
+        noise=(0.5, 1.3),
+        subjects=6000,
+        places=6000,
+        yaw=75.0,
+        distance=(2.0, 9.0),
+        tilt=(5.0, 9.0),
+        upper=0.35,
+        cut=0.1,
+        hidden=0.15,
+        seats=True,
+        dressed=True,
+        setting=Surroundings(walls=0.5, photographed=0.8),
     ),
 }

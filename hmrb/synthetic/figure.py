@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from hmrb.body import SMPL
 from hmrb.body.render import SUPERSAMPLE, Fragments, rasterise, vertex_normals
-from hmrb.synthetic import wardrobe
+from hmrb.synthetic import outfits, wardrobe
 from hmrb.synthetic.poses import turn
 from hmrb.synthetic.scene import Camera, Light, Shadow, lit_share, shade
 
@@ -135,19 +135,60 @@ def draw_figure(
     light: Light,
     shadow: Shadow,
     vertices: Float[np.ndarray, "V 3"],
+    outfit: outfits.Outfit | None = None,
 ) -> Drawn:
-    """Render the dressed, lit person."""
+    """Render the dressed, lit person; an outfit has shapes of its own, else clothes and hair are a thickness."""
     normals = vertex_normals(vertices, stage.faces)
-    width = stage.smooth(stage.smooth(wardrobe.thickness(look, stage.measures, stage.points)))
+    width = wardrobe.thickness(look, stage.measures, stage.points)
+    worn: list[outfits.Piece] = []
+    if outfit is not None:
+        width = width + outfits.loosen(outfit, look, stage.measures, stage.points)
+        worn = outfits.pieces(outfit, look, stage.measures, stage.points, vertices, normals, camera.axes[1])
+    width = stage.smooth(stage.smooth(width))
     dressed = vertices + width[:, None] * normals
-    fragments = sampled(camera, dressed, stage.faces)
-    carried = fragments.mix(stage.faces, np.concatenate([stage.points, normals, dressed, width[:, None]], 1))
+    faces = stage.faces
+    values = [np.concatenate([stage.points, normals, dressed, width[:, None]], 1)]
+    ends = [len(faces)]  # of the faces of the body and of each piece
+    for piece in worn:
+        faces = np.concatenate([faces, piece.faces + np.int32(sum(map(len, values)))])
+        ends.append(len(faces))
+        thick = np.full((len(piece.vertices), 1), 0.004, np.float32)
+        around = vertex_normals(piece.vertices, piece.faces)
+        values.append(np.concatenate([piece.rest, around, piece.vertices, thick], 1))
+    mesh = np.concatenate(values)
+    fragments = sampled(camera, mesh[:, 6:9], faces)
+    carried = fragments.mix(faces, mesh)
     rest, normal, place, cloth = carried[:, :3], carried[:, 3:6], carried[:, 6:9], carried[:, 9]
     normal = normal + wardrobe.wrinkle(look, rest) * np.minimum(cloth / 0.004, 1)[:, None]
     normal = normal / np.sqrt(np.einsum("nc,nc->n", normal, normal))[:, None]
     lit = lit_share(shadow, place + 0.02 * normal)
-    colour = wardrobe.paint(look, stage.measures, rest) * shade(light, normal, camera.axes[1], lit)
+    colour = _painted(stage, look, worn, np.searchsorted(ends, fragments.face, side="right"), rest)
+    colour = colour * shade(light, normal, camera.axes[1], lit)
     return Drawn(fragments.pixel, np.clip(colour, 0, 1), fragments.depth)
+
+
+def _painted(
+    stage: Stage,
+    look: wardrobe.Look,
+    worn: list[outfits.Piece],
+    owner: Int[np.ndarray, " N"],
+    rest: Float[np.ndarray, "N 3"],
+) -> Float[np.ndarray, "N 3"]:
+    """Colours of samples; `owner` is 0 on the body, then a piece's number from 1 on."""
+    if not worn:
+        return wardrobe.paint(look, stage.measures, rest)
+    colour = np.empty((len(rest), 3), np.float32)
+    colour[owner == 0] = wardrobe.paint(look, stage.measures, rest[owner == 0])
+    cloths = {"bottom": look.bottom, "top": look.top, "jacket": look.jacket}
+    for number, piece in enumerate(worn, 1):
+        rows = owner == number
+        if piece.material == "hair":
+            colour[rows] = wardrobe.strands(look, rest[rows])
+        elif (cloth := cloths.get(piece.material)) is not None:
+            colour[rows] = wardrobe.fabric(cloth, stage.measures, rest[rows])
+        else:
+            colour[rows] = look.hat_colour
+    return colour
 
 
 def sampled(camera: Camera, points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Fragments:

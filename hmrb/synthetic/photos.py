@@ -27,6 +27,7 @@ from hmrb.synthetic.figure import (
     stage_of,
     turn_camera,
 )
+from hmrb.synthetic.outfits import Outfit, sample_outfit
 from hmrb.synthetic.people import BETA_LIMIT, BOX_MARGIN, SPLITS
 from hmrb.synthetic.places import backdrop
 from hmrb.synthetic.poses import rotmat_to_rotvec, turn
@@ -55,6 +56,7 @@ class Someone:
     subject: int
     action: str
     look: Look
+    outfit: Outfit | None
     rotmats: Float[np.ndarray, "R 3 3"]
     betas: Float[np.ndarray, " S"]
     yaw: float
@@ -97,9 +99,10 @@ def render_photo(body: SMPL, domain: str, split: str, seed: int, index: int) -> 
     vertices, faces = _joined(meshes, stage.faces)
     shadow = cast_shadow(light, vertices, faces)
     grounded = np.concatenate([vertices, *seats])
-    image = backdrop(place_rng, camera, light, shadow, grounded, rules.setting)
+    image = backdrop(place_rng, camera, light, shadow, grounded, rules.setting, split)
     layers = [
-        draw_figure(stage, one.look, camera, light, shadow, mesh) for one, mesh in zip(people, meshes, strict=True)
+        draw_figure(stage, one.look, camera, light, shadow, mesh, one.outfit)
+        for one, mesh in zip(people, meshes, strict=True)
     ]
     things = [_draw_box(scene_rng, camera, light, seat) for seat in seats]
     alphas, image = _compose(image, [*layers, *things], rules.side)
@@ -139,11 +142,9 @@ def _gather(rng: np.random.Generator, body: SMPL, rules: Domain, split: str, wor
             step = rules.crowd / rules.people
             spot[0] = (rank[number] - (rules.people - 1) / 2) * step + rng.normal(0, 0.06)
             spot[2] = -0.55 * (rank[number] % 2) - rng.uniform(0, 0.35)
-        people.append(
-            Someone(
-                subject, action, sample_look(subject_rng), rotmats, betas, yaw, root, vertices, joints, spot, height
-            )
-        )
+        look = sample_look(subject_rng)
+        outfit = sample_outfit(subject_rng, look) if rules.dressed else None
+        people.append(Someone(subject, action, look, outfit, rotmats, betas, yaw, root, vertices, joints, spot, height))
     return people
 
 

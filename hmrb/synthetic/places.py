@@ -1,4 +1,4 @@
-"""Ray-traced backgrounds: rooms with a floor and decorated walls, or open land with a skyline and sky.
+"""Backgrounds: ray-traced rooms and open land, and photographed places with the people's shadow on their floor.
 
 Colours are RGB in 0..1. A ray has three slopes: towards world right, up and ahead; `reach` is metres along it.
 """
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from hmrb.synthetic import panoramas
 from hmrb.synthetic.scene import GRAIN_CELLS, Camera, Image, Light, Plane, Points, Shadow, Values, dull, grain, shade
 
 CAMERA_HEIGHT_M = 0.25  # minimum camera height above the drawn floor
@@ -17,18 +18,22 @@ CONTACT_M = 0.06  # vertices closer to the floor darken it
 SKYLINE_CELLS = 64  # houses before the skyline repeats
 GROUNDS = ((0.36, 0.43, 0.24), (0.44, 0.44, 0.45), (0.72, 0.65, 0.52), (0.44, 0.37, 0.30), (0.62, 0.62, 0.60))
 HORIZON = np.array((0.88, 0.90, 0.92), np.float32)
+HALF_VIEW = (22.0, 48.0)  # degrees from the middle to the edge of what is cut out of a panorama
+SHADED_M = 20.0  # farther floors of a photographed place show no shadow
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """Kinds of background. `walls` is the share with walls, the others are open land.
 
-    The ground between walls is a floor, or if `paved` that of open land. Nothing hangs on `bare` walls.
+    The ground between walls is a floor, or if `paved` that of open land. Nothing hangs on `bare` walls. `photographed`
+    is the share of backgrounds that are cut out of a panorama, before all others.
     """
 
     walls: float = 0.6
     paved: bool = False
     bare: bool = False
+    photographed: float = 0.0
 
 
 ANYWHERE = Surroundings()
@@ -41,8 +46,14 @@ def backdrop(
     shadow: Shadow,
     vertices: Float[np.ndarray, "V 3"],
     setting: Surroundings = ANYWHERE,
+    split: str = "train",
 ) -> Image:
-    """Draw the background with the people's shadow; their lowest vertex touches the floor."""
+    """Draw the background with the people's shadow; their lowest vertex touches the floor.
+
+    Splits share no panorama.
+    """
+    if setting.photographed and rng.random() < setting.photographed:
+        return _photographed(rng, camera, light, shadow, vertices, split)
     height = vertices @ camera.axes[1]
     floor_m = float(min(height.min(), -CAMERA_HEIGHT_M))
     behind_m = float(np.median(vertices @ camera.axes[2]))
@@ -74,6 +85,33 @@ def backdrop(
     image[ground] = floor
     focus = camera.side / 128 * rng.uniform(0.4, 1.1)  # blur: the person is sharper, and edges are smoothed
     scene: np.ndarray = cv2.GaussianBlur(np.clip(image, 0, 1).reshape(camera.side, camera.side, 3), (0, 0), focus)
+    return scene
+
+
+def _photographed(
+    rng: np.random.Generator, camera: Camera, light: Light, shadow: Shadow, vertices: Points, split: str
+) -> Image:
+    """A part of a panorama, wider than the camera sees, with the people's shadow on its floor."""
+    height = vertices @ camera.axes[1]
+    floor_m = float(min(height.min(), -CAMERA_HEIGHT_M))
+    rays = camera.rays()
+    places = panoramas.names(split)
+    name, heading = places[int(rng.integers(len(places)))], float(rng.uniform(0, 2 * np.pi))
+    widen = max(1.0, float(np.tan(np.radians(rng.uniform(*HALF_VIEW)))) * camera.focal / (camera.side / 2))
+    side = camera.side
+    image = panoramas.look_into(name, rays @ camera.axes.T, side, heading, widen).reshape(-1, 3)
+    image = image * (rng.uniform(0.75, 1.15) * (1 + rng.normal(0, 0.03, 3))).astype(np.float32)
+    up = rays @ camera.axes[1]
+    reach = np.float32(floor_m) / np.minimum(up, np.float32(-1e-3))
+    ground = np.flatnonzero((up < -1e-3) & (reach < SHADED_M))
+    points = rays[ground] * reach[ground, None]
+    column, row = (np.clip(np.rint(cell), 0, len(shadow.cover) - 1).astype(np.int32) for cell in shadow.cells(points))
+    normals = np.broadcast_to(camera.axes[1], points.shape)
+    lit = shade(light, normals, camera.axes[1], 1 - shadow.cover[row, column])
+    image[ground] *= lit / shade(light, normals, camera.axes[1], np.ones(len(ground), np.float32))
+    image[ground] *= 1 - 0.55 * _contact(camera, vertices[height < floor_m + CONTACT_M]).ravel()[ground, None]
+    focus = side / 128 * rng.uniform(0.3, 1.1)
+    scene: np.ndarray = cv2.GaussianBlur(np.clip(image, 0, 1).reshape(side, side, 3), (0, 0), focus)
     return scene
 
 

@@ -147,7 +147,7 @@ def sample_look(rng: np.random.Generator) -> Look:
 
 def thickness(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, " N"]:
     """Thickness of clothes and hair at each point, in metres."""
-    zones = _zones(look, measures, points)
+    zones = find_zones(look, measures, points)
     width = np.zeros(len(points), np.float32)
     width[zones["shoes"]] = 0.008
     legs = zones["bottom"]
@@ -163,7 +163,7 @@ def thickness(look: Look, measures: Measures, points: Points) -> Float[np.ndarra
 
 def paint(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
     """Colour of each point under white light, RGB in 0..1."""
-    zones = _zones(look, measures, points)
+    zones = find_zones(look, measures, points)
     colour = np.empty((len(points), 3), np.float32)
     colour[:] = look.skin
     head = np.flatnonzero(points[:, 1] > measures.neck_y)
@@ -174,18 +174,22 @@ def paint(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "
     _fill(colour, shoes[points[shoes, 1] < measures.floor_y + 0.022], look.sole)
     for zone, cloth in (("bottom", look.bottom), ("top", look.top), ("jacket", look.jacket)):
         if cloth is not None:
-            colour[zones[zone]] = _fabric(cloth, measures, points[zones[zone]])
-    hair = zones["hair"]
-    strands = np.sin(np.arctan2(points[hair, 0], points[hair, 2] - 0.03) * 23 + points[hair, 1] * 60)
-    shade = 1 + 0.14 * strands
-    tint = np.array(look.hair, np.float32)
-    if look.cut == "buzz":
-        tint = 0.5 * tint + 0.5 * np.array(look.skin, np.float32)
-    colour[hair] = shade[:, None] * tint
+            colour[zones[zone]] = fabric(cloth, measures, points[zones[zone]])
+    colour[zones["hair"]] = strands(look, points[zones["hair"]])
     hat = zones["hat"]
     ribs = 1 + 0.06 * np.sin(points[hat, 1] * 500) if look.hat == "beanie" else np.ones(len(hat), np.float32)
     colour[hat] = ribs[:, None] * np.array(look.hat_colour, np.float32)
     return np.clip(colour, 0, 1)
+
+
+def strands(look: Look, points: Points) -> Float[np.ndarray, "N 3"]:
+    """Colour of hair at each point."""
+    shade = 1 + 0.14 * np.sin(np.arctan2(points[:, 0], points[:, 2] - 0.03) * 23 + points[:, 1] * 60)
+    tint = np.array(look.hair, np.float32)
+    if look.cut == "buzz":
+        tint = 0.5 * tint + 0.5 * np.array(look.skin, np.float32)
+    coloured: np.ndarray = shade[:, None] * tint
+    return coloured
 
 
 def wrinkle(look: Look, points: Points) -> Points:
@@ -195,7 +199,7 @@ def wrinkle(look: Look, points: Points) -> Points:
     return slope
 
 
-def _zones(look: Look, measures: Measures, points: Points) -> dict[str, np.ndarray]:
+def find_zones(look: Look, measures: Measures, points: Points) -> dict[str, np.ndarray]:
     """Indices of the points that each garment covers; later garments cover earlier ones.
 
     The constants here and below are metres on the mean body, tuned by eye on renderings.
@@ -287,7 +291,7 @@ def _face(look: Look, measures: Measures, points: Points) -> Float[np.ndarray, "
     return colour
 
 
-def _fabric(cloth: Cloth, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
+def fabric(cloth: Cloth, measures: Measures, points: Points) -> Float[np.ndarray, "N 3"]:
     """Colours of the fabric's pattern; stripes run around sleeves, trunk and legs."""
     x, y, z = points.T
     on_arm = (np.abs(x) > measures.shoulder_x) & (y > measures.waist_y + 0.15)

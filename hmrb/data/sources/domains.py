@@ -1,4 +1,4 @@
-"""Rendered people of the synthetic domains: eight with exact labels, three with fewer or worse ones."""
+"""Rendered people of the synthetic domains: nine with exact labels, three with fewer or worse ones."""
 
 import math
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ TRAIN_PEOPLE, VAL_PEOPLE, TEST_PEOPLE = 2_000, 250, 500
 FITTED_PHOTOS = 200  # fitted together, always as many, so that nobody's fit depends on how many people are wanted
 DOMAINS = {  # people in each photo
     "studio": 1, "street": 1, "crowd": 4, "seated": 1, "sport": 1, "closeup": 1, "lowlight": 1, "wide": 1,
+    "lifelike": 1,
 }  # fmt: skip
 Labels = Literal["exact", "2d", "3d", "fits"]
 PARTIAL: tuple[tuple[str, Labels], ...] = (("street", "2d"), ("studio", "3d"), ("street", "fits"))

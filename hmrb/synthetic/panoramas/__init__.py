@@ -1,0 +1,47 @@
+"""Photographed places: panoramas under CC0 whose floor and horizon fit any camera. LICENSE.md says where from."""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from hmrb.formats.pictures import decoded
+
+HERE = Path(__file__).parent
+VAL = ("assets_hall", "assets_park", "blender_interior")
+TEST = ("assets_city", "assets_lobby", "blender_courtyard")
+
+
+def names(split: str) -> tuple[str, ...]:
+    """The places of a split; train has all that are not in val or test."""
+    if split != "train":
+        return VAL if split == "val" else TEST
+    return tuple(sorted(file.stem for file in HERE.glob("*.jpg") if file.stem not in VAL + TEST))
+
+
+def look_into(
+    name: str, rays: Float[np.ndarray, "N 3"], side: int, heading: float, widen: float
+) -> Float[np.ndarray, "S S 3"]:
+    """What a place shows along rays (right, up, ahead of a level camera), RGB in 0..1; side * side = N.
+
+    `heading` turns the camera, in radians; slopes are multiplied by `widen`, as a shorter focal length would.
+    """
+    right, up, ahead = rays.T
+    panorama = _panorama(name)
+    high, wide, _ = panorama.shape
+    turned = np.arctan2(right * np.float32(widen), ahead) + np.float32(heading)
+    lifted = np.arctan2(up * np.float32(widen), np.hypot(right * np.float32(widen), ahead))
+    column = (turned / (2 * np.pi) % 1 * wide - 0.5).astype(np.float32)
+    row = ((0.5 - lifted / np.pi) * high - 0.5).astype(np.float32)
+    seen = cv2.remap(
+        panorama, column.reshape(side, side), row.reshape(side, side), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
+    return np.asarray(seen.astype(np.float32) / 255)
+
+
+@cache  # 15 MB in all
+def _panorama(name: str) -> UInt8[np.ndarray, "H W 3"]:
+    file = HERE / f"{name}.jpg"
+    return decoded(file.read_bytes(), str(file))
