@@ -1,10 +1,11 @@
 """Measures the throughput of training input from shards against alternatives, in one run on one core.
 
 (a) the complete pipeline (read, decode, baseline augmentation, warp, normalise) from a training shard of 1920x1080
-    photos, decoded whole and, from tiled regions, in the part that is seen; against reading the photos directly with
-    the same augmentation (imread, float noise on the whole picture, warp), against the limit of a whole decode (only
-    decoding the same bytes plus one warp), and against other loaders over the same regions, `shard_rivals.py` (pip
-    install webdataset mosaicml-streaming; what is absent is named). All take turns; a rate is the median of turns.
+    photos, decoded whole, from tiled regions in the part that is seen, and from raw regions; against reading the
+    photos directly with the same augmentation (imread, float noise on the whole picture, warp), against the limit of
+    a whole decode (only decoding the same bytes plus one warp), and against other loaders over the same regions,
+    `shard_rivals.py` (pip install webdataset mosaicml-streaming; what is absent is named). All take turns; a rate is
+    the median of turns.
 (b) opening a shard of 300,000 people: time and private memory.
 (c) a draw from a mix of 10 million people.
 Run `taskset -c 1 python benchmarks/shard_rate.py`, or with --photos 40, --json.
@@ -25,7 +26,7 @@ import torch
 from record import Better, Figure, arguments, finish
 from shard_rivals import rivals
 
-from hmrb.data.convert.pack import Packing, pack
+from hmrb.data.convert.pack import Form, Packing, pack
 from hmrb.data.convert.writer import ShardWriter
 from hmrb.data.loader import IMAGENET_MEAN, IMAGENET_STD, DrawDataset
 from hmrb.data.mixture import MixtureSampler
@@ -38,6 +39,7 @@ SIZE, CROP_PX, MANY = (1920, 1080), 224, 300_000
 ABOUT = {"dataset": "made_up", "split": "train", "skeleton": "smpl_54", "body": "open", "made_by": "a benchmark"}
 TURNS = 6
 SHARD, SEEN, PLAIN = "shard, decoded whole", "tiled shard, decoded where seen", "photos the plain way"
+RAW = "raw shard"
 LIMIT = "whole decode and warp alone"
 
 
@@ -83,10 +85,12 @@ def figure(key: str, value: float) -> Figure:
 def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float | str]:
     """Images/s on one core, for each alternative on the same people."""
     photos = [made_up(folder, number) for number in range(count)]
-    shard, tiled = (packed(folder / name, photos, tiles) for name, tiles in (("plain", False), ("tiled", True)))
+    forms: tuple[Form, ...] = ("jpeg", "tiled", "raw")
+    shard, tiled, raw = (packed(folder / form, photos, form) for form in forms)
     spec = DataSpec(mix={"made_up": 1.0})
     whole = DrawDataset({"made_up": shard}, spec, CROP_PX, 0)
     seen = DrawDataset({"made_up": tiled}, spec.model_copy(update={"decode": "seen"}), CROP_PX, 0)
+    unpacked = DrawDataset({"made_up": raw}, spec, CROP_PX, 0)
     jpegs = [shard.picture(i) for i in range(shard.info.num_images)]
     matrix = np.array([[0.8, 0.1, 3.0], [-0.1, 0.8, 9.0]])
 
@@ -98,24 +102,26 @@ def pipeline(folder: Path, count: int, seconds: float) -> dict[str, float | str]
     steps = {
         SHARD: lambda i: whole[i],
         SEEN: lambda i: seen[i],
+        RAW: lambda i: unpacked[i],
         LIMIT: bare,
         PLAIN: lambda i: plainly(photos[i % count], i),
         **others,
     }
     found = rates(steps, seconds)
     out: dict[str, float | str] = {f"images/s, {name}": value for name, value in found.items()}
-    out |= {f"{SEEN} / {name}": found[SEEN] / value for name, value in found.items() if name != SEEN}
-    out |= {"kB a person in the shard": shard.path.stat().st_size / 1e3 / len(shard)}
-    out |= {"kB a person in the tiled shard": tiled.path.stat().st_size / 1e3 / len(tiled)}
+    for ours in (SEEN, RAW):
+        out |= {f"{ours} / {name}": found[ours] / value for name, value in found.items() if name != ours}
+    for form, one in zip(("", "tiled ", "raw "), (shard, tiled, raw), strict=True):
+        out |= {f"kB a person in the {form}shard": one.path.stat().st_size / 1e3 / len(one)}
     return out | {"kB a photo": sum(p.file.stat().st_size for p in photos if p.file) / 1e3 / count} | absent
 
 
-def packed(path: Path, photos: list[Photo], tiles: bool) -> Shard:
+def packed(path: Path, photos: list[Photo], form: Form) -> Shard:
     """A training shard of regions."""
     file = path.with_suffix(".h5")
     with ShardWriter(file, **ABOUT) as out:
         for photo in photos:
-            for sample in pack(photo, Packing("region", CROP_PX, tiled=tiles)):
+            for sample in pack(photo, Packing("region", CROP_PX, form=form)):
                 out.add(sample)
     return Shard(file)
 

@@ -116,10 +116,16 @@ def person(index: int, side: int = 48, seed: int = 0) -> Sample:
 
 
 def write_shard(
-    path: Path, people: list[Sample], dataset: str = "synthetic", split: str = "train", body: str = "open"
+    path: Path,
+    people: list[Sample],
+    dataset: str = "synthetic",
+    split: str = "train",
+    body: str = "open",
+    **more: Any,
 ) -> Path:
-    """A shard of these people."""
-    with ShardWriter(path, dataset=dataset, split=split, skeleton="smpl54", body=body, made_by="a test") as writer:
+    """A shard of these people, with more attributes."""
+    about = {"dataset": dataset, "split": split, "skeleton": "smpl54", "body": body, "made_by": "a test", **more}
+    with ShardWriter(path, **about) as writer:
         for sample in people:
             writer.add(sample)
     return path

@@ -46,7 +46,8 @@ def convert_data(
         str,
         typer.Option(
             help="region: the part of a photo that training can show; tiled: a region that data.decode: seen decodes in"
-            " parts; original: the dataset's own pictures."
+            " parts; raw: a region of pixels, 10 times as large and nothing to decode; original: the dataset's own"
+            " pictures."
         ),
     ] = "region",
     compat: Annotated[
@@ -141,18 +142,19 @@ def convert_data(
         return
 
     from hmrb.data.convert.conversion import ConversionOptions, PhotoFilter
-    from hmrb.data.convert.pack import Packing
+    from hmrb.data.convert.pack import Form, Packing
     from hmrb.parallel.cores import usable_cores
 
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: the only choice is --compat study")
-    if pictures not in ("region", "tiled", "original"):
-        raise RequestError(f"--pictures {pictures}: the choices are region, tiled and original")
+    forms: dict[str, Form] = {"region": "jpeg", "tiled": "tiled", "raw": "raw"}
+    if pictures not in (*forms, "original"):
+        raise RequestError(f"--pictures {pictures}: the choices are region, tiled, raw and original")
     making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
         selection=PhotoFilter(every, fraction, match),
-        packing=Packing("original" if pictures == "original" else "region", image_px, tiled=pictures == "tiled"),
+        packing=Packing("region", image_px, form=forms[pictures]) if pictures in forms else Packing(image_px=image_px),
         compat=compat == "study",
         missing_limit=allow_missing,
     )

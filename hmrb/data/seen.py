@@ -45,7 +45,14 @@ WHOLE = Looking()
 
 
 def look(shard: Shard, row: int, looking: Looking = WHOLE, whole: bool = False) -> tuple[View, Cutter]:
-    """Read one person of a shard in the training skeleton, and what cuts their crop; see `Looking.at`."""
+    """Read one person of a shard in the training skeleton, and what cuts their crop; see `Looking.at`.
+
+    Raw pixels are cut from where they lie.
+    """
+    raw = None if whole else shard.raw_pixels(row)
+    if raw is not None:
+        sample = shard.read(row, has_picture=False)
+        return _view(sample, shard.info.skeleton, shard.kind, raw), CUTTERS[looking.antialias]
     return looked_at(shard.read(row), shard.info.skeleton, str(shard.path), shard.kind, looking, whole)
 
 
@@ -58,9 +65,13 @@ def looked_at(
     whole: bool = False,
 ) -> tuple[View, Cutter]:
     """A sample in the training skeleton, and what cuts its crop; see `Looking.at`. `source` starts messages."""
-    x, y, width, height = sample.box.astype(np.float64)
     image, cut = looking.at(sample.jpeg, f"{source}: {sample.name}", whole)
-    view = View(
+    return _view(sample, skeleton, kind, image), cut
+
+
+def _view(sample: Sample, skeleton: str, kind: BodyKind, image: UInt8[np.ndarray, "H W 3"]) -> View:
+    x, y, width, height = sample.box.astype(np.float64)
+    return View(
         image=image,
         box=np.array([x, y, width, height]),
         center=np.array([x + width / 2, y + height / 2]),
@@ -73,7 +84,6 @@ def looked_at(
         pose=np.array(sample.pose),
         kind=kind,
     )
-    return view, cut
 
 
 def _cut_seen(data: bytes, label: str, antialias: Antialias, _: Pixels, matrix: Matrix, size: int) -> Crop:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from hmrb.bodykind import BODIES, BodyKind, kind_of
 from hmrb.data.layout import layout, pictures_layout, wrong_values
@@ -19,6 +20,7 @@ from hmrb.data.ranges import Ranges, ranges_of
 from hmrb.data.remote import located, places_path
 from hmrb.errors import Need, RequestError
 from hmrb.formats.hdf5 import mapped, opened
+from hmrb.formats.raw_pictures import raw_pixels
 from hmrb.objects import shown
 from hmrb.records import GENDERS, Sample
 from hmrb.skeleton import SKELETONS
@@ -32,6 +34,7 @@ LATER = ("region_px", "reach", "sha_of", "source")  # attributes that older shar
 # The square that contains every augmentation of the study, in sides of the person's: scaled by 1.25, turned by 45
 # degrees.
 STUDY_REACH = 1.25 * math.sqrt(2)
+RAW = "raw pixels"  # the end of `pictures` where regions are not encoded
 PICTURES = ("jpeg/bytes", "jpeg/offset", "origin", "photo_px")
 
 
@@ -200,17 +203,28 @@ class Shard:
 
     def picture(self, image: int) -> bytes:
         """The bytes of an image. Raises RunError if they are elsewhere and cannot be had."""
-        if self.ranges:
-            return self.ranges.read(image)
+        return self.ranges.read(image) if self.ranges else self._stored(image).tobytes()
+
+    def raw_pixels(self, row: int) -> UInt8[np.ndarray, "H W 3"] | None:
+        """The pixels of a person's image where they lie, read-only; None if they are encoded or elsewhere.
+
+        Raises UnreadablePicture.
+        """
+        if not self.info.pictures.endswith(RAW) or self.ranges:
+            return None
+        return raw_pixels(self._stored(int(self.arrays["image"][row])), f"{self.path}: {self.name(row)}")
+
+    def _stored(self, image: int) -> UInt8[np.ndarray, " B"]:
+        """The bytes of an image that is here, where they lie."""
         start, stop = self.arrays["jpeg/offset"][image : image + 2].tolist()
         starts, parts = self._pictures
         if len(parts) == 1:
-            return parts[0][start:stop].tobytes()
+            return parts[0][start:stop]
         file = int(np.searchsorted(starts, start, "right")) - 1
-        return parts[file][start - starts[file] : stop - starts[file]].tobytes()
+        return parts[file][start - starts[file] : stop - starts[file]]
 
-    def read(self, row: int) -> Sample:
-        """Read one person."""
+    def read(self, row: int, has_picture: bool = True) -> Sample:
+        """Read one person, with the bytes of their image or with none."""
         arrays = self.arrays
         image = arrays["image"][row]
         columns: dict[str, float | str] = {}
@@ -218,7 +232,7 @@ class Shard:
             value, names = float(arrays[f"columns/{key}"][row]), self.categories(key)
             columns[key] = names[int(value)] if names else value
         return Sample(
-            jpeg=self.jpeg(row),
+            jpeg=self.jpeg(row) if has_picture else b"",
             name=self.name(row),
             box=arrays["box"][row],
             keypoints2d=arrays["keypoints2d"][row],

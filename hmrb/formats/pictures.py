@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hmrb.errors import RunError
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.jpeg_tiles import part_of_jpeg
 from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
+from hmrb.formats.raw_pictures import UnreadablePicture as UnreadablePicture
+from hmrb.formats.raw_pictures import raw_pixels
 from hmrb.system import NO_WAITING
 
 MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
@@ -22,12 +23,6 @@ FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 JPEG = b"\xff\xd8"
 PICTURES = ("a JPEG picture", "a PNG picture", "a GIF picture")
-
-
-class UnreadablePicture(RunError):
-    """An image that is missing, truncated or cannot be decoded; `may_pass`: the system did not let read it now."""
-
-    may_pass = False
 
 
 def refused_picture(path: Path, error: OSError) -> UnreadablePicture:
@@ -72,7 +67,8 @@ def decoded_where(data: bytes, label: str, matrix: Float[np.ndarray, "2 3"], siz
 
 def _decoded(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
     _check_size(data, label)
-    image = _pixels(_unturned(data), label, flags)
+    raw = raw_pixels(data, label) if flags == FLAGS else None
+    image = _pixels(_unturned(data), label, flags) if raw is None else raw.copy()
     if data[:2] == JPEG and not _is_whole_jpeg(data):
         raise UnreadablePicture(f"{label}: image is truncated")  # decoders fill the rest with grey
     return image

@@ -79,12 +79,25 @@ def test_json_of_a_request_that_fails(tmp_path: Path, home: Path) -> None:
 def test_regions_can_be_tiled(tmp_path: Path, home: Path) -> None:
     leeds.TREES["lsp"](tmp_path / "raw")
     asked = ("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", "--pictures")
-    assert "the choices are region, tiled and original" in hmrb(*asked, "tiles", home=home).stderr
+    assert "the choices are region, tiled, raw and original" in hmrb(*asked, "tiles", home=home).stderr
     done = hmrb(*asked, "tiled", home=home)
     assert done.returncode == 0, done.stderr
     shard = Shard(Store(home).shard("lsp", "train"))
     assert (shard.info.pictures, shard.info.region_px) == ("region for 224 px, JPEG 90, tiled", 224)
     assert b"\xff\xdd" in shard.jpeg(0)
+
+
+def test_regions_can_be_raw(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw")
+    asked = ("convert-data", "lsp", "--raw", str(tmp_path / "raw"), "--workers", "1", "--pictures", "raw")
+    done = hmrb(*asked, home=home)
+    assert done.returncode == 0, done.stderr
+    shard = Shard(Store(home).shard("lsp", "train"))
+    assert (shard.info.pictures, shard.info.region_px) == ("region for 224 px, raw pixels", 224)
+    pixels = shard.raw_pixels(0)
+    assert pixels is not None
+    assert len(shard.jpeg(0)) - pixels.size < 24
+    assert hmrb("verify", str(shard.path), home=home).returncode == 0
 
 
 def test_a_folder_of_the_dataset_s_name_can_be_a_part_of_its_tree(tmp_path: Path, home: Path) -> None:

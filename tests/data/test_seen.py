@@ -42,13 +42,23 @@ def crop(data: bytes, looking: Looking, scale: float, size: int = 64) -> np.ndar
 @pytest.fixture
 def tiled(tmp_path: Path) -> Shard:
     """People in photos, as regions with tiles."""
+    return regions(tmp_path / "a.h5", Packing("region", 96, form="tiled"))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Shard:
+    """People in photos, as regions of raw pixels."""
+    return regions(tmp_path / "raw.h5", Packing("region", 96, form="raw"))
+
+
+def regions(path: Path, packing: Packing) -> Shard:
     people = []
     for number, name in enumerate(PHOTOS):
         height, width = getattr(photos, name)().shape[:2]
         box = np.array([width / 4, height / 4, width / 3, height / 3], np.float32)
         one = Person(box=box, keypoints2d=person(number).keypoints2d, has_body=True)
-        people += pack(Photo(name=name, people=(one,), data=photo_jpeg(name)), Packing("region", 96, tiled=True))
-    return Shard(write_shard(tmp_path / "a.h5", people, "a"))
+        people += pack(Photo(name=name, people=(one,), data=photo_jpeg(name)), packing)
+    return Shard(write_shard(path, people, "a", pictures=packing.name))
 
 
 @pytest.mark.parametrize("antialias", ["none", "area"])
@@ -106,10 +116,84 @@ def test_training_draws_are_identical_and_decode_less(tiled: Shard, monkeypatch:
 def test_a_tiled_region_has_the_pixels_of_a_region() -> None:
     one = Person(box=np.array([100, 80, 200, 260], np.float32), keypoints2d=person(0).keypoints2d)
     photo = Photo(name="a", people=(one,), data=photo_jpeg("astronaut"))
-    plain, tiled = (pack(photo, Packing("region", 224, tiled=way))[0] for way in (False, True))
+    plain, tiled = (pack(photo, Packing("region", 224, form=form))[0] for form in ("jpeg", "tiled"))
     np.testing.assert_array_equal(decoded(plain.jpeg, ""), decoded(tiled.jpeg, ""))
     assert len(plain.jpeg) < len(tiled.jpeg) < 1.1 * len(plain.jpeg)
-    assert Packing("region", 224, tiled=True).attributes["region_px"] == 224
+    assert Packing("region", 224, form="tiled").attributes["region_px"] == 224
+
+
+def test_raw_pixels_are_those_that_a_region_encodes(tmp_path: Path) -> None:
+    one = Person(box=np.array([100, 80, 200, 260], np.float32), keypoints2d=person(0).keypoints2d)
+    photo = Photo(name="a", people=(one,), data=photo_jpeg("astronaut"))
+    plain, raw = (pack(photo, Packing("region", 96, form=form))[0] for form in ("jpeg", "raw"))
+    assert raw.jpeg.startswith(b"P6\n")
+    pixels = decoded(raw.jpeg, "")
+    assert np.abs(pixels.astype(int) - decoded(plain.jpeg, "")).mean() < 4  # what JPEG loses
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(raw.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), pixels)
+    pixels[:] = 0  # its own copy
+    for field in ("box", "keypoints2d", "origin"):
+        np.testing.assert_array_equal(getattr(raw, field), getattr(plain, field))
+    whole = Person(box=np.array([0, 0, 512, 512], np.float32), keypoints2d=person(0).keypoints2d)
+    (stored,) = pack(Photo(name="a", people=(whole,), data=photo_jpeg("astronaut")), Packing("region", 999, form="raw"))
+    assert stored.jpeg.startswith(b"P6\n")  # even where a JPEG would keep its bytes
+
+
+@pytest.mark.parametrize("antialias", ["none", "area"])
+def test_raw_pixels_are_cut_from_where_they_lie(
+    raw: Shard, antialias: Antialias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No picture is read or decoded, and every draw is that of the decoded picture."""
+    spec = DRAWN.model_copy(update={"antialias": antialias})
+    with monkeypatch.context() as patched:
+        patched.setattr(Shard, "raw_pixels", lambda self, row: None)
+        through_bytes = DrawDataset({"a": raw}, spec, 96, 0)
+        expected = [through_bytes[i] for i in range(40)]
+    monkeypatch.setattr(Shard, "jpeg", None)
+    for decode in ("full", "seen"):
+        direct = DrawDataset({"a": raw}, spec.model_copy(update={"decode": decode}), 96, 0)
+        for i, item in enumerate(expected):
+            other = direct[i]
+            np.testing.assert_array_equal(other.image, item.image)
+            np.testing.assert_array_equal(other.keypoints2d, item.keypoints2d)
+    view, _ = look(raw, 0)
+    assert np.shares_memory(view.image, raw.arrays["jpeg/bytes"])
+    assert not view.image.flags.writeable
+
+
+@pytest.mark.parametrize("name", [op.__name__ for op in BEFORE_WARP])
+def test_what_paints_before_the_warp_has_a_copy_of_raw_pixels(name: str, raw: Shard) -> None:
+    (op,) = DataSpec(mix={"a": 1.0}, augment=(name,)).augment  # type: ignore[arg-type]
+    before = raw.arrays["jpeg/bytes"].copy()
+    draws = DrawDataset({"a": raw}, DataSpec(mix={"a": 1.0}, augment=(op,)), 96, 0)
+    assert all(draws[i].image.any() for i in range(8))
+    np.testing.assert_array_equal(raw.arrays["jpeg/bytes"], before)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"P6\n40 30\n255\n" + bytes(3 * 40 * 30 - 1), "a: image is truncated"),
+        (b"P6\n40 30\n255\n", "a: image is truncated"),
+        (b"P6\n99999 99999\n255\n" + bytes(100), "the limit is 100,000,000 pixels"),
+        (b"P6\n0 30\n255\n", "a: image cannot be decoded"),
+        (b"P6\n-4 30\n255\n" + bytes(360), "a: image cannot be decoded"),
+    ],
+)
+def test_a_raw_picture_is_held_against_its_header(data: bytes, said: str) -> None:
+    with pytest.raises(UnreadablePicture, match=said):
+        decoded(data, "a")
+    assert decoded(b"P6\n4 3\n255\n" + bytes(36) + b"P6\n1 1\n255\nabc", "a").shape == (3, 4, 3)
+
+
+def test_a_raw_shard_whose_picture_lost_pixels_skips_it(raw: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its header states more than its place holds: the draw is replaced, as with any unreadable picture."""
+    stored, bad = raw._stored, int(raw.arrays["image"][2])
+    monkeypatch.setattr(raw, "_stored", lambda image: stored(image)[:-9] if image == bad else stored(image))
+    draws = DrawDataset({"a": raw}, DRAWN, 96, 0)
+    items = [draws[i] for i in range(40)]
+    assert {item.row for item in items} == {0, 1, 3}
+    assert all("image is truncated" in line and "rocket" not in line for item in items for line in item.skipped)
+    assert any(item.skipped for item in items)
 
 
 @pytest.mark.parametrize("name", [op.__name__ for op in BEFORE_WARP])

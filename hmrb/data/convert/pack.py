@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from hmrb.data.convert.sizes import MOSTLY_OUTSIDE, check_size, is_mostly_outside
-from hmrb.data.shard import region_of
+from hmrb.data.shard import RAW, region_of
 from hmrb.formats.pictures import decoded, read_picture
+from hmrb.formats.raw_pictures import raw_picture
 from hmrb.records import Person, Photo, Sample
 
 GROWN = 1.25  # scale of the largest square that augmentation uses: rotate_scale's 1 + scale
@@ -20,6 +21,7 @@ TURNED = np.sqrt(2)  # extent of a square rotated by 45 degrees; rotations go up
 QUALITY = 90  # benchmarks/jpeg_quality.py
 BLOCK_PX = 16  # what OpenCV's encoder stores together
 TILE = 4  # blocks; a marker adds some 4 bytes to a tile's 60 (rendered people) to 400 (noise)
+Form = Literal["jpeg", "tiled", "raw"]
 FRAME_QUALITY = 95  # for video frames, which have no JPEG bytes; the study extracts frames with it
 
 
@@ -30,20 +32,22 @@ class Packing:
     `original`: the original bytes; video frames as JPEG. `region`: the square around each person that contains every
     augmentation of the study, at the resolution that a crop of `image_px` needs, as JPEG of `quality`. People of one
     photo share an image if that is smaller. People whose square is outside the photo are left out. A `tiled` region has
-    restart markers, so that only what a crop shows needs to be decoded; its pixels are the same.
+    restart markers, so that only what a crop shows needs to be decoded; its pixels are the same. A `raw` region is not
+    encoded at all: ten times the bytes, and nothing to decode.
     """
 
     kind: Literal["original", "region"] = "original"
     image_px: int = 224
     quality: int = QUALITY
-    tiled: bool = False
+    form: Form = "jpeg"
 
     @property
     def name(self) -> str:
         """The shard's `pictures` attribute."""
         if self.kind == "original":
             return "original"
-        return f"region for {self.image_px} px, JPEG {self.quality}{', tiled' if self.tiled else ''}"
+        how = {"jpeg": f"JPEG {self.quality}", "tiled": f"JPEG {self.quality}, tiled", "raw": RAW}
+        return f"region for {self.image_px} px, {how[self.form]}"
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -126,22 +130,21 @@ def _grouped(regions: Sequence[Region]) -> list[tuple[Region, list[int]]]:
 
 
 def _cut(pixels: UInt8[np.ndarray, "H W 3"], region: Region, packing: Packing, data: bytes) -> tuple[bytes, np.ndarray]:
-    """Encode a region as JPEG; returns the bytes and the origin. A JPEG that is used whole keeps its bytes."""
-    quality, tiled = packing.quality, packing.tiled
+    """Encode a region; returns the bytes and the origin. A JPEG that is used whole keeps its bytes, unless raw."""
     left, top, right, bottom = region.edges.tolist()
     whole = (right - left, bottom - top) == (pixels.shape[1], pixels.shape[0])
-    if whole and region.scale >= 1 and data and data[:2] == b"\xff\xd8":
+    if whole and region.scale >= 1 and data[:2] == b"\xff\xd8" and packing.form != "raw":
         return data, np.array([0, 0, 1.0])
     part = pixels[top:bottom, left:right]
     if region.scale >= 1:
-        return _encode(part, ".jpg", quality, tiled), np.array([left, top, 1.0])
+        return _encode_region(part, packing), np.array([left, top, 1.0])
     # The matrix uses one scale for both axes: pixel centres move to (x + 0.5) * scale - 0.5.
     width, height = (int(np.ceil(n * region.scale)) for n in (right - left, bottom - top))
     blurred = _blur(part, region.scale)
     half = (region.scale - 1) / 2
     matrix = np.array([[region.scale, 0, half], [0, region.scale, half]])
     small = cv2.warpAffine(blurred, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _encode(small, ".jpg", quality, tiled), np.array([left, top, region.scale])
+    return _encode_region(small, packing), np.array([left, top, region.scale])
 
 
 def _blur(part: UInt8[np.ndarray, "H W 3"], scale: float) -> UInt8[np.ndarray, "H W 3"]:
@@ -186,10 +189,16 @@ def _size(data: bytes, label: str) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
 
 
-def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100, tiled: bool = False) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []
-    if tiled:
-        options += [cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_per_tile(-(-pixels.shape[1] // BLOCK_PX))]
+def _encode_region(pixels: UInt8[np.ndarray, "H W 3"], packing: Packing) -> bytes:
+    if packing.form == "raw":
+        return raw_picture(pixels)
+    blocks = -(-pixels.shape[1] // BLOCK_PX)
+    markers = [cv2.IMWRITE_JPEG_RST_INTERVAL, _blocks_per_tile(blocks)] if packing.form == "tiled" else []
+    return _encode(pixels, ".jpg", packing.quality, markers)
+
+
+def _encode(pixels: UInt8[np.ndarray, "H W 3"], kind: str, quality: int = 100, markers: Sequence[int] = ()) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, *markers] if kind == ".jpg" else []
     return cv2.imencode(kind, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 

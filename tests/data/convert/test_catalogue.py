@@ -140,7 +140,7 @@ def test_filters_narrow_the_list() -> None:
     assert slugs("--role", "auxiliary") == ["spin_mi", "cmu_mosh"]
     domains = [row.slug for row in DATASETS.values() if row.name.startswith("Synthetic domain")]
     found = slugs("--kind", "synthetic")
-    assert len(domains) == 11
+    assert len(domains) == 12
     assert found == [
         "agora",
         "3dpeople",
