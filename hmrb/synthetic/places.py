@@ -95,7 +95,7 @@ def _photographed(
     height = vertices @ camera.axes[1]
     floor_m = float(min(height.min(), -CAMERA_HEIGHT_M))
     rays = camera.rays()
-    places = panoramas.names(split)
+    places = panoramas.PANORAMAS[split]
     name, heading = places[int(rng.integers(len(places)))], float(rng.uniform(0, 2 * np.pi))
     widen = max(1.0, float(np.tan(np.radians(rng.uniform(*HALF_VIEW)))) * camera.focal / (camera.side / 2))
     side = camera.side

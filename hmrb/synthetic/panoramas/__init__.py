@@ -7,18 +7,19 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from hmrb.formats.pictures import decoded
+from hmrb.formats.pictures import read_pixels
 
 HERE = Path(__file__).parent
-VAL = ("assets_hall", "assets_park", "blender_interior")
-TEST = ("assets_city", "assets_lobby", "blender_courtyard")
-
-
-def names(split: str) -> tuple[str, ...]:
-    """The places of a split; train has all that are not in val or test."""
-    if split != "train":
-        return VAL if split == "val" else TEST
-    return tuple(sorted(file.stem for file in HERE.glob("*.jpg") if file.stem not in VAL + TEST))
+PANORAMAS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "assets_apartment", "assets_bridge", "assets_dawn", "assets_esplanade", "assets_forest", "assets_lab",
+        "assets_night", "assets_sunset", "assets_venice", "assets_warehouse", "assets_workshop", "blender_city",
+        "blender_forest", "blender_night", "blender_studio", "blender_sunrise", "blender_sunset",
+    ),
+    "val": ("assets_hall", "assets_park", "blender_interior"),
+    "test": ("assets_city", "assets_lobby", "blender_courtyard"),
+}  # fmt: skip
+"""The places of each split: their order decides who stands where."""
 
 
 def look_into(
@@ -26,7 +27,8 @@ def look_into(
 ) -> Float[np.ndarray, "S S 3"]:
     """What a place shows along rays (right, up, ahead of a level camera), RGB in 0..1; side * side = N.
 
-    `heading` turns the camera, in radians; slopes are multiplied by `widen`, as a shorter focal length would.
+    `heading` turns the camera, in radians; slopes are multiplied by `widen`, as a shorter focal length would. Raises
+    UnreadablePicture if the package has lost the file.
     """
     right, up, ahead = rays.T
     panorama = _panorama(name)
@@ -43,5 +45,4 @@ def look_into(
 
 @cache  # 15 MB in all
 def _panorama(name: str) -> UInt8[np.ndarray, "H W 3"]:
-    file = HERE / f"{name}.jpg"
-    return decoded(file.read_bytes(), str(file))
+    return read_pixels(HERE / f"{name}.jpg")
