@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from hmrb.errors import RequestError
 
@@ -11,6 +12,13 @@ def plain(text: str, what: str) -> str:
     if any(unicodedata.category(letter) == "Cc" for letter in text):
         raise RequestError(f"{what}: {text[:200]!r} has control characters, such as line breaks; choose another name")
     return text
+
+
+def png_path(path: Path) -> Path:
+    """`path`. Raises RequestError if its suffix is another format's: only PNG is written."""
+    if path.suffix.lower() != ".png":
+        raise RequestError(f"--out {path}: PNG is the only format; name the file {path.with_suffix('.png')}")
+    return path
 
 
 def check_arguments(words: Sequence[str]) -> None:

@@ -21,18 +21,20 @@ def show(
     ] = None,
 ) -> None:
     """Draw people of a dataset with their labels. Synthetic ones are rendered if there is no shard."""
+    from hmrb.cli.names import png_path
     from hmrb.data.convert.catalogue import dataset as find_dataset
     from hmrb.data.convert.own import is_own
     from hmrb.errors import RunError
     from hmrb.store import Store
 
+    path = png_path(out) if out else None
     store, name = Store.default(), dataset.replace("-", "_")
     if not is_own(dataset) or not store.shard(name, split).exists():
         name = find_dataset(dataset).home
     found, skeleton, whence = _people(name, split, people, store)
     from hmrb.data.convert.contact_sheet import write_sheet
 
-    path = out or Path(f"{name}_{split}.png")
+    path = path or Path(f"{name}_{split}.png")
     pictured = [one for one in found if one.jpeg]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

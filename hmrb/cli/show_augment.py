@@ -28,6 +28,7 @@ def show_augment(
 ) -> None:
     """Draw the effect of a spec's augmentations. One column for each, and one for all together."""
     from hmrb.check import name_problems
+    from hmrb.cli.names import png_path
     from hmrb.cli.shipped import find_spec
     from hmrb.errors import RequestError, RunError
     from hmrb.spec import Op, SpecError, load_experiment
@@ -35,6 +36,7 @@ def show_augment(
 
     if spec is None and not all_:
         raise RequestError("which spec? hmrb show-augment SPEC, or --all for every augmentation of hmrb")
+    path = png_path(out) if out else None
     experiment = load_experiment(find_spec(spec or Path("quickstart")))
     if problems := name_problems(experiment):
         raise SpecError("\n".join(f"{spec}: {problem}" for problem in problems))
@@ -52,7 +54,7 @@ def show_augment(
         columns = [*each_alone(ops), Column("all", "as drawn in training", ops)]
     views = _people(list(experiment.data.mix), Store.default(), people, seed)
     sheet = draw_sheet(views, columns, experiment.model.image_px, seed)
-    path = out or Path(f"{experiment.name}_augment.png")
+    path = path or Path(f"{experiment.name}_augment.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:

@@ -49,6 +49,7 @@ def test_people_of_a_shard_are_shown_where_one_is(store: Store, tmp_path: Path) 
         (["synthetic_crowd", "--split", "tset"], "no split 'tset'; available: train, val, test"),
         (["synthetic_street_2d", "--split", "test"], "no split 'test'; available: train"),
         (["3dpw"], "hmrb convert-data 3dpw --raw DIR"),
+        (["synthetic_crowd", "--out", "a/b.jpg"], "--out a/b.jpg: PNG is the only format; name the file a/b.png"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(words: list[str], message: str, store: Store) -> None:

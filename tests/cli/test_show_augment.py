@@ -105,3 +105,8 @@ def test_occluders_are_prepared_by_the_command(voc: Path, tmp_path: Path) -> Non
 @pytest.fixture(autouse=True)
 def _no_cached_set() -> None:
     load_occluders.cache_clear()
+
+
+def test_another_format_than_png_is_refused(tmp_path: Path) -> None:
+    refused(hmrb("show-augment", "quickstart", "-o", str(tmp_path / "a.jpg"), home=tmp_path), "PNG is the only format")
+    assert not list(tmp_path.glob("a.*"))
