@@ -43,13 +43,15 @@ def convert_data(
     ] = "",
     image_px: Annotated[int, typer.Option(min=32, help="Largest crop size that training will use.")] = 224,
     pictures: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="region: the part of a photo that training can show; tiled: a region that data.decode: seen decodes in"
-            " parts; raw: a region of pixels, 10 times as large and nothing to decode; original: the dataset's own"
-            " pictures."
+            help="How training's pictures are stored. region: the part of a photo that training can show, as JPEG;"
+            " tiled: such a part that data.decode: seen decodes in pieces; raw: such a part as pixels, about 10 times"
+            " as large as a photo's JPEG and more than twice as fast to read; original: the dataset's own. Splits for"
+            " results keep the original ones.  [default: region]",
+            show_default=False,
         ),
-    ] = "region",
+    ] = None,
     compat: Annotated[
         str | None, typer.Option(help="study: reproduce the study's known mistakes.", show_default=False)
     ] = None,
@@ -137,6 +139,8 @@ def convert_data(
     if json_ and explain:
         raise RequestError("--explain --json: it explains in words; hmrb list-datasets --json has the facts")
     if names in (["body"], ["occluders"]):
+        if pictures is not None:
+            raise RequestError(f"{names[0]}: has no pictures to store, so --pictures does nothing; leave it out")
         with records_to(json_) as records:
             records += _import_body(file, gender, store) if names == ["body"] else _prepare_occluders(raw, store)
         return
@@ -148,13 +152,14 @@ def convert_data(
     if compat not in (None, "study"):
         raise RequestError(f"--compat {compat}: the only choice is --compat study")
     forms: dict[str, Form] = {"region": "jpeg", "tiled": "tiled", "raw": "raw"}
-    if pictures not in (*forms, "original"):
+    stored = pictures or "region"
+    if stored not in (*forms, "original"):
         raise RequestError(f"--pictures {pictures}: the choices are region, tiled, raw and original")
     making = ConversionOptions(
         made_by=shlex.join(["hmrb", *_without_places(sys.argv[1:])]),
         workers=workers or usable_cores(),
         selection=PhotoFilter(every, fraction, match),
-        packing=Packing("region", image_px, form=forms[pictures]) if pictures in forms else Packing(image_px=image_px),
+        packing=Packing("region", image_px, form=forms[stored]) if stored in forms else Packing(image_px=image_px),
         compat=compat == "study",
         missing_limit=allow_missing,
     )
@@ -262,6 +267,10 @@ def _convert_one(
         raise RequestError(f"{slug} is made from packed files, not from raw ones: {command}")
     source = find("dataset with a converter", slug, CONVERTERS)
     if source.makes_itself:
+        if making.packing.form != "jpeg":
+            raise RequestError(
+                f"{slug}: --pictures {making.packing.form}: rendered pictures are stored as they are; leave it out"
+            )
         preset, people, seed = synthetic
         source = by_preset(preset) if slug == "synthetic" else source
         count = people or train_people(source)

@@ -91,7 +91,7 @@ def make(
 
     chosen = pick_parts(parts, split)
     if not source.makes_itself:
-        print_estimate(chosen, making)
+        print_estimate(source, chosen, making)
     accounts: dict[str, Record] = {}
     with progress_bar("items", accounts) as (console, ticker):
         infos = convert(source, chosen, store, making, ticker)

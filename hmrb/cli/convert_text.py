@@ -44,7 +44,8 @@ def print_shard(console: "Console", path: Path, info: "ShardInfo", accounts: dic
     from hmrb.objects import shown, size_bytes
 
     size, place = size_bytes(path), shown(path)
-    says = f"{place}: {info.num_people} people, {size / 1e6:.1f} MB, sha {info.sha}"
+    pictures = f"pictures: {info.pictures}" if info.num_images else "no pictures"
+    says = f"{place}: {info.num_people} people, {size / 1e6:.1f} MB, {pictures}, sha {info.sha}"
     console.print(says, soft_wrap=True, highlight=False)
     sheet = contact_sheet(path) if info.num_images > 1 else None
     if sheet:
@@ -54,12 +55,15 @@ def print_shard(console: "Console", path: Path, info: "ShardInfo", accounts: dic
     return about | asdict(info) | accounts.get(path.name, {})
 
 
-def print_estimate(parts: "Sequence[SplitPlan]", making: "ConversionOptions") -> None:
+def print_estimate(source: "Converter", parts: "Sequence[SplitPlan]", making: "ConversionOptions") -> None:
     """Prints the number of items, and the time and size estimated from a few items of each part."""
-    from hmrb.data.convert.conversion import estimate
+    from dataclasses import replace
+
+    from hmrb.data.convert.conversion import estimate, packing_of
 
     for part in parts:
-        about = estimate(part, making)
+        packing = packing_of(part.split, making, part.split in source.benchmarks)
+        about = estimate(part, replace(making, packing=packing))
         print(
             f"{part.split}: {len(part.items)} items, about {about.people:.0f} people, {about.bytes / 1e6:.0f} MB,"
             f" {_minutes(about.seconds / making.workers)} in {making.workers} processes"

@@ -39,7 +39,7 @@ def show(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if pictured:
-            write_sheet(pictured, skeleton, path)
+            write_sheet(pictured, skeleton, path, f"{name} {split}, {whence}")
     except OSError as error:
         raise RunError(f"{path}: could not be written: {error.strerror}") from None
     typer.echo(f"{name} {split}: {len(found)} people, {whence}")

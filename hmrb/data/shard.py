@@ -263,7 +263,7 @@ def open_shard(path: Path, dataset: str, command: str = "") -> Shard:
 
 def _read_info(path: Path) -> ShardInfo:
     with opened(path, ShardError, "; delete it and recreate it with hmrb convert-data") as file:
-        about = {key: _plain(value) for key, value in file.attrs.items()}
+        about = {key: _plain(key, file, path) for key in file.attrs}
     if "layout" not in about or "dataset" not in about:
         raise ShardError(f"{path}: an HDF5 file, but not an hmrb shard")
     if not isinstance(about["layout"], int) or about["layout"] != LAYOUT_VERSION:
@@ -293,8 +293,11 @@ def _read_info(path: Path) -> ShardInfo:
     return info
 
 
-def _plain(value: Any) -> Any:
+def _plain(key: str, file: Any, path: Path) -> Any:
     """An attribute as a Python value; other programs write texts as bytes, too."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value.decode() if isinstance(value, bytes) else value
+    try:
+        value = file.attrs[key]
+        value = value.item() if isinstance(value, np.generic) else value
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise ShardError(f"{path}: attribute {key} is not UTF-8; recreate it with hmrb convert-data") from None

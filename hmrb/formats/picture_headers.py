@@ -1,13 +1,34 @@
-"""The size that a picture's header states, for the formats that OpenCV decodes: giants are refused before that."""
+"""What a picture's header states, for the formats that OpenCV decodes: giants are refused before they are decoded."""
 
 import re
 import struct
 from collections.abc import Callable, Iterator
 
+from hmrb.errors import RunError
+
+MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
 TIFF = (b"II*\0", b"MM\0*")
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of frames, which state the size
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+_NETPBM = re.compile(rb"P[1-6fF](?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)")
 HEAD_BYTES = 1 << 16  # in which the formats without a fixed place state their size
+
+
+class UnreadablePicture(RunError):
+    """An image that is missing, truncated or cannot be decoded.
+
+    `may_pass` is True if the system did not let it be read now: the next attempt may succeed.
+    """
+
+    may_pass = False
+
+
+def check_pixels(width: int, height: int, label: str) -> None:
+    """Raises UnreadablePicture, with a message that starts with `label`, for a picture too large to decode."""
+    if width * height > MOST_PIXELS:
+        raise UnreadablePicture(
+            f"{label}: image of {width} x {height} pixels; the limit is {MOST_PIXELS:,} pixels; scale it down"
+        )
 
 
 def header_size(data: bytes) -> tuple[int, int]:
@@ -100,9 +121,9 @@ def _largest(data: bytes, name: bytes, skip: int) -> tuple[int, int]:
 
 
 def _netpbm_size(data: bytes) -> tuple[int, int]:
-    """The first two numbers after the magic number, comments left out."""
-    words = re.sub(rb"#[^\n]*\n", b" ", data[2:1024]).split(maxsplit=2)
-    return _decimal(words[0]), _decimal(words[1])
+    """The first two numbers after the magic number, behind comments of any length."""
+    found = _NETPBM.match(data)
+    return (_decimal(found[1]), _decimal(found[2])) if found else (0, 0)
 
 
 def _radiance_size(data: bytes) -> tuple[int, int]:

@@ -12,13 +12,14 @@ from jaxtyping import Float, UInt8
 
 from hmrb.formats.files import LOOKED_BYTES, reason, what_bytes_are
 from hmrb.formats.jpeg_tiles import part_of_jpeg
-from hmrb.formats.picture_headers import TIFF, header_size, segments, tiff_tags
-from hmrb.formats.raw_pictures import UnreadablePicture as UnreadablePicture
+from hmrb.formats.picture_headers import MOST_PIXELS as MOST_PIXELS
+from hmrb.formats.picture_headers import TIFF, check_pixels, header_size, segments, tiff_tags
+from hmrb.formats.picture_headers import UnreadablePicture as UnreadablePicture
 from hmrb.formats.raw_pictures import raw_pixels
 from hmrb.system import NO_WAITING
 
-MOST_PIXELS = 100_000_000  # the largest photos of datasets have 50 million
 MOST_BYTES = 500_000_000  # of an encoded image
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of OpenCV; what cannot be decoded is said by hmrb
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 JPEG = b"\xff\xd8"
@@ -87,11 +88,7 @@ def _pixels(data: bytes, label: str, flags: int) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _check_size(data: bytes, label: str) -> None:
-    width, height = header_size(data)
-    if width * height > MOST_PIXELS:
-        raise UnreadablePicture(
-            f"{label}: image of {width} x {height} pixels; the limit is {MOST_PIXELS:,} pixels; scale it down"
-        )
+    check_pixels(*header_size(data), label)
 
 
 def upright(image: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "Y X 3"]:

@@ -5,15 +5,9 @@ import re
 import numpy as np
 from jaxtyping import UInt8
 
-from hmrb.errors import RunError
+from hmrb.formats.picture_headers import UnreadablePicture, check_pixels
 
 _HEADER = re.compile(rb"P6\n([1-9]\d{0,5}) ([1-9]\d{0,5})\n255\n")
-
-
-class UnreadablePicture(RunError):
-    """An image that is missing, truncated or cannot be decoded; `may_pass`: the system did not let read it now."""
-
-    may_pass = False
 
 
 def raw_picture(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
@@ -25,12 +19,13 @@ def raw_picture(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
 def raw_pixels(data: bytes | UInt8[np.ndarray, " B"], label: str) -> UInt8[np.ndarray, "H W 3"] | None:
     """The pixels of a raw picture where they lie, read-only; None if it is another picture.
 
-    Raises UnreadablePicture if some are missing.
+    Raises UnreadablePicture if some are missing, or if they are too many for any reader.
     """
     header = _HEADER.match(bytes(data[:24]))
     if header is None:
         return None
     width, height = int(header[1]), int(header[2])
+    check_pixels(width, height, label)
     missing = header.end() + 3 * width * height - len(data)
     if missing > 0:
         raise UnreadablePicture(f"{label}: image is truncated")

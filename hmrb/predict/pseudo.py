@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hmrb.bodykind import BODIES, kind_of
-from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, packing_of, refuse_regions
 from hmrb.data.convert.own import is_own, shard_name
 from hmrb.data.convert.people import Tally, check_missing, check_share, packed
 from hmrb.data.convert.raw import raw_file
@@ -64,7 +64,9 @@ def pseudo_shard(
     told = re.sub(r"[^ -~]", "?", str(plan.facts["checkpoint"]))
     missing: list[str] = []
     tally, kept = Tally(), 0
-    packing = making.packing if split == "train" else ORIGINAL
+    if split != "train":
+        refuse_regions(split, making)
+    packing = packing_of(split, making, split != "train")
     path = store.shard(slug, split)
     ticker.part(path, len({picture.name for picture in people.pictures}))
     with ShardWriter(

@@ -16,7 +16,7 @@ LEVELS = 10  # rings of a skirt
 LOCKS, LINKS = 19, 9  # strips of hanging hair, and points down each
 BACK = np.radians(92)  # hair hangs from this far to both sides of the nape
 OFF_SKIN_M = 0.014  # hair that hangs lies this far off the body
-WIDEST_STRIDE = 0.2  # cosine of the angle between thighs, beyond which a skirt would tear
+WIDEST_STRIDE = 0.2  # cosine of the angle between the thighs; a skirt is left out below it, as it would tear
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,10 @@ class Outfit:
     """What stands off the body, in metres.
 
     `volume` is hair beyond its usual thickness, `curl` the share of it that lumps take, `fall` the length of hair that
-    hangs below the ears. `top`, `sleeve` and `legs` are how far cloth stands off at the hem, the wrist and the ankle.
-    `skirt` is the share of the leg that a skirt, a dress (`cloth` top) or an open coat (`cloth` jacket) covers;
-    `spread` is how far it stands off at its hem. `phase` places the folds.
+    hangs below the ears; `knot` is none, a tail or a bun. `top`, `sleeve` and `legs` are how far cloth stands off at
+    the hem, the wrist and the ankle. `hangs` is what hangs around the legs, named by the garment whose cloth it is of:
+    the bottom's is a skirt, the top's a dress, the jacket's a coat that is open in front, or none. It covers the share
+    `reach` of the leg and stands off by `spread` at its hem. `phase` places the folds.
     """
 
     volume: float
@@ -36,9 +37,9 @@ class Outfit:
     top: float
     sleeve: float
     legs: float
-    skirt: float
+    hangs: str
+    reach: float
     spread: float
-    cloth: str
     phase: float
 
 
@@ -69,9 +70,9 @@ def sample_outfit(rng: np.random.Generator, look: Look) -> Outfit:
         top=float(np.abs(rng.normal(0, 0.022))),
         sleeve=float(np.abs(rng.normal(0, 0.018))),
         legs=float(np.abs(rng.normal(0, 0.022))),
-        skirt=float(rng.uniform(0.3, 0.95)),
+        reach=float(rng.uniform(0.3, 0.95)),
         spread=float(rng.uniform(0.02, 0.13)),
-        cloth=str(rng.choice(kinds, p=[0.68, 0.14, 0.08, 0.10])),
+        hangs=str(rng.choice(kinds, p=[0.68, 0.14, 0.08, 0.10])),
         phase=float(rng.uniform(0, 2 * np.pi)),
     )
 
@@ -103,7 +104,7 @@ def pieces(
 ) -> list[Piece]:
     """The surfaces of a posed person; `rest` are the body's unposed vertices, `up` is against gravity."""
     worn = []
-    if outfit.cloth != "none":
+    if outfit.hangs != "none":
         worn += _skirt(outfit, look, measures, rest, vertices)
     head = _Head(measures, rest, vertices, normals, up, 0.012 + outfit.volume)
     if outfit.fall > 0.03:
@@ -156,7 +157,7 @@ def _skirt(outfit: Outfit, look: Look, measures: Measures, rest: Points, vertice
     thighs = [_unit(vertices[knee & one].mean(0) - vertices[hip & one].mean(0)) for one in (left, ~left)]
     if thighs[0] @ thighs[1] < WIDEST_STRIDE:
         return []
-    hem = measures.hip_y - outfit.skirt * (measures.hip_y - measures.ankle_y)
+    hem = measures.hip_y - outfit.reach * (measures.hip_y - measures.ankle_y)
     levels = np.linspace(measures.waist_y + 0.01, hem, LEVELS)
     rings = [vertices[np.abs(height - level) < 0.03] for level in levels]
     centers = np.stack([ring.mean(0) for ring in rings])
@@ -176,10 +177,10 @@ def _skirt(outfit: Outfit, look: Look, measures: Measures, rest: Points, vertice
         points.append(center + (radius[:, None] * flat) @ basis)
         unposed.append(np.stack([radius * flat[:, 0], np.full(AROUND, level), radius * flat[:, 1]], 1))
     faces = _grid(LEVELS, AROUND, closed=True)
-    if outfit.cloth == "jacket":  # open in front
+    if outfit.hangs == "jacket":  # open in front
         middle = np.concatenate(unposed)[faces].mean(1)
         faces = faces[~((middle[:, 2] > 0) & (np.abs(middle[:, 0]) < 0.07))]
-    return [Piece(outfit.cloth, np.concatenate(points), np.concatenate(unposed), faces)]
+    return [Piece(outfit.hangs, np.concatenate(points), np.concatenate(unposed), faces)]
 
 
 class _Head:

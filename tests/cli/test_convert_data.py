@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from command import hmrb, refused
@@ -97,7 +98,27 @@ def test_regions_can_be_raw(tmp_path: Path, home: Path) -> None:
     pixels = shard.raw_pixels(0)
     assert pixels is not None
     assert len(shard.jpeg(0)) - pixels.size < 24
+    assert "pictures: region for 224 px, raw pixels" in done.stdout
+    assert "pictures: original" in done.stdout  # of the test split
     assert hmrb("verify", str(shard.path), home=home).returncode == 0
+    for said, wrong in (("region for 224 px, JPEG 90", "is raw"), ("original", "is a region")):
+        with h5py.File(shard.path, "r+") as file:
+            file.attrs["pictures"] = said
+            file.attrs["region_px"] = 0 if said == "original" else 224
+        told = hmrb("verify", str(shard.path), home=home)
+        assert told.returncode == 1
+        assert wrong in told.stdout + told.stderr
+    with h5py.File(shard.path, "r+") as file:
+        file.attrs["pictures"] = np.bytes_(b"region \xff")
+    refused(hmrb("verify", str(shard.path), home=home), "attribute pictures is not UTF-8")
+
+
+@pytest.mark.parametrize("words", [("lsp", "--split", "test"), ("synthetic_street",), ("body",), ("occluders",)])
+def test_raw_is_refused_where_pictures_are_kept(words: tuple[str, ...], tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw")
+    done = hmrb("convert-data", *words, "--raw", str(tmp_path / "raw"), "--pictures", "raw", home=home)
+    refused(done, "leave --pictures out" if words[0] == "lsp" else "leave it out")
+    assert not list(home.rglob("*.h5"))
 
 
 def test_a_folder_of_the_dataset_s_name_can_be_a_part_of_its_tree(tmp_path: Path, home: Path) -> None:

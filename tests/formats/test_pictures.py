@@ -111,6 +111,8 @@ GIANTS = {
     "OpenEXR": b"\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0\x10\0\0\0" + struct.pack("<iiii", 0, 0, GIANT, GIANT),
     "AVIF": b"\0\0\0\x20ftypavif" + bytes(8) + b"\0\0\0\x14ispe\0\0\0\0" + struct.pack(">II", GIANT, GIANT),
     "PPM": b"P6\n# a comment\n100000 100000\n255\n",
+    "PPM with long comments": b"P6\n#" + bytes(70_000) + b"\n100000 # wide\n# and\n 100000 255\n",
+    "raw pixels": b"P6\n100000 100000\n255\n" + bytes(60),
     "Radiance": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 100000 +X 100000\n",
     "Sun raster": b"Y\xa6j\x95" + struct.pack(">II", GIANT, GIANT),
 }

@@ -74,6 +74,8 @@ def test_what_is_no_finished_prediction_is_refused(predicted: Path, tmp_path: Pa
         hmrb("convert-data", "pseudo"), "pseudo: set --predictions DIR, the folder of an hmrb predict, and --as NAME"
     )
     refused(label(tmp_path, tmp_path), f"--predictions {tmp_path}: no folder of hmrb predict")
+    raw = label(predicted / "npz", tmp_path, "--split", "val", "--pictures", "raw")
+    refused(raw, "--pictures raw: val keeps the original pictures")
     refused(label(predicted / "json", tmp_path), "written with --format json; pseudo labels are read from npz or h5")
     refused(label(predicted / "npz", tmp_path, name="3dpw"), "--as 3dpw: a dataset of the catalogue")
     tree = json.loads((predicted / "npz" / ".plan.json").read_text())

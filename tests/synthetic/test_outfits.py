@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from hmrb.body import SMPL, load_body
 from hmrb.body.render import vertex_normals
+from hmrb.data.convert import blocks
+from hmrb.errors import RunError
+from hmrb.formats.pictures import UnreadablePicture
 from hmrb.records import Sample
 from hmrb.synthetic import outfits, panoramas
 from hmrb.synthetic.domains import DOMAINS
@@ -21,7 +25,7 @@ from hmrb.synthetic.scene import Camera, cast_shadow, sample_light
 from hmrb.synthetic.wardrobe import Look, sample_look
 
 PLAIN = Outfit(
-    volume=0.0, curl=0.0, fall=0.0, knot="none", top=0.0, sleeve=0.0, legs=0.0, skirt=0.5, spread=0.0, cloth="none",
+    volume=0.0, curl=0.0, fall=0.0, knot="none", top=0.0, sleeve=0.0, legs=0.0, reach=0.5, spread=0.0, hangs="none",
     phase=0.0,
 )  # fmt: skip
 UP = np.array([0, 1, 0], np.float32)  # the unposed body's frame
@@ -64,7 +68,7 @@ def test_labels_are_those_of_the_undressed(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("legs", [0, 15, 30])
 def test_a_skirt_goes_around_both_legs(legs: float) -> None:
     """At each height between waist and hem, the legs are inside the ring, but for corners that its sides cut."""
-    stage, vertices, _, (skirt,) = worn(replace(PLAIN, cloth="bottom"), look(), legs)
+    stage, vertices, _, (skirt,) = worn(replace(PLAIN, hangs="bottom"), look(), legs)
     count = outfits.LEVELS * outfits.AROUND
     assert len(skirt.vertices) == 2 * count
     rings = skirt.vertices[:count].reshape(outfits.LEVELS, outfits.AROUND, 3)
@@ -83,11 +87,11 @@ def measures_hem(stage: Stage, share: float) -> float:
 
 
 def test_a_skirt_is_left_out_where_it_would_tear() -> None:
-    assert not worn(replace(PLAIN, cloth="bottom"), look(), 50)[3]
+    assert not worn(replace(PLAIN, hangs="bottom"), look(), 50)[3]
 
 
 def test_a_coat_is_open_in_front() -> None:
-    coat, skirt = (worn(replace(PLAIN, cloth=cloth), look())[3][0] for cloth in ("jacket", "bottom"))
+    coat, skirt = (worn(replace(PLAIN, hangs=cloth), look())[3][0] for cloth in ("jacket", "bottom"))
     assert len(coat.faces) < len(skirt.faces)
     middle = coat.rest[coat.faces].mean(1)
     assert not ((middle[:, 2] > 0) & (np.abs(middle[:, 0]) < 0.05)).any()
@@ -155,6 +159,34 @@ def test_each_panorama_belongs_to_one_split_and_states_its_licence() -> None:
     assert len(listed) == len(files)
     terms = (panoramas.HERE / "LICENSE.md").read_text(encoding="utf-8")
     assert all(f"`{name.partition('_')[0]}_*.jpg`" in terms for name in files)
+
+
+@pytest.mark.parametrize("left", [None, 0, 20_000])
+def test_a_lost_panorama_is_refused_with_advice(
+    left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Missing, empty or cut: people are not moved to other places."""
+    data = (panoramas.HERE / "blender_forest.jpg").read_bytes()
+    if left is not None:
+        (tmp_path / "blender_forest.jpg").write_bytes(data[:left])
+    monkeypatch.setattr(panoramas, "HERE", tmp_path)
+    panoramas._panorama.cache_clear()
+    with pytest.raises(RunError, match="blender_forest.jpg: .*; it is a file of hmrb: install hmrb again") as caught:
+        panoramas.look_into("blender_forest", rays(8), 8, 0.0, 1.0)
+    assert not isinstance(caught.value, UnreadablePicture)  # which a conversion would count and skip
+    panoramas._panorama.cache_clear()
+
+
+def test_blocks_of_other_panoramas_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "hmrb"
+    for name in blocks.CODE:
+        (home / name).mkdir(parents=True) if "." not in name else (home / name).write_text("")
+    monkeypatch.setattr(blocks, "__file__", str(home / "data" / "convert" / "blocks.py"))
+    shas = [blocks.code_sha()]
+    for content in (b"one", b"another"):
+        (home / "synthetic" / "place.jpg").write_bytes(content)
+        shas.append(blocks.code_sha())
+    assert len(set(shas)) == 3
 
 
 def rays(side: int, tilt: float = 0.0) -> np.ndarray:

@@ -108,10 +108,13 @@ def digest(*values: object) -> str:
 
 @cache
 def code_sha() -> str:
-    """A hash of the code that makes blocks: blocks that other code made are not kept."""
+    """A hash of the code that makes blocks, and of its pictures: blocks that others made are not kept."""
     home, whole = Path(__file__).parents[2], hashlib.sha256()
     for name in CODE:
-        for path in sorted((home / name).rglob("*.py")) if (home / name).is_dir() else [home / name]:
+        files = (
+            [*(home / name).rglob("*.py"), *(home / name).rglob("*.jpg")] if (home / name).is_dir() else [home / name]
+        )
+        for path in sorted(files):
             whole.update(path.relative_to(home).as_posix().encode() + path.read_bytes())
     return whole.hexdigest()[:16]
 

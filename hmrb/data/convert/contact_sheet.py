@@ -26,7 +26,7 @@ def contact_sheet(path: Path) -> Path:
     """Write a PNG of evenly spaced people next to the shard and return its path. Raises RunError if writing fails."""
     shard, out = Shard(path), path.with_suffix(".png")
     try:
-        write_sheet(spread(shard, PEOPLE), shard.info.skeleton, out)
+        write_sheet(spread(shard, PEOPLE), shard.info.skeleton, out, shard.place)
     except OSError as error:
         raise RunError(
             f"{out}: the contact sheet could not be written ({error.strerror}); the shard is complete"
@@ -40,9 +40,9 @@ def spread(shard: Shard, count: int) -> list[Sample]:
     return [shard.read(row) for row in rows.tolist()]
 
 
-def write_sheet(people: Sequence[Sample], skeleton: str, out: Path) -> None:
-    """Write a PNG of people, COLUMNS a line. Raises OSError."""
-    tiles = [tile(one, skeleton) for one in people]
+def write_sheet(people: Sequence[Sample], skeleton: str, out: Path, source: str = "") -> None:
+    """Write a PNG of people, COLUMNS a line. Raises OSError, and UnreadablePicture that names the `source`."""
+    tiles = [tile(one, skeleton, source) for one in people]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(lines, 0), cv2.COLOR_RGB2BGR))[1]
@@ -50,9 +50,9 @@ def write_sheet(people: Sequence[Sample], skeleton: str, out: Path) -> None:
         part.write_bytes(png.tobytes())
 
 
-def tile(sample: Sample, skeleton: str) -> Picture:
+def tile(sample: Sample, skeleton: str, source: str = "") -> Picture:
     """The square crop of a person with bounding box, joints and bones: left side in warm colours, right in cold."""
-    picture = decoded(sample.jpeg, sample.name)
+    picture = decoded(sample.jpeg, f"{source}: {sample.name}" if source else sample.name)
     x, y, width, height = sample.box.astype(float)
     side = 1.2 * max(width, height, 1.0)
     zoom, corner = TILE_PX / side, np.array([x + width / 2, y + height / 2]) - side / 2

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
@@ -157,14 +157,30 @@ def convert(
 
     Raises RunError if more images are unreadable than `making` allows, or if the disk is full.
     """
+    if all(part.split in source.benchmarks for part in parts):
+        refuse_regions(" and ".join(part.split for part in parts), making)
     return [_convert(source, part, store, making, ticker) for part in parts]
+
+
+def packing_of(split: str, making: ConversionOptions, is_kept: bool) -> Packing:
+    """How a split's images are stored: as asked, or as they are, `is_kept`, for splits that results are computed on."""
+    return replace(making.packing, kind="original") if is_kept else making.packing
+
+
+def refuse_regions(splits: str, making: ConversionOptions) -> None:
+    """Raises RequestError if tiled or raw regions were asked for splits whose pictures are kept as they are."""
+    if making.packing.form != "jpeg":
+        raise RequestError(
+            f"--pictures {making.packing.form}: {splits} keeps the original pictures, as every split that results are"
+            " computed on; leave --pictures out"
+        )
 
 
 def _convert(
     source: Converter, part: SplitPlan, store: Store, making: ConversionOptions, ticker: ProgressReporter
 ) -> ShardInfo:
     path = store.shard(source.name, part.split)
-    packing = replace(making.packing, kind="original") if part.split in source.benchmarks else making.packing
+    packing = packing_of(part.split, making, part.split in source.benchmarks)
     about = {
         "dataset": source.name, "split": part.split, "skeleton": source.skeleton, "body": source.body,
         "made_by": making.made_by, "selection": making.selection.name,
@@ -305,5 +321,5 @@ def estimate(part: SplitPlan, making: ConversionOptions, num_items: int = 4, num
                 continue
     seen = len(looked) * min(num_photos / part.photos_each, 1)  # in items
     share = len(part.items) / seen * making.selection.fraction / making.selection.every if seen else 0.0
-    size = sum(len(sample.jpeg) for sample in samples)
+    size = sum(len(jpeg) for jpeg, _ in groupby(sample.jpeg for sample in samples))  # people of one photo may share it
     return Estimate(len(samples) * share, size * share, (time.perf_counter() - begin) * share)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from hmrb.data.convert.conversion import ORIGINAL, ConversionOptions, ProgressReporter
+from hmrb.data.convert.conversion import ConversionOptions, ProgressReporter, packing_of, refuse_regions
 from hmrb.data.convert.own import shard_name
 from hmrb.data.convert.packed_fields import Notes
 from hmrb.data.convert.packed_files import pictures_in, read_4dhumans, read_bedlam, read_human_data, read_spin
@@ -49,7 +49,9 @@ def repack(
     reads = [reader(kind, path, images) for path in files]
     if not file.exists():
         raise RequestError(f"{file}: no such file")
-    packing = making.packing if split == "train" else ORIGINAL
+    if split != "train":
+        refuse_regions(split, making)
+    packing = packing_of(split, making, split != "train")
     path = store.shard(slug, split)
     ticker.part(path, 0)
     with ShardWriter(

@@ -12,9 +12,10 @@ from hmrb.data.convert.camera_checks import CAMERA_CHECKS
 from hmrb.data.convert.label_checks import LABEL_CHECKS, Check, Labels, ok, skipped, wrong
 from hmrb.data.convert.pixel_checks import PIXEL_CHECKS
 from hmrb.data.convert.writer import BODY, POINTS
-from hmrb.data.shard import Shard
+from hmrb.data.shard import RAW, Shard
 from hmrb.errors import RequestError
 from hmrb.formats.pictures import UnreadablePicture, decoded
+from hmrb.formats.raw_pictures import raw_pixels
 from hmrb.store import Store
 
 SAMPLE = 1000  # people whose labels and images are checked
@@ -127,17 +128,26 @@ def unlabelled(shard: Shard, known: int | None) -> Check:
 
 
 def pictures(shard: Shard, known: int | None) -> Check:
-    """SAMPLE evenly spaced images are complete and can be decoded."""
+    """SAMPLE evenly spaced images are complete, can be decoded, and are stored as the shard's attributes say."""
     if not shard.arrays["jpeg/offset"][-1]:
         return skipped("pictures", "the shard has bodies but no images")
     count = shard.info.num_images
     looked = np.linspace(0, count - 1, min(count, SAMPLE)).astype(int).tolist()
-    bad = []
+    is_region, is_raw = bool(shard.info.region_px), shard.info.pictures.endswith(RAW)
+    bad, other = [], []
     for image in looked:
+        data, label = shard.picture(image), f"picture {image}"
         try:
-            decoded(shard.picture(image), f"picture {image}")
+            decoded(data, label)
+            if is_region and (raw_pixels(data, label) is not None) != is_raw:
+                other.append(f"{label} is {'encoded' if is_raw else 'raw'}")
         except UnreadablePicture as error:
             bad.append(str(error))
+        if not is_region and (shard.arrays["origin"][image] != (0, 0, 1)).any():
+            other.append(f"{label} is a region")
+    if other:
+        said = f"{len(other)} of {len(looked)} are not: {'; '.join(other[:3])}"
+        return wrong("pictures", f"the attribute says '{shard.info.pictures}', and {said}; recreate the shard")
     if bad:
         return wrong("pictures", f"{len(bad)} of {len(looked)} checked images are unreadable: {'; '.join(bad[:3])}")
     return ok("pictures", f"{len(looked)} of {count} decoded")

@@ -414,6 +414,13 @@ def converted(folder: Path, content: dict[str, Any], kind: str = "humandata", li
     return said
 
 
+def test_raw_regions_are_refused_for_a_split_that_keeps_its_pictures(tmp_path: Path) -> None:
+    making = ConversionOptions("a test", packing=Packing("region", 64, form="raw"))
+    with pytest.raises(RequestError, match="--pictures raw: val keeps the original pictures.*leave --pictures out"):
+        repack("spin", write(tmp_path, **spin()), None, "lsp", "val", Store(tmp_path), making, ProgressReporter())
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 def test_a_file_of_people_without_labels_is_refused(tmp_path: Path) -> None:
     bare = smplerx()
     bare = {key: value for key, value in bare.items() if not key.startswith("keypoints")}
