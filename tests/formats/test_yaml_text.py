@@ -39,10 +39,10 @@ def test_bombs_are_one_message_within_seconds(tmp_path: Path, kind: str) -> None
     text, message = BOMBS[kind]
     (tmp_path / "spec.yaml").write_text(text)
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()  # other work may have the cores
     with pytest.raises(SpecError, match=f"spec.yaml: not a readable spec: .*{message}") as error:
         load_experiment(tmp_path / "spec.yaml")
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
     assert len(str(error.value)) < 600
