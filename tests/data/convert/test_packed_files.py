@@ -417,7 +417,7 @@ def converted(folder: Path, content: dict[str, Any], kind: str = "humandata", li
 def test_raw_regions_are_refused_for_a_split_that_keeps_its_pictures(tmp_path: Path) -> None:
     making = ConversionOptions("a test", packing=Packing("region", 64, form="raw"))
     with pytest.raises(RequestError, match="--pictures raw: test keeps the original pictures.*leave --pictures out"):
-        repack("spin", write(tmp_path, **spin()), None, "lsp", "test", Store(tmp_path), making, ProgressReporter())
+        repack("spin", write(tmp_path, **spin()), tmp_path, "lsp", "test", Store(tmp_path), making, ProgressReporter())
     assert not list(tmp_path.rglob("*.h5"))
 
 
