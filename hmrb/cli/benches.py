@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hmrb.data.shard import ShardInfo
     from hmrb.evaluation.protocols import Benchmark
     from hmrb.models.zoo import ZooModel
+    from hmrb.run import EvalOptions
     from hmrb.spec import Expected
     from hmrb.store import Store
 
@@ -104,6 +105,28 @@ def is_model(word: str) -> bool:
     from hmrb.models.demo import DEMO_NAME
 
     return word == DEMO_NAME or zoo_row(word) is not None
+
+
+def refuse_less(file: Path, checkpoint: Path, row: "Benchmark", options: "EvalOptions") -> None:
+    """Raises RequestError if a record of this checkpoint would be lost to one with fewer metrics or other settings."""
+    from hmrb.errors import RequestError
+    from hmrb.evaluation.metric_table import TITLES
+    from hmrb.evaluation.records import read_record
+    from hmrb.formats.files import short_sha
+
+    if not file.is_file():
+        return
+    try:
+        old = read_record(file)
+    except RequestError:  # none that is worth keeping
+        return
+    better = [f"has {TITLES[name]}" for name in old.metrics if name not in row.metrics]
+    better += ["is in float32"] * (old.machine.dtype == "float32" and options.precision != "fp32")
+    better += ["is of the dataset's crops"] * (old.conditions.crop == "dataset" and options.crop != "dataset")
+    if better and old.source.checkpoint.get("sha") == short_sha(checkpoint):
+        raise RequestError(
+            f"{file} is of the same checkpoint, {' and '.join(better)}, and would be replaced; -o DIR writes elsewhere"
+        )
 
 
 def check_request(

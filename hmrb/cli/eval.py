@@ -99,7 +99,7 @@ class Scoring:
         return self.out or results_folder(path, self.store)
 
     def check_folders(self) -> None:
-        """Raises RequestError if two checkpoints would write their results to the same files."""
+        """Raises RequestError if two checkpoints would write to the same files, or fewer numbers replaced more."""
         from hmrb.errors import RequestError
 
         before: dict[Path, Path] = {}
@@ -112,6 +112,8 @@ class Scoring:
                     " each with its own -o"
                 )
             before[folder.resolve()] = path
+            for row in self.benchmarks:
+                benches.refuse_less(folder / "eval" / f"{row.file_stem}.json", path, row, self.options)
 
     def command(self, processes: "Processes") -> "Command":
         """The same job as a command line."""

@@ -325,6 +325,20 @@ def test_several_checkpoints_make_a_mean_and_a_spread_and_words_are_told_apart(
     refused(
         hmrb("eval", paths[0], "synthetic", "--precision", "int8", home=tiny_store.root), "no precision named 'int8'"
     )
+    kept = tmp_path / "0" / "eval" / "synthetic.json"
+    before = kept.read_bytes()
+    for less, what in (
+        (("--metrics", "mpjpe"), "has PA-MPJPE, and would be replaced"),
+        (("--metrics", "pa-mpjpe", "mpjpe", "--precision", "bf16"), "is in float32, and would be replaced"),
+        (("--metrics", "mpjpe", "--crop", "method"), "has PA-MPJPE and is of the dataset's crops"),
+    ):
+        refused(hmrb("eval", paths[0], "--bench", "synthetic", *less, home=tiny_store.root), str(kept), what, "-o DIR")
+        assert kept.read_bytes() == before
+    other = hmrb("eval", paths[0], "--bench", "synthetic", "--metrics", "mpjpe", "-o", str(tmp_path / "x"),
+                 home=tiny_store.root)  # fmt: skip
+    assert other.returncode == 0, other.stderr
+    again = hmrb("eval", paths[0], "--bench", "synthetic", home=tiny_store.root)  # more than before
+    assert again.returncode == 0, again.stderr
 
 
 def test_a_checkpoint_is_held_against_what_its_spec_expects(tiny_store: Store, tmp_path: Path) -> None:
