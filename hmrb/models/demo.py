@@ -6,7 +6,7 @@ from hmrb.formats.files import check_sha256
 
 DEMO_NAME = "demo"  # where a command takes a checkpoint
 DEMO = Path(__file__).parent / "demo.pt"
-_SHA256 = "ca78e3d09e1e963c2522927f43edfc7ba5ce2e7b95dfd2980d5582f38e3af3f8"  # of what scripts/make_demo.py wrote
+_SHA256 = "353beb9ca12f16cd28ea4fbd2de24bebe62c3886692e4839f04609215ce59bf8"  # of what scripts/make_demo.py wrote
 
 
 def demo_path() -> Path:
