@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from command import hmrb, refused
@@ -104,6 +105,11 @@ def test_the_wheel_works_outside_the_repository(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("hmrb-*.whl")
+    packed = ZipFile(wheel).namelist()
+    for terms in ("LICENSE", "NOTICE", *(path.relative_to(ROOT) for path in ROOT.glob("hmrb/**/LICENSE.md"))):
+        assert any(name.endswith(f".dist-info/licenses/{terms}") for name in packed), terms
+    panoramas = {path.name for path in (ROOT / "hmrb" / "synthetic" / "panoramas").glob("*.jpg")}
+    assert panoramas == {name.rpartition("/")[2] for name in packed if "/panoramas/" in name and name.endswith(".jpg")}
     home = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
     python = home / "bin/python"
