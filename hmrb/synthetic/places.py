@@ -74,10 +74,7 @@ def backdrop(
     kind = int(rng.integers(3)) if is_room and not setting.paved else 3
     reach = to_floor[ground]
     floor = _floor(rng, kind, right[ground] * reach, ahead[ground] * reach, reach / np.float32(camera.focal), texture)
-    points = rays[ground] * reach[:, None]
-    column, row = (np.clip(np.rint(cell), 0, len(shadow.cover) - 1).astype(np.int32) for cell in shadow.cells(points))
-    normals = np.broadcast_to(camera.axes[1], points.shape)
-    floor *= shade(light, normals, camera.axes[1], 1 - shadow.cover[row, column])
+    floor *= _floor_light(camera, light, shadow, rays[ground] * reach[:, None])
     floor *= 1 - 0.55 * _contact(camera, vertices[height < floor_m + CONTACT_M]).ravel()[ground, None]
     if not is_room:
         haze = np.clip(reach / 80, 0, 0.75)[:, None]
@@ -104,15 +101,20 @@ def _photographed(
     up = rays @ camera.axes[1]
     reach = np.float32(floor_m) / np.minimum(up, np.float32(-1e-3))
     ground = np.flatnonzero((up < -1e-3) & (reach < SHADED_M))
-    points = rays[ground] * reach[ground, None]
-    column, row = (np.clip(np.rint(cell), 0, len(shadow.cover) - 1).astype(np.int32) for cell in shadow.cells(points))
-    normals = np.broadcast_to(camera.axes[1], points.shape)
-    lit = shade(light, normals, camera.axes[1], 1 - shadow.cover[row, column])
-    image[ground] *= lit / shade(light, normals, camera.axes[1], np.ones(len(ground), np.float32))
+    up_facing = camera.axes[1:2]
+    in_the_open = shade(light, up_facing, camera.axes[1], np.ones(1, np.float32))
+    image[ground] *= _floor_light(camera, light, shadow, rays[ground] * reach[ground, None]) / in_the_open
     image[ground] *= 1 - 0.55 * _contact(camera, vertices[height < floor_m + CONTACT_M]).ravel()[ground, None]
     focus = side / 128 * rng.uniform(0.3, 1.1)
     scene: np.ndarray = cv2.GaussianBlur(np.clip(image, 0, 1).reshape(side, side, 3), (0, 0), focus)
     return scene
+
+
+def _floor_light(camera: Camera, light: Light, shadow: Shadow, points: Points) -> Points:
+    """The light on points of the floor, where the people's shadow lies and where it does not."""
+    column, row = (np.clip(np.rint(cell), 0, len(shadow.cover) - 1).astype(np.int32) for cell in shadow.cells(points))
+    normals = np.broadcast_to(camera.axes[1], points.shape)
+    return shade(light, normals, camera.axes[1], 1 - shadow.cover[row, column])
 
 
 def _contact(camera: Camera, near: Points) -> Plane:
