@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmrb.cli.convert_raw import convert_found, convert_raw, make
+from hmrb.cli.convert_raw import convert_found, convert_raw, make, refuse_needless_regions
 from hmrb.cli.convert_text import Record, explain_dataset, explain_offered, records_to
 from hmrb.cli.slurm import Follow, Partition, Sbatch, Slurm, Time, without
 from hmrb.urls import without_login
@@ -253,7 +253,9 @@ def _convert_one(
         return [repack_file(name, given, split or "train", making, store)]
     if key == KIND:
         own = own_people(given, split or "train", making.compat)
-        return make(own, own.plan(), making, None, store)
+        parts = own.plan()
+        refuse_needless_regions(own, parts, None, making)
+        return make(own, parts, making, None, store)
     if source := offered_converter(name):
         if explain:
             explain_offered(source)

@@ -42,6 +42,7 @@ def convert_raw(
         except RequestError as error:  # a folder of one of the dataset's names can be a part of its tree
             problems.append(error)
             continue
+        refuse_needless_regions(source, parts, split, making)
         return make(source, parts, replace(making, inputs=_inputs(files, slug)), split, store)
     raise problems[0]
 
@@ -80,6 +81,17 @@ def convert_found(
         yield from make(source, parts, options, split, store)
     if damaged:
         raise RunError(f"not converted, because their files are damaged (see above): {', '.join(damaged)}")
+
+
+def refuse_needless_regions(
+    source: "Converter", parts: "list[SplitPlan]", split: str | None, making: "ConversionOptions"
+) -> None:
+    """Raises RequestError if tiled or raw regions were asked for splits that all keep their pictures."""
+    from hmrb.data.convert.conversion import pick_parts, refuse_regions
+
+    splits = [part.split for part in pick_parts(parts, split)]
+    if set(splits) <= set(source.benchmarks):
+        refuse_regions(" and ".join(splits), making)
 
 
 def make(

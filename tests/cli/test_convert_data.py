@@ -121,6 +121,14 @@ def test_raw_is_refused_where_pictures_are_kept(words: tuple[str, ...], tmp_path
     assert not list(home.rglob("*.h5"))
 
 
+def test_a_folder_of_datasets_is_not_stopped_by_one_that_keeps_its_pictures(tmp_path: Path, home: Path) -> None:
+    leeds.TREES["lsp"](tmp_path / "raw" / "lsp")
+    words = ("convert-data", "--all", "--raw", str(tmp_path / "raw"), "--split", "test", "--workers", "1")
+    done = hmrb(*words, "--pictures", "raw", home=home)
+    assert done.returncode == 0, done.stderr
+    assert "pictures: original" in done.stdout
+
+
 def test_a_folder_of_the_dataset_s_name_can_be_a_part_of_its_tree(tmp_path: Path, home: Path) -> None:
     """Human3.6M's bodies lie in h36m_mosh, which is another name of the dataset."""
     h36m.write(tmp_path / "raw", "S1", "Directions 1", h36m.FRONT)
